@@ -1,0 +1,173 @@
+//! The loop of a vCPU thread: enter the guest, handle its exit, enter again.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use kvm_ioctls::VcpuExit;
+use serde_json::{Value, json};
+
+use super::code::{DONE_PORT, IO_PORT};
+use super::plan::{Exits, Plan, by_code_json};
+use super::vm::Vcpu;
+use super::{stats, sys};
+
+/// How often a vCPU that may not start yet looks again.
+const START_POLL: Duration = Duration::from_micros(50);
+
+/// What the VMM does on exits to the `io` port before it enters the guest again.
+#[derive(Clone, Debug, Default)]
+pub struct Behaviour {
+    /// Sleep this long.
+    pub sleep: Duration,
+    /// Compute this long.
+    pub spin: Duration,
+    /// Sleep and compute only on every so many-th exit; 0 and 1: on every exit.
+    pub slow_every: u64,
+    /// Move to the next of these CPUs; empty: stay.
+    pub migrate: Vec<usize>,
+}
+
+/// What the VMM saw of a vCPU that has finished.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    id: u32,
+    tid: i32,
+    seen: Seen,
+    expected: Exits,
+    rounds: u64,
+    started: u64,
+    finished: u64,
+    kvm_stats: Value,
+}
+
+/// What the loop counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    io: u64,
+    mmio: u64,
+    hlt: u64,
+    interrupted: u64,
+    slow: u64,
+    sleep_ns: u64,
+    spin_ns: u64,
+    migrations: u64,
+}
+
+impl Seen {
+    fn exits(&self) -> u64 {
+        self.io + self.mmio + self.hlt
+    }
+}
+
+impl Vcpu {
+    /// Waits until it may start, then runs the guest until it is done. The last exit has no entry.
+    ///
+    /// # Errors
+    /// If KVM fails or the guest does what is not in its plan.
+    pub fn run(&mut self, plan: &Plan, behaviour: &Behaviour) -> Result<Outcome> {
+        while !self.may_start() {
+            thread::sleep(START_POLL);
+        }
+        let mut seen = Seen::default();
+        let started = sys::now_ns();
+        self.run_guest(behaviour, &mut seen).with_context(|| format!("vCPU {}", self.id))?;
+        let finished = sys::now_ns();
+
+        let rounds = self.fd.get_regs().context("cannot read registers")?.r14;
+        let expected = plan.exits(rounds);
+        ensure!(
+            (seen.io, seen.mmio, seen.hlt) == (expected.io, expected.mmio, expected.hlt),
+            "vCPU {}: {rounds} rounds should make {expected:?}, but the VMM saw {seen:?}",
+            self.id
+        );
+        let kvm_stats = stats::read(&self.fd)?;
+        Ok(Outcome {
+            id: self.id,
+            tid: sys::thread_id(),
+            seen,
+            expected,
+            rounds,
+            started,
+            finished,
+            kvm_stats,
+        })
+    }
+
+    fn run_guest(&mut self, behaviour: &Behaviour, seen: &mut Seen) -> Result<()> {
+        let mmio_address = self.mmio_address();
+        loop {
+            match self.fd.run() {
+                Ok(VcpuExit::IoOut(IO_PORT, _)) => {
+                    seen.io += 1;
+                    behaviour.act(seen)?;
+                }
+                Ok(VcpuExit::IoOut(DONE_PORT, _)) => {
+                    seen.io += 1;
+                    return Ok(());
+                }
+                Ok(VcpuExit::MmioRead(address, _)) if address == mmio_address => seen.mmio += 1,
+                Ok(VcpuExit::Hlt) => seen.hlt += 1,
+                Ok(VcpuExit::Intr) => seen.interrupted += 1,
+                Err(error) if error.errno() == libc::EINTR => seen.interrupted += 1,
+                Ok(exit) => bail!("unexpected exit: {exit:x?}"),
+                Err(error) => return Err(error).context("KVM_RUN"),
+            }
+        }
+    }
+}
+
+impl Behaviour {
+    /// Does what is to be done on the port exit just counted.
+    fn act(&self, seen: &mut Seen) -> Result<()> {
+        if seen.io.is_multiple_of(self.slow_every.max(1)) && !(self.sleep + self.spin).is_zero() {
+            seen.slow += 1;
+            if !self.sleep.is_zero() {
+                let start = sys::now_ns();
+                thread::sleep(self.sleep);
+                seen.sleep_ns += sys::now_ns() - start;
+            }
+            if !self.spin.is_zero() {
+                let start = sys::now_ns();
+                while u128::from(sys::now_ns() - start) < self.spin.as_nanos() {}
+                seen.spin_ns += sys::now_ns() - start;
+            }
+        }
+        if !self.migrate.is_empty() {
+            sys::move_to_cpu(self.migrate[(seen.io % self.migrate.len() as u64) as usize])?;
+            seen.migrations += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Outcome {
+    /// The number of the vCPU.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The oracle for this vCPU.
+    pub fn json(&self) -> Value {
+        let Self { id, tid, seen, expected, rounds, started, finished, kvm_stats } = self;
+        json!({
+            "id": id,
+            "tid": tid,
+            "rounds": rounds,
+            "expected": expected.json(),
+            "svm": by_code_json(&expected.svm()),
+            "vmx": by_code_json(&expected.vmx()),
+            "unpaired_exits": 1,
+            "userspace_exits": seen.exits(),
+            "interrupted": seen.interrupted,
+            "io_slow": seen.slow,
+            "io_sleep_ns_total": seen.sleep_ns,
+            "io_spin_ns_total": seen.spin_ns,
+            "migrations": seen.migrations,
+            "started": started,
+            "finished": finished,
+            "wall_ns": finished - started,
+            "kvm_stats": kvm_stats,
+        })
+    }
+}

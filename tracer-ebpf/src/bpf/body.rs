@@ -1,0 +1,145 @@
+//! What happens at an event, in plain values: thread, time, isa, code. Knows maps, but no kernel layout.
+
+use aya_ebpf::{EbpfContext, helpers::bpf_get_current_comm};
+use aya_log_ebpf::debug;
+use tracer_ebpf::{
+    abi::{HINT_SLOTS, Slot, Vcpu, state},
+    lost::{Global, PerVcpu},
+    pairing::{self, Entry},
+    slot,
+};
+
+use crate::maps::{FREE_SLOTS, FREE_VCPUS, HINTS, LOST, SLOTS, VCPU_OF, VCPUS, bump};
+
+/// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only.
+#[inline(always)]
+pub fn exit<C: EbpfContext>(
+    ctx: &C,
+    pid_tgid: u64,
+    now_ns: u64,
+    isa: u32,
+    code: u32,
+    vcpu_id: impl FnOnce(&C) -> u32,
+) {
+    let vcpu = match find(pid_tgid) {
+        Some((_, vcpu)) => vcpu,
+        None => match enrol(pid_tgid, now_ns, isa) {
+            Some(vcpu) => {
+                vcpu.vcpu_id = vcpu_id(ctx);
+                debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa, code);
+                vcpu
+            }
+            None => {
+                bump(&LOST, Global::VcpuTableFull as u32);
+                debug!(ctx, "thread {}: the vCPU table is full", pid_tgid as u32);
+                return;
+            }
+        },
+    };
+    pairing::on_exit(vcpu, now_ns, isa, code);
+}
+
+/// A vCPU entered its guest.
+#[inline(always)]
+pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
+    let Some((index, vcpu)) = find(pid_tgid) else {
+        bump(&LOST, Global::JoinedInExit as u32);
+        return;
+    };
+    let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
+    let (isa, code) = (vcpu.open_isa, vcpu.open_code);
+    let mut number = slot::find(vcpu, isa, code);
+    if number == 0 {
+        number = match assign(index, vcpu, isa, code) {
+            Ok(number) => number,
+            Err(cause) => {
+                vcpu.lost[cause as usize] += 1;
+                debug!(ctx, "thread {}: no slot for isa {} code {}", pid_tgid as u32, isa, code);
+                return;
+            }
+        };
+    }
+    if let Some(slot) = slot_at(number - 1) {
+        slot::record(slot, ns);
+    }
+}
+
+/// A thread is gone. Its entry stays for user space to read, open exit included.
+#[inline(always)]
+pub fn death(pid_tgid: u64) {
+    // The hint is of no use here: most threads that die are no vCPUs.
+    // SAFETY: the value is copied at once.
+    let Some(&index) = (unsafe { VCPU_OF.get(&pid_tgid) }) else { return };
+    if let Some(vcpu) = vcpu_at(index) {
+        vcpu.pid_tgid = 0;
+        vcpu.state = state::DEAD;
+    }
+    let _ = VCPU_OF.remove(&pid_tgid);
+}
+
+/// The entry of a thread and its index.
+#[inline(always)]
+fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
+    let hint = HINTS.get_ptr_mut(pid_tgid as u32 & (HINT_SLOTS - 1))?;
+    // SAFETY: a live element of an array; a torn or stale value only costs the check below.
+    let index = unsafe { *hint };
+    if let Some(vcpu) = vcpu_at(index)
+        && vcpu.pid_tgid == pid_tgid
+    {
+        return Some((index, vcpu));
+    }
+    // SAFETY: the value is copied at once.
+    let index = unsafe { VCPU_OF.get(&pid_tgid).copied() }?;
+    // SAFETY: as above.
+    unsafe { *hint = index };
+    vcpu_at(index).map(|vcpu| (index, vcpu))
+}
+
+/// Gives a thread an entry. User space has zeroed it, but for the generation.
+#[inline(never)]
+fn enrol(pid_tgid: u64, now_ns: u64, isa: u32) -> Option<&'static mut Vcpu> {
+    let index = FREE_VCPUS.pop().ok()??;
+    let Some(vcpu) = vcpu_at(index) else { return None };
+    if VCPU_OF.insert(&pid_tgid, &index, 0).is_err() {
+        let _ = FREE_VCPUS.push(&index, 0);
+        return None;
+    }
+    vcpu.pid = (pid_tgid >> 32) as u32;
+    vcpu.tid = pid_tgid as u32;
+    vcpu.first_ns = now_ns;
+    vcpu.isa = isa;
+    vcpu.comm = bpf_get_current_comm().unwrap_or_default();
+    vcpu.generation += 1;
+    vcpu.state = state::LIVE;
+    vcpu.pid_tgid = pid_tgid;
+    Some(vcpu)
+}
+
+/// Finds a slot for a code that this vCPU has not seen, and notes it: its number plus one.
+#[inline(always)]
+fn assign(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> Result<u32, PerVcpu> {
+    if !slot::has_place(vcpu, isa, code) {
+        return Err(PerVcpu::RareCodesFull);
+    }
+    let Ok(Some(free)) = FREE_SLOTS.pop() else { return Err(PerVcpu::SlotTableFull) };
+    let Some(slot) = slot_at(free) else { return Err(PerVcpu::SlotTableFull) };
+    slot.vcpu = index;
+    slot.isa = isa;
+    slot.code = code;
+    slot.epoch = 1;
+    slot::note(vcpu, isa, code, free + 1);
+    Ok(free + 1)
+}
+
+#[inline(always)]
+fn vcpu_at(index: u32) -> Option<&'static mut Vcpu> {
+    // SAFETY: array elements live as long as the program; one vCPU is one thread, so one event at a time
+    // holds this reference. User space only reads while the thread lives.
+    VCPUS.get_ptr_mut(index).map(|vcpu| unsafe { &mut *vcpu })
+}
+
+#[inline(always)]
+fn slot_at(index: u32) -> Option<&'static mut Slot> {
+    // SAFETY: as in `vcpu_at`: a slot belongs to one vCPU.
+    SLOTS.get_ptr_mut(index).map(|slot| unsafe { &mut *slot })
+}

@@ -1,0 +1,63 @@
+//! Classic tracepoints: the record's fields, at the offsets that the kernel's `format` files gave the loader.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    macros::tracepoint,
+    programs::TracePointContext,
+};
+use tracer_ebpf::{abi::ABSENT, lost::Global};
+
+use crate::{
+    body, config,
+    maps::{LOST, bump},
+};
+
+/// `kvm:kvm_exit`.
+#[tracepoint]
+pub fn classic_exit(ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::wanted((pid_tgid >> 32) as u32) {
+        // The stamp comes first: what the program does after it is part of the exit, as it is in the kernel.
+        let now_ns = unsafe { bpf_ktime_get_ns() };
+        let code = field::<8>(&ctx, config::OFF_EXIT_REASON.load());
+        let isa = match config::OFF_EXIT_ISA.load() {
+            ABSENT => config::ISA_DEFAULT.load(),
+            offset => field::<24>(&ctx, offset),
+        };
+        body::exit(&ctx, pid_tgid, now_ns, isa, code, |ctx| match config::OFF_EXIT_VCPU.load() {
+            ABSENT => ABSENT,
+            offset => field::<56>(ctx, offset),
+        });
+    }
+    1
+}
+
+/// `kvm:kvm_entry`.
+#[tracepoint]
+pub fn classic_entry(ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::wanted((pid_tgid >> 32) as u32) {
+        body::entry(&ctx, pid_tgid, unsafe { bpf_ktime_get_ns() });
+    }
+    1
+}
+
+/// A 32-bit field of the record. The verifier takes a direct load only at a constant offset, so the offset
+/// that every kernel of the last ten years has (`USUAL`) is a direct load, and any other goes through a
+/// helper. The offset is a read-only global: only one of the two survives verification.
+#[inline(always)]
+fn field<const USUAL: usize>(ctx: &TracePointContext, offset: u32) -> u32 {
+    if offset as usize == USUAL {
+        // SAFETY: the loader has checked against the `format` file that a 4-byte field is here.
+        return unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(USUAL).cast()) };
+    }
+    // SAFETY: the helper checks the address.
+    match unsafe { ctx.read_at(offset as usize) } {
+        Ok(value) => value,
+        Err(_) => {
+            bump(&LOST, Global::ReadFailed as u32);
+            ABSENT
+        }
+    }
+}

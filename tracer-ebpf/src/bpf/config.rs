@@ -1,0 +1,42 @@
+//! What the loader tells the programs. Read-only globals are constants to the verifier, which removes the
+//! branches they switch off.
+
+use aya_ebpf::Global;
+use tracer_ebpf::abi::{ABSENT, MAX_FILTER_PIDS};
+
+/// Offset of `exit_reason` in the record of `kvm:kvm_exit`.
+#[unsafe(no_mangle)]
+pub static OFF_EXIT_REASON: Global<u32> = Global::new(ABSENT);
+/// Offset of `isa` there.
+#[unsafe(no_mangle)]
+pub static OFF_EXIT_ISA: Global<u32> = Global::new(ABSENT);
+/// Offset of `vcpu_id` there.
+#[unsafe(no_mangle)]
+pub static OFF_EXIT_VCPU: Global<u32> = Global::new(ABSENT);
+/// Isa of the events if the record does not say.
+#[unsafe(no_mangle)]
+pub static ISA_DEFAULT: Global<u32> = Global::new(0);
+/// Number of processes in the filter; 0 lets all pass.
+#[unsafe(no_mangle)]
+static FILTER_LEN: Global<u32> = Global::new(0);
+/// The processes that pass.
+#[unsafe(no_mangle)]
+static FILTER_PIDS: [u32; MAX_FILTER_PIDS] = [0; MAX_FILTER_PIDS];
+/// Whether events of this process are traced. Touches no map.
+#[inline(always)]
+pub fn wanted(pid: u32) -> bool {
+    let len = FILTER_LEN.load() as usize;
+    if len == 0 {
+        return true;
+    }
+    for index in 0..MAX_FILTER_PIDS {
+        if index >= len {
+            return false;
+        }
+        // SAFETY: in bounds by the loop; volatile because the loader rewrites the array before the load.
+        if pid == unsafe { core::ptr::read_volatile(&raw const FILTER_PIDS[index]) } {
+            return true;
+        }
+    }
+    false
+}

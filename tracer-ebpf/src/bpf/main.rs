@@ -1,0 +1,28 @@
+//! The BPF programs. `body` is what happens at an event; the other modules are doors to it: they turn a
+//! kernel's event into plain values and nothing else.
+//!
+//! Every program on a classic tracepoint returns 1: a program that returns 0 there keeps the event from
+//! every other user of the tracepoint, `perf kvm stat` for instance (`perf_trace_run_bpf_submit`,
+//! kernel/events/core.c).
+#![no_std]
+#![no_main]
+
+mod body;
+mod classic;
+mod config;
+mod maps;
+mod silence;
+mod synthetic;
+mod threads;
+
+/// The kernel gives helpers that read its memory to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: the programs contain no panicking path that the verifier would let through.
+    unsafe { core::hint::unreachable_unchecked() }
+}

@@ -1,0 +1,46 @@
+//! Every map, who writes it and who reads it.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, Stack},
+};
+use tracer_ebpf::{
+    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINT_SLOTS, Slot, Vcpu},
+    lost, names,
+};
+
+/// Written by the events of the owning thread; mapped and read by user space.
+#[map]
+pub static VCPUS: Array<Vcpu> = Array::with_max_entries(DEFAULT_VCPUS, BPF_F_MMAPABLE);
+/// Written by the events of the owning thread; mapped and read by user space.
+#[map]
+pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_SLOTS, BPF_F_MMAPABLE);
+/// Thread to vCPU index. Written at a thread's first exit and at its death.
+#[map]
+pub static VCPU_OF: HashMap<u64, u32> = HashMap::with_max_entries(DEFAULT_VCPUS, 0);
+/// A guess in front of `VCPU_OF`, checked against the entry it names.
+#[map]
+pub static HINTS: Array<u32> = Array::with_max_entries(HINT_SLOTS, 0);
+/// Free entries. A stack because it hands out numbers on every kernel from 5.10 on: atomic operations that
+/// return the old value came with 5.12 (commit 5ca419f2864a).
+#[map]
+pub static FREE_VCPUS: Stack<u32> = Stack::with_max_entries(DEFAULT_VCPUS, 0);
+/// Free slots, in the same way.
+#[map]
+pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_SLOTS, 0);
+/// Losses that belong to no vCPU.
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::Global::COUNT as u32, 0);
+/// Hits of the counting programs.
+#[map]
+pub static SILENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(names::SILENCE_PROGRAMS.len() as u32, 0);
+
+/// Adds one to a per-CPU counter. An index out of range is ignored.
+#[inline(always)]
+pub fn bump(counters: &PerCpuArray<u64>, index: u32) {
+    if let Some(counter) = counters.get_ptr_mut(index) {
+        // SAFETY: a live element of this CPU; programs on one CPU do not nest at this point.
+        unsafe { *counter += 1 };
+    }
+}

@@ -1,0 +1,12 @@
+//! The end of threads: without it a reused tid would inherit a dead vCPU's open exit.
+
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
+
+use crate::body;
+
+/// `sched_process_exit`; runs in the dying thread.
+#[raw_tracepoint]
+pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
+    body::death(bpf_get_current_pid_tgid());
+    0
+}

@@ -1,0 +1,16 @@
+//! What the BPF programs and user space share: the layout of the maps, the pairing of exits with entries,
+//! and the histogram buckets.
+//!
+//! Everything here is `no_std` and pure: no map, no helper call, no clock, no allocation. The BPF programs
+//! (`src/bpf`, the binary target), the host tests and the replay of recorded events call the same functions,
+//! so a scenario that goes wrong in one goes wrong in all.
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+pub mod abi;
+mod codegen;
+pub mod histogram;
+pub mod lost;
+pub mod names;
+pub mod pairing;
+pub mod slot;

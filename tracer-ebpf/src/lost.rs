@@ -1,0 +1,40 @@
+//! Every way in which an event can fail to become a sample. Each has a counter where it happens.
+
+/// Losses of one vCPU thread, counted in [`crate::abi::Vcpu::lost`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PerVcpu {
+    /// An exit followed an exit: the entry between them was not seen. The newer exit is kept.
+    UnpairedExit = 0,
+    /// An entry came although no exit was open, for instance after a failed VM entry.
+    UnpairedEntry = 1,
+    /// The clock of the entry was before the clock of the exit.
+    ClockBack = 2,
+    /// No free slot was left for a new reason.
+    SlotTableFull = 3,
+    /// The vCPU had more rare exit codes than it has places for.
+    RareCodesFull = 4,
+}
+
+impl PerVcpu {
+    /// Number of causes.
+    pub const COUNT: usize = 5;
+}
+
+/// Losses that cannot be charged to a vCPU thread, counted in the `LOST` map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Global {
+    /// An exit of a thread for which no place in the vCPU table was left.
+    VcpuTableFull = 0,
+    /// An entry of a thread of which no exit has been seen: it was in the middle of an exit, asleep in HLT
+    /// for instance, when tracing began. Not an error, but one exit per vCPU that is not in the numbers.
+    JoinedInExit = 1,
+    /// A field of the event record could not be read.
+    ReadFailed = 2,
+}
+
+impl Global {
+    /// Number of causes.
+    pub const COUNT: usize = 3;
+}

@@ -1,0 +1,50 @@
+//! Names that cross the border between the BPF object and its loader: maps, programs, read-only globals.
+//!
+//! A test loads the object and checks that each of these exists in it.
+
+/// Per-vCPU-thread state: array of [`crate::abi::Vcpu`], mmapable.
+pub const VCPUS: &str = "VCPUS";
+/// Aggregates: array of [`crate::abi::Slot`], mmapable.
+pub const SLOTS: &str = "SLOTS";
+/// Thread (`tgid << 32 | tid`) to index in [`VCPUS`]: hash.
+pub const VCPU_OF: &str = "VCPU_OF";
+/// Low bits of the tid to a likely index in [`VCPUS`]: array.
+pub const HINTS: &str = "HINTS";
+/// Free indices of [`VCPUS`]: stack, filled by user space.
+pub const FREE_VCPUS: &str = "FREE_VCPUS";
+/// Free indices of [`SLOTS`]: stack, filled by user space.
+pub const FREE_SLOTS: &str = "FREE_SLOTS";
+/// Losses that belong to no vCPU, by [`crate::lost::Global`]: per-CPU array.
+pub const LOST: &str = "LOST";
+/// Hits of the `silence_N` programs: per-CPU array.
+pub const SILENCE: &str = "SILENCE";
+
+/// Classic tracepoint program on `kvm:kvm_exit`.
+pub const CLASSIC_EXIT: &str = "classic_exit";
+/// Classic tracepoint program on `kvm:kvm_entry`.
+pub const CLASSIC_ENTRY: &str = "classic_entry";
+/// Raw tracepoint program on `sched_process_exit`.
+pub const THREAD_EXIT: &str = "thread_exit";
+/// Raw tracepoint program for tests: an exit event as plain numbers.
+pub const SYNTHETIC_EXIT: &str = "synthetic_exit";
+/// Raw tracepoint program for tests: an entry event as plain numbers.
+pub const SYNTHETIC_ENTRY: &str = "synthetic_entry";
+/// Raw tracepoint program for tests: the death of a thread as plain numbers.
+pub const SYNTHETIC_DEATH: &str = "synthetic_death";
+/// Classic tracepoint programs that only count, to tell which KVM events move on a silent host.
+pub const SILENCE_PROGRAMS: [&str; 5] = ["silence_0", "silence_1", "silence_2", "silence_3", "silence_4"];
+
+/// Offset of `exit_reason` in the record of `kvm:kvm_exit`.
+pub const OFF_EXIT_REASON: &str = "OFF_EXIT_REASON";
+/// Offset of `isa` in the record of `kvm:kvm_exit`, or [`crate::abi::ABSENT`].
+pub const OFF_EXIT_ISA: &str = "OFF_EXIT_ISA";
+/// Offset of `vcpu_id` in the record of `kvm:kvm_exit`, or [`crate::abi::ABSENT`].
+pub const OFF_EXIT_VCPU: &str = "OFF_EXIT_VCPU";
+/// The isa of events whose record has none.
+pub const ISA_DEFAULT: &str = "ISA_DEFAULT";
+/// How many of [`FILTER_PIDS`] are set; 0 traces every process.
+pub const FILTER_LEN: &str = "FILTER_LEN";
+/// The processes to trace.
+pub const FILTER_PIDS: &str = "FILTER_PIDS";
+/// The level from which aya-log statements are compiled out by the verifier.
+pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";

@@ -1,0 +1,183 @@
+//! Where a sample is added up: the way from an exit code to its slot, and the update of a slot.
+
+use crate::{
+    abi::{DIRECT, Slot, Vcpu},
+    codegen::opaque,
+    histogram::{BUCKETS, bucket_of},
+};
+
+/// Codes below this are their own index in [`Vcpu::direct`].
+const DENSE: u32 = 0xc0;
+/// The second range of codes with a direct place: SVM's nested-paging and AVIC exits from 0x400 on.
+const SVM_HIGH: u32 = 0x400;
+
+/// The place of an exit code in [`Vcpu::direct`], if it has one. Every code of the kernels' tables has,
+/// except the software-defined ones of SVM (0x8000_0000 and up), failed entries, and codes with flags.
+///
+/// ```
+/// # use tracer_ebpf::slot::direct_index;
+/// assert_eq!(direct_index(0x0c), Some(0x0c));
+/// assert_eq!(direct_index(0x400), Some(0xc0));
+/// assert_eq!(direct_index(0x8000_0021), None);
+/// ```
+#[inline(always)]
+pub const fn direct_index(code: u32) -> Option<usize> {
+    if code < DENSE {
+        return Some(code as usize);
+    }
+    let high = code.wrapping_sub(SVM_HIGH);
+    if high < DIRECT as u32 - DENSE { Some((DENSE + high) as usize) } else { None }
+}
+
+/// The slot noted for a code of this vCPU: its number plus one, or 0.
+#[inline(always)]
+pub fn find(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
+    match direct_index(code) {
+        Some(index) if isa == vcpu.isa && opaque(index) < DIRECT => vcpu.direct[index],
+        _ => find_rare(vcpu, isa, code),
+    }
+}
+
+#[inline(always)]
+fn find_rare(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
+    for rare in &vcpu.rare {
+        if rare.slot == 0 {
+            return 0;
+        }
+        if rare.code == code && rare.isa == isa {
+            return rare.slot;
+        }
+    }
+    0
+}
+
+/// Notes `slot` (a number plus one) for a code that [`find`] did not know. False if the rare codes are full.
+#[inline(always)]
+pub fn note(vcpu: &mut Vcpu, isa: u32, code: u32, slot: u32) -> bool {
+    if let Some(index) = direct_index(code)
+        && isa == vcpu.isa
+    {
+        let index = opaque(index);
+        if index < DIRECT {
+            vcpu.direct[index] = slot;
+        }
+        return true;
+    }
+    for rare in &mut vcpu.rare {
+        if rare.slot == 0 {
+            rare.isa = isa;
+            rare.code = code;
+            rare.slot = slot;
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a new code still finds a place.
+#[inline(always)]
+pub fn has_place(vcpu: &Vcpu, isa: u32, code: u32) -> bool {
+    (direct_index(code).is_some() && isa == vcpu.isa) || vcpu.rare[vcpu.rare.len() - 1].slot == 0
+}
+
+/// Adds one sample.
+///
+/// All accesses are volatile, which keeps the compiler from reordering them: `begun` comes first and `done`
+/// last. The processors that matter here (x86, s390x) do not reorder stores among themselves.
+#[inline(always)]
+pub fn record(slot: &mut Slot, ns: u64) {
+    add(&mut slot.begun, 1);
+    add(&mut slot.sum_ns, ns);
+    let epoch = get(&slot.epoch);
+    let extremes = if epoch & 1 == 0 { &mut slot.extremes[0] } else { &mut slot.extremes[1] };
+    if get(&extremes.epoch) != epoch {
+        set(&mut extremes.epoch, epoch);
+        set(&mut extremes.min_ns, ns);
+        set(&mut extremes.max_ns, ns);
+    } else if ns < get(&extremes.min_ns) {
+        set(&mut extremes.min_ns, ns);
+    } else if ns > get(&extremes.max_ns) {
+        set(&mut extremes.max_ns, ns);
+    }
+    let bucket = opaque(bucket_of(ns));
+    if bucket < BUCKETS {
+        let count = &mut slot.buckets[bucket];
+        set(count, get(count).wrapping_add(1));
+    }
+    add(&mut slot.done, 1);
+}
+
+#[inline(always)]
+fn get<T: Copy>(place: &T) -> T {
+    // SAFETY: a reference is valid for reading.
+    unsafe { core::ptr::read_volatile(place) }
+}
+
+#[inline(always)]
+fn set<T>(place: &mut T, value: T) {
+    // SAFETY: a reference is valid for writing.
+    unsafe { core::ptr::write_volatile(place, value) }
+}
+
+#[inline(always)]
+fn add(place: &mut u64, more: u64) {
+    set(place, get(place).wrapping_add(more));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zeroed_vcpu() -> Vcpu {
+        // SAFETY: all-zero bytes are valid for the ABI types, see `abi`.
+        unsafe { core::mem::zeroed() }
+    }
+
+    #[test]
+    fn codes_find_their_slots_again() {
+        let mut vcpu = zeroed_vcpu();
+        vcpu.isa = 2;
+        let codes = [(2, 0x72), (2, 0x400), (2, 0x8000_0011), (2, u32::MAX), (1, 0x72), (7, 12)];
+        for (number, (isa, code)) in codes.into_iter().enumerate() {
+            assert_eq!(find(&vcpu, isa, code), 0);
+            assert!(has_place(&vcpu, isa, code));
+            assert!(note(&mut vcpu, isa, code, number as u32 + 1));
+        }
+        for (number, (isa, code)) in codes.into_iter().enumerate() {
+            assert_eq!(find(&vcpu, isa, code), number as u32 + 1, "isa {isa} code {code:#x}");
+        }
+    }
+
+    #[test]
+    fn rare_codes_fill_up_and_say_so() {
+        let mut vcpu = zeroed_vcpu();
+        vcpu.isa = 1;
+        for code in 0..crate::abi::RARE as u32 {
+            assert!(note(&mut vcpu, 1, 0x8000_0000 | code, code + 1));
+        }
+        assert!(!has_place(&vcpu, 1, 0x9000_0000));
+        assert!(!note(&mut vcpu, 1, 0x9000_0000, 99));
+        assert!(has_place(&vcpu, 1, 12));
+        assert_eq!(find(&vcpu, 1, 0x8000_0005), 6);
+    }
+
+    #[test]
+    fn extremes_belong_to_their_epoch() {
+        // SAFETY: all-zero bytes are valid for the ABI types, see `abi`.
+        let mut slot: Slot = unsafe { core::mem::zeroed() };
+        let mut record_in = |epoch, ns| {
+            slot.epoch = epoch;
+            record(&mut slot, ns);
+            slot
+        };
+        record_in(1, 500);
+        record_in(1, 300);
+        let slot = record_in(2, 900);
+        assert_eq!((slot.extremes[1].min_ns, slot.extremes[1].max_ns), (300, 500));
+        assert_eq!((slot.extremes[0].min_ns, slot.extremes[0].max_ns), (900, 900));
+        let slot = record_in(3, 700);
+        assert_eq!((slot.extremes[1].min_ns, slot.extremes[1].max_ns), (700, 700));
+        assert_eq!((slot.begun, slot.done, slot.sum_ns), (4, 4, 2400));
+        assert_eq!(slot.buckets.iter().sum::<u32>(), 4);
+    }
+}

@@ -1,0 +1,313 @@
+//! Arguments as typed. Nothing here looks at the machine.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use regex::Regex;
+use tracer_ebpf::abi;
+
+use crate::model::{By, columns::SortKey};
+
+const EXAMPLES: &str = "\
+Examples:
+  exitlat                            all VMs, a table every second; Ctrl-C ends with the totals
+  exitlat live -g web01 --by vcpu,reason
+  exitlat live --hist EPT 5 1        one interval of 5 s, with the histograms of EPT exits
+  exitlat record -o good.exitlat --duration 60
+  exitlat report good.exitlat
+  exitlat check                      what this host offers, and what is missing
+
+Exit status: 0 done (also after Ctrl-C and when the pipe is closed), 1 failed, 2 wrong usage,
+4 this host cannot be traced as it is (not root, no KVM, or a KVM that does not report its exits).
+`record -- CMD` ends with the status of CMD.";
+
+/// Where KVM guests lose time: for every VM exit the time until the same vCPU runs its guest again.
+#[derive(Debug, Parser)]
+#[command(name = "exitlat", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// Without a command: live.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of `live`, for use without the word.
+    #[command(flatten)]
+    pub live: LiveArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show a table of exits for each interval (also what `exitlat` alone does)
+    #[command(after_help = LIVE_EXAMPLES)]
+    Live(LiveArgs),
+    /// Write intervals to a dump, for `report`
+    #[command(after_help = RECORD_EXAMPLES)]
+    Record(RecordArgs),
+    /// Show the tables of a dump
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Say what this host offers and what is missing
+    Check(CheckArgs),
+}
+
+const LIVE_EXAMPLES: &str = "\
+Examples:
+  exitlat live -p 4242               one VM, by the pid of its process
+  exitlat live -g 'web*' --by vm,reason
+  exitlat live -d 0.2 -k max         every 200 ms, the longest exit first
+  exitlat live --once --format json  one interval, for a script
+  exitlat live 1 10                  ten intervals of 1 s, as the bcc tools take it
+
+Time% is of handled time: exits in which the guest waits for work (HLT and its kin) stand apart below;
+--idle counts them in. Count, Min, Max and Avg are exact; +- is the standard deviation of the mean, which
+like p50, p99 and p99.9 comes from histogram buckets and is within 3.2 %.";
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  exitlat record -o good.exitlat --duration 60
+  exitlat record -o boot.exitlat -- virsh start --console web01
+  exitlat record -g web01 -o web01.exitlat       until Ctrl-C
+
+The dump is text, one JSON object a line; a dump that was cut off anywhere is readable.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  exitlat report good.exitlat
+  exitlat report good.exitlat --by vm,reason -k p99
+  exitlat report good.exitlat --intervals --format csv
+  ssh host cat good.exitlat | exitlat report -";
+
+/// Which exits are traced, and with how much memory.
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    /// Trace only these processes
+    #[arg(short, long, value_delimiter = ',', value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Trace only VMs of this name (QEMU's -name, else the process name); may be a glob like 'web*'
+    #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
+    pub guest: Vec<String>,
+    /// Length of an interval: seconds, or with a unit like 200ms
+    #[arg(short, long, default_value = "1", value_name = "TIME")]
+    pub display: Span,
+    /// Stop after this time
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<Span>,
+    /// Capacity in (vCPU, reason) pairs; 2.2 KiB of memory each
+    #[arg(long, default_value_t = abi::DEFAULT_SLOTS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub slots: u32,
+    /// Capacity in vCPU threads
+    #[arg(long, default_value_t = abi::DEFAULT_VCPUS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    pub max_vcpus: u32,
+    /// Say on standard error what the kernel side meets: new vCPUs, full tables
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What is shown, and how.
+#[derive(Args, Clone, Debug)]
+pub struct ViewArgs {
+    /// What a row stands for: vm, vcpu, reason, or a list like vm,reason
+    #[arg(long, default_value = "reason", value_name = "LIST")]
+    pub by: By,
+    /// Sort by
+    #[arg(short, long, value_enum, default_value = "time")]
+    pub key: SortKey,
+    /// Show only reasons that match this regular expression
+    #[arg(short, long, value_name = "REGEX")]
+    pub fields: Option<Regex>,
+    /// Show only these vCPU numbers
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    pub vcpu: Vec<u32>,
+    /// Print histograms too; of all reasons, or of those that match
+    #[arg(long, value_name = "REASON", num_args = 0..=1, default_missing_value = "")]
+    pub hist: Option<Regex>,
+    /// Count idle time into Time%, as perf kvm stat does
+    #[arg(long)]
+    pub idle: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Colours and screen control
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub color: When,
+}
+
+/// `exitlat live`.
+#[derive(Args, Clone, Debug)]
+pub struct LiveArgs {
+    /// Which exits.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+    /// How shown.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Show what has come since the start instead of since the last display
+    #[arg(long)]
+    pub total: bool,
+    /// One interval, then stop
+    #[arg(long, conflicts_with_all = ["interval", "count"])]
+    pub once: bool,
+    /// Length of an interval, as --display
+    #[arg(value_name = "INTERVAL", conflicts_with = "display")]
+    pub interval: Option<Span>,
+    /// Number of intervals
+    #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+/// `exitlat record`.
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// Which exits.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+    /// The dump; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "exitlat.dump")]
+    pub output: PathBuf,
+    /// Overwrite the dump if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// Record while this command runs
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// `exitlat report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// The dump; `-` is standard input
+    pub file: PathBuf,
+    /// How shown.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Show only these processes
+    #[arg(short, long, value_delimiter = ',', value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Show only VMs of this name or glob
+    #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
+    pub guest: Vec<String>,
+    /// Show each interval before the total
+    #[arg(long)]
+    pub intervals: bool,
+}
+
+/// `exitlat check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Output format
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: CheckFormat,
+    /// Do not load anything, do not look for exits
+    #[arg(long)]
+    pub no_probe: bool,
+}
+
+/// Output formats of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// One JSON object a line and interval; times in ns
+    Json,
+    /// One line a row; times in ns
+    Csv,
+}
+
+/// Output formats of `check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people
+    Table,
+    /// One JSON object
+    Json,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// A length of time on the command line: `2`, `0.5`, `200ms`, `1m`, `2h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const UNITS: [(&str, f64); 6] =
+            [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)];
+        let start = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(start);
+        let seconds = number.parse::<f64>().ok().zip(UNITS.iter().find(|(name, _)| *name == unit));
+        let seconds = seconds.map(|(number, (_, factor))| number * factor);
+        match seconds {
+            Some(seconds) if (0.001..=1e9).contains(&seconds) => Ok(Self(Duration::from_secs_f64(seconds))),
+            Some(_) => Err("a time from 1ms to 1e9 seconds is needed".to_owned()),
+            None => Err("no time; write seconds, or a number with a unit: 200ms, 2s, 1m, 1h".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn live(line: &str) -> LiveArgs {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        match cli.command {
+            None => cli.live,
+            Some(Command::Live(args)) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn live_is_the_default() {
+        for line in ["exitlat -p 1,2 -k max_t 0.5 3", "exitlat live --pid 1,2 --key max 500ms 3"] {
+            let args = live(line);
+            assert_eq!((args.trace.pid, args.view.key, args.count), (vec![1, 2], SortKey::Max, Some(3)));
+            assert_eq!(args.interval, Some(Span(Duration::from_millis(500))));
+        }
+    }
+
+    #[test]
+    fn hist_takes_a_reason_or_none() {
+        assert_eq!(live("exitlat").view.hist.map(|r| r.to_string()), None);
+        assert_eq!(live("exitlat --hist").view.hist.map(|r| r.to_string()), Some(String::new()));
+        assert_eq!(live("exitlat --hist=EPT 1 1").view.hist.map(|r| r.to_string()), Some("EPT".into()));
+    }
+
+    #[test]
+    fn wrong_words_are_refused() {
+        for line in [
+            "exitlat -d 0",
+            "exitlat -d 5x",
+            "exitlat --by host",
+            "exitlat -f (",
+            "exitlat --once 1 2",
+            "exitlat 1 0",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn record_takes_a_command() {
+        let cli = Cli::try_parse_from("exitlat record -o f -- ls -l".split(' ')).unwrap();
+        let Some(Command::Record(args)) = cli.command else { panic!() };
+        assert_eq!(args.command, ["ls", "-l"]);
+    }
+}

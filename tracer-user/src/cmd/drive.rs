@@ -1,0 +1,138 @@
+//! The clock of a measurement: when to take an interval, and when to stop.
+
+use std::{process::ExitStatus, time::Duration};
+
+use anyhow::{Context as _, Result};
+use aya_log::EbpfLogger;
+use tokio::{
+    process::Child,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{kernel::session::Session, model::Interval};
+
+/// How often the programs' log is looked at.
+const LOG_POLL: Duration = Duration::from_millis(100);
+
+/// When intervals end, and when the measurement does.
+#[derive(Debug)]
+pub struct Schedule {
+    /// Length of an interval.
+    pub display: Duration,
+    /// Stop after this time.
+    pub duration: Option<Duration>,
+    /// Stop after so many intervals.
+    pub count: Option<u64>,
+    /// Stop when this process ends.
+    pub child: Option<Child>,
+}
+
+/// Why a measurement stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Ctrl-C, SIGTERM or SIGHUP.
+    Interrupted,
+    /// The time was up, or the intervals were.
+    Elapsed,
+    /// The command ended.
+    Command(ExitStatus),
+}
+
+impl Why {
+    /// The word in a dump's end line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Elapsed => "elapsed",
+            Self::Command(_) => "command ended",
+        }
+    }
+}
+
+/// Takes intervals until the schedule or a signal ends them, the last one partial. `each` gets every one.
+///
+/// # Errors
+/// Those of the session and of `each`.
+pub async fn drive(
+    session: &mut Session,
+    mut schedule: Schedule,
+    mut each: impl FnMut(&mut Session, &Interval) -> Result<()>,
+) -> Result<Why> {
+    let mut signals = Signals::new()?;
+    let start = Instant::now();
+    let mut ticks = tokio::time::interval_at(start + schedule.display, schedule.display);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let deadline = schedule.duration.map(|duration| start + duration);
+    let mut interval = Interval::default();
+    let mut taken = 0;
+    loop {
+        let stop = tokio::select! {
+            biased;
+            () = signals.any() => Some(Why::Interrupted),
+            status = ended(&mut schedule.child) => Some(Why::Command(status.context("cannot wait for the command")?)),
+            () = until(deadline) => Some(Why::Elapsed),
+            _ = ticks.tick() => None,
+        };
+        session.read(&mut interval)?;
+        taken += 1;
+        each(session, &interval)?;
+        if let Some(why) = stop {
+            return Ok(why);
+        }
+        if schedule.count.is_some_and(|count| taken >= count) {
+            return Ok(Why::Elapsed);
+        }
+    }
+}
+
+/// Passes on what the programs log. Runs until the runtime ends.
+///
+/// # Errors
+/// If the programs' log cannot be opened.
+pub fn forward_log(session: &mut Session) -> Result<()> {
+    let mut logger = EbpfLogger::init(session.ebpf()).context("cannot open the programs' log")?;
+    // Polled: messages are rare, and waiting on the descriptor would need its lifetime promised by hand.
+    let mut ticks = tokio::time::interval(LOG_POLL);
+    tokio::spawn(async move {
+        loop {
+            ticks.tick().await;
+            logger.flush();
+        }
+    });
+    Ok(())
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(child: &mut Option<Child>) -> std::io::Result<ExitStatus> {
+    match child {
+        Some(child) => child.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that end a measurement properly.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `exitlat live`: a table for each interval, then the total.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::{
+    cli::LiveArgs,
+    cmd::{
+        DONE, UNSUPPORTED,
+        drive::{self, Schedule, Why, drive},
+        select,
+        view::Screen,
+    },
+    kernel::{
+        session::{self, Session},
+        silence::{self, Silence},
+    },
+    model::{Rows, interval::Interval},
+    render::Span,
+};
+
+/// How long to listen for other events when a measurement has ended without an exit.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// Runs it.
+///
+/// # Errors
+/// See the exit statuses of [`crate::cmd`].
+pub async fn run(args: LiveArgs) -> Result<u8> {
+    let mut screen = Screen::new(&args.view, true);
+    let pids = select::pids(&args.trace)?;
+    screen.selection.pids.clone_from(&pids);
+    let mut session = start(&args.trace, pids)?;
+    let schedule = Schedule {
+        display: args.interval.unwrap_or(args.trace.display).0,
+        duration: args.trace.duration.map(|span| span.0),
+        count: if args.once { Some(1) } else { args.count },
+        child: None,
+    };
+    let mut total = screen.rows();
+    let mut ear = Ear::default();
+    let why = drive(&mut session, schedule, |session, interval| {
+        total.add(interval, session.roster(), &screen.selection);
+        if args.total {
+            screen.show(&total, session.roster(), Span::Total)?;
+        } else {
+            screen.interval(interval, session.roster())?;
+        }
+        ear.heed(session, interval)
+    })
+    .await?;
+    let several = total.first != total.last;
+    if !args.total && (several || why == Why::Interrupted) {
+        screen.show(&total, session.roster(), Span::Total)?;
+    }
+    ear.conclude(&mut session, &total, why).await
+}
+
+/// Loads, attaches, and forwards the programs' log if asked to. Says on standard error when it is ready.
+///
+/// # Errors
+/// Those of [`Session::start`].
+pub(super) fn start(args: &crate::cli::TraceArgs, pids: Vec<u32>) -> Result<Session> {
+    let options = session::Options { pids, slots: args.slots, vcpus: args.max_vcpus, verbose: args.verbose };
+    let mut session = Session::start(&options)?;
+    if args.verbose > 0 {
+        drive::forward_log(&mut session)?;
+        eprintln!("exitlat: attached by {}", session.path());
+    }
+    Ok(session)
+}
+
+/// Listens to KVM's other events as long as there are no exits, and says once what that means.
+#[derive(Default)]
+struct Ear {
+    heard_exits: bool,
+    silence: Option<Silence>,
+    explained: bool,
+}
+
+impl Ear {
+    fn heed(&mut self, session: &mut Session, interval: &Interval) -> Result<()> {
+        self.heard_exits |= !interval.cells.is_empty() || !interval.open.is_empty();
+        if self.heard_exits || self.explained {
+            return Ok(());
+        }
+        match &self.silence {
+            None => self.silence = Some(session.listen()?),
+            Some(silence) => {
+                eprintln!("exitlat: {}", silence::explain(0, &silence.counts()?));
+                self.explained = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The exit status: a host whose KVM works without reporting exits cannot be traced.
+    async fn conclude(&mut self, session: &mut Session, total: &Rows, why: Why) -> Result<u8> {
+        if self.heard_exits || !total.is_empty() {
+            return Ok(DONE);
+        }
+        if self.silence.is_none() {
+            self.silence = Some(session.listen()?);
+        }
+        if !self.explained && why != Why::Interrupted {
+            tokio::time::sleep(LISTEN).await;
+        }
+        let Some(silence) = &self.silence else { return Ok(DONE) };
+        let counts = silence.counts()?;
+        if !self.explained {
+            eprintln!("exitlat: {}", silence::explain(0, &counts));
+        }
+        let moved = counts.iter().any(|(_, count)| count.is_some_and(|count| count != 0));
+        Ok(if moved { UNSUPPORTED } else { DONE })
+    }
+}

@@ -1,0 +1,79 @@
+//! One module for each command: where source, model and output meet.
+
+pub mod check;
+pub mod drive;
+pub mod live;
+pub mod record;
+pub mod report;
+pub mod select;
+pub mod view;
+
+use std::{io, process::ExitCode};
+
+use crate::{
+    cli::{Cli, Command},
+    kernel::Unsupported,
+};
+
+/// Done; also when ended by Ctrl-C, or by a closed pipe.
+pub const DONE: u8 = 0;
+/// Something failed.
+pub const FAILED: u8 = 1;
+/// The command line was wrong; clap uses it too.
+pub const USAGE: u8 = 2;
+/// This host cannot be traced as it is.
+pub const UNSUPPORTED: u8 = 4;
+
+/// The command line or a file named on it is wrong: exit status [`USAGE`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Runs a command and turns its outcome into an exit status.
+pub fn main(cli: Cli) -> ExitCode {
+    let verbose = match &cli.command {
+        None => cli.live.trace.verbose,
+        Some(Command::Live(args)) => args.trace.verbose,
+        Some(Command::Record(args)) => args.trace.verbose,
+        Some(_) => 0,
+    };
+    crate::kernel::log::init(verbose);
+    match run(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let Some(status) = status_of(&error) else { return ExitCode::from(DONE) };
+            eprintln!("exitlat: {error:#}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Live(cli.live)) {
+            Command::Live(args) => live::run(args).await,
+            Command::Record(args) => record::run(args).await,
+            Command::Report(args) => report::run(&args),
+            Command::Check(args) => check::run(&args).await,
+        }
+    })
+}
+
+/// The exit status of an error; [`None`] for a closed pipe, which is no error.
+fn status_of(error: &anyhow::Error) -> Option<u8> {
+    for cause in error.chain() {
+        if let Some(io) = cause.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::BrokenPipe
+        {
+            return None;
+        }
+    }
+    if error.downcast_ref::<Unsupported>().is_some() {
+        Some(UNSUPPORTED)
+    } else if error.downcast_ref::<Usage>().is_some() {
+        Some(USAGE)
+    } else {
+        Some(FAILED)
+    }
+}

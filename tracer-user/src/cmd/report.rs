@@ -1,0 +1,62 @@
+//! `exitlat report`: the tables of a dump.
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    cli::{Format, ReportArgs},
+    cmd::{DONE, record::open_dump, select, view::Screen},
+    model::Interval,
+    recording::{Reader, lines::Header},
+    render::{Span, escape},
+};
+
+/// Runs it.
+///
+/// # Errors
+/// See the exit statuses of [`crate::cmd`].
+pub fn run(args: &ReportArgs) -> Result<u8> {
+    let mut screen = Screen::new(&args.view, false);
+    screen.selection.pids.clone_from(&args.pid);
+    let name = || format!("cannot read the dump {}", args.file.display());
+    let mut reader = Reader::new(open_dump(&args.file)?).with_context(name)?;
+    if args.view.format == Format::Table {
+        describe(reader.header());
+    }
+    let mut interval = Interval::default();
+    let mut total = screen.rows();
+    // Names are resolved as they come: a dump may be longer than memory.
+    let mut pids = screen.selection.clone();
+    while reader.next_interval(&mut interval).with_context(name)? {
+        if !args.guest.is_empty() {
+            screen.selection = pids.clone();
+            for thread in &reader.roster().threads {
+                if args.guest.iter().any(|guest| select::matches(guest, &thread.vm)) {
+                    screen.selection.pids.push(thread.pid);
+                }
+            }
+            if screen.selection.pids.is_empty() {
+                // No process has this number: until the guest appears, nothing is shown.
+                screen.selection.pids.push(u32::MAX);
+            }
+        }
+        total.add(&interval, reader.roster(), &screen.selection);
+        if args.intervals {
+            screen.interval(&interval, reader.roster())?;
+        }
+    }
+    if !args.guest.is_empty() {
+        select::guests(&mut pids, &args.guest, reader.roster())?;
+    }
+    screen.show(&total, reader.roster(), Span::Total)?;
+    for note in reader.notes() {
+        eprintln!("exitlat: {}: {note}", args.file.display());
+    }
+    Ok(DONE)
+}
+
+fn describe(header: &Header) {
+    let Header { tool, host, kernel, cpu, backend, options, .. } = header;
+    let options = options.join(" ");
+    let line = format!("recorded on {host} (Linux {kernel}, {backend}, {cpu}) by {tool}: {options}");
+    println!("{}\n", escape::terminal(&line));
+}

@@ -1,0 +1,99 @@
+//! From view options to a printer: the one place that looks at the terminal and at NO_COLOR.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use anyhow::Result;
+
+use crate::{
+    cli::{Format, ViewArgs, When},
+    model::{Interval, Roster, Rows, Selection},
+    render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table, units},
+};
+
+/// Prints blocks of rows to standard output.
+pub struct Screen {
+    printer: Box<dyn Printer>,
+    format: Format,
+    /// Each block replaces the one before.
+    repaint: bool,
+    blocks: u64,
+    /// What of an interval is shown.
+    pub selection: Selection,
+    args: ViewArgs,
+}
+
+impl Screen {
+    /// A screen for these options. `repaint` asks for a full-screen display where that is possible.
+    pub fn new(args: &ViewArgs, repaint: bool) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        let color = match args.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => terminal && !plain,
+        };
+        let width = if terminal { terminal_width() } else { None };
+        let view = View { key: args.key, idle: args.idle, width, color, hist: args.hist.clone() };
+        let printer: Box<dyn Printer> = match args.format {
+            Format::Table => Box::new(Table::new(view)),
+            Format::Json => Box::new(JsonLines::new(view)),
+            Format::Csv => Box::new(Csv::new(view)),
+        };
+        let selection = Selection { vcpus: args.vcpu.clone(), pids: Vec::new(), fields: args.fields.clone() };
+        let repaint = repaint && color && terminal && args.format == Format::Table;
+        Self { printer, format: args.format, repaint, blocks: 0, selection, args: args.clone() }
+    }
+
+    /// Rows grouped as asked for, none yet.
+    pub fn rows(&self) -> Rows {
+        Rows::new(self.args.by)
+    }
+
+    /// Prints the rows of one interval.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn interval(&mut self, interval: &Interval, roster: &Roster) -> Result<()> {
+        let mut rows = self.rows();
+        rows.add(interval, roster, &self.selection);
+        self.show(&rows, roster, Span::Interval)
+    }
+
+    /// Prints a block.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn show(&mut self, rows: &Rows, roster: &Roster, span: Span) -> Result<()> {
+        // One write a block: a reader at the other end of a pipe never sees half of one.
+        let mut block = Vec::new();
+        if self.format == Format::Table {
+            if self.repaint && span == Span::Interval {
+                block.extend_from_slice(b"\x1b[H\x1b[2J");
+            } else if self.blocks != 0 {
+                block.push(b'\n');
+            }
+            writeln!(block, "{}", heading(rows, span))?;
+        }
+        self.printer.print(&mut block, rows, roster, span)?;
+        self.blocks += 1;
+        let mut out = io::stdout().lock();
+        out.write_all(&block)?;
+        out.flush()?;
+        Ok(())
+    }
+}
+
+fn heading(rows: &Rows, span: Span) -> String {
+    let time = units::time_of_day(rows.end_unix_ms);
+    let length = units::duration(rows.elapsed_ns);
+    match span {
+        Span::Interval => format!("{time} UTC, interval {} of {length}", rows.last),
+        Span::Total => format!("{time} UTC, total of {length}"),
+    }
+}
+
+/// Columns of the terminal at standard output.
+fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+}

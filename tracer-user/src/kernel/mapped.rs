@@ -1,0 +1,249 @@
+//! The two mapped arrays. The only `unsafe` of the reading side: everything above works on copies.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    os::fd::AsRawFd as _,
+    sync::atomic::{Ordering, fence},
+};
+
+use memmap2::{MmapMut, MmapOptions};
+use tracer_ebpf::abi::{Extremes, Slot, Vcpu};
+
+/// Types whose array may be mapped: plain data, any bytes are valid.
+///
+/// # Safety
+/// `repr(C)`, no padding that matters, every bit pattern valid.
+pub unsafe trait Plain: Copy {}
+// SAFETY: integers and arrays of integers only, see `tracer_ebpf::abi`.
+unsafe impl Plain for Vcpu {}
+// SAFETY: as above.
+unsafe impl Plain for Slot {}
+
+/// A BPF array in our memory.
+#[derive(Debug)]
+pub struct Mapped<T> {
+    map: MmapMut,
+    len: usize,
+    stride: usize,
+    _of: std::marker::PhantomData<T>,
+}
+
+/// Tries at a consistent copy of a slot before it is left for the next reading. An update takes some 50 ns.
+const TRIES: usize = 100;
+
+impl<T: Plain> Mapped<T> {
+    /// Maps an array of `len` elements.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub fn new(map: impl AsFd, len: u32) -> io::Result<Self> {
+        let len = len as usize;
+        // The kernel rounds an array's elements up to 8 bytes (`array_map_alloc`, kernel/bpf/arraymap.c).
+        let stride = size_of::<T>().next_multiple_of(8);
+        // SAFETY: the mapping is private to this object; the kernel's writes to it are dealt with below.
+        let map = unsafe { MmapOptions::new().len(len * stride).map_mut(map.as_fd().as_raw_fd()) }?;
+        Ok(Self { map, len, stride, _of: std::marker::PhantomData })
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn at(&self, index: usize) -> *const T {
+        assert!(index < self.len, "element {index} of {}", self.len);
+        // In bounds by the check and the mapping's length.
+        self.map.as_ptr().wrapping_add(index * self.stride).cast()
+    }
+
+    /// A copy of an element, as it is at the moment; fields may be of different moments.
+    pub fn copy(&self, index: usize) -> T {
+        // SAFETY: in bounds, aligned (the mapping to a page, the stride to 8), any bytes are valid. The kernel
+        // may write meanwhile: volatile keeps the compiler from reading twice and assuming the same.
+        unsafe { std::ptr::read_volatile(self.at(index)) }
+    }
+
+    /// Writes zeroes over an element that no program uses.
+    pub fn clear(&mut self, index: usize) {
+        assert!(index < self.len, "element {index} of {}", self.len);
+        let start = index * self.stride;
+        self.map[start..start + self.stride].fill(0);
+    }
+}
+
+impl Mapped<Vcpu> {
+    /// State and generation of a vCPU.
+    pub fn state(&self, index: usize) -> (u32, u32) {
+        let vcpu = self.at(index);
+        // SAFETY: as in `copy`.
+        unsafe {
+            (
+                std::ptr::read_volatile(&raw const (*vcpu).state),
+                std::ptr::read_volatile(&raw const (*vcpu).generation),
+            )
+        }
+    }
+
+    /// Prepares an unused element for its next owner: all zero but for the generation.
+    pub fn recycle(&mut self, index: usize) {
+        let (_, generation) = self.state(index);
+        self.clear(index);
+        let vcpu = self.at(index).cast_mut();
+        // SAFETY: in bounds; nobody else uses the element.
+        unsafe { (*vcpu).generation = generation };
+    }
+}
+
+/// What a slot has gained since it was last taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Shortest of the new samples.
+    pub min_ns: u64,
+    /// Longest of the new samples.
+    pub max_ns: u64,
+}
+
+impl Mapped<Slot> {
+    /// Number of complete samples of a slot; [`None`] while it is not handed out.
+    pub fn done(&self, index: usize) -> Option<u64> {
+        let slot = self.at(index);
+        // SAFETY: as in `copy`.
+        let (done, epoch) = unsafe {
+            (
+                std::ptr::read_volatile(&raw const (*slot).done),
+                std::ptr::read_volatile(&raw const (*slot).epoch),
+            )
+        };
+        (epoch != 0).then_some(done)
+    }
+
+    /// Index of the vCPU that a slot in use belongs to.
+    pub fn owner(&self, index: usize) -> usize {
+        // SAFETY: as in `copy`.
+        unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).vcpu) as usize }
+    }
+
+    /// Copies a slot into `copy` and starts its next epoch. `late` is the last epoch's extremes as they were
+    /// when it was taken. [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
+    ///
+    /// The copy is consistent when no update began between the reading of `done` and that of `begun`. Its
+    /// extremes are those of its samples when none came between the copy and the new epoch either; else it
+    /// is taken again, and the extremes of all epochs passed are joined. What is left is an update that read
+    /// the old epoch before it became visible (a store buffer's delay): it shows as a change of the old
+    /// epoch's extremes at the next taking, and is joined there.
+    pub fn take(&mut self, index: usize, copy: &mut Slot, late: &mut Extremes) -> Option<Taken> {
+        let mut taken = Taken { min_ns: u64::MAX, max_ns: 0 };
+        let mut join = |extremes: &Extremes| {
+            taken.min_ns = taken.min_ns.min(extremes.min_ns);
+            taken.max_ns = taken.max_ns.max(extremes.max_ns);
+        };
+        for _ in 0..TRIES {
+            if !self.copy_consistent(index, copy) {
+                return None;
+            }
+            let current = copy.extremes[copy.epoch as usize & 1];
+            let former = copy.extremes[(copy.epoch as usize & 1) ^ 1];
+            if former.epoch == late.epoch {
+                if former.min_ns < late.min_ns {
+                    join(&Extremes { max_ns: former.min_ns, ..former });
+                }
+                if former.max_ns > late.max_ns {
+                    join(&Extremes { min_ns: former.max_ns, ..former });
+                }
+            }
+            if current.epoch == copy.epoch {
+                join(&current);
+                *late = current;
+            }
+            let slot = self.at(index).cast_mut();
+            // SAFETY: in bounds, aligned; user space is the only writer of this field once the slot is used.
+            unsafe { std::ptr::write_volatile(&raw mut (*slot).epoch, copy.epoch.wrapping_add(1).max(1)) };
+            fence(Ordering::SeqCst);
+            // SAFETY: as in `copy`.
+            if unsafe { std::ptr::read_volatile(&raw const (*slot).begun) } == copy.done {
+                break;
+            }
+        }
+        Some(taken)
+    }
+
+    fn copy_consistent(&self, index: usize, into: &mut Slot) -> bool {
+        for _ in 0..TRIES {
+            let slot = self.at(index);
+            // SAFETY: as in `copy`.
+            let done = unsafe { std::ptr::read_volatile(&raw const (*slot).done) };
+            fence(Ordering::Acquire);
+            *into = self.copy(index);
+            fence(Ordering::Acquire);
+            // SAFETY: as in `copy`.
+            if unsafe { std::ptr::read_volatile(&raw const (*slot).begun) } == done && into.done == done {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use tracer_ebpf::slot;
+
+    use super::*;
+
+    fn one_slot() -> Mapped<Slot> {
+        let map = MmapMut::map_anon(size_of::<Slot>()).unwrap();
+        Mapped { map, len: 1, stride: size_of::<Slot>(), _of: std::marker::PhantomData }
+    }
+
+    /// A writer at full speed on one thread, a reader at full speed on another: every sample is in exactly
+    /// one taking, and the extremes are those of the takings' own samples.
+    #[test]
+    fn takings_add_up_under_a_running_writer() {
+        const SAMPLES: u64 = 300_000;
+        let mut slots = one_slot();
+        let address = slots.at(0).cast_mut() as usize;
+        // SAFETY: nobody else uses it yet.
+        unsafe { (*(address as *mut Slot)).epoch = 1 };
+        let finished = AtomicBool::new(false);
+        let (mut count, mut sum) = (0, 0);
+        let mut copy = slots.copy(0);
+        let mut late = copy.extremes[0];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 1..=SAMPLES {
+                    // SAFETY: as the BPF programs do it: the reader copes with the race.
+                    slot::record(unsafe { &mut *(address as *mut Slot) }, n);
+                }
+                finished.store(true, Ordering::SeqCst);
+            });
+            loop {
+                let last = finished.load(Ordering::SeqCst);
+                let before = count;
+                if slots.done(0) != Some(count)
+                    && let Some(taken) = slots.take(0, &mut copy, &mut late)
+                {
+                    assert!(copy.done > count);
+                    // Samples rise by one, so the extremes say exactly which samples were taken.
+                    assert_eq!((taken.min_ns, taken.max_ns), (count + 1, copy.done));
+                    assert!(copy.sum_ns > sum);
+                    (count, sum) = (copy.done, copy.sum_ns);
+                }
+                if last && before == count {
+                    break;
+                }
+            }
+        });
+        assert_eq!(count, SAMPLES);
+        assert_eq!(sum, SAMPLES * (SAMPLES + 1) / 2);
+        assert_eq!(copy.buckets.iter().map(|n| u64::from(*n)).sum::<u64>(), SAMPLES);
+    }
+}

@@ -1,0 +1,212 @@
+//! From nothing to running programs, in phases: requirements, layout, load, attach. Everything ends with the
+//! process: no pins, so nothing stays behind however it dies.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    programs::{ProgramError, RawTracePoint, TracePoint},
+};
+use tracer_ebpf::{abi, names};
+
+use crate::{
+    kernel::{
+        Unsupported, check, host, log,
+        reader::Reader,
+        silence::Silence,
+        tracefs::{self, Layout},
+    },
+    model::{Interval, Roster},
+};
+
+/// The programs, built for this machine's byte order by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exitlat-bpf"));
+
+/// What is traced, and with how much memory.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Processes to trace; none traces all. Beyond [`abi::MAX_FILTER_PIDS`] all are traced.
+    pub pids: Vec<u32>,
+    /// Capacity of the slot table.
+    pub slots: u32,
+    /// Capacity of the vCPU table.
+    pub vcpus: u32,
+    /// Programs report rare events from 1 on.
+    pub verbose: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pids: Vec::new(), slots: abi::DEFAULT_SLOTS, vcpus: abi::DEFAULT_VCPUS, verbose: 0 }
+    }
+}
+
+/// The programs in the kernel, attached or not.
+pub struct Session {
+    ebpf: Ebpf,
+    reader: Reader,
+    attached: Vec<&'static str>,
+}
+
+impl Session {
+    /// Checks the host, loads the programs and attaches them.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if the host lacks something; others if the kernel refuses.
+    pub fn start(options: &Options) -> Result<Self> {
+        check::may_load()?;
+        let layout = tracefs::layout()?;
+        let mut session = Self::load(options, Some(&layout))?;
+        session.attach().context("cannot attach to the KVM tracepoints")?;
+        session.reader.start();
+        Ok(session)
+    }
+
+    /// Loads the object. Without a layout only the programs that read no record can be attached.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn load(options: &Options, layout: Option<&Layout>) -> Result<Self> {
+        let offset =
+            |field: Option<crate::kernel::format::Field>| field.map_or(abi::ABSENT, |field| field.offset);
+        let exit_reason = offset(layout.map(|layout| layout.exit_reason));
+        let exit_isa = offset(layout.and_then(|layout| layout.exit_isa));
+        let exit_vcpu = offset(layout.and_then(|layout| layout.exit_vcpu));
+        let isa_default = host::isa_by_vendor();
+        let mut pids = [0u32; abi::MAX_FILTER_PIDS];
+        let filtered = if options.pids.len() <= pids.len() { options.pids.as_slice() } else { &[] };
+        pids[..filtered.len()].copy_from_slice(filtered);
+        let filter_len = filtered.len() as u32;
+        let log_level = log::program_level(options.verbose);
+        let mut ebpf = EbpfLoader::new()
+            // The default prints all states of every program, which only costs time; an error brings the log.
+            .verifier_log_level(VerifierLogLevel::STATS)
+            .override_global(names::OFF_EXIT_REASON, &exit_reason, true)
+            .override_global(names::OFF_EXIT_ISA, &exit_isa, true)
+            .override_global(names::OFF_EXIT_VCPU, &exit_vcpu, true)
+            .override_global(names::ISA_DEFAULT, &isa_default, true)
+            .override_global(names::FILTER_LEN, &filter_len, true)
+            .override_global(names::FILTER_PIDS, &pids, true)
+            .override_global(names::LOG_LEVEL, &log_level, true)
+            .map_max_entries(names::SLOTS, options.slots)
+            .map_max_entries(names::FREE_SLOTS, options.slots)
+            .map_max_entries(names::VCPUS, options.vcpus)
+            .map_max_entries(names::VCPU_OF, options.vcpus)
+            .map_max_entries(names::FREE_VCPUS, options.vcpus)
+            .load(OBJECT)
+            .map_err(|error| refused(error.into()))?;
+        let reader = Reader::new(&mut ebpf)?;
+        Ok(Self { ebpf, reader, attached: Vec::new() })
+    }
+
+    /// Entries first: an entry of a thread of which no exit was seen is counted and otherwise ignored, while
+    /// an exit whose entry is missed would have to be taken back.
+    fn attach(&mut self) -> Result<()> {
+        self.attach_raw(names::THREAD_EXIT, "sched_process_exit")?;
+        self.attach_classic(names::CLASSIC_ENTRY, "kvm", "kvm_entry")?;
+        self.attach_classic(names::CLASSIC_EXIT, "kvm", "kvm_exit")
+    }
+
+    fn attach_raw(&mut self, name: &'static str, event: &str) -> Result<()> {
+        let program = self.raw(name)?;
+        program.attach(event).with_context(|| format!("cannot attach {name} to {event}"))?;
+        self.attached.push(name);
+        Ok(())
+    }
+
+    /// A raw tracepoint program, loaded.
+    ///
+    /// # Errors
+    /// If there is no such program, or the kernel refuses it.
+    pub fn raw(&mut self, name: &'static str) -> Result<&mut RawTracePoint> {
+        let program: &mut RawTracePoint = self
+            .ebpf
+            .program_mut(name)
+            .with_context(|| format!("the BPF object has no program {name}"))?
+            .try_into()?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+            Err(error) => Err(refused(error.into()).context(format!("cannot load {name}"))),
+        }
+    }
+
+    fn attach_classic(&mut self, name: &'static str, group: &str, event: &str) -> Result<()> {
+        attach_classic(&mut self.ebpf, name, group, event)?;
+        self.attached.push(name);
+        Ok(())
+    }
+
+    /// Takes an interval.
+    ///
+    /// # Errors
+    /// If the maps cannot be read.
+    pub fn read(&mut self, interval: &mut Interval) -> Result<()> {
+        let missed = self.missed_runs();
+        self.reader.read(interval, missed)
+    }
+
+    /// The threads seen so far.
+    pub fn roster(&self) -> &Roster {
+        self.reader.roster()
+    }
+
+    /// How the exit reason is found, for headers and `check`.
+    pub fn path(&self) -> &'static str {
+        "classic tracepoints"
+    }
+
+    /// The loaded object, for its log.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Starts to count KVM's other events, to say what it means that there are no exits.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn listen(&mut self) -> Result<Silence> {
+        Silence::start(&mut self.ebpf)
+    }
+
+    /// Runs that the kernel skipped because the program was already running on that CPU. It prints them in
+    /// the program's fdinfo since 5.12 (commit 9ed9e9ba2337).
+    fn missed_runs(&self) -> u64 {
+        let of = |name: &&str| -> Option<u64> {
+            let program = self.ebpf.program(name)?;
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+        };
+        self.attached.iter().filter_map(of).sum()
+    }
+}
+
+/// Loads a classic tracepoint program and attaches it.
+pub(super) fn attach_classic(ebpf: &mut Ebpf, name: &str, group: &str, event: &str) -> Result<()> {
+    let program: &mut TracePoint = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the BPF object has no program {name}"))?
+        .try_into()?;
+    match program.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+        Err(error) => return Err(refused(error.into()).context(format!("cannot load {name}"))),
+    }
+    program.attach(group, event).with_context(|| format!("cannot attach {name} to {group}:{event}"))?;
+    Ok(())
+}
+
+/// A kernel's "not permitted" is a property of the host, everything else is a failure of ours.
+fn refused(error: anyhow::Error) -> anyhow::Error {
+    let denied = error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.raw_os_error() == Some(libc::EPERM))
+    });
+    if denied {
+        anyhow!(Unsupported::new(
+            format!("the kernel does not permit BPF here ({error:#})"),
+            "run as root; in a container it needs CAP_BPF and CAP_PERFMON; `exitlat check` tells more"
+        ))
+    } else {
+        error.context("the kernel refused the BPF programs")
+    }
+}

@@ -1,0 +1,71 @@
+//! What it means when `kvm_exit` stays silent: count KVM's other events and compare.
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray},
+};
+use tracer_ebpf::names;
+
+use crate::kernel::session;
+
+/// The events counted, by the program that counts them.
+pub const EVENTS: [&str; names::SILENCE_PROGRAMS.len()] =
+    ["kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr", "kvm_emulate_insn"];
+
+/// Running counters of KVM's other events.
+pub struct Silence {
+    counters: PerCpuArray<MapData, u64>,
+    attached: [bool; EVENTS.len()],
+}
+
+impl Silence {
+    /// Starts counting. An event that this kernel lacks is left out.
+    pub(super) fn start(ebpf: &mut Ebpf) -> Result<Self> {
+        let map = ebpf.take_map(names::SILENCE).context("the other events are being counted already")?;
+        let counters = PerCpuArray::try_from(map)?;
+        let mut attached = [false; EVENTS.len()];
+        for (index, (program, event)) in names::SILENCE_PROGRAMS.iter().zip(EVENTS).enumerate() {
+            match session::attach_classic(ebpf, program, "kvm", event) {
+                Ok(()) => attached[index] = true,
+                Err(error) => log::debug!("not counting kvm:{event}: {error:#}"),
+            }
+        }
+        Ok(Self { counters, attached })
+    }
+
+    /// Hits of each event since the start; [`None`] for those that are not counted.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counts(&self) -> Result<[(&'static str, Option<u64>); EVENTS.len()]> {
+        let mut counts = EVENTS.map(|event| (event, None));
+        for (index, (_, count)) in counts.iter_mut().enumerate() {
+            if self.attached[index] {
+                let per_cpu =
+                    self.counters.get(&(index as u32), 0).context("cannot read the event counters")?;
+                *count = Some(per_cpu.iter().sum());
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// The counts in words, and what they mean while `kvm_exit` has fired `exits` times.
+pub fn explain(exits: u64, counts: &[(&'static str, Option<u64>)]) -> String {
+    let moved: Vec<String> = counts
+        .iter()
+        .filter_map(|(event, count)| {
+            count.filter(|count| *count != 0).map(|count| format!("{event} {count}"))
+        })
+        .collect();
+    match (exits, moved.is_empty()) {
+        (1.., _) => format!("kvm_exit fires ({exits} samples)"),
+        (0, true) => "no KVM event fires: no guest is running now".to_owned(),
+        (0, false) => format!(
+            "kvm_exit and kvm_entry stay silent while other KVM events fire ({}): this KVM backend does not \
+             report its exits, so exit latencies cannot be measured on this host",
+            moved.join(", ")
+        ),
+    }
+}

@@ -1,0 +1,95 @@
+//! Which processes are VMs, and what they are called. Best effort: a name never fails a trace.
+
+use std::{collections::BTreeMap, fs, os::unix::ffi::OsStrExt as _, path::Path};
+
+/// A process that has a VM open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vm {
+    /// Its process.
+    pub pid: u32,
+    /// Name of the guest, else of the process.
+    pub name: String,
+    /// How many vCPUs it has open.
+    pub vcpus: usize,
+}
+
+/// All processes that have a VM open, by pid. Without the right to look into other processes' descriptors
+/// the list is short.
+pub fn list() -> Vec<Vm> {
+    let mut found = BTreeMap::new();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    for pid in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+        if let Some(vcpus) = vcpus_of(pid) {
+            found.insert(pid, Vm { pid, name: name_of(pid), vcpus });
+        }
+    }
+    found.into_values().collect()
+}
+
+/// Number of vCPUs a process has open; [`None`] if it has no VM.
+fn vcpus_of(pid: u32) -> Option<usize> {
+    let (mut is_vm, mut vcpus) = (false, 0);
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let target = target.as_os_str().as_bytes();
+        if target.starts_with(b"anon_inode:kvm-vcpu") {
+            vcpus += 1;
+        }
+        is_vm |= target.starts_with(b"anon_inode:kvm-v");
+    }
+    is_vm.then_some(vcpus)
+}
+
+/// Whether a process exists.
+pub fn exists(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Name of the VM in a process: QEMU's `-name`, else the name of the process, else its number.
+pub fn name_of(pid: u32) -> String {
+    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let arguments: Vec<String> = cmdline
+        .split(|byte| *byte == 0)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
+        .collect();
+    guest_name(&arguments)
+        .or_else(|| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|comm| comm.trim_end().to_owned())
+        })
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("pid {pid}"))
+}
+
+/// The guest's name on a QEMU command line: `-name NAME` or `-name guest=NAME,...`, the last one wins, a
+/// doubled comma is part of the name (QEMU's option syntax).
+///
+/// ```
+/// # use tracer_user::kernel::vms::guest_name;
+/// let line = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+/// assert_eq!(guest_name(&line("qemu -name guest=web01,debug-threads=on -m 1G")), Some("web01".into()));
+/// assert_eq!(guest_name(&line("qemu -name a,,b")), Some("a,b".into()));
+/// assert_eq!(guest_name(&line("qemu -m 1G")), None);
+/// ```
+pub fn guest_name(arguments: &[String]) -> Option<String> {
+    let mut values = arguments
+        .iter()
+        .zip(arguments.iter().skip(1))
+        .filter(|(flag, _)| matches!(flag.as_str(), "-name" | "--name"));
+    let options = split_options(values.next_back()?.1);
+    let mut named = options.iter().filter_map(|option| option.strip_prefix("guest="));
+    named.next_back().map(str::to_owned).or_else(|| options.into_iter().find(|option| !option.contains('=')))
+}
+
+/// Splits `a,b=c` at single commas; doubled ones stand for one.
+fn split_options(text: &str) -> Vec<String> {
+    let mut options = vec![String::new()];
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        if c == ',' && characters.next_if_eq(&',').is_none() {
+            options.push(String::new());
+        } else {
+            options.last_mut().expect("never empty").push(c);
+        }
+    }
+    options
+}

@@ -1,0 +1,173 @@
+//! The one list of columns. Table, CSV, JSON and the sort keys read it; a new column is a new entry here.
+
+use crate::model::{Row, rows::Totals};
+
+/// A value in a table, with its unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// A number of things.
+    Count(u64),
+    /// A share of a whole, 0 to 1; `None` where it has no meaning.
+    Share(Option<f64>),
+    /// A time in ns, exact.
+    Ns(Option<u64>),
+    /// A mean in ns.
+    Mean(Option<f64>),
+    /// A percentage with a `+-` before it.
+    Deviation(Option<f64>),
+}
+
+/// A column.
+#[derive(Debug)]
+pub struct Column {
+    /// Name in CSV, JSON and `--key`; times carry their unit.
+    pub id: &'static str,
+    /// Heading of the table.
+    pub title: &'static str,
+    /// Width in the table.
+    pub width: usize,
+    /// Narrow terminals lose the columns with the highest rank first; 0 always stays.
+    pub rank: u8,
+    /// The value of a row.
+    pub get: fn(&Row, &Totals) -> Value,
+}
+
+/// All columns. perf kvm stat's come first, in its order and with its words.
+pub static COLUMNS: [Column; 10] = [
+    Column {
+        id: "samples",
+        title: "Samples",
+        width: 10,
+        rank: 0,
+        get: |row, _| Value::Count(row.stats.count),
+    },
+    Column {
+        id: "samples_share",
+        title: "Samples%",
+        width: 9,
+        rank: 3,
+        get: |row, totals| Value::Share(share(row.stats.count, totals.count())),
+    },
+    Column {
+        id: "time_share",
+        title: "Time%",
+        width: 8,
+        rank: 0,
+        get: |row, totals| {
+            Value::Share(if row.idle { None } else { share(row.stats.sum_ns, totals.handled_ns) })
+        },
+    },
+    Column {
+        id: "min_ns",
+        title: "Min Time",
+        width: 11,
+        rank: 4,
+        get: |row, _| Value::Ns((row.stats.count != 0).then_some(row.stats.min_ns)),
+    },
+    Column {
+        id: "max_ns",
+        title: "Max Time",
+        width: 11,
+        rank: 1,
+        get: |row, _| Value::Ns((row.stats.count != 0).then_some(row.stats.max_ns)),
+    },
+    Column {
+        id: "mean_ns",
+        title: "Avg time",
+        width: 11,
+        rank: 1,
+        get: |row, _| Value::Mean(row.stats.mean_ns()),
+    },
+    Column {
+        id: "deviation_percent",
+        title: "",
+        width: 13,
+        rank: 5,
+        get: |row, _| Value::Deviation(row.stats.relative_deviation_percent()),
+    },
+    Column {
+        id: "p50_ns",
+        title: "p50",
+        width: 11,
+        rank: 3,
+        get: |row, _| Value::Ns(row.stats.quantile_ns(0.5)),
+    },
+    Column {
+        id: "p99_ns",
+        title: "p99",
+        width: 11,
+        rank: 2,
+        get: |row, _| Value::Ns(row.stats.quantile_ns(0.99)),
+    },
+    Column {
+        id: "p999_ns",
+        title: "p99.9",
+        width: 11,
+        rank: 4,
+        get: |row, _| Value::Ns(row.stats.quantile_ns(0.999)),
+    },
+];
+
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole != 0).then(|| part as f64 / whole as f64)
+}
+
+/// What rows are sorted by: perf's keys, the quantiles, and the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SortKey {
+    /// Total time (the default).
+    Time,
+    /// Number of samples.
+    #[value(alias = "samples")]
+    Sample,
+    /// Longest sample.
+    #[value(name = "max", alias = "max_t")]
+    Max,
+    /// Shortest sample.
+    #[value(name = "min", alias = "min_t")]
+    Min,
+    /// Mean.
+    #[value(name = "mean", alias = "mean_t", alias = "avg")]
+    Mean,
+    /// Median.
+    P50,
+    /// 99 % quantile.
+    P99,
+    /// 99.9 % quantile.
+    #[value(name = "p99.9", alias = "p999")]
+    P999,
+    /// Label.
+    #[value(name = "name", alias = "ev_name")]
+    Name,
+}
+
+impl SortKey {
+    /// Handled rows before idle ones; within each, the largest first, names in alphabetical order.
+    pub fn sort(self, rows: &mut [&Row]) {
+        rows.sort_by(|a, b| {
+            let order = match self {
+                Self::Name => std::cmp::Ordering::Equal,
+                _ => self.number(b).total_cmp(&self.number(a)),
+            };
+            a.idle.cmp(&b.idle).then(order).then_with(|| label(a).cmp(&label(b)))
+        });
+    }
+
+    fn number(self, row: &Row) -> f64 {
+        let stats = &row.stats;
+        match self {
+            Self::Time | Self::Name => stats.sum_ns as f64,
+            Self::Sample => stats.count as f64,
+            Self::Max => stats.max_ns as f64,
+            Self::Min => stats.min_ns as f64,
+            Self::Mean => stats.mean_ns().unwrap_or(0.0),
+            Self::P50 => stats.quantile_ns(0.5).unwrap_or(0) as f64,
+            Self::P99 => stats.quantile_ns(0.99).unwrap_or(0) as f64,
+            Self::P999 => stats.quantile_ns(0.999).unwrap_or(0) as f64,
+        }
+    }
+}
+
+fn label(row: &Row) -> impl Ord {
+    (row.vm.clone(), row.vcpu.clone(), row.reason_label())
+}

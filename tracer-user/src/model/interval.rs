@@ -1,0 +1,103 @@
+//! One interval: the difference of two readings, as values.
+
+use std::ops::Range;
+
+use crate::{decode::Isa, model::Losses};
+
+/// A vCPU thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// The VM's process.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// The kernel's vCPU number, where the events carry it.
+    pub vcpu: Option<u32>,
+    /// Name of the VM: the guest's name, else that of the process.
+    pub vm: String,
+}
+
+impl Thread {
+    /// The vCPU as people write it: its number, else its thread.
+    pub fn vcpu_label(&self) -> String {
+        self.vcpu.map_or_else(|| format!("tid {}", self.tid), |vcpu| vcpu.to_string())
+    }
+}
+
+/// All threads seen so far. [`Cell`]s name them by index, which never changes meaning.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    /// In the order of their first sight.
+    pub threads: Vec<Thread>,
+}
+
+/// The samples of one (vCPU thread, isa, code) within an interval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Index into [`Roster::threads`].
+    pub thread: usize,
+    /// Instruction set of the code.
+    pub isa: Isa,
+    /// The exit code, flags included.
+    pub code: u32,
+    /// Number of samples; never 0.
+    pub count: u64,
+    /// Their sum.
+    pub sum_ns: u64,
+    /// The shortest.
+    pub min_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// Their buckets, as a range of [`Interval::buckets`].
+    pub buckets: Range<usize>,
+}
+
+/// An exit that waited for its entry when the interval ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenExit {
+    /// Index into [`Roster::threads`].
+    pub thread: usize,
+    /// Instruction set of the code.
+    pub isa: Isa,
+    /// The exit code.
+    pub code: u32,
+    /// How long it had been open.
+    pub age_ns: u64,
+}
+
+/// What happened between two readings.
+#[derive(Clone, Debug, Default)]
+pub struct Interval {
+    /// 1 for the first.
+    pub number: u64,
+    /// CLOCK_MONOTONIC of the reading before.
+    pub start_ns: u64,
+    /// CLOCK_MONOTONIC of this reading.
+    pub end_ns: u64,
+    /// Wall-clock time of this reading, in ms since 1970.
+    pub end_unix_ms: u64,
+    /// One for each (thread, isa, code) with samples.
+    pub cells: Vec<Cell>,
+    /// (bucket, count) pairs of all cells, each cell's in rising order. One vector for all, so that a reader
+    /// in steady state allocates nothing.
+    pub buckets: Vec<(u16, u64)>,
+    /// What was lost.
+    pub losses: Losses,
+    /// What was still open at the end.
+    pub open: Vec<OpenExit>,
+}
+
+impl Interval {
+    /// Empties the interval but keeps its memory.
+    pub fn reset(&mut self) {
+        self.cells.clear();
+        self.buckets.clear();
+        self.open.clear();
+        self.losses = Losses::default();
+    }
+
+    /// The buckets of one of its cells.
+    pub fn buckets_of(&self, cell: &Cell) -> &[(u16, u64)] {
+        &self.buckets[cell.buckets.clone()]
+    }
+}

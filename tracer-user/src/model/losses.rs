@@ -1,0 +1,225 @@
+//! Every loss by name: one table for the counters, the screen, the dump and the documentation.
+
+use std::fmt;
+
+/// A cause of loss, or an edge of the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Loss {
+    /// An exit followed an exit.
+    UnpairedExits,
+    /// An entry followed an entry.
+    UnpairedEntries,
+    /// An entry was stamped before its exit.
+    ClockBack,
+    /// Samples for which no slot was left.
+    SlotTableFull,
+    /// Samples of vCPUs with too many rare codes.
+    RareCodesFull,
+    /// Exits of threads for which the vCPU table had no place.
+    VcpuTableFull,
+    /// Fields of event records that could not be read.
+    ReadFailed,
+    /// Runs of the programs that the kernel skipped.
+    MissedRuns,
+    /// Threads that ended in the middle of an exit.
+    DiedInExit,
+    /// Entries of threads that were inside an exit when tracing began.
+    JoinedInExit,
+    /// Samples whose exit code is in no table; they are shown by number.
+    UnknownCodes,
+}
+
+/// One row of the table of causes.
+#[derive(Debug)]
+pub struct LossInfo {
+    /// The cause.
+    pub loss: Loss,
+    /// Name in machine-readable output.
+    pub name: &'static str,
+    /// Name on the screen.
+    pub text: &'static str,
+    /// What it means and what to do.
+    pub meaning: &'static str,
+    /// Samples are missing because of it; false for the edges of a measurement and for mere notes.
+    pub missing: bool,
+}
+
+/// All causes, in the order of [`Loss`].
+pub static LOSSES: [LossInfo; Loss::COUNT] = [
+    info(
+        Loss::UnpairedExits,
+        "unpaired_exits",
+        "unpaired exits",
+        "an exit followed an exit, the entry between them was not seen; the newer exit is kept",
+        true,
+    ),
+    info(
+        Loss::UnpairedEntries,
+        "unpaired_entries",
+        "unpaired entries",
+        "an entry came without an exit before it, as after a failed VM entry",
+        true,
+    ),
+    info(
+        Loss::ClockBack,
+        "clock_back",
+        "clock went back",
+        "an entry was stamped before its exit; the sample is left out",
+        true,
+    ),
+    info(
+        Loss::SlotTableFull,
+        "slot_table_full",
+        "slot table full",
+        "no slot was free for a new reason; use a larger --slots",
+        true,
+    ),
+    info(
+        Loss::RareCodesFull,
+        "rare_codes_full",
+        "rare codes full",
+        "a vCPU had more than 32 exit codes outside the usual ranges",
+        true,
+    ),
+    info(
+        Loss::VcpuTableFull,
+        "vcpu_table_full",
+        "vCPU table full",
+        "exits of threads beyond the vCPU table; use a larger --max-vcpus",
+        true,
+    ),
+    info(
+        Loss::ReadFailed,
+        "read_failed",
+        "unreadable records",
+        "a field of the event record could not be read",
+        true,
+    ),
+    info(
+        Loss::MissedRuns,
+        "missed_runs",
+        "missed runs",
+        "the kernel skipped a program because it was already running on that CPU",
+        true,
+    ),
+    info(
+        Loss::DiedInExit,
+        "died_in_exit",
+        "ended in an exit",
+        "vCPU threads that ended before they entered the guest again",
+        false,
+    ),
+    info(
+        Loss::JoinedInExit,
+        "joined_in_exit",
+        "joined in an exit",
+        "vCPU threads that were inside an exit, asleep in HLT for instance, when tracing began",
+        false,
+    ),
+    info(
+        Loss::UnknownCodes,
+        "unknown_codes",
+        "unknown codes",
+        "samples whose exit code is in no table; they are shown by number",
+        false,
+    ),
+];
+
+const fn info(
+    loss: Loss,
+    name: &'static str,
+    text: &'static str,
+    meaning: &'static str,
+    missing: bool,
+) -> LossInfo {
+    LossInfo { loss, name, text, meaning, missing }
+}
+
+impl Loss {
+    /// Number of causes.
+    pub const COUNT: usize = 11;
+
+    /// The cause with this machine-readable name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        LOSSES.iter().find(|info| info.name == name).map(|info| info.loss)
+    }
+}
+
+/// A counter for each cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses([u64; Loss::COUNT]);
+
+impl Losses {
+    /// The counter of one cause.
+    pub fn get(&self, loss: Loss) -> u64 {
+        self.0[loss as usize]
+    }
+
+    /// Adds to one cause.
+    pub fn add(&mut self, loss: Loss, count: u64) {
+        self.0[loss as usize] += count;
+    }
+
+    /// Adds all causes.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// What has come since `earlier`; a counter that went back counts as zero.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut out = *self;
+        for (mine, theirs) in out.0.iter_mut().zip(earlier.0) {
+            *mine = mine.saturating_sub(theirs);
+        }
+        out
+    }
+
+    /// The causes that have counted, with their table rows.
+    pub fn nonzero(&self) -> impl Iterator<Item = (&'static LossInfo, u64)> {
+        LOSSES.iter().zip(self.0).filter(|(_, count)| *count != 0)
+    }
+
+    /// Whether samples are missing.
+    pub fn any_missing(&self) -> bool {
+        self.nonzero().any(|(info, _)| info.missing)
+    }
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for (info, count) in self.nonzero() {
+            let separator = if first { "" } else { ", " };
+            first = false;
+            write!(f, "{separator}{} {count}", info.text)?;
+        }
+        if first { f.write_str("none") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_enum() {
+        for (index, info) in LOSSES.iter().enumerate() {
+            assert_eq!(info.loss as usize, index);
+            assert_eq!(Loss::from_name(info.name), Some(info.loss));
+        }
+    }
+
+    #[test]
+    fn only_what_counted_is_printed() {
+        let mut losses = Losses::default();
+        assert_eq!(losses.to_string(), "none");
+        losses.add(Loss::JoinedInExit, 2);
+        assert!(!losses.any_missing());
+        losses.add(Loss::UnpairedExits, 1);
+        assert!(losses.any_missing());
+        assert_eq!(losses.to_string(), "unpaired exits 1, joined in an exit 2");
+    }
+}

@@ -1,0 +1,18 @@
+//! What was measured, and how it is summed up. Pure: reads no clock, environment, file or terminal.
+//!
+//! An [`Interval`] is what happened between two readings: [`Cell`]s by (vCPU thread, isa, code), losses, and
+//! the exits that were still open. It comes from the kernel's maps or from a recording; everything that is
+//! shown is made of intervals by [`Rows`], so the same numbers come out whichever way they took.
+
+pub mod by;
+pub mod columns;
+pub mod interval;
+pub mod losses;
+pub mod rows;
+pub mod stats;
+
+pub use by::By;
+pub use interval::{Cell, Interval, OpenExit, Roster, Thread};
+pub use losses::{Loss, Losses};
+pub use rows::{Row, Rows, Selection};
+pub use stats::Stats;

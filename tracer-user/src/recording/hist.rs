@@ -1,0 +1,89 @@
+//! Buckets to HdrHistogram V2 in base64, and back.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use hdrhistogram::{
+    Histogram,
+    serialization::{Deserializer, Serializer as _, V2Serializer},
+};
+use tracer_ebpf::histogram::{BUCKETS, MAX_BITS, bucket_of, midpoint_of};
+
+/// Two digits make 128 cells per octave: eight for each of our buckets.
+const DIGITS: u8 = 2;
+/// Larger than the midpoint of the last bucket.
+const HIGH: u64 = 1 << MAX_BITS;
+
+/// Encodes buckets in rising order.
+pub(super) fn encode(buckets: &[(u16, u64)]) -> String {
+    let mut histogram =
+        Histogram::<u64>::new_with_bounds(1, HIGH, DIGITS).expect("constant bounds are valid");
+    for &(bucket, count) in buckets {
+        histogram
+            .record_n(midpoint_of(usize::from(bucket)), count)
+            .expect("every midpoint is below the upper bound");
+    }
+    let mut bytes = Vec::new();
+    V2Serializer::new().serialize(&histogram, &mut bytes).expect("writing to memory does not fail");
+    BASE64.encode(bytes)
+}
+
+/// Decodes what [`encode`] made, checking that the buckets hold `count` samples. Appends to `out`.
+pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u64)>) -> Result<(), String> {
+    let bytes = BASE64.decode(text).map_err(|error| format!("hist is no base64: {error}"))?;
+    let histogram: Histogram<u64> = Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .map_err(|error| format!("hist is no HdrHistogram V2: {error}"))?;
+    if histogram.high() > 2 * HIGH || histogram.sigfig() < DIGITS {
+        return Err(format!(
+            "hist has an upper bound of {} and {} digits",
+            histogram.high(),
+            histogram.sigfig()
+        ));
+    }
+    let mut total = 0u64;
+    let start = out.len();
+    for cell in histogram.iter_recorded() {
+        let samples = cell.count_at_value();
+        let bucket = bucket_of(cell.value_iterated_to().min(HIGH - 1));
+        debug_assert!(bucket < BUCKETS);
+        total = total.checked_add(samples).ok_or("hist overflows")?;
+        match out[start..].last_mut() {
+            Some((last, more)) if usize::from(*last) == bucket => *more += samples,
+            _ => out.push((bucket as u16, samples)),
+        }
+    }
+    if total != count {
+        return Err(format!("hist holds {total} samples, count says {count}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_bucket_comes_back() {
+        let all: Vec<(u16, u64)> =
+            (0..BUCKETS as u16).map(|bucket| (bucket, u64::from(bucket) + 1)).collect();
+        let mut back = Vec::new();
+        decode(&encode(&all), all.iter().map(|(_, count)| count).sum(), &mut back).unwrap();
+        assert_eq!(back, all);
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let mut out = Vec::new();
+        assert!(decode("§", 0, &mut out).unwrap_err().contains("base64"));
+        assert!(decode("AAAA", 0, &mut out).unwrap_err().contains("HdrHistogram"));
+        assert!(decode(&encode(&[(5, 2)]), 3, &mut out).unwrap_err().contains("holds 2"));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&BASE64.encode(bytes), 0, &mut Vec::new());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! CSV: one line a row, one heading at the start. Times are integers in ns.
+
+use std::io::{self, Write};
+
+use crate::{
+    model::{
+        Roster, Row, Rows,
+        columns::{COLUMNS, Value},
+        rows::Totals,
+    },
+    render::{Printer, Span, View, escape, sorted},
+};
+
+/// The columns before those of [`COLUMNS`].
+const KEYS: [&str; 12] = [
+    "span",
+    "interval",
+    "end_unix_ms",
+    "vm",
+    "pid",
+    "vcpu",
+    "tid",
+    "isa",
+    "code",
+    "reason",
+    "idle",
+    "sum_ns",
+];
+
+/// Prints CSV.
+#[derive(Debug)]
+pub struct Csv {
+    view: View,
+    headed: bool,
+}
+
+impl Csv {
+    /// A printer for this view.
+    pub fn new(view: View) -> Self {
+        Self { view, headed: false }
+    }
+}
+
+impl Printer for Csv {
+    fn print(&mut self, out: &mut dyn Write, rows: &Rows, _roster: &Roster, span: Span) -> io::Result<()> {
+        let mut writer = csv::Writer::from_writer(out);
+        if !self.headed {
+            writer.write_record(KEYS.into_iter().chain(COLUMNS.iter().map(|column| column.id)))?;
+            self.headed = true;
+        }
+        let totals = rows.totals();
+        for row in sorted(rows, &self.view) {
+            writer.write_record(record(row, rows, &totals, span))?;
+        }
+        writer.flush()
+    }
+}
+
+fn record(row: &Row, rows: &Rows, totals: &Totals, span: Span) -> Vec<String> {
+    let (vm, pid) = row.vm.as_ref().map_or_else(Default::default, |(vm, pid)| (vm.clone(), pid.to_string()));
+    let (vcpu, tid) =
+        row.vcpu.as_ref().map_or_else(Default::default, |(vcpu, tid)| (vcpu.clone(), tid.to_string()));
+    let (isa, code) =
+        row.reason.map_or_else(Default::default, |(isa, code)| (isa.name().into_owned(), code.to_string()));
+    let mut fields = vec![
+        span.name().to_owned(),
+        rows.last.to_string(),
+        rows.end_unix_ms.to_string(),
+        escape::formula(&vm).into_owned(),
+        pid,
+        vcpu,
+        tid,
+        isa,
+        code,
+        row.reason_label(),
+        row.idle.to_string(),
+        row.stats.sum_ns.to_string(),
+    ];
+    fields.extend(COLUMNS.iter().map(|column| match (column.get)(row, totals) {
+        Value::Count(count) => count.to_string(),
+        Value::Ns(ns) => ns.map_or_else(String::new, |ns| ns.to_string()),
+        Value::Share(number) | Value::Mean(number) | Value::Deviation(number) => {
+            number.map_or_else(String::new, |number| format!("{number:.6}"))
+        }
+    }));
+    fields
+}

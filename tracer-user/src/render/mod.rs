@@ -1,0 +1,59 @@
+//! Rows to text. Pure: strings and writers in, no clock, environment or terminal.
+
+use std::io;
+
+use crate::model::{Roster, Row, Rows, columns::SortKey};
+
+pub mod csv;
+pub mod escape;
+pub mod histogram;
+pub mod json;
+pub mod table;
+pub mod units;
+
+/// What is shown of rows, whatever the format.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Order of the rows.
+    pub key: SortKey,
+    /// Count idle time into `Time%`, as perf does.
+    pub idle: bool,
+    /// Columns of the terminal; `None` sets no limit.
+    pub width: Option<usize>,
+    /// Bold headings and the like.
+    pub color: bool,
+    /// Print histograms, of the rows whose label matches.
+    pub hist: Option<regex::Regex>,
+}
+
+/// Whether rows cover one interval or everything since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// One interval.
+    Interval,
+    /// All intervals so far.
+    Total,
+}
+
+impl Span {
+    /// Name in machine-readable output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interval => "interval",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// The rows in the order of the view.
+pub fn sorted<'a>(rows: &'a Rows, view: &View) -> Vec<&'a Row> {
+    let mut sorted: Vec<_> = rows.iter().collect();
+    view.key.sort(&mut sorted);
+    sorted
+}
+
+/// A format that rows can be printed in.
+pub trait Printer {
+    /// Prints one block.
+    fn print(&mut self, out: &mut dyn io::Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()>;
+}

@@ -1,0 +1,199 @@
+//! The table: perf kvm stat's, then quantiles; idle apart; totals and losses below.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
+
+use crate::{
+    decode::decode,
+    model::{
+        By, Roster, Row, Rows,
+        columns::{COLUMNS, Column, Value},
+        rows::Totals,
+    },
+    render::{Printer, Span, View, escape, histogram, sorted, units},
+};
+
+const LABEL_MIN: usize = 18;
+/// A label column is never cut below this.
+const LABEL_FLOOR: usize = 12;
+
+/// Prints tables.
+#[derive(Debug)]
+pub struct Table {
+    view: View,
+}
+
+impl Table {
+    /// A printer for this view.
+    pub fn new(view: View) -> Self {
+        Self { view }
+    }
+}
+
+impl Printer for Table {
+    fn print(&mut self, out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
+        let sorted = sorted(rows, &self.view);
+        let totals = if self.view.idle { with_idle(rows.totals()) } else { rows.totals() };
+        if rows.is_empty() {
+            writeln!(out, "No exits {}.", if span == Span::Total { "at all" } else { "in this interval" })?;
+        } else {
+            let layout = Layout::new(rows.by(), &sorted, self.view.width);
+            layout.heading(out, self.view.color)?;
+            let mut idle_seen = false;
+            for row in &sorted {
+                if row.idle && !idle_seen && !self.view.idle {
+                    writeln!(out, "{}", layout.separator("idle (not in Time%)"))?;
+                    idle_seen = true;
+                }
+                layout.row(out, row, &totals, self.view.idle)?;
+            }
+        }
+        summary(out, rows, roster, span)?;
+        if let Some(pattern) = &self.view.hist {
+            for row in sorted.iter().filter(|row| pattern.is_match(&row.reason_label())) {
+                writeln!(out, "\n{}", plain_label(row))?;
+                histogram::print(out, &row.stats)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn with_idle(totals: Totals) -> Totals {
+    Totals { handled_ns: totals.handled_ns + totals.idle_ns, ..totals }
+}
+
+/// The parts of a row's label, one for each dimension.
+fn label_parts(row: &Row) -> Vec<String> {
+    let vm = row.vm.as_ref().map(|(name, pid)| format!("{}[{pid}]", escape::terminal(name)));
+    let vcpu = row.vcpu.as_ref().map(|(vcpu, _)| vcpu.clone());
+    let reason = row.reason.map(|_| row.reason_label());
+    let idle = (row.idle && row.reason.is_none()).then(|| "(idle)".to_owned());
+    [vm, vcpu, reason, idle].into_iter().flatten().collect()
+}
+
+fn plain_label(row: &Row) -> String {
+    label_parts(row).join(" ")
+}
+
+struct Layout {
+    labels: Vec<(&'static str, usize)>,
+    columns: Vec<&'static Column>,
+}
+
+impl Layout {
+    fn new(by: By, rows: &[&Row], width: Option<usize>) -> Self {
+        let titles: Vec<&'static str> =
+            [("VM", by.vm), ("vCPU", by.vcpu), ("VM-EXIT", by.reason), ("", !by.reason)]
+                .into_iter()
+                .filter(|(_, on)| *on)
+                .map(|(title, _)| title)
+                .collect();
+        let mut labels: Vec<(&'static str, usize)> =
+            titles.iter().map(|title| (*title, title.chars().count())).collect();
+        for row in rows {
+            for (part, (_, width)) in label_parts(row).iter().zip(&mut labels) {
+                *width = (*width).max(part.chars().count());
+            }
+        }
+        if let [(_, only)] = labels.as_mut_slice() {
+            *only = (*only).max(LABEL_MIN);
+        }
+        let mut layout = Self { labels, columns: COLUMNS.iter().collect() };
+        if let Some(width) = width {
+            layout.fit(width);
+        }
+        layout
+    }
+
+    fn width(&self) -> usize {
+        self.labels.iter().map(|(_, width)| width + 1).sum::<usize>()
+            + self.columns.iter().map(|column| column.width + 1).sum::<usize>()
+    }
+
+    /// Drops columns of the highest rank, then cuts the widest label, until the line fits.
+    fn fit(&mut self, width: usize) {
+        while self.width() > width {
+            let Some(worst) = self.columns.iter().map(|column| column.rank).filter(|rank| *rank > 0).max()
+            else {
+                break;
+            };
+            let last = self.columns.iter().rposition(|column| column.rank == worst).expect("just found");
+            self.columns.remove(last);
+        }
+        let over = self.width().saturating_sub(width);
+        if let Some((_, label)) = self.labels.iter_mut().max_by_key(|(_, width)| *width) {
+            *label = label.saturating_sub(over).max(LABEL_FLOOR.min(*label));
+        }
+    }
+
+    fn heading(&self, out: &mut dyn Write, color: bool) -> io::Result<()> {
+        let labels = self.labels.iter().map(|(title, width)| format!("{title:<width$} "));
+        let columns =
+            self.columns.iter().map(|column| format!("{:>width$} ", column.title, width = column.width));
+        let line: String = labels.chain(columns).collect();
+        let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        writeln!(out, "{bold}{}{plain}", line.trim_end())
+    }
+
+    fn separator(&self, text: &str) -> String {
+        let rule = self.width().saturating_sub(text.len() + 7).min(60);
+        format!("--- {text} {}", "-".repeat(rule))
+    }
+
+    fn row(&self, out: &mut dyn Write, row: &Row, totals: &Totals, idle_counts: bool) -> io::Result<()> {
+        let mut line = String::new();
+        let parts = label_parts(row);
+        for (index, (_, width)) in self.labels.iter().enumerate() {
+            let part = parts.get(index).map_or("", String::as_str);
+            line.push_str(&format!("{:<width$} ", cut(part, *width)));
+        }
+        for column in &self.columns {
+            let mut value = (column.get)(row, totals);
+            if column.id == "time_share" && row.idle && idle_counts && totals.handled_ns != 0 {
+                value = Value::Share(Some(row.stats.sum_ns as f64 / totals.handled_ns as f64));
+            }
+            line.push_str(&format!("{:>width$} ", units::value(value), width = column.width));
+        }
+        writeln!(out, "{}", line.trim_end())
+    }
+}
+
+/// Shortens a label to `width` characters, the last being `~`.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('~');
+    short
+}
+
+fn summary(out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
+    let totals = rows.totals();
+    let vms: BTreeSet<u32> = roster.threads.iter().map(|thread| thread.pid).collect();
+    writeln!(
+        out,
+        "\nTotal Samples: {} ({:.1}/s), handled {}, idle {}; {} {} seen{}",
+        totals.count(),
+        units::rate(totals.count(), rows.elapsed_ns),
+        units::duration(totals.handled_ns),
+        units::duration(totals.idle_ns),
+        units::plural(vms.len(), "VM"),
+        units::plural(roster.threads.len(), "vCPU thread"),
+        if span == Span::Total { format!(" in {}", units::duration(rows.elapsed_ns)) } else { String::new() },
+    )?;
+    write!(out, "Losses: {}", rows.losses)?;
+    if let Some(oldest) = rows.open.iter().max_by_key(|open| open.age_ns) {
+        write!(
+            out,
+            "; in flight: {}, the oldest for {} in {}",
+            units::plural(rows.open.len(), "exit"),
+            units::duration(oldest.age_ns),
+            decode(oldest.isa, oldest.code),
+        )?;
+    }
+    writeln!(out)
+}

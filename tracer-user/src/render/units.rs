@@ -1,0 +1,53 @@
+//! Numbers as people read them. The only place that formats a time.
+
+use crate::model::columns::Value;
+
+/// A value in the table's units: times in µs with two places, as perf prints them.
+pub fn value(value: Value) -> String {
+    match value {
+        Value::Count(count) => count.to_string(),
+        Value::Share(share) => share.map_or_else(|| "-".to_owned(), |share| format!("{:.2}%", 100.0 * share)),
+        Value::Ns(ns) => ns.map_or_else(|| "-".to_owned(), |ns| us(ns as f64)),
+        Value::Mean(ns) => ns.map_or_else(|| "-".to_owned(), us),
+        Value::Deviation(percent) => {
+            percent.map_or_else(String::new, |percent| format!("( +-{percent:6.2}% )"))
+        }
+    }
+}
+
+fn us(ns: f64) -> String {
+    format!("{:.2}us", ns / 1e3)
+}
+
+/// A duration in the unit that suits it: `12.3 us`, `1.5 s`.
+///
+/// ```
+/// # use tracer_user::render::units::duration;
+/// assert_eq!([duration(0), duration(950), duration(12_345), duration(1_500_000_000)],
+///            ["0 ns", "950 ns", "12.3 us", "1.5 s"].map(String::from));
+/// ```
+pub fn duration(ns: u64) -> String {
+    const UNITS: [(f64, &str); 3] = [(1e9, "s"), (1e6, "ms"), (1e3, "us")];
+    for (unit, name) in UNITS {
+        if ns as f64 >= unit {
+            return format!("{:.1} {name}", ns as f64 / unit);
+        }
+    }
+    format!("{ns} ns")
+}
+
+/// Count per second.
+pub fn rate(count: u64, elapsed_ns: u64) -> f64 {
+    if elapsed_ns == 0 { 0.0 } else { count as f64 * 1e9 / elapsed_ns as f64 }
+}
+
+/// `1 vCPU`, `2 vCPUs`.
+pub fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Wall-clock time of day in UTC, `12:34:56`.
+pub fn time_of_day(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

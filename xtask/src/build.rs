@@ -1,0 +1,96 @@
+//! Building our own programs and finding out where cargo put them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::process::{Output, capture};
+use crate::toolchain::{MUSL, cargo};
+
+/// A program of ours: the arguments that select it, and its target's name.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    select: &'static [&'static str],
+    name: &'static str,
+}
+
+/// The tracer.
+pub const EXITLAT: Program = Program { select: &["build", "-p", "tracer-user"], name: "exitlat" };
+/// The tiny VMM whose exits are known exactly.
+pub const WORKLOAD: Program =
+    Program { select: &["build", "-p", "exitlat-tests", "--bin", "workload"], name: "workload" };
+/// The tests that run in the lab's guest.
+pub const LAB_TESTS: Program =
+    Program { select: &["test", "-p", "exitlat-tests", "--test", "lab", "--no-run"], name: "lab" };
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub struct Profile {
+    /// Optimised.
+    pub release: bool,
+    /// The target, if it is not this host.
+    pub target: Option<String>,
+}
+
+impl Profile {
+    /// What is shipped and what goes into guests.
+    pub fn shipped() -> Self {
+        Self { release: true, target: Some(MUSL.to_owned()) }
+    }
+}
+
+/// What matters in cargo's messages.
+#[derive(Debug, Deserialize)]
+struct Message {
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds a program; returns its path.
+pub fn build(program: Program, profile: &Profile, output: Output<'_>) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(program.select).arg("--message-format=json-render-diagnostics");
+    apply(&mut command, profile);
+    let messages = capture(&mut command, output)?;
+    executable(&messages, program.name)
+        .with_context(|| format!("cargo built no program {} ({})", program.name, program.select.join(" ")))
+}
+
+fn apply(command: &mut Command, profile: &Profile) {
+    if profile.release {
+        command.arg("--release");
+    }
+    command.args(profile.target.iter().flat_map(|triple| ["--target", triple]));
+}
+
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    let ours = parsed.filter(|message| message.target.as_ref().is_some_and(|target| target.name == name));
+    ours.filter_map(|message| message.executable).last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_found_among_the_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"exitlat","kind":["lib"]},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"exitlat","kind":["bin"]},"executable":"/t/exitlat"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+            "\n",
+        );
+        assert_eq!(executable(messages, "exitlat"), Some(PathBuf::from("/t/exitlat")));
+        assert_eq!(executable(messages, "workload"), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! `cargo xtask build` and `cargo xtask run`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::build::{EXITLAT, Profile, build as build_program};
+use crate::cli::BuildArgs;
+use crate::process::{Output, cannot_start};
+use crate::setup::{self, Purpose};
+use crate::toolchain::MUSL;
+
+/// Builds exitlat and prints where it is.
+pub fn build(args: BuildArgs) -> Result<u8> {
+    println!("{}", exitlat(args)?.display());
+    Ok(0)
+}
+
+/// Builds exitlat and runs it here; its status is ours.
+pub fn run(release: bool, args: &[String]) -> Result<u8> {
+    let program = exitlat(BuildArgs { release, target: None })?;
+    let mut command = Command::new(&program);
+    let status = command.args(args).status().with_context(|| cannot_start(&command))?;
+    // Without a code it was killed by a signal; 255 says "failed" in any shell.
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
+}
+
+fn exitlat(args: BuildArgs) -> Result<PathBuf> {
+    setup::run_for(Purpose::Build)?;
+    let target = args.target.or_else(|| args.release.then(|| MUSL.to_owned()));
+    build_program(EXITLAT, &Profile { release: args.release, target }, Output::Terminal)
+}

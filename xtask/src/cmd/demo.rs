@@ -1,0 +1,39 @@
+//! `cargo xtask demo`: exitlat at work on real exits, on any machine, with one command.
+
+use std::io;
+
+use anyhow::Result;
+
+use super::lab::{add_programs, terminal};
+use crate::build::{EXITLAT, Profile, build};
+use crate::lab::kernels::{Cpu, Matrix};
+use crate::lab::{Spec, boot};
+use crate::process::Output;
+use crate::setup::{self, Purpose};
+
+/// Two guests that exit for every reason the workload knows, one of them twice as busy, and what exitlat says of them.
+const SCRIPT: &str = r"
+workload mix 1000000 >/dev/null 2>&1 &
+workload cpuid 10000000 >/dev/null 2>&1 &
+exitlat live --interval 2 --count 3
+";
+
+/// Shows it, then tells how to see one's own guests.
+pub fn run() -> Result<u8> {
+    setup::run_for(Purpose::Lab)?;
+    let mut spec = Spec::new(Matrix::load()?.kernel(None)?, Cpu::Amd);
+    add_programs(&mut spec, Output::Terminal)?;
+    spec.terminal = terminal();
+    spec.command = Some(SCRIPT.to_owned());
+    eprintln!("demo: booting a guest with Linux {} and KVM; in it two small KVM guests", spec.kernel.name);
+    let status = boot(&spec, &mut io::stdout())?;
+    let program = build(EXITLAT, &Profile::shipped(), Output::Terminal)?;
+    println!(
+        "\nTo see your own guests, on a host that runs KVM, as root:\n  \
+         cargo xtask run -- live\n\
+         or copy the program, which needs nothing but a kernel with BPF and KVM loaded, and run it there:\n  \
+         {} live",
+        program.display()
+    );
+    Ok(status)
+}

@@ -1,0 +1,96 @@
+//! What is in the guest's root file system.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::elf::Elf;
+use super::fetch::Files;
+use super::initramfs::Initramfs;
+use super::kernels::Cpu;
+use super::{Spec, libs};
+use crate::paths;
+use crate::process::{Output, capture, quote, run};
+
+/// Where a static busybox is.
+pub const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox.static", "/bin/busybox.static"];
+/// Where things get mounted or written.
+const DIRS: [&str; 9] = ["dev", "lib/modules", "proc", "root", "run", "sbin", "sys", "tmp", "usr/bin"];
+
+/// Puts the guest's files together.
+pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
+    let mut fs = Initramfs::default();
+    DIRS.iter().for_each(|dir| fs.dir(dir));
+    // The kernel opens the console before anything is mounted.
+    fs.device("dev/console", 5, 1);
+    fs.device("dev/null", 1, 3);
+    let busybox = busybox()?;
+    fs.copy(&busybox, "bin/busybox")?;
+    let applets = capture(Command::new(&busybox).arg("--list"), Output::Terminal)?;
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        fs.link(&format!("bin/{applet}"), "busybox");
+    }
+    let init = paths::root().join("tests/lab-init.sh");
+    fs.file("init", 0o755, fs::read(&init).with_context(|| format!("cannot read {}", init.display()))?);
+
+    let mut order = String::new();
+    for module in kernel.modules(spec.cpu) {
+        let name = module.file_name().context("a module without a name")?.to_string_lossy().into_owned();
+        let path = format!("/lib/modules/{name}");
+        fs.copy(&lean(spec.cpu, &module, scratch)?, &path)?;
+        order.push_str(&path);
+        order.push('\n');
+    }
+    fs.file("lab/modules", 0o644, order);
+    fs.file("lab/env", 0o644, environment(spec));
+    if let Some(command) = &spec.command {
+        fs.file("lab/cmd", 0o644, format!("{command}\n"));
+    }
+    for program in &spec.programs {
+        libs::take(&mut fs, program)?;
+    }
+    for (from, to) in &spec.files {
+        fs.copy(&lean(spec.cpu, from, scratch)?, to)?;
+    }
+    Ok(fs)
+}
+
+/// The shell assignments that init reads.
+fn environment(spec: &Spec) -> String {
+    let mut pairs = vec![("LAB_KERNEL", spec.kernel.name.clone()), ("LAB_CPU", spec.cpu.name().to_owned())];
+    if let Some((rows, columns)) = spec.terminal {
+        pairs.extend([("LAB_TTY", "1".to_owned()), ("LINES", rows.to_string()), ("COLUMNS", columns.to_string())]);
+    }
+    pairs.extend(spec.env.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    pairs.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect()
+}
+
+/// The host's busybox, which must need no library.
+fn busybox() -> Result<PathBuf> {
+    let is_static = |path: &PathBuf| {
+        fs::read(path).is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
+    };
+    let found = BUSYBOX.iter().map(PathBuf::from).find(is_static);
+    found.with_context(|| {
+        format!("no static busybox at {}; `cargo xtask setup --for lab` installs it", BUSYBOX.join(" or "))
+    })
+}
+
+/// Under Bochs every byte costs: reading it from the emulated CD, unpacking it, checking a module's signature. So ELF
+/// files go there without debug information and signature; BTF stays.
+fn lean(cpu: Cpu, file: &Path, scratch: &Path) -> Result<PathBuf> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if cpu == Cpu::Amd || Elf::new(&bytes).is_err() {
+        return Ok(file.to_owned());
+    }
+    let Some(name) = file.file_name() else { bail!("{} has no file name", file.display()) };
+    let stripped = scratch.join("lean").join(name);
+    fs::create_dir_all(scratch.join("lean")).context("cannot make a directory for stripped files")?;
+    run(Command::new("strip").arg("-g").arg("-o").arg(&stripped).arg(file), Output::Terminal)?;
+    let mode = fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.permissions().mode();
+    fs::set_permissions(&stripped, fs::Permissions::from_mode(mode)).context("cannot set permissions")?;
+    Ok(stripped)
+}

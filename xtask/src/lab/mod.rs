@@ -1,0 +1,109 @@
+//! The lab: a small guest in which a distribution's own kernel runs real KVM, without special hardware.
+//!
+//! [`boot`] takes a kernel from the cache, makes an initramfs of busybox, KVM's modules and our programs, and runs one
+//! command under an emulator: QEMU for an AMD CPU, Bochs for an Intel one.
+
+mod apt;
+mod bochs;
+mod elf;
+mod fetch;
+mod guest;
+mod initramfs;
+pub mod kernels;
+pub mod libs;
+mod machine;
+mod modules;
+mod qemu;
+mod serial;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths::{self, Scratch};
+use kernels::{Cpu, Kernel};
+
+pub use elf::Elf;
+pub use guest::BUSYBOX;
+
+/// Where the guest's output goes.
+pub type Sink<'a> = &'a mut dyn Write;
+
+/// What to boot and what to run there.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The CPU, and with it the emulator.
+    pub cpu: Cpu,
+    /// How many CPUs.
+    pub smp: u32,
+    /// Memory in MiB.
+    pub mem: u32,
+    /// Guest time is instructions, not seconds.
+    pub icount: bool,
+    /// More kernel parameters.
+    pub append: String,
+    /// Files of the host and where they go.
+    pub files: Vec<(PathBuf, String)>,
+    /// Programs of the host that go with their libraries, at their own paths.
+    pub programs: Vec<PathBuf>,
+    /// Environment of the command.
+    pub env: Vec<(String, String)>,
+    /// The command, as text for `sh`; without one a shell.
+    pub command: Option<String>,
+    /// How many seconds the guest may be silent.
+    pub silence: u64,
+    /// The terminal's rows and columns, if the output goes to one.
+    pub terminal: Option<(u16, u16)>,
+}
+
+impl Spec {
+    /// The usual guest.
+    pub fn new(kernel: &Kernel, cpu: Cpu) -> Self {
+        let (smp, mem) = match cpu {
+            Cpu::Amd => (2, 1024),
+            Cpu::Intel => (1, 512),
+        };
+        Self {
+            kernel: kernel.clone(),
+            cpu,
+            smp,
+            mem,
+            icount: false,
+            append: String::new(),
+            files: Vec::new(),
+            programs: Vec::new(),
+            env: Vec::new(),
+            command: None,
+            silence: 180,
+            terminal: None,
+        }
+    }
+
+    /// Adds a program of the host with its libraries, and the memory that takes.
+    pub fn take(&mut self, program: PathBuf) {
+        self.programs.push(program);
+        self.mem = self.mem.max(match self.cpu {
+            Cpu::Amd => 3072,
+            Cpu::Intel => 1024,
+        });
+    }
+}
+
+/// Boots a guest, runs the command, passes its output on; returns its status.
+pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
+    let files = fetch::Files::get(&spec.kernel)?;
+    let scratch = Scratch::new(&paths::target().join("lab"), "boot")?;
+    let initramfs = scratch.path().join("initramfs.cpio");
+    let out = File::create(&initramfs).with_context(|| format!("cannot write {}", initramfs.display()))?;
+    guest::root(spec, &files, scratch.path())?.write(BufWriter::new(out))?;
+    match (spec.cpu, &spec.command) {
+        (Cpu::Amd, Some(_)) => qemu::run(spec, &files.image(), &initramfs, scratch.path(), sink),
+        (Cpu::Amd, None) => qemu::interactive(spec, &files.image(), &initramfs),
+        (Cpu::Intel, Some(_)) => bochs::run(spec, &files.image(), &initramfs, scratch.path(), sink),
+        (Cpu::Intel, None) => bail!("the Intel lab has no shell, as Bochs has no input: give a command after --"),
+    }
+}

@@ -1,0 +1,46 @@
+//! The project's own tool: set-up, build, lab, tests, packaging. Start with `cargo xtask --help`.
+
+mod build;
+mod cli;
+mod cmd;
+mod lab;
+mod paths;
+mod process;
+mod setup;
+mod test;
+mod tidy;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what was typed; the status is that of the command run, where there is one.
+fn run(cli: Cli) -> Result<u8> {
+    match cli.command {
+        Command::Setup { purpose } => {
+            setup::run_for(purpose)?;
+            eprintln!("setup: nothing is missing");
+            Ok(0)
+        }
+        Command::Build(args) => cmd::build::build(args),
+        Command::Run { release, args } => cmd::build::run(release, &args),
+        Command::Lab(args) => cmd::lab::run(args),
+        Command::Demo => cmd::demo::run(),
+        Command::Test(args) => test::run(&args),
+        Command::Dist => cmd::dist::run(),
+    }
+}

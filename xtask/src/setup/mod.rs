@@ -1,0 +1,164 @@
+//! Set-up: sees what is missing for a purpose, says so, and installs it, or says how.
+//!
+//! Safe to repeat and quick when nothing is missing; every other command begins with it. Rust's parts go to the user's
+//! own toolchains; packages need root, and a distribution with apt.
+
+mod needs;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+pub use needs::Purpose;
+
+use crate::lab::Elf;
+use crate::process::{Output, in_path, probe, run};
+use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, MUSL, installed_bpf};
+use needs::{COMPONENTS, PACKAGES, Package, Probe};
+
+/// Installs what is missing.
+pub fn run_for(purpose: Purpose) -> Result<()> {
+    packages(purpose)?;
+    rust(purpose)
+}
+
+fn packages(purpose: Purpose) -> Result<()> {
+    let wanted = |package: &&Package| package.purposes.iter().any(|part| purpose.includes(*part));
+    let missing = PACKAGES.iter().filter(wanted).filter(|package| !present(package)).collect::<Vec<_>>();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.iter().map(|package| package.names[0]).collect::<Vec<_>>().join(" ");
+    eprintln!("setup: missing packages: {names}");
+    let root = probe("id", &["-u"]).is_some_and(|id| id.trim() == "0");
+    if !root || !in_path("apt-get") {
+        bail!(
+            "cannot install packages {}. On Debian or Ubuntu type:\n  \
+             sudo apt-get update\n  sudo apt-get install --no-install-recommends {names}\n\
+             Elsewhere install what these packages hold, by whatever name. Then repeat the command.",
+            if root { "without apt-get" } else { "without being root" }
+        );
+    }
+    say_and_run(apt().arg("update"))?;
+    let (simple, special): (Vec<_>, Vec<_>) = missing.into_iter().partition(|package| package.fallback.is_none());
+    if !simple.is_empty() {
+        say_and_run(install().args(simple.iter().map(|package| known_name(package))))?;
+    }
+    for package in special {
+        let plain = say_and_run(install().arg(package.names[0]));
+        if let (Err(error), Some(fallback)) = (plain, package.fallback) {
+            eprintln!("setup: {error}; trying {} instead", fallback.join(" "));
+            say_and_run(install().args(fallback))?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks for the thing itself first, as that is quick and works everywhere; then asks the package manager.
+fn present(package: &Package) -> bool {
+    let found = match package.probe {
+        Probe::Program(name) => in_path(name) || in_path(&format!("../sbin/{name}")),
+        Probe::File(places) => places.iter().any(|place| Path::new(place).exists()),
+        Probe::Static(places) => places.iter().any(|place| {
+            fs::read(place).is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
+        }),
+    };
+    let installed = |name: &&str| {
+        let state = probe("dpkg-query", &["-W", "-f", "${db:Status-Status}", name]);
+        state.is_some_and(|state| state == "installed")
+    };
+    found || package.names.iter().any(|name| installed(&name))
+}
+
+/// The package's name in this distribution.
+fn known_name(package: &Package) -> &'static str {
+    let known = |name: &&&str| probe("apt-cache", &["show", name]).is_some();
+    package.names.iter().find(known).unwrap_or(&package.names[0])
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.args(["-q", "-y", "-o", "Acquire::Retries=3"]).env("DEBIAN_FRONTEND", "noninteractive");
+    apt
+}
+
+fn install() -> Command {
+    let mut install = apt();
+    install.args(["install", "--no-install-recommends"]);
+    install
+}
+
+fn rust(purpose: Purpose) -> Result<()> {
+    if !in_path("rustup") {
+        bail!("rustup is missing: exitlat needs two toolchains, a stable one and a nightly for BPF (https://rustup.rs)");
+    }
+    let bpf = match installed_bpf() {
+        Some(name) => name,
+        None => {
+            let nightly = ["toolchain", "install", BPF_NIGHTLY, "--profile", "minimal", "-c", "rust-src"];
+            say_and_run(Command::new("rustup").args(nightly)).context("BPF programs need a nightly toolchain")?;
+            BPF_NIGHTLY
+        }
+    };
+    let targets = rustup(None, &["target", "list", "--installed"])?;
+    if !targets.lines().any(|target| target == MUSL) {
+        say_and_run(Command::new("rustup").args(["target", "add", MUSL]))?;
+    }
+    for toolchain in [None, Some(bpf)] {
+        let installed = rustup(toolchain, &["component", "list", "--installed"])?;
+        for component in COMPONENTS {
+            let here = component.bpf == toolchain.is_some() && purpose.includes(component.purpose);
+            if here && !installed.lines().any(|line| names_component(line, component.name)) {
+                let mut add = Command::new("rustup");
+                add.args(["component", "add", component.name]);
+                say_and_run(add.args(toolchain.iter().flat_map(|name| ["--toolchain", name])))?;
+            }
+        }
+    }
+    bpf_linker()
+}
+
+/// `clippy-x86_64-unknown-linux-gnu` is clippy; `rust-src` is rust-src.
+fn names_component(line: &str, name: &str) -> bool {
+    line.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("-x86_64"))
+}
+
+fn rustup(toolchain: Option<&str>, args: &[&str]) -> Result<String> {
+    let toolchain = toolchain.iter().flat_map(|name| ["--toolchain", name]);
+    let args = args.iter().copied().chain(toolchain).collect::<Vec<_>>();
+    probe("rustup", &args).with_context(|| format!("`rustup {}` failed", args.join(" ")))
+}
+
+fn bpf_linker() -> Result<()> {
+    let found = probe("bpf-linker", &["--version"]).unwrap_or_default();
+    if found.split_whitespace().nth(1) == Some(BPF_LINKER) {
+        return Ok(());
+    }
+    let found = if found.is_empty() { "no version" } else { found.trim() };
+    eprintln!("setup: bpf-linker {BPF_LINKER} is needed, {found} is installed");
+    let mut install = Command::new("cargo");
+    // Not into our build directory, and not with the settings of our workspace.
+    install.args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked"]).current_dir("/");
+    install.env_remove("CARGO_TARGET_DIR");
+    say_and_run(&mut install)
+}
+
+/// Shows the command as it is run.
+fn say_and_run(command: &mut Command) -> Result<()> {
+    eprintln!("setup: {}", crate::process::display(command));
+    run(command, Output::Terminal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_told_from_their_namesakes() {
+        assert!(names_component("clippy-x86_64-unknown-linux-gnu", "clippy"));
+        assert!(names_component("rust-src", "rust-src"));
+        assert!(!names_component("rust-src", "rust"));
+    }
+}

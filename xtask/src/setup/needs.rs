@@ -1,0 +1,132 @@
+//! What must be on the machine, as tables: what it is for, how to see that it is there, where it comes from.
+
+use clap::ValueEnum;
+
+/// What set-up is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// Compiling exitlat.
+    Build,
+    /// Linting and testing on this host.
+    Check,
+    /// Booting the lab.
+    Lab,
+    /// Running all tests.
+    Test,
+    /// Measuring, and comparing with other tools.
+    Bench,
+}
+
+impl Purpose {
+    /// Whether what is needed for `part` is needed for this.
+    pub fn includes(self, part: Purpose) -> bool {
+        use Purpose::{Bench, Build, Check, Lab, Test};
+        let parts: &[Purpose] = match self {
+            Build => &[Build],
+            Check => &[Build, Check],
+            Lab => &[Build, Lab],
+            Test => &[Build, Check, Lab, Test],
+            Bench => &[Build, Lab, Bench],
+        };
+        parts.contains(&part)
+    }
+}
+
+/// How to see that something is there, whatever the distribution calls its package.
+#[derive(Debug, Clone, Copy)]
+pub enum Probe {
+    /// A program in PATH.
+    Program(&'static str),
+    /// A file at one of these places.
+    File(&'static [&'static str]),
+    /// A program at one of these places that needs no library.
+    Static(&'static [&'static str]),
+}
+
+/// A package of the distribution.
+#[derive(Debug)]
+pub struct Package {
+    /// Its name in Debian, and in Ubuntu where it differs.
+    pub names: &'static [&'static str],
+    /// How to see it is there.
+    pub probe: Probe,
+    /// What needs it.
+    pub purposes: &'static [Purpose],
+    /// What to ask apt for when asking for the package alone fails.
+    pub fallback: Option<&'static [&'static str]>,
+}
+
+const fn package(names: &'static [&'static str], probe: Probe, purposes: &'static [Purpose]) -> Package {
+    Package { names, probe, purposes, fallback: None }
+}
+
+/// All packages. `qemu-utils` from backports breaks bookworm's `qemu-system-common`; it has to give way then.
+pub const PACKAGES: &[Package] = {
+    use Probe::{File, Program, Static};
+    use Purpose::{Bench, Build, Lab, Test};
+    &[
+        package(&["gcc"], Program("cc"), &[Build]),
+        package(&["libc6-dev"], File(&["/usr/include/stdlib.h"]), &[Build]),
+        Package {
+            fallback: Some(&["qemu-system-x86", "qemu-system-misc", "qemu-utils-"]),
+            ..package(&["qemu-system-x86"], Program("qemu-system-x86_64"), &[Lab])
+        },
+        package(&["busybox-static"], Static(&crate::lab::BUSYBOX), &[Lab]),
+        package(&["xz-utils"], Program("xz"), &[Lab]),
+        package(&["binutils"], Program("strip"), &[Lab]),
+        package(
+            &["debian-archive-keyring"],
+            File(&["/usr/share/keyrings/debian-archive-keyring.gpg"]),
+            &[Lab],
+        ),
+        package(&["bochs"], Program("bochs-bin"), &[Lab]),
+        package(
+            &["bochs-term"],
+            File(&["/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so"]),
+            &[Lab],
+        ),
+        package(&["bochsbios"], File(&["/usr/share/bochs/BIOS-bochs-latest"]), &[Lab]),
+        package(
+            &["vgabios"],
+            File(&["/usr/share/bochs/VGABIOS-lgpl-latest", "/usr/share/vgabios/vgabios.bin"]),
+            &[Lab],
+        ),
+        package(&["isolinux"], File(&["/usr/lib/ISOLINUX/isolinux.bin"]), &[Lab]),
+        package(&["syslinux-common"], File(&["/usr/lib/syslinux/modules/bios/ldlinux.c32"]), &[Lab]),
+        package(&["xorriso"], Program("xorriso"), &[Lab]),
+        package(&["bsdutils"], Program("script"), &[Lab]),
+        package(&["linux-perf", "linux-tools-generic"], Program("perf"), &[Test, Bench]),
+        package(&["bpftrace"], Program("bpftrace"), &[Bench]),
+        package(&["bpftool", "linux-tools-common"], Program("bpftool"), &[Bench]),
+    ]
+};
+
+/// A part of a Rust toolchain.
+#[derive(Debug)]
+pub struct Component {
+    /// Its name as `rustup component add` takes it.
+    pub name: &'static str,
+    /// Of the nightly for BPF, not of the pinned toolchain.
+    pub bpf: bool,
+    /// What needs it.
+    pub purpose: Purpose,
+}
+
+/// All components beyond the minimal profile.
+pub const COMPONENTS: &[Component] = &[
+    Component { name: "rustfmt", bpf: false, purpose: Purpose::Check },
+    Component { name: "clippy", bpf: false, purpose: Purpose::Check },
+    Component { name: "rust-src", bpf: true, purpose: Purpose::Build },
+    Component { name: "clippy", bpf: true, purpose: Purpose::Check },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_need_the_lab_and_the_lab_needs_a_build() {
+        assert!(Purpose::Test.includes(Purpose::Lab) && Purpose::Lab.includes(Purpose::Build));
+        assert!(!Purpose::Build.includes(Purpose::Lab) && !Purpose::Test.includes(Purpose::Bench));
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask test`: the tiers, from quick to slow, and one line of totals at the end.
+
+mod libtest;
+mod runner;
+mod tiers;
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::cli::TestArgs;
+use crate::lab::kernels::Matrix;
+use crate::setup::{self, Purpose};
+use crate::{paths, process};
+use runner::Runner;
+
+/// The tiers, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Tier {
+    /// Formatting, and the rules of tidy.
+    Fmt,
+    /// Lints, of the workspace and of the BPF programs.
+    Clippy,
+    /// Tests that need nothing but a compiler.
+    Host,
+    /// The BPF programs on this host's kernel, with made-up events (root).
+    Testrun,
+    /// Real exits, in the lab's guests.
+    Lab,
+}
+
+/// Runs the tiers asked for; status 1 if anything failed.
+pub fn run(args: &TestArgs) -> Result<u8> {
+    let mut tiers = if args.tiers.is_empty() { Tier::value_variants().to_vec() } else { args.tiers.clone() };
+    tiers.sort_unstable();
+    tiers.dedup();
+    setup::run_for(if tiers.contains(&Tier::Lab) { Purpose::Test } else { Purpose::Check })?;
+
+    let matrix = Matrix::load()?;
+    let mut runner = Runner::new(paths::target().join("xtask-logs"))?;
+    for tier in tiers {
+        tiers::run(tier, args, &matrix, &mut runner)?;
+    }
+    let total = runner.total();
+    // The one line on standard output.
+    writeln!(io::stdout(), "{}", total.line()).context("cannot print the totals")?;
+    Ok(u8::from(total.failed > 0))
+}
+
+/// Whether we are root, which loading BPF programs takes.
+fn is_root() -> bool {
+    process::probe("id", &["-u"]).is_some_and(|id| id.trim() == "0")
+}

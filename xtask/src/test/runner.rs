@@ -1,0 +1,152 @@
+//! Running steps one after the other: a log for each, a line of progress, a verdict, the totals.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::libtest::Tally;
+
+/// How much of a failed step's log is shown.
+const TAIL: usize = 60;
+
+/// What a step counts as tests.
+#[derive(Debug, Clone, Copy)]
+pub enum Count {
+    /// The step itself.
+    Itself,
+    /// What the test harness reported in its log.
+    Reported,
+}
+
+/// A step.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// Its name, also that of its log.
+    pub name: String,
+    /// What it counts.
+    pub count: Count,
+    /// The tests which may skip.
+    pub expect_skips: &'a [String],
+    /// Whether running no test at all is fine: only when somebody asked for some tests by name.
+    pub may_be_empty: bool,
+}
+
+/// The totals so far and where the logs are.
+#[derive(Debug)]
+pub struct Runner {
+    logs: PathBuf,
+    started: Instant,
+    total: Tally,
+}
+
+impl Runner {
+    /// Logs go to that directory.
+    pub fn new(logs: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+        Ok(Self { logs, started: Instant::now(), total: Tally::default() })
+    }
+
+    /// Runs a step; whatever goes wrong in it is a failure of the step, not the end of the run.
+    pub fn step(&mut self, step: &Step<'_>, work: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+        let path = self.logs.join(format!("{}.log", step.name));
+        let mut log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        eprintln!("[{:4} s] {} ...", self.started.elapsed().as_secs(), step.name);
+        let begun = Instant::now();
+        let outcome = work(&log);
+        if let Err(error) = &outcome {
+            writeln!(log, "\nerror: {error:#}").with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = String::from_utf8_lossy(&text);
+        let (mut tally, complaints) = judge(step, outcome.is_ok(), &text);
+        eprintln!(
+            "[{:4} s] {}: {} in {:.1} s",
+            self.started.elapsed().as_secs(),
+            step.name,
+            tally.line(),
+            begun.elapsed().as_secs_f64()
+        );
+        for (name, reason) in &tally.skips {
+            eprintln!("    skipped {name}: {reason}");
+        }
+        complaints.iter().for_each(|complaint| eprintln!("    {complaint}"));
+        if tally.failed > 0 {
+            show_tail(&text, &path);
+        }
+        // The same test may skip in several steps; each counts.
+        tally.skips = qualify(&step.name, tally.skips);
+        self.total += tally;
+        Ok(())
+    }
+
+    /// The totals.
+    pub fn total(&self) -> &Tally {
+        &self.total
+    }
+}
+
+/// What a step's outcome and log amount to, and what is wrong beyond failed tests.
+fn judge(step: &Step<'_>, ok: bool, log: &str) -> (Tally, Vec<String>) {
+    let mut tally = match step.count {
+        Count::Reported => Tally::parse(log),
+        Count::Itself if ok => Tally::pass(),
+        Count::Itself => Tally::default(),
+    };
+    let mut complaints = Vec::new();
+    if !ok && tally.failed == 0 {
+        complaints.push("it failed as a whole".to_owned());
+    } else if tally.ran() == 0 && !step.may_be_empty {
+        complaints.push("it ran no test, which counts as a failure".to_owned());
+    }
+    for name in tally.skips.keys().filter(|name| !step.expect_skips.contains(name)) {
+        complaints.push(format!("skip of {name} is not expected (tests/kernels.toml), which counts as a failure"));
+    }
+    tally.failed += complaints.len() as u64;
+    (tally, complaints)
+}
+
+fn qualify(step: &str, skips: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    skips.into_iter().map(|(name, reason)| (format!("{step} {name}"), reason)).collect()
+}
+
+fn show_tail(text: &str, path: &Path) {
+    let lines = text.lines().collect::<Vec<_>>();
+    let from = lines.len().saturating_sub(TAIL);
+    lines[from..].iter().for_each(|line| eprintln!("    | {line}"));
+    eprintln!("    the whole log: {}", path.display());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(count: Count, expect_skips: &[String]) -> Step<'_> {
+        Step { name: "x".to_owned(), count, expect_skips, may_be_empty: false }
+    }
+
+    #[test]
+    fn a_whole_step_is_one_test() {
+        assert_eq!(judge(&step(Count::Itself, &[]), true, "").0, Tally::pass());
+        assert_eq!(judge(&step(Count::Itself, &[]), false, "").0.failed, 1);
+    }
+
+    #[test]
+    fn a_crash_and_an_empty_run_are_failures() {
+        let reported = step(Count::Reported, &[]);
+        assert_eq!(judge(&reported, false, "error: could not compile").0.failed, 1);
+        assert_eq!(judge(&reported, true, "test result: ok. 0 passed; 0 failed; 0 ignored").0.failed, 1);
+        let crashed = "test result: ok. 3 passed; 0 failed; 0 ignored\nerror: the guest is lost";
+        assert_eq!(judge(&reported, false, crashed).0.failed, 1);
+    }
+
+    #[test]
+    fn only_expected_skips_are_fine() {
+        let log = "SKIP a: no BTF\nSKIP b: no BTF\ntest result: ok. 3 passed; 0 failed; 0 ignored";
+        let (tally, complaints) = judge(&step(Count::Reported, &["a".to_owned()]), true, log);
+        assert_eq!((tally.passed, tally.failed, tally.skips.len(), complaints.len()), (1, 1, 2, 1));
+    }
+}

@@ -1,0 +1,121 @@
+//! What each tier runs.
+
+use std::fs::File;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::runner::{Count, Runner, Step};
+use super::{Tier, is_root};
+use crate::cli::TestArgs;
+use crate::cmd::lab::{add_programs, add_tests};
+use crate::lab::kernels::{Cpu, Kernel, Matrix};
+use crate::lab::{Spec, boot, libs};
+use crate::process::{Output, quote, run as run_tool};
+use crate::toolchain::{bpf_cargo, cargo};
+use crate::{paths, tidy};
+
+/// The BPF programs are linted as they are built: with core from source, for the BPF target.
+const CLIPPY_BPF: &[&str] = &[
+    "clippy", "-p", "tracer-ebpf", "--bins", "--features", "bpf", "--target", "bpfel-unknown-none",
+    "-Zbuild-std=core", "--", "-D", "warnings",
+];
+const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "xtask"];
+const HOST_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "host"];
+const TESTRUN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "testrun"];
+/// The harness must show what tests that pass say, for that is how they say that they skip.
+const SHOW: &[&str] = &["--", "--show-output"];
+
+/// Runs a tier's steps.
+pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
+    let itself = |name: &str| Step { name: name.to_owned(), count: Count::Itself, expect_skips: &[], may_be_empty: false };
+    match tier {
+        Tier::Fmt => {
+            runner.step(&itself("fmt"), |log| logged(cargo().args(["fmt", "--all", "--check"]), log))?;
+            runner.step(&itself("tidy"), |_| tidy::check())
+        }
+        Tier::Clippy => {
+            runner.step(&itself("clippy"), |log| logged(cargo().args(CLIPPY), log))?;
+            runner.step(&itself("clippy-bpf"), |log| {
+                // Its own directory: another compiler in the usual one would make cargo build things twice.
+                let dir = paths::target().join("bpf-clippy");
+                logged(bpf_cargo().env("CARGO_TARGET_DIR", dir).args(CLIPPY_BPF), log)
+            })
+        }
+        Tier::Host => {
+            let skips = &matrix.host.expect_skips;
+            cargo_test(runner, args, "unit", UNIT_TESTS, skips)?;
+            cargo_test(runner, args, "host", HOST_TESTS, skips)
+        }
+        Tier::Testrun => cargo_test(runner, args, "testrun", TESTRUN_TESTS, &matrix.testrun.expect_skips),
+        Tier::Lab => lab(args, matrix, runner),
+    }
+}
+
+fn logged(command: &mut Command, log: &File) -> Result<()> {
+    run_tool(command, Output::Log(log))
+}
+
+fn cargo_test(runner: &mut Runner, args: &TestArgs, name: &str, words: &[&str], expect_skips: &[String]) -> Result<()> {
+    let step = reported(name.to_owned(), expect_skips, args);
+    runner.step(&step, |log| {
+        if name == "testrun" && !is_root() {
+            bail!("loading BPF programs takes root: repeat as `sudo -E cargo xtask test testrun`, or name the other tiers");
+        }
+        logged(cargo().args(words).arg("--no-fail-fast").args(SHOW).args(&args.filter), log)
+    })
+}
+
+fn reported<'a>(name: String, expect_skips: &'a [String], args: &TestArgs) -> Step<'a> {
+    Step { name, count: Count::Reported, expect_skips, may_be_empty: !args.filter.is_empty() }
+}
+
+/// Every kernel of the matrix with all tests but the special ones, then the special runs.
+fn lab(args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
+    let special = matrix.runs.iter().map(|run| run.filter.as_str()).collect::<Vec<_>>();
+    let others = special.iter().flat_map(|filter| ["--skip", filter]).collect::<Vec<_>>();
+    let wanted = |kernel: &&Kernel| match (&args.kernel, &args.run) {
+        (Some(name), _) => kernel.name == *name,
+        (None, run) => run.is_none(),
+    };
+    if let Some(name) = &args.kernel {
+        matrix.kernel(Some(name))?;
+    }
+    for kernel in matrix.kernels.iter().filter(wanted) {
+        let step = reported(format!("lab-{}", kernel.name), &kernel.expect_skips, args);
+        let selection = [others.as_slice(), &strs(&args.filter)].concat();
+        runner.step(&step, |log| lab_tests(Spec::new(kernel, Cpu::Amd), &selection, log))?;
+    }
+    let named = |name: &str| args.run.as_deref().is_none_or(|wanted| wanted == name);
+    for run in matrix.runs.iter().filter(|run| args.kernel.is_none() && named(&run.name)) {
+        let step = reported(format!("lab-{}", run.name), &run.expect_skips, args);
+        let selection = if args.filter.is_empty() { vec![run.filter.as_str()] } else { strs(&args.filter) };
+        runner.step(&step, |log| {
+            let mut spec = Spec::new(matrix.kernel(Some(&run.kernel))?, run.cpu);
+            if run.with_perf {
+                spec.take(libs::perf()?);
+            }
+            lab_tests(spec, &selection, log)
+        })?;
+    }
+    Ok(())
+}
+
+fn strs(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+/// Boots a guest that runs the lab tests.
+fn lab_tests(mut spec: Spec, selection: &[&str], log: &File) -> Result<()> {
+    add_programs(&mut spec, Output::Log(log))?;
+    add_tests(&mut spec, Output::Log(log))?;
+    let words = ["lab-tests", "--test-threads=1", "--show-output"];
+    let words = words.iter().chain(selection).map(|word| quote(word)).collect::<Vec<_>>();
+    spec.command = Some(words.join(" "));
+    let mut sink = log.try_clone().context("cannot duplicate the handle of the log")?;
+    match boot(&spec, &mut sink)? {
+        0 => Ok(()),
+        status => bail!("the lab tests ended with status {status}"),
+    }
+}
