@@ -1,1 +1,4 @@
-//! tests
+//! What the tests share: the workload, the scenarios, running exitlat.
+
+pub mod scenario;
+pub mod vmm;

@@ -127,6 +127,42 @@ pub struct Slot {
     pub buckets: [u32; BUCKETS],
 }
 
+impl Vcpu {
+    /// All zero.
+    pub const UNUSED: Self = Self {
+        pid_tgid: 0,
+        open_ns: 0,
+        open_code: 0,
+        open_isa: 0,
+        isa: 0,
+        vcpu_id: 0,
+        state: state::FREE,
+        pid: 0,
+        tid: 0,
+        generation: 0,
+        first_ns: 0,
+        comm: [0; 16],
+        lost: [0; lost::PerVcpu::COUNT],
+        direct: [0; DIRECT],
+        rare: [Rare { isa: 0, code: 0, slot: 0 }; RARE],
+    };
+}
+
+impl Slot {
+    /// All zero.
+    pub const UNUSED: Self = Self {
+        vcpu: 0,
+        isa: 0,
+        code: 0,
+        epoch: 0,
+        begun: 0,
+        sum_ns: 0,
+        extremes: [Extremes { epoch: 0, pad: 0, min_ns: 0, max_ns: 0 }; 2],
+        done: 0,
+        buckets: [0; BUCKETS],
+    };
+}
+
 const _: () = assert!(size_of::<Vcpu>() == 112 + 4 * DIRECT + 12 * RARE);
 const _: () = assert!(offset_of!(Vcpu, lost) == 72);
 const _: () = assert!(size_of::<Slot>() == 88 + 4 * BUCKETS);

@@ -28,8 +28,8 @@ pub enum Global {
     /// An exit of a thread for which no place in the vCPU table was left.
     VcpuTableFull = 0,
     /// An entry of a thread of which no exit has been seen: it was in the middle of an exit, asleep in HLT
-    /// for instance, when tracing began. Not an error, but one exit per vCPU that is not in the numbers.
-    JoinedInExit = 1,
+    /// for instance, when tracing began. That exit is not in the numbers.
+    EarlyEntries = 1,
     /// A field of the event record could not be read.
     ReadFailed = 2,
 }

@@ -128,14 +128,9 @@ fn add(place: &mut u64, more: u64) {
 mod tests {
     use super::*;
 
-    fn zeroed_vcpu() -> Vcpu {
-        // SAFETY: all-zero bytes are valid for the ABI types, see `abi`.
-        unsafe { core::mem::zeroed() }
-    }
-
     #[test]
     fn codes_find_their_slots_again() {
-        let mut vcpu = zeroed_vcpu();
+        let mut vcpu = Vcpu::UNUSED;
         vcpu.isa = 2;
         let codes = [(2, 0x72), (2, 0x400), (2, 0x8000_0011), (2, u32::MAX), (1, 0x72), (7, 12)];
         for (number, (isa, code)) in codes.into_iter().enumerate() {
@@ -150,7 +145,7 @@ mod tests {
 
     #[test]
     fn rare_codes_fill_up_and_say_so() {
-        let mut vcpu = zeroed_vcpu();
+        let mut vcpu = Vcpu::UNUSED;
         vcpu.isa = 1;
         for code in 0..crate::abi::RARE as u32 {
             assert!(note(&mut vcpu, 1, 0x8000_0000 | code, code + 1));
@@ -163,8 +158,7 @@ mod tests {
 
     #[test]
     fn extremes_belong_to_their_epoch() {
-        // SAFETY: all-zero bytes are valid for the ABI types, see `abi`.
-        let mut slot: Slot = unsafe { core::mem::zeroed() };
+        let mut slot = Slot::UNUSED;
         let mut record_in = |epoch, ns| {
             slot.epoch = epoch;
             record(&mut slot, ns);

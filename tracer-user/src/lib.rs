@@ -1,7 +1,7 @@
 //! exitlat's user side, as a library so that tests can reach every part.
 //!
 //! Dependency order, each part knows only those before it:
-//! [`model`] and [`decode`] (pure) · [`recording`], [`render`] (pure) · [`kernel`] (the only one that names
+//! [`model`] and [`decode`] (pure) · [`recording`], [`render`], [`replay`] (pure) · [`kernel`] (the only one that names
 //! aya) · `cmd` (where they meet) · `cli` (arguments as typed).
 
 pub mod cli;
@@ -11,3 +11,4 @@ pub mod kernel;
 pub mod model;
 pub mod recording;
 pub mod render;
+pub mod replay;

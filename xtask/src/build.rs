@@ -73,7 +73,7 @@ fn apply(command: &mut Command, profile: &Profile) {
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let ours = parsed.filter(|message| message.target.as_ref().is_some_and(|target| target.name == name));
-    ours.filter_map(|message| message.executable).last()
+    ours.filter_map(|message| message.executable).next_back()
 }
 
 #[cfg(test)]

@@ -30,7 +30,9 @@ pub enum Command {
         purpose: Purpose,
     },
     /// Build exitlat and print the path of the program.
-    #[command(after_help = "Examples:\n  cargo xtask build\n  cargo xtask build --release   # static, runs on any x86-64 Linux")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask build\n  cargo xtask build --release   # static, runs on any x86-64 Linux"
+    )]
     Build(BuildArgs),
     /// Build exitlat and run it on this host.
     #[command(after_help = "Examples:\n  cargo xtask run -- check\n  cargo xtask run --release -- live")]
@@ -44,7 +46,7 @@ pub enum Command {
     },
     /// Boot the lab, a guest with real KVM, and run a command or a shell there.
     #[command(after_help = "Examples:\n  cargo xtask lab\n  cargo xtask lab --kernel 5.10 -- uname -r\n  \
-        cargo xtask lab -- sh -c 'workload cpuid 1000 & exitlat live --count 1'\n  \
+        cargo xtask lab -- sh -c 'workload --forever cpuid=100 & exitlat live 1 3'\n  \
         cargo xtask lab --cpu intel --bare -- ls /sys/kernel/tracing/events/kvm")]
     Lab(LabArgs),
     /// Show exitlat on real exits in the lab, then say how to run it elsewhere.

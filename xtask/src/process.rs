@@ -67,7 +67,8 @@ pub fn capture(command: &mut Command, output: Output<'_>) -> Result<String> {
     if !done.status.success() {
         bail!("`{}` failed: {}", display(command), done.status);
     }
-    String::from_utf8(done.stdout).with_context(|| format!("`{}` printed something else than text", display(command)))
+    String::from_utf8(done.stdout)
+        .with_context(|| format!("`{}` printed something else than text", display(command)))
 }
 
 /// The standard output of a probe: nothing if the program is missing or unhappy.
@@ -84,7 +85,10 @@ pub fn in_path(program: &str) -> bool {
 
 /// What to say when a program does not even start.
 pub fn cannot_start(command: &Command) -> String {
-    format!("cannot start `{}` (is it installed? `cargo xtask setup` installs what is needed)", display(command))
+    format!(
+        "cannot start `{}` (is it installed? `cargo xtask setup` installs what is needed)",
+        display(command)
+    )
 }
 
 #[cfg(test)]

@@ -17,10 +17,13 @@ type Rule = fn(&str) -> Option<String>;
 
 /// The rules, each with the suffixes of the files it is for.
 const RULES: &[(&[&str], Rule)] = &[
-    (&["rs"], |text| (!text.starts_with("//! ")).then(|| "does not begin with a module doc (//! ...)".to_owned())),
+    (&["rs"], |text| {
+        (!text.starts_with("//! ")).then(|| "does not begin with a module doc (//! ...)".to_owned())
+    }),
     (&["rs"], |text| {
         let lines = text.lines().count();
-        (lines > MAX_LINES).then(|| format!("has {lines} lines; {MAX_LINES} is the limit, split it by purpose"))
+        (lines > MAX_LINES)
+            .then(|| format!("has {lines} lines; {MAX_LINES} is the limit, split it by purpose"))
     }),
     (&["rs", "toml", "sh", "md"], |text| {
         let bad = text.lines().position(|line| line.ends_with([' ', '\t']))?;

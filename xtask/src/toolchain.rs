@@ -33,7 +33,9 @@ pub fn installed_bpf() -> Option<&'static str> {
 /// Whether `rustc --version` tells of a nightly that is at least as new as ours.
 fn new_enough(version: &str) -> bool {
     let committed = version.trim().trim_end_matches(')').rsplit(' ').next().unwrap_or_default();
-    version.contains("-nightly") && committed.len() == BPF_NIGHTLY_COMMITTED.len() && committed >= BPF_NIGHTLY_COMMITTED
+    version.contains("-nightly")
+        && committed.len() == BPF_NIGHTLY_COMMITTED.len()
+        && committed >= BPF_NIGHTLY_COMMITTED
 }
 
 /// The nightly for BPF: what is installed, else what set-up would install.

@@ -43,7 +43,7 @@ pub fn exit<C: EbpfContext>(
 #[inline(always)]
 pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
     let Some((index, vcpu)) = find(pid_tgid) else {
-        bump(&LOST, Global::JoinedInExit as u32);
+        bump(&LOST, Global::EarlyEntries as u32);
         return;
     };
     let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };

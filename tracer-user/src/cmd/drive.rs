@@ -15,6 +15,9 @@ use crate::{kernel::session::Session, model::Interval};
 /// How often the programs' log is looked at.
 const LOG_POLL: Duration = Duration::from_millis(100);
 
+/// How often new VMs are looked at between readings; one that lives shorter is named by its thread.
+const GREET: Duration = Duration::from_millis(100);
+
 /// When intervals end, and when the measurement does.
 #[derive(Debug)]
 pub struct Schedule {
@@ -63,6 +66,8 @@ pub async fn drive(
     let start = Instant::now();
     let mut ticks = tokio::time::interval_at(start + schedule.display, schedule.display);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut greetings = tokio::time::interval(GREET);
+    greetings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let deadline = schedule.duration.map(|duration| start + duration);
     let mut interval = Interval::default();
     let mut taken = 0;
@@ -73,6 +78,10 @@ pub async fn drive(
             status = ended(&mut schedule.child) => Some(Why::Command(status.context("cannot wait for the command")?)),
             () = until(deadline) => Some(Why::Elapsed),
             _ = ticks.tick() => None,
+            _ = greetings.tick() => {
+                session.greet();
+                continue;
+            }
         };
         session.read(&mut interval)?;
         taken += 1;

@@ -100,6 +100,9 @@ impl Mapped<Vcpu> {
     }
 }
 
+/// The extremes of no sample. No epoch has its number.
+pub const NO_EXTREMES: Extremes = Extremes { epoch: 0, pad: 0, min_ns: u64::MAX, max_ns: 0 };
+
 /// What a slot has gained since it was last taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
@@ -130,7 +133,7 @@ impl Mapped<Slot> {
     }
 
     /// Copies a slot into `copy` and starts its next epoch. `late` is the last epoch's extremes as they were
-    /// when it was taken. [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
+    /// when it was taken, at first [`NO_EXTREMES`]. [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
     ///
     /// The copy is consistent when no update began between the reading of `done` and that of `begun`. Its
     /// extremes are those of its samples when none came between the copy and the new epoch either; else it
@@ -149,7 +152,7 @@ impl Mapped<Slot> {
             }
             let current = copy.extremes[copy.epoch as usize & 1];
             let former = copy.extremes[(copy.epoch as usize & 1) ^ 1];
-            if former.epoch == late.epoch {
+            if former.epoch == late.epoch && former.epoch != NO_EXTREMES.epoch {
                 if former.min_ns < late.min_ns {
                     join(&Extremes { max_ns: former.min_ns, ..former });
                 }
@@ -216,7 +219,7 @@ mod tests {
         let finished = AtomicBool::new(false);
         let (mut count, mut sum) = (0, 0);
         let mut copy = slots.copy(0);
-        let mut late = copy.extremes[0];
+        let mut late = NO_EXTREMES;
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for n in 1..=SAMPLES {

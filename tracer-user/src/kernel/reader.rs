@@ -16,10 +16,10 @@ use crate::{
     decode::Isa,
     kernel::{
         host,
-        mapped::{Mapped, Plain},
+        mapped::{Mapped, NO_EXTREMES, Plain},
         vms,
     },
-    model::{Cell, Interval, Loss, Losses, OpenExit, Roster, Thread},
+    model::{Cell, Interval, Loss, Losses, OpenExit, Roster, Thread, losses},
 };
 
 /// What is remembered of a slot between readings.
@@ -39,8 +39,6 @@ struct Owner {
     lost: [u64; lost::PerVcpu::COUNT],
 }
 
-const NO_EXTREMES: Extremes = Extremes { epoch: 0, pad: 0, min_ns: u64::MAX, max_ns: 0 };
-
 /// Takes intervals out of the maps.
 pub struct Reader {
     vcpus: Mapped<Vcpu>,
@@ -59,19 +57,10 @@ pub struct Reader {
     last_ns: u64,
 }
 
-/// The per-vCPU counters and what they are called above.
-const PER_VCPU: [(lost::PerVcpu, Loss); lost::PerVcpu::COUNT] = [
-    (lost::PerVcpu::UnpairedExit, Loss::UnpairedExits),
-    (lost::PerVcpu::UnpairedEntry, Loss::UnpairedEntries),
-    (lost::PerVcpu::ClockBack, Loss::ClockBack),
-    (lost::PerVcpu::SlotTableFull, Loss::SlotTableFull),
-    (lost::PerVcpu::RareCodesFull, Loss::RareCodesFull),
-];
-
 /// The counters that belong to no vCPU.
 const GLOBAL: [(lost::Global, Loss); lost::Global::COUNT] = [
     (lost::Global::VcpuTableFull, Loss::VcpuTableFull),
-    (lost::Global::JoinedInExit, Loss::JoinedInExit),
+    (lost::Global::EarlyEntries, Loss::EarlyEntries),
     (lost::Global::ReadFailed, Loss::ReadFailed),
 ];
 
@@ -128,11 +117,7 @@ impl Reader {
         interval.end_ns = host::monotonic_ns();
         interval.end_unix_ms = host::unix_ms();
         self.last_ns = interval.end_ns;
-        for index in 0..self.vcpus.len() {
-            if self.vcpus.state(index).0 != state::FREE {
-                self.meet(index);
-            }
-        }
+        self.greet();
         for index in 0..self.slots.len() {
             if let Some(done) = self.slots.done(index) {
                 self.read_slot(index, done, interval)?;
@@ -142,6 +127,15 @@ impl Reader {
             self.read_vcpu(index, interval)?;
         }
         self.read_global(interval, missed)
+    }
+
+    /// Looks at new vCPUs, so that a VM which ends before the next reading has its name taken down.
+    pub fn greet(&mut self) {
+        for index in 0..self.vcpus.len() {
+            if self.vcpus.state(index).0 != state::FREE {
+                self.meet(index);
+            }
+        }
     }
 
     /// The thread of a vCPU entry, a new one if the entry has a new owner.
@@ -223,7 +217,7 @@ impl Reader {
         let thread = self.meet(index);
         let vcpu = self.vcpus.copy(index);
         let owner = &mut self.owners[index];
-        for (cause, loss) in PER_VCPU {
+        for (cause, loss) in losses::PER_VCPU {
             let (now, before) = (vcpu.lost[cause as usize], &mut owner.lost[cause as usize]);
             interval.losses.add(loss, now.checked_sub(*before).context("bug: a loss counter went back")?);
             *before = now;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    programs::{ProgramError, RawTracePoint, TracePoint},
+    programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
 use tracer_ebpf::{abi, names};
 
@@ -100,18 +100,19 @@ impl Session {
         Ok(Self { ebpf, reader, attached: Vec::new() })
     }
 
+    /// Loads everything before anything is attached, to keep the time between the attachments short.
+    ///
     /// Entries first: an entry of a thread of which no exit was seen is counted and otherwise ignored, while
     /// an exit whose entry is missed would have to be taken back.
     fn attach(&mut self) -> Result<()> {
-        self.attach_raw(names::THREAD_EXIT, "sched_process_exit")?;
-        self.attach_classic(names::CLASSIC_ENTRY, "kvm", "kvm_entry")?;
-        self.attach_classic(names::CLASSIC_EXIT, "kvm", "kvm_exit")
-    }
-
-    fn attach_raw(&mut self, name: &'static str, event: &str) -> Result<()> {
-        let program = self.raw(name)?;
-        program.attach(event).with_context(|| format!("cannot attach {name} to {event}"))?;
-        self.attached.push(name);
+        self.raw(names::THREAD_EXIT)?;
+        classic(&mut self.ebpf, names::CLASSIC_ENTRY)?;
+        classic(&mut self.ebpf, names::CLASSIC_EXIT)?;
+        let event = "sched_process_exit";
+        self.raw(names::THREAD_EXIT)?.attach(event).with_context(|| format!("cannot attach to {event}"))?;
+        attach_classic(&mut self.ebpf, names::CLASSIC_ENTRY, "kvm_entry")?;
+        attach_classic(&mut self.ebpf, names::CLASSIC_EXIT, "kvm_exit")?;
+        self.attached = vec![names::THREAD_EXIT, names::CLASSIC_ENTRY, names::CLASSIC_EXIT];
         Ok(())
     }
 
@@ -120,21 +121,14 @@ impl Session {
     /// # Errors
     /// If there is no such program, or the kernel refuses it.
     pub fn raw(&mut self, name: &'static str) -> Result<&mut RawTracePoint> {
-        let program: &mut RawTracePoint = self
-            .ebpf
-            .program_mut(name)
-            .with_context(|| format!("the BPF object has no program {name}"))?
-            .try_into()?;
-        match program.load() {
-            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-            Err(error) => Err(refused(error.into()).context(format!("cannot load {name}"))),
-        }
+        let program: &mut RawTracePoint = program(&mut self.ebpf, name)?.try_into()?;
+        loaded(name, program.load())?;
+        Ok(program)
     }
 
-    fn attach_classic(&mut self, name: &'static str, group: &str, event: &str) -> Result<()> {
-        attach_classic(&mut self.ebpf, name, group, event)?;
-        self.attached.push(name);
-        Ok(())
+    /// Takes down the names of new VMs.
+    pub fn greet(&mut self) {
+        self.reader.greet();
     }
 
     /// Takes an interval.
@@ -182,17 +176,29 @@ impl Session {
     }
 }
 
-/// Loads a classic tracepoint program and attaches it.
-pub(super) fn attach_classic(ebpf: &mut Ebpf, name: &str, group: &str, event: &str) -> Result<()> {
-    let program: &mut TracePoint = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the BPF object has no program {name}"))?
-        .try_into()?;
-    match program.load() {
-        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-        Err(error) => return Err(refused(error.into()).context(format!("cannot load {name}"))),
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    ebpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))
+}
+
+fn loaded(name: &str, outcome: Result<(), ProgramError>) -> Result<()> {
+    match outcome {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(refused(error.into()).context(format!("cannot load {name}"))),
     }
-    program.attach(group, event).with_context(|| format!("cannot attach {name} to {group}:{event}"))?;
+}
+
+/// A classic tracepoint program, loaded.
+fn classic<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut TracePoint> {
+    let program: &mut TracePoint = program(ebpf, name)?.try_into()?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
+/// Loads a classic tracepoint program and attaches it to one of KVM's events.
+pub(super) fn attach_classic(ebpf: &mut Ebpf, name: &str, event: &str) -> Result<()> {
+    classic(ebpf, name)?
+        .attach("kvm", event)
+        .with_context(|| format!("cannot attach {name} to kvm:{event}"))?;
     Ok(())
 }
 

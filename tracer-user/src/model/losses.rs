@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tracer_ebpf::lost::PerVcpu;
+
 /// A cause of loss, or an edge of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -24,8 +26,8 @@ pub enum Loss {
     MissedRuns,
     /// Threads that ended in the middle of an exit.
     DiedInExit,
-    /// Entries of threads that were inside an exit when tracing began.
-    JoinedInExit,
+    /// Entries of threads of which no exit had been seen.
+    EarlyEntries,
     /// Samples whose exit code is in no table; they are shown by number.
     UnknownCodes,
 }
@@ -111,10 +113,10 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         false,
     ),
     info(
-        Loss::JoinedInExit,
-        "joined_in_exit",
-        "joined in an exit",
-        "vCPU threads that were inside an exit, asleep in HLT for instance, when tracing began",
+        Loss::EarlyEntries,
+        "early_entries",
+        "early entries",
+        "entries of threads of which no exit had been seen: a vCPU that was inside an exit, asleep in HLT for instance, when tracing began",
         false,
     ),
     info(
@@ -124,6 +126,15 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         "samples whose exit code is in no table; they are shown by number",
         false,
     ),
+];
+
+/// The BPF side's per-vCPU counters and what they are here.
+pub const PER_VCPU: [(PerVcpu, Loss); PerVcpu::COUNT] = [
+    (PerVcpu::UnpairedExit, Loss::UnpairedExits),
+    (PerVcpu::UnpairedEntry, Loss::UnpairedEntries),
+    (PerVcpu::ClockBack, Loss::ClockBack),
+    (PerVcpu::SlotTableFull, Loss::SlotTableFull),
+    (PerVcpu::RareCodesFull, Loss::RareCodesFull),
 ];
 
 const fn info(
@@ -216,10 +227,10 @@ mod tests {
     fn only_what_counted_is_printed() {
         let mut losses = Losses::default();
         assert_eq!(losses.to_string(), "none");
-        losses.add(Loss::JoinedInExit, 2);
+        losses.add(Loss::EarlyEntries, 2);
         assert!(!losses.any_missing());
         losses.add(Loss::UnpairedExits, 1);
         assert!(losses.any_missing());
-        assert_eq!(losses.to_string(), "unpaired exits 1, joined in an exit 2");
+        assert_eq!(losses.to_string(), "unpaired exits 1, early entries 2");
     }
 }

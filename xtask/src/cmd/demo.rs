@@ -11,11 +11,11 @@ use crate::lab::{Spec, boot};
 use crate::process::Output;
 use crate::setup::{self, Purpose};
 
-/// Two guests that exit for every reason the workload knows, one of them twice as busy, and what exitlat says of them.
+/// Two guests, one that exits to the kernel and halts, one that exits to its VMM, and what exitlat says of them.
 const SCRIPT: &str = r"
-workload mix 1000000 >/dev/null 2>&1 &
-workload cpuid 10000000 >/dev/null 2>&1 &
-exitlat live --interval 2 --count 3
+workload --name web --forever cpuid=20 msr=10 khlt=5 >/dev/null 2>&1 &
+workload --name db --forever io=10 mmio=5 cpuid=5 >/dev/null 2>&1 &
+exitlat live --by vm,reason 2 3
 ";
 
 /// Shows it, then tells how to see one's own guests.

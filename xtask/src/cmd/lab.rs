@@ -74,6 +74,9 @@ pub fn terminal() -> Option<(u16, u16)> {
     }
     let stty = Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output().ok();
     let text = stty.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
-    let size = text.trim().split_once(' ').and_then(|(rows, columns)| Some((rows.parse().ok()?, columns.parse().ok()?)));
+    let size = text
+        .trim()
+        .split_once(' ')
+        .and_then(|(rows, columns)| Some((rows.parse().ok()?, columns.parse().ok()?)));
     Some(size.filter(|(rows, columns)| *rows > 0 && *columns > 0).unwrap_or((24, 80)))
 }

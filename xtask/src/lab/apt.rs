@@ -44,7 +44,8 @@ impl Suite {
         }
         let suite = Self { name: name.to_owned(), dir: dir.to_owned() };
         for sub in ["state/lists/partial", "cache/archives/partial", "debs"] {
-            fs::create_dir_all(dir.join(sub)).with_context(|| format!("cannot make {}", dir.join(sub).display()))?;
+            fs::create_dir_all(dir.join(sub))
+                .with_context(|| format!("cannot make {}", dir.join(sub).display()))?;
         }
         let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {name} main\n", repository()?);
         for (file, contents) in [("sources.list", source.as_str()), ("status", "")] {
@@ -90,14 +91,17 @@ impl Suite {
         };
         let release = image.trim_start_matches(PARTS[0]);
         let parts = PARTS.map(|part| format!("{part}{release}"));
-        let exists = |name: &String| self.query(&["pkgnames", name]).is_ok_and(|names| names.lines().any(|n| n == name));
+        let exists = |name: &String| {
+            self.query(&["pkgnames", name]).is_ok_and(|names| names.lines().any(|n| n == name))
+        };
         Ok(parts.into_iter().filter(exists).collect())
     }
 
     /// The newest image of the wanted version, for when the meta package has moved on.
     fn newest(&self, kernel: &Kernel) -> Result<String> {
         let names = self.query(&["pkgnames", &format!("{}{}", PARTS[0], kernel.version)])?;
-        let newest = names.lines().filter(|name| is_image(name, &kernel.version)).max_by_key(|name| numbers(name));
+        let newest =
+            names.lines().filter(|name| is_image(name, &kernel.version)).max_by_key(|name| numbers(name));
         newest.map(str::to_owned).with_context(|| {
             format!(
                 "suite {} has no kernel {} any more: give kernel \"{}\" another suite in tests/kernels.toml",
@@ -117,7 +121,8 @@ impl Suite {
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&prefix)))
             .with_context(|| format!("apt said it downloaded {name}, but it is not in {}", debs.display()))?;
-        let version = capture(Command::new("dpkg-deb").arg("-f").arg(&file).arg("Version"), Output::Terminal)?;
+        let version =
+            capture(Command::new("dpkg-deb").arg("-f").arg(&file).arg("Version"), Output::Terminal)?;
         Ok(Package { file, name: name.to_owned(), version: version.trim().to_owned() })
     }
 

@@ -42,7 +42,8 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
         (isolinux.as_path(), "isolinux.bin"),
         (ldlinux.as_path(), "ldlinux.c32"),
     ] {
-        fs::copy(from, tree.join(name)).with_context(|| format!("cannot copy {} to the CD", from.display()))?;
+        fs::copy(from, tree.join(name))
+            .with_context(|| format!("cannot copy {} to the CD", from.display()))?;
     }
     let menu = format!(
         "default l\nprompt 0\nlabel l\n kernel vmlinuz\n initrd initrd\n append {APPEND} {}\n",
@@ -52,7 +53,12 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
     let mut iso = Command::new("xorriso");
     iso.args("-as mkisofs -quiet -o lab.iso -b isolinux.bin -c boot.cat".split(' '));
     iso.args("-no-emul-boot -boot-load-size 4 -boot-info-table iso/".split(' '));
-    run_tool(iso.current_dir(scratch), Output::Terminal).context("cannot make the boot CD")?;
+    // It greets even when told to be quiet.
+    let greeting = scratch.join("xorriso.txt");
+    let log = File::create(&greeting).with_context(|| format!("cannot write {}", greeting.display()))?;
+    run_tool(iso.current_dir(scratch), Output::Log(&log)).with_context(|| {
+        format!("cannot make the boot CD: {}", fs::read_to_string(&greeting).unwrap_or_default())
+    })?;
 
     let port = scratch.join("serial.txt");
     write(&port, "")?;
@@ -68,13 +74,15 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
     Machine::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
         let log = fs::read_to_string(scratch.join("bochs.log")).unwrap_or_default();
         let panics = log.lines().filter(|line| line.contains("p[")).collect::<Vec<_>>().join("\n");
-        format!("the lab guest under Bochs did not do its work\n{panics}")
+        format!("the lab guest under Bochs did not do its work. {panics}").trim().to_owned()
     })
 }
 
 fn find((name, places): (&str, &[&str])) -> Result<PathBuf> {
     let found = places.iter().map(PathBuf::from).find(|place| place.exists());
-    found.with_context(|| format!("no {name} at {}; `cargo xtask setup --for lab` installs it", places.join(" or ")))
+    found.with_context(|| {
+        format!("no {name} at {}; `cargo xtask setup --for lab` installs it", places.join(" or "))
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

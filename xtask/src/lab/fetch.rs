@@ -48,7 +48,7 @@ impl Files {
     /// The kernel from the cache; fetches it when it is not there.
     pub fn get(kernel: &Kernel) -> Result<Self> {
         let dir = paths::cache()?.join("lab").join(&kernel.name);
-        match Self::cached(&dir) {
+        match Self::cached(&dir).filter(|files| files.is_from(&kernel.suite)) {
             Some(files) => Ok(files),
             None => {
                 eprintln!("lab: fetching kernel {} from {}", kernel.name, kernel.suite);
@@ -61,6 +61,11 @@ impl Files {
         let text = fs::read_to_string(dir.join(MANIFEST)).ok()?;
         let manifest = toml::from_str::<Manifest>(&text).ok()?;
         (manifest.layout == LAYOUT).then(|| Self { dir: dir.to_owned(), manifest })
+    }
+
+    /// Whether it is what the matrix asks for now.
+    fn is_from(&self, suite: &str) -> bool {
+        self.manifest.packages.iter().all(|package| package.suite == suite)
     }
 
     /// The compressed kernel image.
@@ -123,7 +128,7 @@ fn origin(suite: &str, package: &Package) -> Result<Origin> {
 fn put_in_place(ready: &Path, dir: &Path) -> Result<()> {
     let parent = dir.parent().context("the cache has no parent directory")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    if Files::cached(dir).is_none() && dir.exists() {
+    if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
     }
     match fs::rename(ready, dir) {

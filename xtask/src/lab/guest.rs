@@ -62,7 +62,11 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
 fn environment(spec: &Spec) -> String {
     let mut pairs = vec![("LAB_KERNEL", spec.kernel.name.clone()), ("LAB_CPU", spec.cpu.name().to_owned())];
     if let Some((rows, columns)) = spec.terminal {
-        pairs.extend([("LAB_TTY", "1".to_owned()), ("LINES", rows.to_string()), ("COLUMNS", columns.to_string())]);
+        pairs.extend([
+            ("LAB_TTY", "1".to_owned()),
+            ("LINES", rows.to_string()),
+            ("COLUMNS", columns.to_string()),
+        ]);
     }
     pairs.extend(spec.env.iter().map(|(name, value)| (name.as_str(), value.clone())));
     pairs.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect()
@@ -90,7 +94,8 @@ fn lean(cpu: Cpu, file: &Path, scratch: &Path) -> Result<PathBuf> {
     let stripped = scratch.join("lean").join(name);
     fs::create_dir_all(scratch.join("lean")).context("cannot make a directory for stripped files")?;
     run(Command::new("strip").arg("-g").arg("-o").arg(&stripped).arg(file), Output::Terminal)?;
-    let mode = fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.permissions().mode();
+    let mode =
+        fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.permissions().mode();
     fs::set_permissions(&stripped, fs::Permissions::from_mode(mode)).context("cannot set permissions")?;
     Ok(stripped)
 }

@@ -38,7 +38,8 @@ impl Initramfs {
 
     /// A file of the host (links are followed), with its permissions.
     pub fn copy(&mut self, from: &Path, path: &str) -> Result<()> {
-        let meta = fs::metadata(from).with_context(|| format!("cannot put {} into the initramfs", from.display()))?;
+        let meta = fs::metadata(from)
+            .with_context(|| format!("cannot put {} into the initramfs", from.display()))?;
         let mode = 0o100_000 | (meta.permissions().mode() & 0o777);
         self.insert(path, mode, Entry::Copy(from.to_owned()));
         Ok(())
@@ -129,7 +130,8 @@ mod tests {
         assert_eq!(&header[54..62], "00000005");
         assert_eq!(&header[94..102], "00000007");
         assert_eq!(&text[hi..hi + 18], "bin/hi\0\0\0\0hello\0\0\0");
-        let order = ["bin\0", "bin/hi\0", "dev\0", "dev/console\0", "TRAILER!!!\0"].map(|name| text.find(name));
+        let order =
+            ["bin\0", "bin/hi\0", "dev\0", "dev/console\0", "TRAILER!!!\0"].map(|name| text.find(name));
         assert!(order.is_sorted() && order[0].is_some(), "{order:?}");
     }
 }

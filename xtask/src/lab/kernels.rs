@@ -108,7 +108,10 @@ impl Matrix {
         let wanted = |kernel: &&Kernel| name.map_or(kernel.default, |name| kernel.name == name);
         self.kernels.iter().find(wanted).with_context(|| {
             let known = self.kernels.iter().map(|kernel| kernel.name.as_str()).collect::<Vec<_>>().join(", ");
-            format!("tests/kernels.toml has no kernel \"{}\"; it has {known}", name.unwrap_or("default = true"))
+            format!(
+                "tests/kernels.toml has no kernel \"{}\"; it has {known}",
+                name.unwrap_or("default = true")
+            )
         })
     }
 }

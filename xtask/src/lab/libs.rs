@@ -45,7 +45,9 @@ pub fn perf() -> Result<PathBuf> {
     }
     let versions = probe("sh", &["-c", "ls /usr/bin/perf_* /usr/lib/linux-tools-*/perf 2>/dev/null; true"]);
     let found = versions.unwrap_or_default().lines().map(PathBuf::from).rfind(|path| is_elf(path));
-    found.context("no perf found in /usr/bin or /usr/lib/linux-tools-*; `cargo xtask setup --for test` installs it")
+    found.context(
+        "no perf found in /usr/bin or /usr/lib/linux-tools-*; `cargo xtask setup --for test` installs it",
+    )
 }
 
 #[cfg(test)]
@@ -56,7 +58,10 @@ mod tests {
     fn libraries_and_the_linker_are_taken_and_the_vdso_is_not() {
         let listing = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
                        \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        assert_eq!(libraries(listing).unwrap(), ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
+        assert_eq!(
+            libraries(listing).unwrap(),
+            ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]
+        );
         assert!(libraries("\tlibx.so.1 => not found\n").is_err());
     }
 }

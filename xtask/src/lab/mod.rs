@@ -104,6 +104,8 @@ pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
         (Cpu::Amd, Some(_)) => qemu::run(spec, &files.image(), &initramfs, scratch.path(), sink),
         (Cpu::Amd, None) => qemu::interactive(spec, &files.image(), &initramfs),
         (Cpu::Intel, Some(_)) => bochs::run(spec, &files.image(), &initramfs, scratch.path(), sink),
-        (Cpu::Intel, None) => bail!("the Intel lab has no shell, as Bochs has no input: give a command after --"),
+        (Cpu::Intel, None) => {
+            bail!("the Intel lab has no shell, as Bochs has no input: give a command after --")
+        }
     }
 }

@@ -14,7 +14,8 @@ use crate::process::{Output, run};
 pub fn find_tree(unpacked: &Path) -> Result<PathBuf> {
     for parent in ["usr/lib/modules", "lib/modules"] {
         let Ok(listing) = fs::read_dir(unpacked.join(parent)) else { continue };
-        if let Some(entry) = listing.filter_map(Result::ok).find(|entry| entry.path().join("kernel").is_dir()) {
+        if let Some(entry) = listing.filter_map(Result::ok).find(|entry| entry.path().join("kernel").is_dir())
+        {
             return Ok(entry.path());
         }
     }

@@ -20,13 +20,14 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
     let complaints = scratch.join("qemu.txt");
     let mut qemu = command(spec, kernel, initramfs);
     qemu.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
-    let stderr = File::create(&complaints).with_context(|| format!("cannot write {}", complaints.display()))?;
+    let stderr =
+        File::create(&complaints).with_context(|| format!("cannot write {}", complaints.display()))?;
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = qemu.spawn().with_context(|| cannot_start(&qemu))?;
     let port = child.stdout.take().context("QEMU has no standard output")?;
     Machine::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
         let complaints = fs::read_to_string(&complaints).unwrap_or_default();
-        format!("the lab guest under QEMU did not do its work\n{complaints}")
+        format!("the lab guest under QEMU did not do its work. {complaints}").trim().to_owned()
     })
 }
 
@@ -48,7 +49,17 @@ fn command(spec: &Spec, kernel: &Path, initramfs: &Path) -> Command {
         true => ("tcg,thread=single", 1),
         false => ("tcg,thread=multi", spec.smp),
     };
-    qemu.args(["-accel", accel, "-cpu", "max", "-no-reboot", "-nodefaults", "-no-user-config", "-net", "none"]);
+    qemu.args([
+        "-accel",
+        accel,
+        "-cpu",
+        "max",
+        "-no-reboot",
+        "-nodefaults",
+        "-no-user-config",
+        "-net",
+        "none",
+    ]);
     if spec.icount {
         qemu.args(["-icount", "shift=0,sleep=off"]);
     }

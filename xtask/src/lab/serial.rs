@@ -149,7 +149,8 @@ impl Serial {
 
 /// Only kernel messages count, `[    1.234567] ...`: a command may print what it likes.
 fn is_fatal(line: &str) -> bool {
-    let Some((stamp, message)) = line.trim_start_matches('\r').strip_prefix('[').and_then(|rest| rest.split_once(']'))
+    let Some((stamp, message)) =
+        line.trim_start_matches('\r').strip_prefix('[').and_then(|rest| rest.split_once(']'))
     else {
         return false;
     };
@@ -172,8 +173,11 @@ mod tests {
 
     #[test]
     fn only_the_commands_output_is_passed_on() {
-        let (serial, out) =
-            hear(&["SeaBIOS\r\n[    0.1] hi\r\n\x1eLAB-BEGIN\r\na\r\n", "b\r\r\n", "\x1eLAB-END 3\r\nbye\r\n"]);
+        let (serial, out) = hear(&[
+            "SeaBIOS\r\n[    0.1] hi\r\n\x1eLAB-BEGIN\r\na\r\n",
+            "b\r\r\n",
+            "\x1eLAB-END 3\r\nbye\r\n",
+        ]);
         assert_eq!((out.as_str(), serial.status()), ("a\nb\n", Some(3)));
     }
 

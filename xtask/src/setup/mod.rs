@@ -42,7 +42,8 @@ fn packages(purpose: Purpose) -> Result<()> {
         );
     }
     say_and_run(apt().arg("update"))?;
-    let (simple, special): (Vec<_>, Vec<_>) = missing.into_iter().partition(|package| package.fallback.is_none());
+    let (simple, special): (Vec<_>, Vec<_>) =
+        missing.into_iter().partition(|package| package.fallback.is_none());
     if !simple.is_empty() {
         say_and_run(install().args(simple.iter().map(|package| known_name(package))))?;
     }
@@ -62,14 +63,15 @@ fn present(package: &Package) -> bool {
         Probe::Program(name) => in_path(name) || in_path(&format!("../sbin/{name}")),
         Probe::File(places) => places.iter().any(|place| Path::new(place).exists()),
         Probe::Static(places) => places.iter().any(|place| {
-            fs::read(place).is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
+            fs::read(place)
+                .is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
         }),
     };
     let installed = |name: &&str| {
         let state = probe("dpkg-query", &["-W", "-f", "${db:Status-Status}", name]);
         state.is_some_and(|state| state == "installed")
     };
-    found || package.names.iter().any(|name| installed(&name))
+    found || package.names.iter().any(installed)
 }
 
 /// The package's name in this distribution.
@@ -92,13 +94,16 @@ fn install() -> Command {
 
 fn rust(purpose: Purpose) -> Result<()> {
     if !in_path("rustup") {
-        bail!("rustup is missing: exitlat needs two toolchains, a stable one and a nightly for BPF (https://rustup.rs)");
+        bail!(
+            "rustup is missing: exitlat needs two toolchains, a stable one and a nightly for BPF (https://rustup.rs)"
+        );
     }
     let bpf = match installed_bpf() {
         Some(name) => name,
         None => {
             let nightly = ["toolchain", "install", BPF_NIGHTLY, "--profile", "minimal", "-c", "rust-src"];
-            say_and_run(Command::new("rustup").args(nightly)).context("BPF programs need a nightly toolchain")?;
+            say_and_run(Command::new("rustup").args(nightly))
+                .context("BPF programs need a nightly toolchain")?;
             BPF_NIGHTLY
         }
     };

@@ -121,7 +121,8 @@ test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
 
     #[test]
     fn a_skip_that_is_not_captured_is_seen_too() {
-        let tally = Tally::parse("test a ... SKIP a: no root\nok\ntest result: ok. 1 passed; 0 failed; 0 ignored\n");
+        let tally =
+            Tally::parse("test a ... SKIP a: no root\nok\ntest result: ok. 1 passed; 0 failed; 0 ignored\n");
         assert_eq!((tally.passed, tally.skips.len()), (0, 1));
     }
 

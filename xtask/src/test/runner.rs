@@ -58,7 +58,8 @@ impl Runner {
         let begun = Instant::now();
         let outcome = work(&log);
         if let Err(error) = &outcome {
-            writeln!(log, "\nerror: {error:#}").with_context(|| format!("cannot write {}", path.display()))?;
+            writeln!(log, "\nerror: {error:#}")
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = String::from_utf8_lossy(&text);
@@ -103,7 +104,8 @@ fn judge(step: &Step<'_>, ok: bool, log: &str) -> (Tally, Vec<String>) {
         complaints.push("it ran no test, which counts as a failure".to_owned());
     }
     for name in tally.skips.keys().filter(|name| !step.expect_skips.contains(name)) {
-        complaints.push(format!("skip of {name} is not expected (tests/kernels.toml), which counts as a failure"));
+        complaints
+            .push(format!("skip of {name} is not expected (tests/kernels.toml), which counts as a failure"));
     }
     tally.failed += complaints.len() as u64;
     (tally, complaints)

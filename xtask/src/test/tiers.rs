@@ -17,8 +17,18 @@ use crate::{paths, tidy};
 
 /// The BPF programs are linted as they are built: with core from source, for the BPF target.
 const CLIPPY_BPF: &[&str] = &[
-    "clippy", "-p", "tracer-ebpf", "--bins", "--features", "bpf", "--target", "bpfel-unknown-none",
-    "-Zbuild-std=core", "--", "-D", "warnings",
+    "clippy",
+    "-p",
+    "tracer-ebpf",
+    "--bins",
+    "--features",
+    "bpf",
+    "--target",
+    "bpfel-unknown-none",
+    "-Zbuild-std=core",
+    "--",
+    "-D",
+    "warnings",
 ];
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "xtask"];
@@ -29,7 +39,12 @@ const SHOW: &[&str] = &["--", "--show-output"];
 
 /// Runs a tier's steps.
 pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
-    let itself = |name: &str| Step { name: name.to_owned(), count: Count::Itself, expect_skips: &[], may_be_empty: false };
+    let itself = |name: &str| Step {
+        name: name.to_owned(),
+        count: Count::Itself,
+        expect_skips: &[],
+        may_be_empty: false,
+    };
     match tier {
         Tier::Fmt => {
             runner.step(&itself("fmt"), |log| logged(cargo().args(["fmt", "--all", "--check"]), log))?;
@@ -57,7 +72,13 @@ fn logged(command: &mut Command, log: &File) -> Result<()> {
     run_tool(command, Output::Log(log))
 }
 
-fn cargo_test(runner: &mut Runner, args: &TestArgs, name: &str, words: &[&str], expect_skips: &[String]) -> Result<()> {
+fn cargo_test(
+    runner: &mut Runner,
+    args: &TestArgs,
+    name: &str,
+    words: &[&str],
+    expect_skips: &[String],
+) -> Result<()> {
     let step = reported(name.to_owned(), expect_skips, args);
     runner.step(&step, |log| {
         if name == "testrun" && !is_root() {

@@ -1,0 +1,5 @@
+//! Tests that need nothing but the build: scenarios through the pure functions, dumps, the command line.
+
+mod cli;
+mod dump;
+mod scenarios;

@@ -1,0 +1,130 @@
+//! The BPF programs run by BPF_PROG_TEST_RUN on this machine: needs root, but no guest and no KVM.
+
+use anyhow::{Context as _, Result};
+use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
+use exitlat_tests::scenario::{self, Outcome};
+use tracer_ebpf::names;
+use tracer_user::{
+    kernel::session::{Options, Session},
+    model::Interval,
+    replay::Event,
+};
+
+/// Runs an event in the kernel, on the given CPU.
+fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<()> {
+    let (name, args) = match event {
+        Event::Exit { now_ns, isa, code, vcpu } => (
+            names::SYNTHETIC_EXIT,
+            vec![pid_tgid, now_ns, u64::from(isa), u64::from(code), u64::from(vcpu)],
+        ),
+        Event::Entry { now_ns } => (names::SYNTHETIC_ENTRY, vec![pid_tgid, now_ns]),
+        Event::Death => (names::SYNTHETIC_DEATH, vec![pid_tgid]),
+    };
+    let program: &mut RawTracePoint = session.raw(name)?;
+    let mut options = RawTracePointRunOptions::new();
+    options.args[..args.len()].copy_from_slice(&args);
+    options.cpu = Some(cpu);
+    let result = program.test_run(options).with_context(|| format!("test run of {name}"))?;
+    assert_eq!(result.return_value, 0);
+    Ok(())
+}
+
+fn take(session: &mut Session) -> Result<Outcome> {
+    let mut interval = Interval::default();
+    session.read(&mut interval)?;
+    Ok(Outcome::of(&interval, session.roster()))
+}
+
+fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32)
+}
+
+/// Every scenario gives in the kernel what the file says, with each event on another CPU than the last.
+#[test]
+fn scenarios() -> Result<()> {
+    for scenario in scenario::all()? {
+        let options =
+            Options { slots: scenario.limits.slots, vcpus: scenario.limits.vcpus, ..Options::default() };
+        let mut session = Session::load(&options, None)?;
+        for (number, line) in scenario.events.iter().enumerate() {
+            let (thread, event) = scenario::event(line)?;
+            run(&mut session, thread, event, number as u32 % cpus())
+                .with_context(|| format!("{}: {line}", scenario.name))?;
+        }
+        assert_eq!(take(&mut session)?, scenario.expect, "{}: {}", scenario.name, scenario.about);
+    }
+    Ok(())
+}
+
+/// Readings add up: what one has taken the next does not see again, extremes included.
+#[test]
+fn intervals_are_differences() -> Result<()> {
+    let mut session = Session::load(&Options::default(), None)?;
+    let thread = 10 << 32 | 1;
+    let pair = |session: &mut Session, start: u64, ns: u64| -> Result<()> {
+        run(session, thread, Event::Exit { now_ns: start, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
+        run(session, thread, Event::Entry { now_ns: start + ns }, 0)
+    };
+    pair(&mut session, 1_000, 50)?;
+    pair(&mut session, 2_000, 900)?;
+    assert_eq!(take(&mut session)?.cells["10/1/0 2:0x72"], [2, 950, 50, 900]);
+    pair(&mut session, 3_000, 300)?;
+    assert_eq!(take(&mut session)?.cells["10/1/0 2:0x72"], [1, 300, 300, 300]);
+    assert_eq!(take(&mut session)?, Outcome::default());
+    Ok(())
+}
+
+/// The entries and slots of dead threads are used again: a table of two serves a hundred threads.
+#[test]
+fn dead_threads_give_their_places_back() -> Result<()> {
+    let mut session = Session::load(&Options { vcpus: 2, slots: 2, ..Options::default() }, None)?;
+    for tid in 1..=100u64 {
+        let thread = 10 << 32 | tid;
+        run(&mut session, thread, Event::Exit { now_ns: 1_000 * tid, isa: 1, code: 10, vcpu: 0 }, 0)?;
+        run(&mut session, thread, Event::Entry { now_ns: 1_000 * tid + tid }, 0)?;
+        run(&mut session, thread, Event::Death, 0)?;
+        let outcome = take(&mut session)?;
+        assert_eq!(outcome.cells.into_iter().collect::<Vec<_>>(), [(format!("10/{tid}/0 1:0xa"), [1, tid, tid, tid])]);
+        assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    }
+    Ok(())
+}
+
+/// Events of other processes leave no trace, not even in the loss counters.
+#[test]
+fn other_processes_are_filtered_out() -> Result<()> {
+    let options = Options { pids: vec![7, 10], ..Options::default() };
+    let mut session = Session::load(&options, None)?;
+    for pid in [9u64, 10, 11, 7] {
+        run(&mut session, pid << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
+        run(&mut session, pid << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
+        run(&mut session, pid << 32 | 2, Event::Entry { now_ns: 200 }, 0)?;
+    }
+    let outcome = take(&mut session)?;
+    assert_eq!(outcome.cells.keys().collect::<Vec<_>>(), ["10/1/0 2:0x72", "7/1/0 2:0x72"]);
+    assert_eq!(outcome.losses.into_iter().collect::<Vec<_>>(), [("early_entries".to_owned(), 2)]);
+    Ok(())
+}
+
+/// With more processes than the programs can tell apart, all are traced.
+#[test]
+fn a_filter_that_is_too_long_lets_all_pass() -> Result<()> {
+    let options = Options { pids: (1..=33).collect(), ..Options::default() };
+    let mut session = Session::load(&options, None)?;
+    run(&mut session, 99 << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
+    run(&mut session, 99 << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
+    assert_eq!(take(&mut session)?.cells.len(), 1);
+    Ok(())
+}
+
+/// The counters of skipped runs can be read from this kernel's fdinfo, and the log level switches messages.
+#[test]
+fn every_program_loads_with_messages_on_and_off() -> Result<()> {
+    for verbose in [0, 1] {
+        let mut session = Session::load(&Options { verbose, ..Options::default() }, None)?;
+        for name in [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY, names::SYNTHETIC_DEATH, names::THREAD_EXIT] {
+            session.raw(name)?;
+        }
+    }
+    Ok(())
+}
