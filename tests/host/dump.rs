@@ -1,1 +1,214 @@
-//! x
+//! Dumps: what is written comes back, and no damage is taken for data.
+
+use std::io::Cursor;
+
+use exitlat_tests::scenario::Outcome;
+use tracer_ebpf::histogram::bucket_of;
+use tracer_user::{
+    decode::Isa,
+    model::{By, Cell, Interval, Loss, OpenExit, Roster, Rows, Selection, Thread},
+    recording::{
+        ReadError, Reader, SCHEMA, Writer,
+        lines::{Buckets, Header},
+    },
+    render::{Printer as _, Span, View, json::JsonLines},
+};
+
+fn header() -> Header {
+    Header {
+        schema: SCHEMA,
+        tool: "exitlat 0.1.0".into(),
+        host: "host".into(),
+        kernel: "6.1.0".into(),
+        arch: "x86_64".into(),
+        cpu: "a CPU".into(),
+        backend: "kvm_amd".into(),
+        path: "classic tracepoints".into(),
+        options: vec!["record".into()],
+        start_unix_ms: 1_700_000_000_000,
+        buckets: Buckets::default(),
+    }
+}
+
+fn roster() -> Roster {
+    let thread = |tid, vcpu, vm: &str| Thread { pid: 10, tid, vcpu, vm: vm.into() };
+    Roster { threads: vec![thread(11, Some(0), "web \"01\"\n\u{1b}[2J"), thread(12, None, "db")] }
+}
+
+fn interval(number: u64) -> Interval {
+    let mut interval = Interval {
+        number,
+        start_ns: number * 1000,
+        end_ns: number * 1000 + 1000,
+        end_unix_ms: 1_700_000_000_000 + number,
+        ..Interval::default()
+    };
+    for (thread, code, samples) in
+        [(0, 0x72, vec![500u64, 700, 700]), (1, 0x78, vec![90_000_000_000]), (1, 0x400, vec![0, 3])]
+    {
+        let start = interval.buckets.len();
+        let mut buckets: Vec<u16> = samples.iter().map(|ns| bucket_of(*ns) as u16).collect();
+        buckets.sort_unstable();
+        for bucket in buckets {
+            match interval.buckets[start..].last_mut() {
+                Some((last, count)) if *last == bucket => *count += 1,
+                _ => interval.buckets.push((bucket, 1)),
+            }
+        }
+        interval.cells.push(Cell {
+            thread,
+            isa: Isa::SVM,
+            code,
+            count: samples.len() as u64,
+            sum_ns: samples.iter().sum(),
+            min_ns: *samples.iter().min().unwrap(),
+            max_ns: *samples.iter().max().unwrap(),
+            buckets: start..interval.buckets.len(),
+        });
+    }
+    interval.losses.add(Loss::UnpairedExits, number);
+    interval.open.push(OpenExit { thread: 0, isa: Isa::SVM, code: 0x78, age_ns: 5 });
+    interval
+}
+
+fn dump() -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), header()).unwrap();
+    writer.interval(&interval(1), &roster()).unwrap();
+    writer.interval(&interval(2), &roster()).unwrap();
+    writer.end("elapsed").unwrap()
+}
+
+/// All intervals of a dump as outcomes, and its notes.
+fn read(dump: &[u8]) -> Result<(Vec<Outcome>, Vec<String>), ReadError> {
+    let mut reader = Reader::new(Cursor::new(dump))?;
+    let (mut interval, mut outcomes) = (Interval::default(), Vec::new());
+    while reader.next_interval(&mut interval)? {
+        outcomes.push(Outcome::of(&interval, reader.roster()));
+    }
+    Ok((outcomes, reader.notes().to_vec()))
+}
+
+#[test]
+fn intervals_come_back() {
+    let (outcomes, notes) = read(&dump()).unwrap();
+    let written: Vec<_> = [1, 2].map(|number| Outcome::of(&interval(number), &roster())).into();
+    assert_eq!(outcomes, written);
+    assert_eq!(notes, Vec::<String>::new());
+}
+
+/// What `report` shows of a dump is, byte for byte, what `live` shows of the intervals that were written.
+#[test]
+fn report_equals_live() {
+    let show = |rows: &Rows, roster: &Roster| {
+        let view = View {
+            key: tracer_user::model::columns::SortKey::Time,
+            idle: false,
+            width: None,
+            color: false,
+            hist: Some(regex::Regex::new("").unwrap()),
+        };
+        let (mut json, mut table) = (Vec::new(), Vec::new());
+        JsonLines::new(view.clone()).print(&mut json, rows, roster, Span::Total).unwrap();
+        tracer_user::render::table::Table::new(view).print(&mut table, rows, roster, Span::Total).unwrap();
+        (String::from_utf8(json).unwrap(), String::from_utf8(table).unwrap())
+    };
+    for by in ["reason", "vm", "vcpu,reason"] {
+        let by: By = by.parse().unwrap();
+        let (mut live, mut reported) = (Rows::new(by), Rows::new(by));
+        for number in [1, 2] {
+            live.add(&interval(number), &roster(), &Selection::default());
+        }
+        let dump = dump();
+        let mut reader = Reader::new(Cursor::new(&dump)).unwrap();
+        let mut interval = Interval::default();
+        while reader.next_interval(&mut interval).unwrap() {
+            reported.add(&interval, reader.roster(), &Selection::default());
+        }
+        let shown = show(&live, &roster());
+        assert_eq!(shown, show(&reported, reader.roster()));
+        assert!(!shown.1.contains('\u{1b}'), "a guest's name reached the terminal: {}", shown.1);
+    }
+}
+
+/// Cut off anywhere, a dump gives all whole lines before the cut, and says that it is cut.
+#[test]
+fn a_cut_dump_gives_its_whole_lines() {
+    let whole = dump();
+    let header_end = whole.iter().position(|byte| *byte == b'\n').unwrap();
+    let ends: Vec<usize> =
+        whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+    for cut in 0..whole.len() {
+        match read(&whole[..cut]) {
+            Err(ReadError::NoHeader(_)) => assert!(cut < header_end, "{cut}"),
+            Err(other) => panic!("{cut}: {other}"),
+            Ok((outcomes, notes)) => {
+                assert!(cut >= header_end);
+                assert!(!notes.is_empty(), "{cut}");
+                // A line that lacks only its line feed is whole.
+                let slots = |text: &[u8]| String::from_utf8_lossy(text).matches("\"type\":\"slot\"").count();
+                let lines = ends.iter().filter(|end| **end <= cut + 1).max().copied().unwrap_or(0).min(cut);
+                let cells: usize = outcomes.iter().map(|outcome| outcome.cells.len()).sum();
+                assert_eq!(cells, slots(&whole[..lines]), "{cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused_by_name() {
+    let text = String::from_utf8(dump()).unwrap().replace("\"schema\":1", "\"schema\":2");
+    let error = read(text.as_bytes()).unwrap_err();
+    assert!(matches!(error, ReadError::Newer { found: 2, .. }), "{error}");
+    let bare = br#"{"type":"header","schema":9,"tool":"exitlat 3.0"}"#;
+    assert!(read(bare).unwrap_err().to_string().contains("exitlat 3.0"));
+}
+
+#[test]
+fn another_bucket_layout_is_refused() {
+    let text = String::from_utf8(dump()).unwrap().replace("\"sub_bits\":4", "\"sub_bits\":5");
+    assert!(matches!(read(text.as_bytes()), Err(ReadError::Layout(_))));
+}
+
+#[test]
+fn unknown_lines_and_fields_are_skipped() {
+    let text = String::from_utf8(dump()).unwrap();
+    let mut lines: Vec<String> =
+        text.lines().map(|line| line.replacen("{\"type\"", "{\"new\":[1],\"type\"", 1)).collect();
+    lines.insert(2, r#"{"type":"weather","rain":true}"#.into());
+    let (outcomes, notes) = read((lines.join("\n") + "\n").as_bytes()).unwrap();
+    assert_eq!(outcomes.len(), 2);
+    assert_eq!(notes, ["1 lines of unknown type were skipped"]);
+}
+
+/// Every single damaged line in the middle is an error that names the line, or is harmless; never a panic.
+#[test]
+fn damage_in_the_middle_is_named() {
+    let whole = dump();
+    let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let mut errors = 0;
+    for at in second..whole.len() - 1 {
+        for byte in [0u8, b'"', b'9', 0xff, b'\n'] {
+            let mut damaged = whole.clone();
+            damaged[at] = byte;
+            if let Err(error) = read(&damaged) {
+                assert!(matches!(error, ReadError::Damaged { line: 2.., .. }), "{at}: {error}");
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 1000, "{errors}");
+}
+
+#[test]
+fn absurd_input_is_refused_in_bounded_memory() {
+    for text in ["", "\n", "{}", "[1,2", "\u{feff}{}", "{\"type\":\"slot\"}"] {
+        assert!(matches!(read(text.as_bytes()), Err(ReadError::NoHeader(_))), "{text}");
+    }
+    let endless = std::io::BufReader::new(std::io::repeat(b'x'));
+    assert!(matches!(Reader::new(endless), Err(ReadError::Damaged { line: 1, .. })));
+    let mut deep = dump();
+    deep.truncate(deep.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+    deep.extend(std::iter::repeat_n(b'[', 100_000));
+    deep.push(b'\n');
+    assert!(matches!(read(&deep), Err(ReadError::Damaged { line: 2, .. })));
+}

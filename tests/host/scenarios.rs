@@ -20,7 +20,14 @@ fn scenarios() -> Result<()> {
 
 #[test]
 fn nonsense_is_refused() {
-    for line in ["", "exit tid=1 t=1", "entry t=1", "leave tid=1 t=1", "exit tid=1 t=1 svm:x", "entry tid=1 t=1 vmx:1"] {
+    for line in [
+        "",
+        "exit tid=1 t=1",
+        "entry t=1",
+        "leave tid=1 t=1",
+        "exit tid=1 t=1 svm:x",
+        "entry tid=1 t=1 vmx:1",
+    ] {
         assert!(scenario::event(line).is_err(), "{line}");
     }
 }

@@ -13,10 +13,9 @@ use tracer_user::{
 /// Runs an event in the kernel, on the given CPU.
 fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<()> {
     let (name, args) = match event {
-        Event::Exit { now_ns, isa, code, vcpu } => (
-            names::SYNTHETIC_EXIT,
-            vec![pid_tgid, now_ns, u64::from(isa), u64::from(code), u64::from(vcpu)],
-        ),
+        Event::Exit { now_ns, isa, code, vcpu } => {
+            (names::SYNTHETIC_EXIT, vec![pid_tgid, now_ns, u64::from(isa), u64::from(code), u64::from(vcpu)])
+        }
         Event::Entry { now_ns } => (names::SYNTHETIC_ENTRY, vec![pid_tgid, now_ns]),
         Event::Death => (names::SYNTHETIC_DEATH, vec![pid_tgid]),
     };
@@ -84,7 +83,10 @@ fn dead_threads_give_their_places_back() -> Result<()> {
         run(&mut session, thread, Event::Entry { now_ns: 1_000 * tid + tid }, 0)?;
         run(&mut session, thread, Event::Death, 0)?;
         let outcome = take(&mut session)?;
-        assert_eq!(outcome.cells.into_iter().collect::<Vec<_>>(), [(format!("10/{tid}/0 1:0xa"), [1, tid, tid, tid])]);
+        assert_eq!(
+            outcome.cells.into_iter().collect::<Vec<_>>(),
+            [(format!("10/{tid}/0 1:0xa"), [1, tid, tid, tid])]
+        );
         assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
     }
     Ok(())
@@ -122,7 +124,9 @@ fn a_filter_that_is_too_long_lets_all_pass() -> Result<()> {
 fn every_program_loads_with_messages_on_and_off() -> Result<()> {
     for verbose in [0, 1] {
         let mut session = Session::load(&Options { verbose, ..Options::default() }, None)?;
-        for name in [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY, names::SYNTHETIC_DEATH, names::THREAD_EXIT] {
+        for name in
+            [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY, names::SYNTHETIC_DEATH, names::THREAD_EXIT]
+        {
             session.raw(name)?;
         }
     }

@@ -164,7 +164,12 @@ impl Replay {
             }
             if vcpu.state == state::LIVE && vcpu.open_ns != 0 {
                 let age_ns = self.last_ns.saturating_sub(vcpu.open_ns);
-                interval.open.push(OpenExit { thread, isa: Isa(vcpu.open_isa), code: vcpu.open_code, age_ns });
+                interval.open.push(OpenExit {
+                    thread,
+                    isa: Isa(vcpu.open_isa),
+                    code: vcpu.open_code,
+                    age_ns,
+                });
             }
         }
         for slot in &self.slots {

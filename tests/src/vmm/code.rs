@@ -133,8 +133,11 @@ const SPIN: [Part; 5] = [
     ]),
 ];
 
-/// The timer interrupt: tells the local APIC that it is handled, and returns.
-const TIMER_HANDLER: [u8; 13] = [
+/// The timer interrupt: counts itself in r13, tells the local APIC that it is handled, and returns.
+///
+/// It counts because a timer can fire once more than it was armed for under emulation; each time is one more EOI.
+const TIMER_HANDLER: [u8; 16] = [
+    0x49, 0xff, 0xc5, // inc r13
     0xb9, 0x0b, 0x08, 0x00, 0x00, // mov ecx, x2APIC EOI
     0x31, 0xc0, // xor eax, eax
     0x31, 0xd2, // xor edx, edx
@@ -240,7 +243,7 @@ mod tests {
             0x48, 0xbb, 0x99, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x3b, 0, 0x75, 0x09, // stop?
             0x49, 0xff, 0xcf, 0x0f, 0x85, 0xd2, 0xff, 0xff, 0xff, // dec r15; jnz -46
             0xe6, 0xf4, 0xf4, 0xeb, 0xfd,
-            0xb9, 0x0b, 0x08, 0, 0, 0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x30, 0x48, 0xcf,
+            0x49, 0xff, 0xc5, 0xb9, 0x0b, 0x08, 0, 0, 0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x30, 0x48, 0xcf,
         ];
         assert_eq!(code.bytes, expected);
         assert_eq!(code.timer_handler, expected.len() - TIMER_HANDLER.len());

@@ -26,14 +26,17 @@
 //! - on VMX, if it uses `mmio`, an EPT_VIOLATION in place of the first EPT_MISCONFIG (N touches are N - 1
 //!   EPT_MISCONFIG and one EPT_VIOLATION, over all rounds together);
 //! - one port exit to the "done" port ([`code::DONE_PORT`]), its last. `KVM_RUN` is not called again after it: this
-//!   exit has no entry, so each vCPU leaves exactly one exit unpaired, and entries = exits.
+//!   exit has no entry after it, so each vCPU leaves exactly one exit unpaired.
 //!
 //! Beside these there are only exits that the host makes: an external interrupt (SVM INTR, VMX EXTERNAL_INTERRUPT)
-//! whenever one arrives while the guest runs, and for a signal that kicks the vCPU. Those are not predicted.
+//! whenever one arrives while the guest runs, also the one that a signal to the vCPU thread causes. Their number is
+//! not predicted; with them, too, a vCPU has as many entries as exits.
 //!
-//! Not exact: without nested paging (shadow page tables) page faults exit too; with APIC virtualisation
-//! (APICv, AVIC) the EOI of `khlt` does not exit; and should the host be so slow that the timer of `khlt` fires
-//! between its arming and the HLT (see `--khlt-us`), that iteration has one interrupt-window exit more and sleeps less.
+//! Limits of the prediction:
+//! - a host so slow that the timer of a `khlt` fires before its HLT (see `--khlt-us`) makes one interrupt-window exit
+//!   more in that iteration (SVM VINTR, VMX INTERRUPT_WINDOW), and that halt does not sleep;
+//! - with virtualised APIC (APICv, AVIC) the EOI of `khlt` does not exit;
+//! - without nested paging (shadow page tables) there are page fault exits instead of the nested ones, and others.
 
 pub mod code;
 pub mod fleet;

@@ -105,8 +105,8 @@ impl Plan {
         self.steps.iter().any(|step| step.kind == kind && step.amount > 0)
     }
 
-    /// The exits one vCPU makes in `rounds` rounds and at their end.
-    pub fn exits(&self, rounds: u64) -> Exits {
+    /// The exits one vCPU makes in `rounds` rounds and at their end, having handled so many timer interrupts.
+    pub fn exits(&self, rounds: u64, timer_interrupts: u64) -> Exits {
         let mut exits = Exits::default();
         for step in &self.steps {
             let n = step.amount.saturating_mul(rounds);
@@ -119,12 +119,13 @@ impl Plan {
                 Kind::Hlt => exits.hlt += n,
                 Kind::Khlt => {
                     exits.khlt += n;
-                    exits.wrmsr += 2 * n;
+                    exits.wrmsr += n;
                 }
                 Kind::Spin => {}
             }
         }
         exits.io += 1;
+        exits.wrmsr += timer_interrupts;
         exits
     }
 }
@@ -229,19 +230,19 @@ mod tests {
     #[test]
     fn equal_steps_add_up_and_rounds_multiply_all_but_the_end() {
         let plan = plan(&["cpuid=5", "io=3", "cpuid=2", "spin=9"]).unwrap();
-        let once = plan.exits(1);
+        let once = plan.exits(1, 0);
         assert_eq!((once.cpuid, once.io, once.to_vmm()), (7, 4, 4));
-        let thrice = plan.exits(3);
+        let thrice = plan.exits(3, 0);
         assert_eq!((thrice.cpuid, thrice.io), (21, 10));
     }
 
     #[test]
     fn exit_codes_of_both_vendors() {
-        let exits = plan(&["msr=2", "wrmsr=3", "mmio=10", "khlt=4"]).unwrap().exits(1);
+        let exits = plan(&["msr=2", "wrmsr=3", "mmio=10", "khlt=4"]).unwrap().exits(1, 4);
         assert_eq!(exits.svm().map(|(_, _, n)| n), [0, 4, 1, 13, 14]);
         assert_eq!(exits.vmx().map(|(_, _, n)| n), [0, 4, 1, 2, 11, 5, 9]);
         assert_eq!(exits.to_vmm(), 11);
-        let without_mmio = plan(&["cpuid=1"]).unwrap().exits(1);
+        let without_mmio = plan(&["cpuid=1"]).unwrap().exits(1, 0);
         assert_eq!(
             by_code_json(&without_mmio.vmx()).to_string(),
             r#"{"CPUID":1,"EPT_VIOLATION":4,"IO_INSTRUCTION":1}"#

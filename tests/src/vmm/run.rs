@@ -74,8 +74,9 @@ impl Vcpu {
         self.run_guest(behaviour, &mut seen).with_context(|| format!("vCPU {}", self.id))?;
         let finished = sys::now_ns();
 
-        let rounds = self.fd.get_regs().context("cannot read registers")?.r14;
-        let expected = plan.exits(rounds);
+        let registers = self.fd.get_regs().context("cannot read registers")?;
+        let (rounds, timer_interrupts) = (registers.r14, registers.r13);
+        let expected = plan.exits(rounds, timer_interrupts);
         ensure!(
             (seen.io, seen.mmio, seen.hlt) == (expected.io, expected.mmio, expected.hlt),
             "vCPU {}: {rounds} rounds should make {expected:?}, but the VMM saw {seen:?}",

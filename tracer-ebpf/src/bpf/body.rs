@@ -1,6 +1,9 @@
 //! What happens at an event, in plain values: thread, time, isa, code. Knows maps, but no kernel layout.
 
-use aya_ebpf::{EbpfContext, helpers::bpf_get_current_comm};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_comm, bpf_ktime_get_ns},
+};
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
     abi::{HINT_SLOTS, Slot, Vcpu, state},
@@ -10,6 +13,13 @@ use tracer_ebpf::{
 };
 
 use crate::maps::{FREE_SLOTS, FREE_VCPUS, HINTS, LOST, SLOTS, VCPU_OF, VCPUS, bump};
+
+/// CLOCK_MONOTONIC: it does not run while the host is suspended, and user space has it too.
+#[inline(always)]
+pub fn clock_ns() -> u64 {
+    // SAFETY: the helper has no requirements.
+    unsafe { bpf_ktime_get_ns() }
+}
 
 /// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only.
 #[inline(always)]
@@ -69,12 +79,12 @@ pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
 pub fn death(pid_tgid: u64) {
     // The hint is of no use here: most threads that die are no vCPUs.
     // SAFETY: the value is copied at once.
-    let Some(&index) = (unsafe { VCPU_OF.get(&pid_tgid) }) else { return };
+    let Some(&index) = (unsafe { VCPU_OF.get(pid_tgid) }) else { return };
     if let Some(vcpu) = vcpu_at(index) {
         vcpu.pid_tgid = 0;
         vcpu.state = state::DEAD;
     }
-    let _ = VCPU_OF.remove(&pid_tgid);
+    let _ = VCPU_OF.remove(pid_tgid);
 }
 
 /// The entry of a thread and its index.
@@ -89,7 +99,7 @@ fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
         return Some((index, vcpu));
     }
     // SAFETY: the value is copied at once.
-    let index = unsafe { VCPU_OF.get(&pid_tgid).copied() }?;
+    let index = unsafe { VCPU_OF.get(pid_tgid).copied() }?;
     // SAFETY: as above.
     unsafe { *hint = index };
     vcpu_at(index).map(|vcpu| (index, vcpu))
@@ -99,9 +109,9 @@ fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
 #[inline(never)]
 fn enrol(pid_tgid: u64, now_ns: u64, isa: u32) -> Option<&'static mut Vcpu> {
     let index = FREE_VCPUS.pop().ok()??;
-    let Some(vcpu) = vcpu_at(index) else { return None };
-    if VCPU_OF.insert(&pid_tgid, &index, 0).is_err() {
-        let _ = FREE_VCPUS.push(&index, 0);
+    let vcpu = vcpu_at(index)?;
+    if VCPU_OF.insert(pid_tgid, index, 0).is_err() {
+        let _ = FREE_VCPUS.push(index, 0);
         return None;
     }
     vcpu.pid = (pid_tgid >> 32) as u32;

@@ -1,15 +1,13 @@
 //! Classic tracepoints: the record's fields, at the offsets that the kernel's `format` files gave the loader.
 
 use aya_ebpf::{
-    EbpfContext,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
-    macros::tracepoint,
-    programs::TracePointContext,
+    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
 };
 use tracer_ebpf::{abi::ABSENT, lost::Global};
 
 use crate::{
-    body, config,
+    body::{self, clock_ns},
+    config,
     maps::{LOST, bump},
 };
 
@@ -19,7 +17,7 @@ pub fn classic_exit(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::wanted((pid_tgid >> 32) as u32) {
         // The stamp comes first: what the program does after it is part of the exit, as it is in the kernel.
-        let now_ns = unsafe { bpf_ktime_get_ns() };
+        let now_ns = clock_ns();
         let code = field::<8>(&ctx, config::OFF_EXIT_REASON.load());
         let isa = match config::OFF_EXIT_ISA.load() {
             ABSENT => config::ISA_DEFAULT.load(),
@@ -38,7 +36,7 @@ pub fn classic_exit(ctx: TracePointContext) -> u32 {
 pub fn classic_entry(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::wanted((pid_tgid >> 32) as u32) {
-        body::entry(&ctx, pid_tgid, unsafe { bpf_ktime_get_ns() });
+        body::entry(&ctx, pid_tgid, clock_ns());
     }
     1
 }

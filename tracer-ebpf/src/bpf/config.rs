@@ -29,6 +29,7 @@ pub fn wanted(pid: u32) -> bool {
     if len == 0 {
         return true;
     }
+    #[expect(clippy::needless_range_loop, reason = "the verifier follows an index, not a moving pointer")]
     for index in 0..MAX_FILTER_PIDS {
         if index >= len {
             return false;

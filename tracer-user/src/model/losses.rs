@@ -116,7 +116,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::EarlyEntries,
         "early_entries",
         "early entries",
-        "entries of threads of which no exit had been seen: a vCPU that was inside an exit, asleep in HLT for instance, when tracing began",
+        "entries before the first exit of their thread: that of each new vCPU, or of one that was inside an exit (asleep in HLT) when tracing began",
         false,
     ),
     info(
@@ -202,12 +202,19 @@ impl Losses {
 impl fmt::Display for Losses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
-        for (info, count) in self.nonzero() {
+        // What is missing first; what is merely worth knowing after a semicolon.
+        for (info, count) in self.nonzero().filter(|(info, _)| info.missing) {
             let separator = if first { "" } else { ", " };
             first = false;
             write!(f, "{separator}{} {count}", info.text)?;
         }
-        if first { f.write_str("none") } else { Ok(()) }
+        if first {
+            f.write_str("none")?;
+        }
+        for (info, count) in self.nonzero().filter(|(info, _)| !info.missing) {
+            write!(f, "; {} {count}", info.text)?;
+        }
+        Ok(())
     }
 }
 
@@ -231,6 +238,6 @@ mod tests {
         assert!(!losses.any_missing());
         losses.add(Loss::UnpairedExits, 1);
         assert!(losses.any_missing());
-        assert_eq!(losses.to_string(), "unpaired exits 1, early entries 2");
+        assert_eq!(losses.to_string(), "unpaired exits 1; early entries 2");
     }
 }

@@ -74,7 +74,7 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
     Machine::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
         let log = fs::read_to_string(scratch.join("bochs.log")).unwrap_or_default();
         let panics = log.lines().filter(|line| line.contains("p[")).collect::<Vec<_>>().join("\n");
-        format!("the lab guest under Bochs did not do its work. {panics}").trim().to_owned()
+        format!("the lab under Bochs failed {panics}").trim().to_owned()
     })
 }
 

@@ -1,5 +1,6 @@
 //! An emulator that runs: reads its serial port, notices the end, a lost guest, or silence.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::process::Child;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result};
 
 use super::serial::Serial;
 
@@ -72,21 +73,35 @@ impl Machine {
                 break;
             }
             if heard.elapsed() > silence {
-                bail!(
-                    "the guest said nothing for {} s {}; it was stopped. Its last words:\n{}",
-                    silence.as_secs(),
-                    serial.stage(),
-                    serial.tail(TAIL)
-                );
+                return Err(lost(
+                    &serial,
+                    &format!("it said nothing for {} s and was stopped", silence.as_secs()),
+                ));
             }
         }
-        if let Some(message) = serial.fatal() {
-            bail!("the guest's kernel failed {}: {message}\n{}", serial.stage(), serial.tail(TAIL));
+        match (serial.fatal(), serial.status()) {
+            (Some(message), _) => Err(lost(&serial, message)),
+            (None, Some(status)) => Ok(status),
+            (None, None) => Err(lost(&serial, "the emulator ended")),
         }
-        serial.status().with_context(|| {
-            format!("the emulator ended {}. The guest's last words:\n{}", serial.stage(), serial.tail(TAIL))
-        })
     }
+}
+
+/// A guest that came to grief before our command ran, so not by our doing.
+#[derive(Debug)]
+pub struct LostInBoot;
+
+impl fmt::Display for LostInBoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(none of our programs had run yet)")
+    }
+}
+
+impl std::error::Error for LostInBoot {}
+
+fn lost(serial: &Serial, why: &str) -> Error {
+    let text = format!("lost the guest {}: {why}. Its last words:\n{}", serial.stage(), serial.tail(TAIL));
+    if serial.booting() { Error::new(LostInBoot).context(text) } else { Error::msg(text) }
 }
 
 impl Drop for Machine {

@@ -100,12 +100,21 @@ pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
     let initramfs = scratch.path().join("initramfs.cpio");
     let out = File::create(&initramfs).with_context(|| format!("cannot write {}", initramfs.display()))?;
     guest::root(spec, &files, scratch.path())?.write(BufWriter::new(out))?;
-    match (spec.cpu, &spec.command) {
-        (Cpu::Amd, Some(_)) => qemu::run(spec, &files.image(), &initramfs, scratch.path(), sink),
+    let mut attempt = || match (spec.cpu, &spec.command) {
+        (Cpu::Amd, Some(_)) => qemu::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink),
         (Cpu::Amd, None) => qemu::interactive(spec, &files.image(), &initramfs),
-        (Cpu::Intel, Some(_)) => bochs::run(spec, &files.image(), &initramfs, scratch.path(), sink),
+        (Cpu::Intel, Some(_)) => bochs::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink),
         (Cpu::Intel, None) => {
             bail!("the Intel lab has no shell, as Bochs has no input: give a command after --")
         }
+    };
+    // QEMU without KVM now and then loses a kernel early in its boot. One more try, said aloud, is fair: nothing of ours
+    // has run by then. Whatever happens later counts.
+    match attempt() {
+        Err(error) if error.is::<machine::LostInBoot>() => {
+            eprintln!("lab: kernel {} did not boot; trying once more. {error:#}", spec.kernel.name);
+            attempt()
+        }
+        result => result,
     }
 }

@@ -79,6 +79,11 @@ impl Serial {
         self.fatal.as_deref()
     }
 
+    /// Whether the guest has not even come to the command.
+    pub fn booting(&self) -> bool {
+        self.phase == Phase::Boot
+    }
+
     /// Where the guest got to, for error messages.
     pub fn stage(&self) -> &'static str {
         match self.phase {

@@ -47,7 +47,9 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
     };
     match tier {
         Tier::Fmt => {
-            runner.step(&itself("fmt"), |log| logged(cargo().args(["fmt", "--all", "--check"]), log))?;
+            runner.step(&itself("fmt"), |log| {
+                logged(cargo().args(["fmt", "--all", "--check", "--", "--color", "never"]), log)
+            })?;
             runner.step(&itself("tidy"), |_| tidy::check())
         }
         Tier::Clippy => {
@@ -69,7 +71,7 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
 }
 
 fn logged(command: &mut Command, log: &File) -> Result<()> {
-    run_tool(command, Output::Log(log))
+    run_tool(command.env("CARGO_TERM_COLOR", "never"), Output::Log(log))
 }
 
 fn cargo_test(

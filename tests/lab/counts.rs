@@ -1,0 +1,117 @@
+//! Counts: N exits made are N exits shown, by reason, vCPU and VM.
+
+use crate::guest::{Background, Live, Table, demand_exact, record, report};
+
+const MIX: &str = "cpuid=1000 msr=400 wrmsr=300 io=200 mmio=150 hlt=50";
+const BY: &str = "--by vcpu,reason";
+
+#[test]
+fn exact_one_vcpu() {
+    let (vcpus, dump) = record("", MIX, "svm");
+    demand_exact(&report(&dump, BY), &vcpus, "svm");
+}
+
+#[test]
+fn exact_two_vms_of_two_vcpus() {
+    let (vcpus, dump) = record("-d 0.2", &format!("--vms 2 --vcpus 2 {MIX}"), "svm");
+    assert_eq!(vcpus.len(), 4);
+    let table = report(&dump, BY);
+    demand_exact(&table, &vcpus, "svm");
+    // Grouped otherwise, the same samples.
+    for by in ["reason", "vm", "vm,reason"] {
+        assert_eq!(report(&dump, &format!("--by {by}")).0["samples"], table.0["samples"], "{by}");
+    }
+    assert_eq!(report(&dump, "--by vm -g lab-1").rows().iter().filter(|row| row["vm"] != "lab-1").count(), 0);
+    let only = report(&dump, "--by vcpu,reason --vcpu 1 -f ^cpuid$");
+    assert_eq!(only.rows().len(), 2);
+    assert!(only.rows().iter().all(|row| row["vcpu"] == 1 && row["samples"] == 1000), "{}", only.0);
+}
+
+#[test]
+fn exact_while_threads_migrate_in_mid_exit() {
+    let (vcpus, dump) = record("", "--vcpus 2 --migrate cpuid=500 io=500", "svm");
+    demand_exact(&report(&dump, BY), &vcpus, "svm");
+}
+
+#[test]
+fn exact_halts_in_the_kernel() {
+    let (vcpus, dump) = record("", "khlt=100", "svm");
+    let table = report(&dump, BY);
+    demand_exact(&table, &vcpus, "svm");
+    let halted = table.rows().iter().find(|row| row["reason"] == "hlt").expect("halts are seen");
+    assert_eq!((&halted["idle"], &halted["time_share"]), (&true.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn exact_for_two_tracers_at_once() {
+    let first = Live::start(&format!("-d 600 {BY}"));
+    let (vcpus, dump) = record("", MIX, "svm");
+    let (status, output) = first.stop(libc::SIGINT);
+    assert_eq!(status, 0);
+    demand_exact(&Table::last(&output), &vcpus, "svm");
+    demand_exact(&report(&dump, BY), &vcpus, "svm");
+}
+
+#[test]
+fn exact_for_the_guest_asked_for() {
+    let guests = Background::start(&format!("--vms 3 --vcpus 1 {MIX}"));
+    let by_name = Live::start(&format!("-d 600 -g lab-1 {BY}"));
+    let pids: Vec<String> = guests.ready["vms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|vm| vm["name"] != "lab-1")
+        .map(|vm| vm["pid"].to_string())
+        .collect();
+    let by_pid = Live::start(&format!("-d 600 -p {} {BY}", pids.join(",")));
+    guests.go();
+    let (named, others): (Vec<_>, Vec<_>) =
+        guests.finish("svm").into_iter().partition(|vcpu| vcpu.vm == "lab-1");
+    assert_eq!((named.len(), others.len()), (1, 2));
+    demand_exact(&Table::last(&by_name.stop(libc::SIGINT).1), &named, "svm");
+    demand_exact(&Table::last(&by_pid.stop(libc::SIGINT).1), &others, "svm");
+}
+
+#[test]
+fn exact_with_many_readings_in_between() {
+    let live = Live::start(&format!("-d 5ms {BY}"));
+    let guests = Background::start("--vcpus 2 cpuid=20000 io=500");
+    guests.go();
+    let vcpus = guests.finish("svm");
+    let (status, output) = live.stop(libc::SIGINT);
+    assert_eq!(status, 0);
+    let blocks = crate::guest::json_lines(&output);
+    let (total, intervals) = blocks.split_last().unwrap();
+    assert!(intervals.len() > 5, "{} intervals", intervals.len());
+    let sum = |name: &str| intervals.iter().map(|block| block[name].as_u64().unwrap()).sum::<u64>();
+    for name in ["samples", "handled_ns", "idle_ns", "elapsed_ns"] {
+        assert_eq!(total[name].as_u64().unwrap(), sum(name), "{name}");
+    }
+    demand_exact(&Table(total.clone()), &vcpus, "svm");
+}
+
+#[test]
+fn exact_losses_when_the_slots_are_full() {
+    let (vcpus, dump) = record("--slots 2", "cpuid=300 msr=200 io=100", "svm");
+    let table = report(&dump, BY);
+    let shown: u64 = table.samples(vcpus[0].tid).values().sum();
+    let expected: u64 = vcpus[0].exits.values().sum();
+    let interrupts = vcpus[0].kvm_exits.map(|kvm| kvm - expected);
+    let lost = table.loss("slot_table_full");
+    assert!(lost >= 300, "{}", table.0);
+    assert!(table.rows().len() <= 2);
+    match interrupts {
+        Some(interrupts) => assert_eq!(shown + lost + vcpus[0].unpaired, expected + interrupts),
+        None => assert!(shown + lost + vcpus[0].unpaired >= expected),
+    }
+}
+
+#[test]
+fn exact_losses_when_the_vcpus_are_full() {
+    let (vcpus, dump) = record("--max-vcpus 1", "--vcpus 2 cpuid=300", "svm");
+    let table = report(&dump, BY);
+    let traced: Vec<_> = vcpus.iter().filter(|vcpu| !table.samples(vcpu.tid).is_empty()).cloned().collect();
+    assert_eq!(traced.len(), 1, "{}", table.0);
+    assert!(table.loss("vcpu_table_full") >= 300, "{}", table.0);
+    assert_eq!(table.samples(traced[0].tid)["cpuid"], 300);
+}

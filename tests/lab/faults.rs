@@ -1,0 +1,113 @@
+//! Bad input, poor hosts and things that end under our feet: a clear message, the documented status.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::process::CommandExt as _,
+    process::{Command, Output, Stdio},
+};
+
+use crate::guest::{Background, exitlat, report, scratch, succeed, workload};
+
+/// Status and messages.
+fn outcome(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn demand(output: &Output, status: i32, words: &[&str]) {
+    let (found, messages) = outcome(output);
+    assert_eq!(found, Some(status), "{messages}");
+    for word in words {
+        assert!(messages.contains(word), "`{word}` is not in: {messages}");
+    }
+}
+
+#[test]
+fn without_rights() {
+    let output = exitlat().args(["live", "--once"]).uid(65534).gid(65534).output().unwrap();
+    demand(&output, 4, &["CAP_BPF", "root"]);
+    let check = exitlat().arg("check").uid(65534).gid(65534).output().unwrap();
+    assert_eq!(check.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&check.stdout).contains("MISSING"));
+}
+
+#[test]
+fn kvm_not_loaded_and_loaded_again() {
+    let unload = |module: &str| succeed(Command::new("rmmod").arg(module));
+    unload("kvm_amd");
+    let output = exitlat().arg("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    unload("kvm");
+    demand(&exitlat().args(["live", "--once"]).output().unwrap(), 4, &["kvm_exit", "modprobe"]);
+    for module in fs::read_to_string("/lab/modules").unwrap().lines() {
+        // Those that stayed loaded say so.
+        let _ = Command::new("insmod").arg(module).output();
+    }
+    let dump = scratch("dump");
+    succeed(
+        exitlat()
+            .args(["record", "-o"])
+            .arg(&dump)
+            .arg("--")
+            .arg(crate::guest::workload_path())
+            .arg("cpuid=10"),
+    );
+    assert_eq!(report(&dump, "").reason("cpuid")["samples"], 10);
+}
+
+#[test]
+fn no_guest_running_is_not_an_error_but_is_said() {
+    let output = exitlat().args(["live", "0.2", "1"]).output().unwrap();
+    demand(&output, 0, &["no guest is running"]);
+}
+
+#[test]
+fn unknown_process_and_guest_name_the_candidates() {
+    let guests = Background::start("--name web cpuid=1");
+    demand(&exitlat().args(["live", "-p", "4000000"]).output().unwrap(), 2, &["no process 4000000", "web-0"]);
+    demand(&exitlat().args(["live", "-g", "db*"]).output().unwrap(), 2, &["db*", "web-0", "1 vCPU"]);
+    guests.go();
+    guests.finish("svm");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let mut child =
+        exitlat().args(["live", "-d", "20ms"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 10]).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    let (status, messages) = outcome(&output);
+    assert_eq!(status, Some(0), "{messages}");
+    assert!(!messages.contains("roken pipe"), "{messages}");
+}
+
+#[test]
+fn a_full_disk_keeps_what_was_written() {
+    let mount = scratch("full");
+    fs::create_dir(&mount).unwrap();
+    succeed(Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&mount));
+    let dump = mount.join("dump");
+    let mut busy = workload("--forever cpuid=100 io=10 msr=10").stdout(Stdio::null()).spawn().unwrap();
+    let output = exitlat().args(["record", "-d", "10ms", "-o"]).arg(&dump).output().unwrap();
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    demand(&output, 1, &["No space left", "stays readable"]);
+    let table = report(&dump, "");
+    assert!(table.reason("cpuid")["samples"].as_u64().unwrap() > 0);
+    succeed(Command::new("umount").arg(&mount));
+}
+
+#[test]
+fn a_dump_is_not_overwritten_silently() {
+    let dump = scratch("dump");
+    fs::write(&dump, "precious").unwrap();
+    demand(
+        &exitlat().args(["record", "--duration", "0.1", "-o"]).arg(&dump).output().unwrap(),
+        2,
+        &["--force"],
+    );
+    assert_eq!(fs::read_to_string(&dump).unwrap(), "precious");
+    succeed(exitlat().args(["record", "--force", "--duration", "0.1", "-o"]).arg(&dump));
+}

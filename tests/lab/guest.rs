@@ -1,0 +1,285 @@
+//! Running exitlat and the workload, and reading what they print.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// How long anything may take before the test gives up. Never reached by a test that passes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// exitlat, as a command.
+pub fn exitlat() -> Command {
+    Command::new(env::var_os("EXITLAT").unwrap_or_else(|| "/bin/exitlat".into()))
+}
+
+/// Path of the workload.
+pub fn workload_path() -> String {
+    env::var("WORKLOAD").unwrap_or_else(|_| "/bin/workload".into())
+}
+
+/// The workload with arguments as they are typed.
+pub fn workload(arguments: &str) -> Command {
+    let mut command = Command::new(workload_path());
+    command.args(arguments.split_whitespace());
+    command
+}
+
+/// A file name nobody else has.
+pub fn scratch(name: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    env::temp_dir().join(format!("{}-{number}-{name}", std::process::id()))
+}
+
+/// Waits until something is so.
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a command that has to succeed.
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// The JSON objects in an output, one a line; other lines are left out.
+pub fn json_lines(text: &[u8]) -> Vec<Value> {
+    text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// What the workload says a correct tracer has counted on one vCPU.
+#[derive(Clone, Debug)]
+pub struct Vcpu {
+    pub vm: String,
+    pub pid: u64,
+    pub id: u64,
+    pub tid: u64,
+    /// Exits by the kernel's name of their reason, without the host's interrupts.
+    pub exits: BTreeMap<String, u64>,
+    /// The last exit has no entry: its reason.
+    pub unpaired: u64,
+    /// All exits by KVM's own count, where the kernel has it.
+    pub kvm_exits: Option<u64>,
+    pub raw: Value,
+}
+
+/// Reads the workload's result. `isa` is `svm` or `vmx`.
+pub fn oracle(output: &[u8], isa: &str) -> Vec<Vcpu> {
+    let results = json_lines(output);
+    let result =
+        results.iter().find(|value| value["vms"].is_array()).expect("the workload prints its result");
+    let mut vcpus = Vec::new();
+    for vm in result["vms"].as_array().unwrap() {
+        for vcpu in vm["vcpus"].as_array().unwrap() {
+            let exits = vcpu[isa].as_object().unwrap().iter();
+            vcpus.push(Vcpu {
+                vm: vm["name"].as_str().unwrap().to_owned(),
+                pid: vm["pid"].as_u64().unwrap(),
+                id: vcpu["id"].as_u64().unwrap(),
+                tid: vcpu["tid"].as_u64().unwrap(),
+                exits: exits.map(|(name, count)| (name.clone(), count.as_u64().unwrap())).collect(),
+                unpaired: vcpu["unpaired_exits"].as_u64().unwrap(),
+                kvm_exits: vcpu["kvm_stats"]["exits"].as_u64(),
+                raw: vcpu.clone(),
+            });
+        }
+    }
+    vcpus
+}
+
+/// A table in JSON.
+#[derive(Clone, Debug)]
+pub struct Table(pub Value);
+
+impl Table {
+    /// The last object of an output: the total, where there is one.
+    pub fn last(output: &[u8]) -> Self {
+        Self(json_lines(output).pop().expect("exitlat prints a JSON object"))
+    }
+
+    pub fn rows(&self) -> &[Value] {
+        self.0["rows"].as_array().expect("a table has rows")
+    }
+
+    /// Samples by reason of one vCPU thread; the table must be by vcpu,reason.
+    pub fn samples(&self, tid: u64) -> BTreeMap<String, u64> {
+        let rows = self.rows().iter().filter(|row| row["tid"] == tid);
+        rows.map(|row| (row["reason"].as_str().unwrap().to_owned(), row["samples"].as_u64().unwrap()))
+            .collect()
+    }
+
+    /// The row of a reason; the table must be by reason alone.
+    pub fn reason(&self, name: &str) -> &Value {
+        let row = self.rows().iter().find(|row| row["reason"] == name);
+        row.unwrap_or_else(|| panic!("no row {name} in {}", self.0))
+    }
+
+    pub fn loss(&self, name: &str) -> u64 {
+        self.0["losses"][name].as_u64().unwrap_or(0)
+    }
+}
+
+/// The reason of the workload's last exit, which has no entry after it.
+fn last_reason(isa: &str) -> &'static str {
+    if isa == "svm" { "io" } else { "IO_INSTRUCTION" }
+}
+
+/// The host's own interrupts: their number is the machine's business.
+fn interrupts(isa: &str) -> &'static [&'static str] {
+    if isa == "svm" { &["interrupt", "nmi", "vintr"] } else { &["EXTERNAL_INTERRUPT", "EXCEPTION_NMI"] }
+}
+
+/// Demands that a table by vcpu,reason has exactly the exits of the workload: every reason, every vCPU, and in
+/// sum KVM's own count.
+pub fn demand_exact(table: &Table, vcpus: &[Vcpu], isa: &str) {
+    for vcpu in vcpus {
+        let mut samples = table.samples(vcpu.tid);
+        let total: u64 = samples.values().sum();
+        samples.retain(|reason, _| !interrupts(isa).contains(&reason.as_str()));
+        let mut expected = vcpu.exits.clone();
+        *expected.entry(last_reason(isa).to_owned()).or_default() -= vcpu.unpaired;
+        expected.retain(|_, count| *count != 0);
+        assert_eq!(samples, expected, "{} vCPU {}: {}", vcpu.vm, vcpu.id, table.0);
+        if let Some(kvm) = vcpu.kvm_exits {
+            assert_eq!(total + vcpu.unpaired, kvm, "{} vCPU {}: KVM's own count", vcpu.vm, vcpu.id);
+        }
+        let row = table.rows().iter().find(|row| row["tid"] == vcpu.tid).expect("found above");
+        assert_eq!((&row["vm"], &row["pid"]), (&Value::from(vcpu.vm.clone()), &Value::from(vcpu.pid)));
+        assert_eq!(row["vcpu"], vcpu.id);
+    }
+    let threads: Vec<u64> = vcpus.iter().map(|vcpu| vcpu.tid).collect();
+    for row in table.rows() {
+        assert!(threads.contains(&row["tid"].as_u64().unwrap()), "a row of nobody: {row}");
+    }
+    for cause in [
+        "unpaired_exits",
+        "unpaired_entries",
+        "clock_back",
+        "slot_table_full",
+        "vcpu_table_full",
+        "missed_runs",
+    ] {
+        assert_eq!(table.loss(cause), 0, "{cause}: {}", table.0);
+    }
+}
+
+/// Records while the workload runs: its oracle, and the dump.
+pub fn record(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) {
+    let dump = scratch("dump");
+    let mut command = exitlat();
+    command.args(["record", "-o"]).arg(&dump).args(options.split_whitespace());
+    command.arg("--").arg(workload_path()).args(workload.split_whitespace());
+    let output = succeed(&mut command);
+    (oracle(&output.stdout, isa), dump)
+}
+
+/// The total of a dump.
+pub fn report(dump: &Path, options: &str) -> Table {
+    let mut command = exitlat();
+    command.arg("report").arg(dump).args(["--format", "json"]).args(options.split_whitespace());
+    Table::last(&succeed(&mut command).stdout)
+}
+
+/// A running `exitlat live -v --format json`, attached.
+pub struct Live {
+    child: Child,
+    messages: BufReader<ChildStderr>,
+}
+
+impl Live {
+    pub fn start(options: &str) -> Self {
+        let mut command = exitlat();
+        command.args(["live", "-v", "--format", "json"]).args(options.split_whitespace());
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("exitlat can be started");
+        let mut messages = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        while !seen.contains("exitlat: attached by") {
+            let read = messages.read_line(&mut seen).unwrap();
+            assert_ne!(read, 0, "exitlat ended before it was attached: {seen}");
+        }
+        Self { child, messages }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a signal to our own child.
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+    }
+
+    /// Sends a signal and waits for the end: exit status (-signal if killed) and standard output.
+    pub fn stop(mut self, signal: i32) -> (i32, Vec<u8>) {
+        self.signal(signal);
+        // Standard error is drained too, or a talkative exitlat would wait for us.
+        let drain = thread::spawn(move || {
+            let mut rest = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut self.messages, &mut rest);
+        });
+        let output = self.child.wait_with_output().unwrap();
+        drain.join().unwrap();
+        use std::os::unix::process::ExitStatusExt as _;
+        (output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or(0)), output.stdout)
+    }
+}
+
+/// A workload in the background, waiting to be told to go.
+pub struct Background {
+    child: Child,
+    go: PathBuf,
+    pub ready: Value,
+}
+
+impl Background {
+    /// Starts it and waits until its VMs exist.
+    pub fn start(arguments: &str) -> Self {
+        let (ready, go) = (scratch("ready"), scratch("go"));
+        let mut command = Command::new(workload_path());
+        command.arg("--ready").arg(&ready).arg("--go").arg(&go).args(arguments.split_whitespace());
+        let child = command.stdout(Stdio::piped()).spawn().expect("the workload can be started");
+        let mut line = None;
+        wait_until("the workload is ready", || {
+            line = fs::read(&ready).ok().and_then(|text| json_lines(&text).pop());
+            line.is_some()
+        });
+        Self { child, go, ready: line.unwrap() }
+    }
+
+    pub fn go(&self) {
+        fs::write(&self.go, "").unwrap();
+    }
+
+    /// Waits for its end and reads its result.
+    pub fn finish(self, isa: &str) -> Vec<Vcpu> {
+        let output = self.child.wait_with_output().unwrap();
+        assert!(output.status.success(), "the workload: {}", output.status);
+        oracle(&output.stdout, isa)
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}

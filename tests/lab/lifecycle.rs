@@ -1,0 +1,134 @@
+//! Beginnings and ends: attached late, stopped early, killed, and what is left behind.
+
+use std::{fs, thread, time::Duration};
+
+use tracer_user::recording::Reader;
+
+use crate::guest::{
+    Background, Live, Table, exitlat, json_lines, report, scratch, succeed, wait_until, workload_path,
+};
+
+/// Programs of ours in the kernel, whoever loaded them.
+fn our_programs() -> usize {
+    let ours = ["classic_exit", "classic_entry", "thread_exit"];
+    aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .filter(|program| program.name_as_str().is_some_and(|name| ours.contains(&name)))
+        .count()
+}
+
+#[test]
+fn a_killed_tracer_leaves_nothing() {
+    assert_eq!(our_programs(), 0);
+    let live = Live::start("-d 600");
+    assert_eq!(our_programs(), 3);
+    let (status, _) = live.stop(libc::SIGKILL);
+    assert_eq!(status, -libc::SIGKILL);
+    // The kernel frees them a grace period later.
+    wait_until("the kernel has freed the programs", || our_programs() == 0);
+}
+
+#[test]
+fn interrupted_it_prints_the_last_interval_and_the_total() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        let live = Live::start("-d 600");
+        let guests = Background::start("cpuid=100");
+        guests.go();
+        guests.finish("svm");
+        let (status, output) = live.stop(signal);
+        assert_eq!(status, 0);
+        let blocks = json_lines(&output);
+        let spans: Vec<_> = blocks.iter().map(|block| block["span"].as_str().unwrap()).collect();
+        assert_eq!(spans, ["interval", "total"]);
+        assert!(blocks.iter().all(|block| block["samples"].as_u64().unwrap() >= 100));
+    }
+}
+
+/// A vCPU in the middle of a long exit when tracing begins: its entry is early, nothing is made up; and in
+/// another one when it ends: in flight, with its age.
+#[test]
+fn a_vcpu_in_an_exit_at_both_ends() {
+    let guests = Background::start("--io-sleep-us 3000000 io=2");
+    guests.go();
+    // Asleep in the first port exit: the process sleeps, its vCPU thread too.
+    thread::sleep(Duration::from_millis(1500));
+    let live = Live::start("-d 600 --by vcpu,reason");
+    // One entry after the first sleep, then asleep in the second.
+    thread::sleep(Duration::from_millis(3000));
+    let (status, output) = live.stop(libc::SIGINT);
+    guests.kill();
+    assert_eq!(status, 0);
+    let table = Table::last(&output);
+    assert_eq!(table.loss("early_entries"), 1, "{}", table.0);
+    assert!(table.rows().iter().all(|row| row["reason"] != "io"), "{}", table.0);
+    let open = table.0["in_flight"].as_array().unwrap();
+    assert_eq!(open.len(), 1, "{}", table.0);
+    assert_eq!(open[0]["reason"], "io");
+    let age = open[0]["age_ns"].as_u64().unwrap();
+    assert!(age < 3_000_000_000, "{age}");
+}
+
+#[test]
+fn a_thread_that_ends_in_an_exit_is_counted_and_forgotten() {
+    let live = Live::start("-d 600 --by vcpu,reason");
+    for _ in 0..3 {
+        let guests = Background::start("--die-in-exit --linger-ms 300 --vcpus 2 cpuid=10");
+        guests.go();
+        guests.finish("svm");
+    }
+    let (_, output) = live.stop(libc::SIGINT);
+    let table = Table::last(&output);
+    assert_eq!(table.loss("died_in_exit"), 6, "{}", table.0);
+    assert_eq!(table.0["in_flight"].as_array().unwrap().len(), 0);
+    let samples: Vec<_> = table
+        .rows()
+        .iter()
+        .filter(|row| row["reason"] == "cpuid")
+        .map(|row| row["samples"].clone())
+        .collect();
+    assert_eq!(samples, [10; 6].map(serde_json::Value::from));
+}
+
+#[test]
+fn a_recording_that_was_killed_is_readable() {
+    let dump = scratch("dump");
+    let mut child = exitlat().args(["record", "-d", "20ms", "-o"]).arg(&dump).spawn().unwrap();
+    wait_until("a header is written", || fs::metadata(&dump).is_ok_and(|meta| meta.len() > 0));
+    let guests = Background::start("cpuid=3000");
+    guests.go();
+    let vcpus = guests.finish("svm");
+    let read = || {
+        let mut reader = Reader::new(std::io::BufReader::new(fs::File::open(&dump).unwrap())).unwrap();
+        let (mut interval, mut samples) = (tracer_user::model::Interval::default(), 0);
+        while reader.next_interval(&mut interval).unwrap_or(false) {
+            samples += interval.cells.iter().map(|cell| cell.count).sum::<u64>();
+        }
+        samples
+    };
+    let expected = vcpus[0].exits.values().sum::<u64>() - vcpus[0].unpaired;
+    wait_until("all exits are in the dump", || read() >= expected);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let table = report(&dump, "--by vcpu,reason");
+    assert_eq!(table.samples(vcpus[0].tid)["cpuid"], 3000);
+    // Torn in the middle of its last line it is still good for the rest.
+    let text = fs::read(&dump).unwrap();
+    fs::write(&dump, &text[..text.len() - 7]).unwrap();
+    let output = succeed(exitlat().arg("report").arg(&dump));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is torn"), "{output:?}");
+}
+
+#[test]
+fn recording_ends_with_the_status_of_the_command() {
+    let dump = scratch("dump");
+    let status = |command: &[&str]| {
+        let mut recorder = exitlat();
+        recorder.args(["record", "--force", "-o"]).arg(&dump).arg("--").args(command);
+        recorder.output().unwrap().status.code()
+    };
+    assert_eq!(status(&["/bin/true"]), Some(0));
+    assert_eq!(status(&["/bin/sh", "-c", "exit 7"]), Some(7));
+    assert_eq!(status(&["/bin/sh", "-c", "kill -9 $$"]), Some(137));
+    assert_eq!(status(&["/no/such/program"]), Some(2));
+    assert_eq!(status(&[&workload_path(), "cpuid=1"]), Some(0));
+}

@@ -1,0 +1,65 @@
+//! Against perf: the same exits at the same time, counted by both.
+
+use std::{collections::BTreeMap, fs, process::Command};
+
+use crate::guest::{Background, Live, Table, demand_exact, scratch, succeed, wait_until};
+
+/// Runs `perf kvm stat record` and exitlat over the same workload. Counts have to be equal, means within 2 %.
+#[test]
+fn perf_sees_the_same() {
+    let data = scratch("perf.data");
+    let guests = Background::start("cpuid=20000 msr=5000 io=2000");
+    let live = Live::start("-d 600 --by vcpu,reason");
+    let mut perf = Command::new("perf")
+        .args(["kvm", "stat", "record", "-a", "-o"])
+        .arg(&data)
+        .spawn()
+        .expect("perf is in this lab");
+    // perf writes the file's header when it is set up, and its events are enabled right after it.
+    wait_until("perf records", || fs::metadata(&data).is_ok_and(|meta| meta.len() > 0));
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    guests.go();
+    let vcpus = guests.finish("svm");
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(perf.id() as i32, libc::SIGINT) };
+    perf.wait().unwrap();
+    let (_, output) = live.stop(libc::SIGINT);
+    let ours = Table::last(&output);
+    demand_exact(&ours, &vcpus, "svm");
+    let theirs = perf_report(&data);
+    for row in ours.rows() {
+        let reason = row["reason"].as_str().unwrap();
+        let (samples, mean_us) =
+            theirs.get(reason).unwrap_or_else(|| panic!("perf has no {reason}: {theirs:?}"));
+        assert_eq!(row["samples"].as_u64().unwrap(), *samples, "{reason}: {theirs:?}");
+        let mean = row["mean_ns"].as_f64().unwrap() / 1e3;
+        // Rare reasons are the host's interrupts: too few for a mean.
+        if *samples > 1000 {
+            assert!(
+                (mean - mean_us).abs() <= 0.02 * mean_us,
+                "{reason}: ours {mean} us, perf's {mean_us} us"
+            );
+        }
+    }
+}
+
+/// Samples and mean in us by reason, from perf's text.
+fn perf_report(data: &std::path::Path) -> BTreeMap<String, (u64, f64)> {
+    let output =
+        succeed(Command::new("perf").args(["kvm", "-i"]).arg(data).args(["stat", "report", "--stdio"]));
+    let text = String::from_utf8_lossy(&output.stdout);
+    // cpuid  20000  74.07%  60.20%  10.01us  900.50us  12.34us ( +-   0.35% )
+    let mut rows = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some(mean) = words.iter().position(|word| *word == "(").and_then(|at| at.checked_sub(1)) else {
+            continue;
+        };
+        let number = words[mean].trim_end_matches("us").parse::<f64>();
+        if let (Ok(samples), Ok(mean_us)) = (words[1].parse::<u64>(), number) {
+            rows.insert(words[0].to_owned(), (samples, mean_us));
+        }
+    }
+    assert!(!rows.is_empty(), "no table in: {text}");
+    rows
+}
