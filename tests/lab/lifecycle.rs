@@ -10,7 +10,7 @@ use crate::guest::{
 
 /// Programs of ours in the kernel, whoever loaded them.
 fn our_programs() -> usize {
-    let ours = ["classic_exit", "classic_entry", "thread_exit"];
+    let ours = ["classic_exit", "classic_entry", "fast_exit", "fast_entry", "thread_exit"];
     aya::programs::loaded_programs()
         .filter_map(Result::ok)
         .filter(|program| program.name_as_str().is_some_and(|name| ours.contains(&name)))

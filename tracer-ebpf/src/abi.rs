@@ -12,7 +12,7 @@ pub const DEFAULT_VCPUS: u32 = 1024;
 pub const DEFAULT_SLOTS: u32 = 4096;
 /// Entries in the hint table; a power of two. Threads whose tids are equal modulo this number take the
 /// slower way through the hash.
-pub const HINT_SLOTS: u32 = 4096;
+pub const HINTS: usize = 4096;
 /// Processes that can be told apart before any map is touched.
 pub const MAX_FILTER_PIDS: usize = 32;
 /// "This kernel's record has no such field."

@@ -8,8 +8,6 @@ pub const VCPUS: &str = "VCPUS";
 pub const SLOTS: &str = "SLOTS";
 /// Thread (`tgid << 32 | tid`) to index in [`VCPUS`]: hash.
 pub const VCPU_OF: &str = "VCPU_OF";
-/// Low bits of the tid to a likely index in [`VCPUS`]: array.
-pub const HINTS: &str = "HINTS";
 /// Free indices of [`VCPUS`]: stack, filled by user space.
 pub const FREE_VCPUS: &str = "FREE_VCPUS";
 /// Free indices of [`SLOTS`]: stack, filled by user space.
@@ -23,6 +21,14 @@ pub const SILENCE: &str = "SILENCE";
 pub const CLASSIC_EXIT: &str = "classic_exit";
 /// Classic tracepoint program on `kvm:kvm_entry`.
 pub const CLASSIC_ENTRY: &str = "classic_entry";
+/// Raw tracepoint program on `kvm_exit`.
+pub const FAST_EXIT: &str = "fast_exit";
+/// Raw tracepoint program on `kvm_entry`.
+pub const FAST_ENTRY: &str = "fast_entry";
+/// Raw tracepoint program that does nothing.
+pub const FLOOR_RAW: &str = "floor_raw";
+/// Classic tracepoint program that does nothing.
+pub const FLOOR_CLASSIC: &str = "floor_classic";
 /// Raw tracepoint program on `sched_process_exit`.
 pub const THREAD_EXIT: &str = "thread_exit";
 /// Raw tracepoint program for tests: an exit event as plain numbers.
@@ -40,6 +46,14 @@ pub const OFF_EXIT_REASON: &str = "OFF_EXIT_REASON";
 pub const OFF_EXIT_ISA: &str = "OFF_EXIT_ISA";
 /// Offset of `vcpu_id` in the record of `kvm:kvm_exit`, or [`crate::abi::ABSENT`].
 pub const OFF_EXIT_VCPU: &str = "OFF_EXIT_VCPU";
+/// Offset of the 32-bit exit reason from a VMX vCPU, or [`crate::abi::ABSENT`].
+pub const OFF_VMX_REASON: &str = "OFF_VMX_REASON";
+/// Offset of the pointer to the control block from an SVM vCPU, or [`crate::abi::ABSENT`].
+pub const OFF_SVM_VMCB: &str = "OFF_SVM_VMCB";
+/// Offset of the exit code in the control block, or [`crate::abi::ABSENT`].
+pub const OFF_SVM_CODE: &str = "OFF_SVM_CODE";
+/// Offset of the vCPU number from a vCPU, or [`crate::abi::ABSENT`].
+pub const OFF_VCPU_ID: &str = "OFF_VCPU_ID";
 /// The isa of events whose record has none.
 pub const ISA_DEFAULT: &str = "ISA_DEFAULT";
 /// How many of [`FILTER_PIDS`] are set; 0 traces every process.

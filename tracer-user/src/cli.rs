@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use regex::Regex;
 use tracer_ebpf::abi;
 
-use crate::model::{By, columns::SortKey};
+use crate::{
+    kernel::session::Path,
+    model::{By, columns::SortKey},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -97,6 +100,9 @@ pub struct TraceArgs {
     /// Capacity in vCPU threads
     #[arg(long, default_value_t = abi::DEFAULT_VCPUS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub max_vcpus: u32,
+    /// By which tracepoints exits are seen
+    #[arg(long, value_enum, default_value = "auto")]
+    pub path: Path,
     /// Say on standard error what the kernel side meets: new vCPUs, full tables
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,

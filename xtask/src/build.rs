@@ -25,6 +25,13 @@ pub const WORKLOAD: Program =
 pub const LAB_TESTS: Program =
     Program { select: &["test", "-p", "exitlat-tests", "--test", "lab", "--no-run"], name: "lab" };
 
+/// Attaches programs that do nothing, for the bench.
+pub const FLOOR: Program =
+    Program { select: &["build", "-p", "exitlat-tests", "--bin", "floor"], name: "floor" };
+/// Measures the reading side, for the bench.
+pub const REFRESH: Program =
+    Program { select: &["build", "-p", "exitlat-tests", "--bin", "refresh"], name: "refresh" };
+
 /// How to build.
 #[derive(Debug, Clone, Default)]
 pub struct Profile {

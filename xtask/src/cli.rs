@@ -55,8 +55,26 @@ pub enum Command {
     #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test fmt clippy host\n  \
         cargo xtask test lab --kernel 6.1 -- exact")]
     Test(TestArgs),
+    /// Measure what watching costs, in instructions, and compare with other tools.
+    #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --only exitlat\n  \
+        cargo xtask bench --compare before.json   # status 1 if exitlat got slower")]
+    Bench(BenchArgs),
     /// Make the archive for a release.
     Dist,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// A kernel of tests/kernels.toml.
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Only the ways of watching whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Say what got slower since the run that left these numbers.
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
 }
 
 /// Arguments of `build`.

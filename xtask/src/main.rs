@@ -1,5 +1,6 @@
 //! The project's own tool: set-up, build, lab, tests, packaging. Start with `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod cli;
 mod cmd;
@@ -41,6 +42,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Lab(args) => cmd::lab::run(args),
         Command::Demo => cmd::demo::run(),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Dist => cmd::dist::run(),
     }
 }

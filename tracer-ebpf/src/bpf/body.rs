@@ -6,13 +6,13 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
-    abi::{HINT_SLOTS, Slot, Vcpu, state},
+    abi::{Slot, Vcpu, state},
     lost::{Global, PerVcpu},
     pairing::{self, Entry},
     slot,
 };
 
-use crate::maps::{FREE_SLOTS, FREE_VCPUS, HINTS, LOST, SLOTS, VCPU_OF, VCPUS, bump};
+use crate::maps::{self, FREE_SLOTS, FREE_VCPUS, LOST, SLOTS, VCPU_OF, VCPUS, bump};
 
 /// CLOCK_MONOTONIC: it does not run while the host is suspended, and user space has it too.
 #[inline(always)]
@@ -90,9 +90,9 @@ pub fn death(pid_tgid: u64) {
 /// The entry of a thread and its index.
 #[inline(always)]
 fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
-    let hint = HINTS.get_ptr_mut(pid_tgid as u32 & (HINT_SLOTS - 1))?;
-    // SAFETY: a live element of an array; a torn or stale value only costs the check below.
-    let index = unsafe { *hint };
+    let hint = maps::hint(pid_tgid as u32);
+    // SAFETY: in bounds; a torn or stale value only costs the check below.
+    let index = unsafe { hint.read_volatile() };
     if let Some(vcpu) = vcpu_at(index)
         && vcpu.pid_tgid == pid_tgid
     {
@@ -100,8 +100,8 @@ fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
     }
     // SAFETY: the value is copied at once.
     let index = unsafe { VCPU_OF.get(pid_tgid).copied() }?;
-    // SAFETY: as above.
-    unsafe { *hint = index };
+    // SAFETY: in bounds.
+    unsafe { hint.write_volatile(index) };
     vcpu_at(index).map(|vcpu| (index, vcpu))
 }
 

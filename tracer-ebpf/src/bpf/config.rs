@@ -13,6 +13,18 @@ pub static OFF_EXIT_ISA: Global<u32> = Global::new(ABSENT);
 /// Offset of `vcpu_id` there.
 #[unsafe(no_mangle)]
 pub static OFF_EXIT_VCPU: Global<u32> = Global::new(ABSENT);
+/// Offset of the exit reason from a VMX vCPU.
+#[unsafe(no_mangle)]
+pub static OFF_VMX_REASON: Global<u32> = Global::new(ABSENT);
+/// Offset of the pointer to the control block from an SVM vCPU.
+#[unsafe(no_mangle)]
+pub static OFF_SVM_VMCB: Global<u32> = Global::new(ABSENT);
+/// Offset of the exit code in the control block.
+#[unsafe(no_mangle)]
+pub static OFF_SVM_CODE: Global<u32> = Global::new(ABSENT);
+/// Offset of the number in a vCPU.
+#[unsafe(no_mangle)]
+pub static OFF_VCPU_ID: Global<u32> = Global::new(ABSENT);
 /// Isa of the events if the record does not say.
 #[unsafe(no_mangle)]
 pub static ISA_DEFAULT: Global<u32> = Global::new(0);

@@ -10,6 +10,8 @@
 mod body;
 mod classic;
 mod config;
+mod fast;
+mod floor;
 mod maps;
 mod silence;
 mod synthetic;

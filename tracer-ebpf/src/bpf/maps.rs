@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINT_SLOTS, Slot, Vcpu},
+    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINTS, Slot, Vcpu},
     lost, names,
 };
 
@@ -19,9 +19,6 @@ pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_SLOTS, BPF_F_MMA
 /// Thread to vCPU index. Written at a thread's first exit and at its death.
 #[map]
 pub static VCPU_OF: HashMap<u64, u32> = HashMap::with_max_entries(DEFAULT_VCPUS, 0);
-/// A guess in front of `VCPU_OF`, checked against the entry it names.
-#[map]
-pub static HINTS: Array<u32> = Array::with_max_entries(HINT_SLOTS, 0);
 /// Free entries. A stack because it hands out numbers on every kernel from 5.10 on: atomic operations that
 /// return the old value came with 5.12 (commit 5ca419f2864a).
 #[map]
@@ -35,6 +32,16 @@ pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::Global::
 /// Hits of the counting programs.
 #[map]
 pub static SILENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(names::SILENCE_PROGRAMS.len() as u32, 0);
+
+/// A guess in front of `VCPU_OF`, by the low bits of the tid: checked against the entry it names. Not a map of its
+/// own but part of the object's data, whose address is known when the program is loaded: no look-up.
+static mut VCPU_HINTS: [u32; HINTS] = [0; HINTS];
+
+/// The guess for a thread. Several threads may share it, and overwrite it: a wrong guess only costs the hash.
+#[inline(always)]
+pub fn hint(tid: u32) -> *mut u32 {
+    (&raw mut VCPU_HINTS).cast::<u32>().wrapping_add(tid as usize & (HINTS - 1))
+}
 
 /// Adds one to a per-CPU counter. An index out of range is ignored.
 #[inline(always)]

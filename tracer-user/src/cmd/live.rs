@@ -31,6 +31,7 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
     let mut screen = Screen::new(&args.view, true);
     let pids = select::pids(&args.trace)?;
     screen.selection.pids.clone_from(&pids);
+    let filtered = !pids.is_empty();
     let mut session = start(&args.trace, pids)?;
     let schedule = Schedule {
         display: args.interval.unwrap_or(args.trace.display).0,
@@ -47,12 +48,16 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
         } else {
             screen.interval(interval, session.roster())?;
         }
-        ear.heed(session, interval)
+        if filtered { Ok(()) } else { ear.heed(session, interval) }
     })
     .await?;
     let several = total.first != total.last;
     if !args.total && (several || why == Why::Interrupted) {
         screen.show(&total, session.roster(), Span::Total)?;
+    }
+    if filtered {
+        // The chosen processes may just be quiet; the other events know no filter.
+        return Ok(DONE);
     }
     ear.conclude(&mut session, &total, why).await
 }
@@ -62,7 +67,13 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
 /// # Errors
 /// Those of [`Session::start`].
 pub(super) fn start(args: &crate::cli::TraceArgs, pids: Vec<u32>) -> Result<Session> {
-    let options = session::Options { pids, slots: args.slots, vcpus: args.max_vcpus, verbose: args.verbose };
+    let options = session::Options {
+        path: args.path,
+        pids,
+        slots: args.slots,
+        vcpus: args.max_vcpus,
+        verbose: args.verbose,
+    };
     let mut session = Session::start(&options)?;
     if args.verbose > 0 {
         drive::forward_log(&mut session)?;
@@ -82,6 +93,9 @@ struct Ear {
 impl Ear {
     fn heed(&mut self, session: &mut Session, interval: &Interval) -> Result<()> {
         self.heard_exits |= !interval.cells.is_empty() || !interval.open.is_empty();
+        if self.heard_exits && self.silence.take().is_some() {
+            session.stop_listening()?;
+        }
         if self.heard_exits || self.explained {
             return Ok(());
         }

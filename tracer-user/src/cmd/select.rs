@@ -8,7 +8,7 @@ use crate::{
     cmd::Usage,
     kernel::vms::{self, Vm},
     model::{Roster, Selection},
-    render::units,
+    render::{escape, units},
 };
 
 /// The processes to trace; none means all.
@@ -60,7 +60,8 @@ pub fn guests(selection: &mut Selection, typed: &[String], roster: &Roster) -> R
         let before = selection.pids.len();
         selection.pids.extend(matching.map(|thread| thread.pid));
         if selection.pids.len() == before {
-            let mut names: Vec<_> = roster.threads.iter().map(|thread| thread.vm.as_str()).collect();
+            let mut names: Vec<_> =
+                roster.threads.iter().map(|thread| escape::terminal(&thread.vm)).collect();
             names.sort_unstable();
             names.dedup();
             return Err(Usage(format!("no VM `{guest}` in the dump; it has: {}", names.join(", "))).into());
@@ -76,12 +77,7 @@ fn candidates(running: &[Vm]) -> String {
     let list: Vec<String> = running
         .iter()
         .map(|vm| {
-            format!(
-                "{} (pid {}, {})",
-                crate::render::escape::terminal(&vm.name),
-                vm.pid,
-                units::plural(vm.vcpus, "vCPU")
-            )
+            format!("{} (pid {}, {})", escape::terminal(&vm.name), vm.pid, units::plural(vm.vcpus, "vCPU"))
         })
         .collect();
     format!("running VMs: {}", list.join(", "))

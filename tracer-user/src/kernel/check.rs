@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::kernel::{Unsupported, host, tracefs};
+use crate::kernel::{Unsupported, host, raw, tracefs};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,11 +189,12 @@ fn lockdown() -> Finding {
 }
 
 fn btf() -> Finding {
-    let has = |name: &str| Path::new("/sys/kernel/btf").join(name).exists();
-    let modules: Vec<_> =
-        ["vmlinux", "kvm", "kvm_intel", "kvm_amd"].into_iter().filter(|name| has(name)).collect();
-    let found = if modules.is_empty() { "none".to_owned() } else { modules.join(", ") };
-    Finding::new("BTF", Status::Ok, format!("{found} (classic tracepoints do not need it)"), "")
+    match raw::layout() {
+        Ok(_) => Finding::new("BTF", Status::Ok, "has what raw tracepoints need", ""),
+        Err(why) => {
+            Finding::new("BTF", Status::Note, why, "classic tracepoints are used; each exit costs more")
+        }
+    }
 }
 
 fn jit() -> Finding {

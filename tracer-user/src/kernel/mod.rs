@@ -1,11 +1,13 @@
 //! Everything that touches the kernel: prerequisites, loading and attaching, reading the maps, naming VMs.
 //! The only module that names aya.
 
+pub mod btf;
 pub mod check;
 pub mod format;
 pub mod host;
 pub mod log;
 pub mod mapped;
+pub mod raw;
 pub mod reader;
 pub mod session;
 pub mod silence;

@@ -229,8 +229,9 @@ impl Reader {
                 self.vcpus.recycle(index);
                 self.free_vcpus.push(index as u32, 0).context("cannot hand back a vCPU entry")?;
             }
-        } else if vcpu.open_ns != 0 {
-            let age_ns = interval.end_ns.saturating_sub(vcpu.open_ns);
+        } else if (1..=interval.end_ns).contains(&vcpu.open_ns) {
+            // An exit that began after the interval's end, while it was read, belongs to the next.
+            let age_ns = interval.end_ns - vcpu.open_ns;
             interval.open.push(OpenExit { thread, isa: Isa(vcpu.open_isa), code: vcpu.open_code, age_ns });
         }
         Ok(())

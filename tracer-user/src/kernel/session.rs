@@ -12,7 +12,7 @@ use tracer_ebpf::{abi, names};
 
 use crate::{
     kernel::{
-        Unsupported, check, host, log,
+        Unsupported, check, host, log, raw,
         reader::Reader,
         silence::Silence,
         tracefs::{self, Layout},
@@ -23,9 +23,34 @@ use crate::{
 /// The programs, built for this machine's byte order by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exitlat-bpf"));
 
+/// By which tracepoints exits are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Path {
+    /// Raw where this kernel's types allow, else classic
+    #[default]
+    Auto,
+    /// Raw tracepoints: half the cost, need the kernel's BTF
+    Raw,
+    /// Classic tracepoints: every kernel has them
+    Classic,
+}
+
+/// Where raw tracepoint programs find the exit reason; what the running vendor module lacks is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawLayout {
+    /// Of the 32-bit reason in a VMX vCPU.
+    pub vmx_reason: Option<u32>,
+    /// Of the control block's pointer in an SVM vCPU, and of the code in the control block.
+    pub svm: Option<(u32, u32)>,
+    /// Of a vCPU's number.
+    pub vcpu_id: u32,
+}
+
 /// What is traced, and with how much memory.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// By which tracepoints.
+    pub path: Path,
     /// Processes to trace; none traces all. Beyond [`abi::MAX_FILTER_PIDS`] all are traced.
     pub pids: Vec<u32>,
     /// Capacity of the slot table.
@@ -38,7 +63,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pids: Vec::new(), slots: abi::DEFAULT_SLOTS, vcpus: abi::DEFAULT_VCPUS, verbose: 0 }
+        Self {
+            path: Path::Auto,
+            pids: Vec::new(),
+            slots: abi::DEFAULT_SLOTS,
+            vcpus: abi::DEFAULT_VCPUS,
+            verbose: 0,
+        }
     }
 }
 
@@ -47,6 +78,7 @@ pub struct Session {
     ebpf: Ebpf,
     reader: Reader,
     attached: Vec<&'static str>,
+    path: String,
 }
 
 impl Session {
@@ -57,22 +89,36 @@ impl Session {
     pub fn start(options: &Options) -> Result<Self> {
         check::may_load()?;
         let layout = tracefs::layout()?;
-        let mut session = Self::load(options, Some(&layout))?;
-        session.attach().context("cannot attach to the KVM tracepoints")?;
+        let raw = match options.path {
+            Path::Classic => Err("classic tracepoints, as asked for".to_owned()),
+            Path::Auto => raw::layout().map_err(|why| format!("classic tracepoints, because {why}")),
+            Path::Raw => Ok(raw::layout().map_err(|why| {
+                Unsupported::new(
+                    format!("raw tracepoints cannot be used: {why}"),
+                    "use --path classic or auto",
+                )
+            })?),
+        };
+        let mut session = Self::load(options, Some(&layout), raw.as_ref().ok())?;
+        session.attach(raw.is_ok()).context("cannot attach to the KVM tracepoints")?;
+        session.path = raw.map_or_else(|why| why, |_| "raw tracepoints".to_owned());
         session.reader.start();
         Ok(session)
     }
 
-    /// Loads the object. Without a layout only the programs that read no record can be attached.
+    /// Loads the object. Without layouts only the programs that read no event can be attached.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(options: &Options, layout: Option<&Layout>) -> Result<Self> {
+    pub fn load(options: &Options, layout: Option<&Layout>, raw: Option<&RawLayout>) -> Result<Self> {
         let offset =
             |field: Option<crate::kernel::format::Field>| field.map_or(abi::ABSENT, |field| field.offset);
         let exit_reason = offset(layout.map(|layout| layout.exit_reason));
         let exit_isa = offset(layout.and_then(|layout| layout.exit_isa));
         let exit_vcpu = offset(layout.and_then(|layout| layout.exit_vcpu));
+        let vmx_reason = raw.and_then(|raw| raw.vmx_reason).unwrap_or(abi::ABSENT);
+        let (svm_vmcb, svm_code) = raw.and_then(|raw| raw.svm).unwrap_or((abi::ABSENT, abi::ABSENT));
+        let vcpu_id = raw.map_or(abi::ABSENT, |raw| raw.vcpu_id);
         let isa_default = host::isa_by_vendor();
         let mut pids = [0u32; abi::MAX_FILTER_PIDS];
         let filtered = if options.pids.len() <= pids.len() { options.pids.as_slice() } else { &[] };
@@ -85,6 +131,10 @@ impl Session {
             .override_global(names::OFF_EXIT_REASON, &exit_reason, true)
             .override_global(names::OFF_EXIT_ISA, &exit_isa, true)
             .override_global(names::OFF_EXIT_VCPU, &exit_vcpu, true)
+            .override_global(names::OFF_VMX_REASON, &vmx_reason, true)
+            .override_global(names::OFF_SVM_VMCB, &svm_vmcb, true)
+            .override_global(names::OFF_SVM_CODE, &svm_code, true)
+            .override_global(names::OFF_VCPU_ID, &vcpu_id, true)
             .override_global(names::ISA_DEFAULT, &isa_default, true)
             .override_global(names::FILTER_LEN, &filter_len, true)
             .override_global(names::FILTER_PIDS, &pids, true)
@@ -97,23 +147,56 @@ impl Session {
             .load(OBJECT)
             .map_err(|error| refused(error.into()))?;
         let reader = Reader::new(&mut ebpf)?;
-        Ok(Self { ebpf, reader, attached: Vec::new() })
+        Ok(Self { ebpf, reader, attached: Vec::new(), path: String::new() })
     }
 
     /// Loads everything before anything is attached, to keep the time between the attachments short.
     ///
     /// Entries first: an entry of a thread of which no exit was seen is counted and otherwise ignored, while
     /// an exit whose entry is missed would have to be taken back.
-    fn attach(&mut self) -> Result<()> {
-        self.raw(names::THREAD_EXIT)?;
+    fn attach(&mut self, raw: bool) -> Result<()> {
+        if raw {
+            return self.attach_all_raw(&[
+                (names::THREAD_EXIT, "sched_process_exit"),
+                (names::FAST_ENTRY, "kvm_entry"),
+                (names::FAST_EXIT, "kvm_exit"),
+            ]);
+        }
         classic(&mut self.ebpf, names::CLASSIC_ENTRY)?;
         classic(&mut self.ebpf, names::CLASSIC_EXIT)?;
-        let event = "sched_process_exit";
-        self.raw(names::THREAD_EXIT)?.attach(event).with_context(|| format!("cannot attach to {event}"))?;
+        self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
         attach_classic(&mut self.ebpf, names::CLASSIC_ENTRY, "kvm_entry")?;
         attach_classic(&mut self.ebpf, names::CLASSIC_EXIT, "kvm_exit")?;
-        self.attached = vec![names::THREAD_EXIT, names::CLASSIC_ENTRY, names::CLASSIC_EXIT];
+        self.attached.extend([names::CLASSIC_ENTRY, names::CLASSIC_EXIT]);
         Ok(())
+    }
+
+    fn attach_all_raw(&mut self, programs: &[(&'static str, &str)]) -> Result<()> {
+        for (name, _) in programs {
+            self.raw(name)?;
+        }
+        for (name, event) in programs {
+            self.raw(name)?.attach(event).with_context(|| format!("cannot attach to {event}"))?;
+            self.attached.push(name);
+        }
+        Ok(())
+    }
+
+    /// Attaches programs that do nothing, for the bench.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn attach_floor_raw(&mut self) -> Result<()> {
+        self.attach_all_raw(&[(names::FLOOR_RAW, "kvm_entry"), (names::FLOOR_RAW, "kvm_exit")])
+    }
+
+    /// Attaches programs that do nothing, for the bench.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn attach_floor_classic(&mut self) -> Result<()> {
+        attach_classic(&mut self.ebpf, names::FLOOR_CLASSIC, "kvm_entry")?;
+        attach_classic(&mut self.ebpf, names::FLOOR_CLASSIC, "kvm_exit")
     }
 
     /// A raw tracepoint program, loaded.
@@ -145,9 +228,9 @@ impl Session {
         self.reader.roster()
     }
 
-    /// How the exit reason is found, for headers and `check`.
-    pub fn path(&self) -> &'static str {
-        "classic tracepoints"
+    /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// The loaded object, for its log.
@@ -161,6 +244,21 @@ impl Session {
     /// If the kernel refuses.
     pub fn listen(&mut self) -> Result<Silence> {
         Silence::start(&mut self.ebpf)
+    }
+
+    /// Takes the counting programs off the other events again: they cost something at each of them.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn stop_listening(&mut self) -> Result<()> {
+        for name in names::SILENCE_PROGRAMS {
+            let program: &mut TracePoint = program(&mut self.ebpf, name)?.try_into()?;
+            match program.unload() {
+                Ok(()) | Err(ProgramError::NotLoaded) => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot unload {name}")),
+            }
+        }
+        Ok(())
     }
 
     /// Runs that the kernel skipped because the program was already running on that CPU. It prints them in

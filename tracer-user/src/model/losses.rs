@@ -116,7 +116,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::EarlyEntries,
         "early_entries",
         "early entries",
-        "entries before the first exit of their thread: that of each new vCPU, or of one that was inside an exit (asleep in HLT) when tracing began",
+        "entries before the first exit of their thread: a new vCPU's first, one out of an exit that was under way when tracing began, and those between the attachment to entries and that to exits",
         false,
     ),
     info(

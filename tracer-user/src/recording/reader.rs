@@ -29,6 +29,7 @@ pub struct Reader<R> {
     end: Option<End>,
     notes: Vec<String>,
     skipped: u64,
+    exhausted: bool,
 }
 
 impl<R: BufRead> Reader<R> {
@@ -60,6 +61,7 @@ impl<R: BufRead> Reader<R> {
             end: None,
             notes: Vec::new(),
             skipped: 0,
+            exhausted: false,
         };
         reader.read_header()?;
         Ok(reader)
@@ -135,7 +137,7 @@ impl<R: BufRead> Reader<R> {
                 Err(what) => return Err(ReadError::Damaged { line: self.line, what }),
             }
         }
-        if self.end.is_none() {
+        if self.end.is_none() && !std::mem::replace(&mut self.exhausted, true) {
             self.notes.push("the dump has no end line: recording did not stop by itself".into());
         }
         if self.skipped != 0 {

@@ -1,0 +1,17 @@
+//! `floor raw|classic`: attaches programs that do nothing to KVM's exit and entry, until Ctrl-C. What is left of
+//! a tracer's cost when the tracer is taken away.
+
+use anyhow::{Result, bail};
+use tracer_user::kernel::session::{Options, Session};
+
+fn main() -> Result<()> {
+    let mut session = Session::load(&Options::default(), None, None)?;
+    match std::env::args().nth(1).as_deref() {
+        Some("raw") => session.attach_floor_raw()?,
+        Some("classic") => session.attach_floor_classic()?,
+        _ => bail!("say raw or classic"),
+    }
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,137 @@
+//! `refresh`: what the reading side costs on this machine, from events made up for BPF_PROG_TEST_RUN: time and
+//! memory of a reading with its table, start-up, size of a dump. Needs root, no guest. Prints Markdown.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use aya::programs::{RawTracePointRunOptions, TestRun as _};
+use tracer_ebpf::names;
+use tracer_user::{
+    kernel::session::{Options, Session},
+    model::{By, Interval, Rows, Selection, columns::SortKey},
+    recording::{
+        Writer,
+        lines::{Buckets, Header},
+    },
+    render::{Printer as _, Span, View, table::Table},
+};
+
+const REASONS: u64 = 20;
+const VCPUS: [u64; 3] = [1, 64, 512];
+const SAMPLES_PER_SLOT: u64 = 3;
+const READINGS: u32 = 10;
+
+fn main() -> Result<()> {
+    println!("## Reading side, on the machine that ran the bench\n");
+    println!(
+        "{REASONS} reasons for each vCPU, every one of them with new samples at each reading; medians of {READINGS}.\n"
+    );
+    println!(
+        "| vCPUs | start-up | reading | reading and table | memory: maps | memory: process | dump, each interval |"
+    );
+    println!("|---:|---:|---:|---:|---:|---:|---:|");
+    for vcpus in VCPUS {
+        println!("{}", row(vcpus)?);
+    }
+    Ok(())
+}
+
+fn row(vcpus: u64) -> Result<String> {
+    let slots = (vcpus * REASONS).max(64) as u32;
+    let options = Options { slots, vcpus: vcpus as u32, ..Options::default() };
+    let before = resident_kib()?;
+    let start = Instant::now();
+    let mut session = Session::load(&options, None, None)?;
+    for program in [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY] {
+        session.raw(program)?;
+    }
+    let start_up = start.elapsed();
+    let mut interval = Interval::default();
+    let (mut readings, mut tables, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for round in 0..READINGS {
+        events(&mut session, vcpus, u64::from(round))?;
+        let start = Instant::now();
+        session.read(&mut interval)?;
+        readings.push(start.elapsed());
+        assert_eq!(interval.cells.len() as u64, vcpus * REASONS);
+        let mut rows = Rows::new(By::REASON);
+        rows.add(&interval, session.roster(), &Selection::default());
+        let view = View { key: SortKey::Time, idle: false, width: None, color: false, hist: None };
+        let mut out = Vec::new();
+        Table::new(view).print(&mut out, &rows, session.roster(), Span::Interval)?;
+        tables.push(start.elapsed());
+        let mut writer = Writer::new(Vec::new(), header())?;
+        let empty = writer.bytes();
+        writer.interval(&interval, session.roster())?;
+        bytes = writer.bytes() - empty;
+    }
+    let maps = u64::from(slots) * size_of::<tracer_ebpf::abi::Slot>() as u64
+        + vcpus * size_of::<tracer_ebpf::abi::Vcpu>() as u64;
+    Ok(format!(
+        "| {vcpus} | {} | {} | {} | {:.1} MiB | {:.1} MiB | {} KiB |",
+        ms(start_up),
+        ms(median(readings)),
+        ms(median(tables)),
+        maps as f64 / f64::from(1 << 20),
+        (resident_kib()?.saturating_sub(before)) as f64 / 1024.0,
+        bytes.div_ceil(1024),
+    ))
+}
+
+/// New samples for every slot, spread over buckets as real exits are.
+fn events(session: &mut Session, vcpus: u64, round: u64) -> Result<()> {
+    for vcpu in 0..vcpus {
+        let thread = (vcpu / 8 + 100) << 32 | (vcpu + 10_000);
+        for reason in 0..REASONS {
+            for sample in 0..SAMPLES_PER_SLOT {
+                let ns = (900 + 37 * reason + 211 * round) << sample;
+                run(session, names::SYNTHETIC_EXIT, &[thread, 1_000_000, 2, 0x60 + reason, vcpu % 8])?;
+                run(session, names::SYNTHETIC_ENTRY, &[thread, 1_000_000 + ns])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run(session: &mut Session, name: &'static str, arguments: &[u64]) -> Result<()> {
+    let mut options = RawTracePointRunOptions::new();
+    options.args[..arguments.len()].copy_from_slice(arguments);
+    session.raw(name)?.test_run(options)?;
+    Ok(())
+}
+
+fn header() -> Header {
+    let text = String::new;
+    Header {
+        schema: 1,
+        tool: text(),
+        host: text(),
+        kernel: text(),
+        arch: text(),
+        cpu: text(),
+        backend: text(),
+        path: text(),
+        options: Vec::new(),
+        start_unix_ms: 0,
+        buckets: Buckets::default(),
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+/// Memory of this process that is in RAM. The mapped tables count once they are touched.
+fn resident_kib() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}

@@ -1,0 +1,50 @@
+//! What can be wrong with a kernel's type information.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why an offset could not be had from BTF. None of these is fatal: the classic tracepoints need no BTF.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// A file is there but cannot be read, or `vmlinux` is not there.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The bytes are no BTF, or a BTF this reader must not guess at.
+    #[error("not BTF: {0}")]
+    Format(&'static str),
+    /// The bytes start as BTF and then contradict themselves.
+    #[error("damaged BTF: {0}")]
+    Damaged(&'static str),
+    /// A kind of type newer than this reader, in a file that does not say how long it is.
+    #[error("BTF holds a type of unknown kind {0}")]
+    UnknownKind(u8),
+    /// No such type: on most kernels, no BTF of the module that has it.
+    #[error("BTF has no type {0}")]
+    NoType(String),
+    /// The structure is there, the member is not, or not as one that can be read.
+    #[error("{owner}.{member}: {why}")]
+    Member {
+        /// The structure asked.
+        owner: String,
+        /// The member asked for.
+        member: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Types that nest or refer to each other beyond reason.
+    #[error("BTF types nest without end")]
+    Endless,
+    /// The raw tracepoint has arguments other than those known.
+    #[error("raw tracepoint {event}: {why}")]
+    Prototype {
+        /// The event.
+        event: String,
+        /// What is wrong with its prototype.
+        why: &'static str,
+    },
+}

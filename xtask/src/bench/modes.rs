@@ -1,0 +1,85 @@
+//! What is compared: each way of watching exits, as a command in the lab's guest.
+
+/// A way of watching exits.
+#[derive(Debug)]
+pub struct Mode {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// A program of the host that it needs in the guest.
+    pub needs: Option<&'static str>,
+    /// Shell commands that start watching in the background and leave the process in `$T`, if there is one.
+    pub start: &'static str,
+    /// Shell commands that end it.
+    pub stop: &'static str,
+}
+
+const NOTHING: &str = "";
+const KILL: &str = "kill -INT $T; wait $T";
+const EVENTS: &str = "/sys/kernel/tracing/events/kvm";
+
+const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static str) -> Mode {
+    Mode { name, needs, start, stop: KILL }
+}
+
+/// All of them. The first is what the others are compared with.
+pub const MODES: [Mode; 11] = [
+    Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
+    mode("empty raw programs (floor)", None, "floor raw & T=$!"),
+    mode("empty classic programs (floor)", None, "floor classic & T=$!"),
+    mode("exitlat live, raw tracepoints", None, "exitlat live --path raw -d 1 & T=$!"),
+    mode("exitlat live, classic tracepoints", None, "exitlat live --path classic -d 1 & T=$!"),
+    mode(
+        "perf stat -e, counting only",
+        Some("perf"),
+        "perf stat -a -e kvm:kvm_exit,kvm:kvm_entry sleep 9999 & T=$!",
+    ),
+    mode("bpftrace, count and sum per reason in maps", Some("bpftrace"), "bpftrace /lab/exits.bt & T=$!"),
+    Mode {
+        name: "ftrace, both events",
+        needs: None,
+        start: "T=; echo 1 >$EVENTS/kvm_exit/enable; echo 1 >$EVENTS/kvm_entry/enable",
+        stop: "echo 0 >$EVENTS/kvm_exit/enable; echo 0 >$EVENTS/kvm_entry/enable",
+    },
+    mode("perf kvm stat record", Some("perf"), "perf kvm stat record -a -o /tmp/perf.data & T=$!"),
+    mode("perf kvm stat live", Some("perf"), "perf kvm stat live & T=$!"),
+    mode("bpftrace, histogram per reason", Some("bpftrace"), "bpftrace /lab/hist.bt & T=$!"),
+];
+
+/// The usual one-liner: a power-of-two histogram of exit to entry by reason.
+pub const HIST_BT: &str = "\
+tracepoint:kvm:kvm_exit { @start[tid] = nsecs; @reason[tid] = args->exit_reason; }
+tracepoint:kvm:kvm_entry /@start[tid]/ {
+  @ns[@reason[tid]] = hist(nsecs - @start[tid]); delete(@start[tid]); delete(@reason[tid]);
+}
+";
+
+/// The cheapest that still tells reasons and times apart.
+pub const EXITS_BT: &str = "\
+tracepoint:kvm:kvm_exit { @start[tid] = nsecs; @reason[tid] = args->exit_reason; }
+tracepoint:kvm:kvm_entry /@start[tid]/ { @ns[@reason[tid]] = stats(nsecs - @start[tid]); @start[tid] = 0; }
+";
+
+/// What the guests do: a name, and steps of the workload.
+pub const LOADS: [(&str, &str); 2] =
+    [("cpuid", "cpuid=20000"), ("mixed", "cpuid=4000 msr=4000 io=4000 mmio=2000")];
+
+/// The script that measures the named modes, one after the other. Sleeping costs nothing: the emulator skips
+/// over idle time.
+pub fn script(modes: &[&Mode]) -> String {
+    let mut script = format!("EVENTS={EVENTS}\nworkload cpuid=100 >/dev/null\n");
+    for mode in modes {
+        let Mode { name, start, stop, .. } = mode;
+        script.push_str(&format!(
+            "{{ {}\n}} >/dev/null 2>&1\nsleep 30\n",
+            if start.is_empty() { ":" } else { start }
+        ));
+        for (load, steps) in LOADS {
+            script.push_str(&format!("echo \"BENCH|{name}|{load}|$(workload {steps})\"\n"));
+        }
+        script.push_str(&format!(
+            "{{ {}\n}} >/dev/null 2>&1\nsleep 2\n",
+            if stop.is_empty() { ":" } else { stop }
+        ));
+    }
+    script
+}

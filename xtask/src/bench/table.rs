@@ -1,0 +1,118 @@
+//! The bench's results: on the screen, in `docs/overhead.md`, and as numbers to compare with later.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::modes::{LOADS, MODES, Mode};
+use super::{Costs, names};
+use crate::lab::kernels::Kernel;
+use crate::paths;
+
+/// Ratios are to this mode.
+const OURS: &str = "exitlat live, raw tracepoints";
+/// The share by which a cost may rise before it counts as slower. Instruction counts repeat to a few per mille.
+const TOLERANCE: f64 = 0.03;
+
+/// The page.
+pub fn text(
+    costs: &Costs,
+    missing: &[&Mode],
+    kernel: &Kernel,
+    versions: &[String],
+    refresh: Option<&str>,
+) -> String {
+    let mut out = String::from(
+        "# What watching costs\n\nPrinted by `cargo xtask bench`; run it to get the numbers of another kernel \
+         (`--kernel`) or version.\n\n",
+    );
+    let _ = writeln!(
+        out,
+        "Linux {} in the lab, one CPU, one instruction = one nanosecond of guest time; {}.\n\n\
+         Extra instructions per exit and entry, over the same guest unwatched ({}).\n",
+        kernel.name,
+        versions.join(", "),
+        LOADS
+            .iter()
+            .map(|(load, steps)| format!(
+                "{load}: `{steps}`, {:.0} each unwatched",
+                costs[MODES[0].name][*load]
+            ))
+            .collect::<Vec<_>>()
+            .join("; "),
+    );
+    let _ = writeln!(
+        out,
+        "| | {} | times exitlat |\n|---|{}---:|",
+        LOADS.map(|(load, _)| load).join(" | "),
+        "---:|".repeat(LOADS.len())
+    );
+    let first = LOADS[0].0;
+    let ours = costs.get(OURS).and_then(|by_load| by_load.get(first));
+    for name in names().skip(1) {
+        let Some(by_load) = costs.get(name) else { continue };
+        let cells: Vec<_> =
+            LOADS.iter().map(|(load, _)| format!("{:.0}", by_load.get(*load).unwrap_or(&f64::NAN))).collect();
+        let ratio = ours.map_or_else(String::new, |ours| format!("{:.1}", by_load[first] / ours));
+        let _ = writeln!(out, "| {name} | {} | {ratio} |", cells.join(" | "));
+    }
+    for mode in missing {
+        let _ = writeln!(out, "| {} | not installed here | | |", mode.name);
+    }
+    if let Some(refresh) = refresh {
+        let _ = write!(out, "\n{refresh}");
+    }
+    out
+}
+
+/// Keeps the numbers; the page too if it is complete.
+pub fn write(costs: &Costs, text: &str, complete: bool) -> Result<()> {
+    let numbers = paths::target().join("bench.json");
+    fs::write(&numbers, serde_json::to_string_pretty(costs)?)
+        .with_context(|| format!("cannot write {}", numbers.display()))?;
+    eprintln!("bench: numbers for --compare are in {}", numbers.display());
+    if complete {
+        let page = paths::root().join("docs/overhead.md");
+        fs::write(&page, text).with_context(|| format!("cannot write {}", page.display()))?;
+        eprintln!("bench: wrote {}", page.display());
+    }
+    Ok(())
+}
+
+/// Numbers kept by an earlier run.
+pub fn read(path: &Path) -> Result<Costs> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} has no numbers of a bench", path.display()))
+}
+
+/// Says which of our own modes got slower than before, and whether any did.
+pub fn slower(before: &Costs, now: &Costs) -> bool {
+    let mut any = false;
+    for (name, by_load) in now.iter().filter(|(name, _)| name.starts_with("exitlat")) {
+        for (load, cost) in by_load {
+            let Some(old) = before.get(name).and_then(|by_load| by_load.get(load)) else { continue };
+            let change = cost / old - 1.0;
+            let verdict = if change > TOLERANCE { "slower" } else { "no slower" };
+            any |= change > TOLERANCE;
+            println!("{name}, {load}: {old:.0} -> {cost:.0} ({:+.1} %), {verdict}", 100.0 * change);
+        }
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_and_only_beyond_tolerance() {
+        let costs = |ours: f64, perf: f64| {
+            let one = |name: &str, cost| (name.to_owned(), [("cpuid".to_owned(), cost)].into());
+            Costs::from([one(OURS, ours), one("perf kvm stat live", perf)])
+        };
+        assert!(!slower(&costs(500.0, 100.0), &costs(510.0, 900.0)));
+        assert!(slower(&costs(500.0, 100.0), &costs(520.0, 100.0)));
+    }
+}
