@@ -16,7 +16,7 @@ use crate::{
         session::{self, Session},
         silence::{self, Silence},
     },
-    model::{Rows, interval::Interval},
+    model::Interval,
     render::Span,
 };
 
@@ -59,7 +59,7 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
         // The chosen processes may just be quiet; the other events know no filter.
         return Ok(DONE);
     }
-    ear.conclude(&mut session, &total, why).await
+    ear.conclude(&mut session, why).await
 }
 
 /// Loads, attaches, and forwards the programs' log if asked to. Says on standard error when it is ready.
@@ -82,50 +82,55 @@ pub(super) fn start(args: &crate::cli::TraceArgs, pids: Vec<u32>) -> Result<Sess
     Ok(session)
 }
 
-/// Listens to KVM's other events as long as there are no exits, and says once what that means.
+/// Listens to KVM's other events for one interval if there are no exits, and says once what that means.
 #[derive(Default)]
-struct Ear {
-    heard_exits: bool,
-    silence: Option<Silence>,
-    explained: bool,
+enum Ear {
+    /// No interval has passed yet.
+    #[default]
+    Fresh,
+    /// The other events are being counted.
+    Listening(Silence),
+    /// They were; whether they fired.
+    Explained { moved: bool },
+    /// There were exits, so there is nothing to explain.
+    HeardExits,
 }
 
 impl Ear {
     fn heed(&mut self, session: &mut Session, interval: &Interval) -> Result<()> {
-        self.heard_exits |= !interval.cells.is_empty() || !interval.open.is_empty();
-        if self.heard_exits && self.silence.take().is_some() {
-            session.stop_listening()?;
-        }
-        if self.heard_exits || self.explained {
-            return Ok(());
-        }
-        match &self.silence {
-            None => self.silence = Some(session.listen()?),
-            Some(silence) => {
-                eprintln!("exitlat: {}", silence::explain(0, &silence.counts()?));
-                self.explained = true;
+        let exits = !interval.cells.is_empty() || !interval.open.is_empty();
+        *self = match std::mem::take(self) {
+            Self::Listening(_) if exits => {
+                session.stop_listening()?;
+                Self::HeardExits
             }
-        }
+            _ if exits => Self::HeardExits,
+            Self::Fresh => Self::Listening(session.listen()?),
+            Self::Listening(silence) => Self::explain(session, &silence)?,
+            other => other,
+        };
         Ok(())
     }
 
-    /// The exit status: a host whose KVM works without reporting exits cannot be traced.
-    async fn conclude(&mut self, session: &mut Session, total: &Rows, why: Why) -> Result<u8> {
-        if self.heard_exits || !total.is_empty() {
-            return Ok(DONE);
-        }
-        if self.silence.is_none() {
-            self.silence = Some(session.listen()?);
-        }
-        if !self.explained && why != Why::Interrupted {
-            tokio::time::sleep(LISTEN).await;
-        }
-        let Some(silence) = &self.silence else { return Ok(DONE) };
+    /// Says what was heard. The programs go: they cost something at each of these events.
+    fn explain(session: &mut Session, silence: &Silence) -> Result<Self> {
         let counts = silence.counts()?;
-        if !self.explained {
-            eprintln!("exitlat: {}", silence::explain(0, &counts));
+        session.stop_listening()?;
+        eprintln!("exitlat: {}", silence::explain(0, &counts));
+        Ok(Self::Explained { moved: counts.iter().any(|(_, count)| count.is_some_and(|count| count != 0)) })
+    }
+
+    /// The exit status: a host whose KVM works without reporting exits cannot be traced.
+    async fn conclude(mut self, session: &mut Session, why: Why) -> Result<u8> {
+        if matches!(self, Self::Fresh) {
+            self = Self::Listening(session.listen()?);
         }
-        let moved = counts.iter().any(|(_, count)| count.is_some_and(|count| count != 0));
-        Ok(if moved { UNSUPPORTED } else { DONE })
+        if let Self::Listening(silence) = &self {
+            if why != Why::Interrupted {
+                tokio::time::sleep(LISTEN).await;
+            }
+            self = Self::explain(session, silence)?;
+        }
+        Ok(if matches!(self, Self::Explained { moved: true }) { UNSUPPORTED } else { DONE })
     }
 }
