@@ -2,7 +2,6 @@
 
 use std::{
     io::Write as _,
-    path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
@@ -13,7 +12,7 @@ use tracer_user::{
 
 /// The program. The test harness builds it beside itself.
 fn exitlat(arguments: &str) -> Command {
-    let mut path = PathBuf::from(std::env::current_exe().unwrap());
+    let mut path = std::env::current_exe().unwrap();
     path.pop();
     if path.ends_with("deps") {
         path.pop();

@@ -108,6 +108,13 @@ fn a_dump_is_not_overwritten_silently() {
         2,
         &["--force"],
     );
+    // Nor is it lost when recording cannot begin.
+    let output =
+        exitlat().args(["record", "--force", "-o"]).arg(&dump).args(["--", "/no/such/program"]).output();
+    demand(&output.unwrap(), 2, &["cannot run"]);
     assert_eq!(fs::read_to_string(&dump).unwrap(), "precious");
+    let fresh = scratch("dump");
+    exitlat().args(["record", "-o"]).arg(&fresh).uid(65534).output().unwrap();
+    assert!(!fresh.exists());
     succeed(exitlat().args(["record", "--force", "--duration", "0.1", "-o"]).arg(&dump));
 }

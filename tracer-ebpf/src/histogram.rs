@@ -76,9 +76,9 @@ pub fn bucket_of(ns: u64) -> usize {
     if ns >= 1 << MAX_BITS {
         return BUCKETS - 1;
     }
-    let shift = log2(ns) - SUB_BITS;
+    let shift = u64::from(log2(ns) - SUB_BITS);
     // `ns >> shift` is in PER_OCTAVE..2*PER_OCTAVE, so octave `shift` starts at index (shift + 1) * PER_OCTAVE.
-    ((shift as u64) << SUB_BITS) as usize + (ns >> shift) as usize
+    ((shift << SUB_BITS) + (ns >> shift)) as usize
 }
 
 /// The durations a bucket holds: from the first to just below the second. The last bucket ends at `u64::MAX`.

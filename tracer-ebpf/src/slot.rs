@@ -113,8 +113,9 @@ fn get<T: Copy>(place: &T) -> T {
     unsafe { core::ptr::read_volatile(place) }
 }
 
+/// A store that the compiler keeps in its place among the others of this kind.
 #[inline(always)]
-fn set<T>(place: &mut T, value: T) {
+pub fn set<T>(place: &mut T, value: T) {
     // SAFETY: a reference is valid for writing.
     unsafe { core::ptr::write_volatile(place, value) }
 }

@@ -33,9 +33,8 @@ pub fn exit<C: EbpfContext>(
 ) {
     let vcpu = match find(pid_tgid) {
         Some((_, vcpu)) => vcpu,
-        None => match enrol(pid_tgid, now_ns, isa) {
+        None => match enrol(pid_tgid, now_ns, isa, vcpu_id(ctx)) {
             Some(vcpu) => {
-                vcpu.vcpu_id = vcpu_id(ctx);
                 debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa, code);
                 vcpu
             }
@@ -82,9 +81,10 @@ pub fn death(pid_tgid: u64) {
     let Some(&index) = (unsafe { VCPU_OF.get(pid_tgid) }) else { return };
     if let Some(vcpu) = vcpu_at(index) {
         vcpu.pid_tgid = 0;
-        vcpu.state = state::DEAD;
+        let _ = VCPU_OF.remove(pid_tgid);
+        // Last: from here on the entry is user space's.
+        slot::set(&mut vcpu.state, state::DEAD);
     }
-    let _ = VCPU_OF.remove(pid_tgid);
 }
 
 /// The entry of a thread and its index.
@@ -102,12 +102,13 @@ fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
     let index = unsafe { VCPU_OF.get(pid_tgid).copied() }?;
     // SAFETY: in bounds.
     unsafe { hint.write_volatile(index) };
-    vcpu_at(index).map(|vcpu| (index, vcpu))
+    let vcpu = vcpu_at(index)?;
+    if vcpu.pid_tgid == pid_tgid { Some((index, vcpu)) } else { None }
 }
 
 /// Gives a thread an entry. User space has zeroed it, but for the generation.
 #[inline(never)]
-fn enrol(pid_tgid: u64, now_ns: u64, isa: u32) -> Option<&'static mut Vcpu> {
+fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static mut Vcpu> {
     let index = FREE_VCPUS.pop().ok()??;
     let vcpu = vcpu_at(index)?;
     if VCPU_OF.insert(pid_tgid, index, 0).is_err() {
@@ -119,9 +120,12 @@ fn enrol(pid_tgid: u64, now_ns: u64, isa: u32) -> Option<&'static mut Vcpu> {
     vcpu.first_ns = now_ns;
     vcpu.isa = isa;
     vcpu.comm = bpf_get_current_comm().unwrap_or_default();
-    vcpu.generation += 1;
-    vcpu.state = state::LIVE;
+    vcpu.vcpu_id = vcpu_id;
     vcpu.pid_tgid = pid_tgid;
+    // Last, and in this order: user space takes the entry as it is once it sees them.
+    let generation = vcpu.generation + 1;
+    slot::set(&mut vcpu.generation, generation);
+    slot::set(&mut vcpu.state, state::LIVE);
     Some(vcpu)
 }
 
@@ -133,10 +137,11 @@ fn assign(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> Result<u32, PerVc
     }
     let Ok(Some(free)) = FREE_SLOTS.pop() else { return Err(PerVcpu::SlotTableFull) };
     let Some(slot) = slot_at(free) else { return Err(PerVcpu::SlotTableFull) };
-    slot.vcpu = index;
-    slot.isa = isa;
-    slot.code = code;
-    slot.epoch = 1;
+    slot::set(&mut slot.vcpu, index);
+    slot::set(&mut slot.isa, isa);
+    slot::set(&mut slot.code, code);
+    // Last: user space takes the slot as it is once it sees an epoch.
+    slot::set(&mut slot.epoch, 1);
     slot::note(vcpu, isa, code, free + 1);
     Ok(free + 1)
 }

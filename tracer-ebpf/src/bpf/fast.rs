@@ -52,7 +52,10 @@ pub fn fast_entry(ctx: RawTracePointContext) -> i32 {
 fn reason(vcpu: u64, isa: u32) -> u32 {
     match isa {
         ISA_VMX => read(vcpu, config::OFF_VMX_REASON.load()),
-        ISA_SVM => read(read(vcpu, config::OFF_SVM_VMCB.load()), config::OFF_SVM_CODE.load()),
+        ISA_SVM => match read::<u64>(vcpu, config::OFF_SVM_VMCB.load()) {
+            u64::ONES => ABSENT,
+            vmcb => read(vmcb, config::OFF_SVM_CODE.load()),
+        },
         _ => {
             bump(&LOST, Global::ReadFailed as u32);
             ABSENT

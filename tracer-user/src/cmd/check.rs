@@ -57,9 +57,9 @@ async fn attached() -> Result<Vec<Finding>> {
     tokio::time::sleep(PROBE).await;
     let mut interval = Interval::default();
     session.read(&mut interval)?;
-    let exits = interval.cells.iter().map(|cell| cell.count).sum();
+    let exits = interval.cells.iter().map(|cell| cell.count).sum::<u64>() + interval.open.len() as u64;
     let counts = silence.counts()?;
-    let moved = counts.iter().any(|(_, count)| count.is_some_and(|count| count != 0));
+    let moved = silence::moved(&counts);
     let text = silence::explain(exits, &counts);
     let seen = match (exits, moved) {
         (1.., _) => Finding::new("exits in 1 s", Status::Ok, text, ""),

@@ -117,19 +117,20 @@ impl Ear {
         let counts = silence.counts()?;
         session.stop_listening()?;
         eprintln!("exitlat: {}", silence::explain(0, &counts));
-        Ok(Self::Explained { moved: counts.iter().any(|(_, count)| count.is_some_and(|count| count != 0)) })
+        Ok(Self::Explained { moved: silence::moved(&counts) })
     }
 
     /// The exit status: a host whose KVM works without reporting exits cannot be traced.
     async fn conclude(mut self, session: &mut Session, why: Why) -> Result<u8> {
-        if matches!(self, Self::Fresh) {
-            self = Self::Listening(session.listen()?);
-        }
-        if let Self::Listening(silence) = &self {
-            if why != Why::Interrupted {
-                tokio::time::sleep(LISTEN).await;
-            }
-            self = Self::explain(session, silence)?;
+        if why == Why::Interrupted {
+            // Not listened to for long enough to say anything.
+        } else if matches!(self, Self::Fresh | Self::Listening(_)) {
+            let silence = match self {
+                Self::Listening(silence) => silence,
+                _ => session.listen()?,
+            };
+            tokio::time::sleep(LISTEN).await;
+            self = Self::explain(session, &silence)?;
         }
         Ok(if matches!(self, Self::Explained { moved: true }) { UNSUPPORTED } else { DONE })
     }

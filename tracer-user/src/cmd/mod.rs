@@ -42,7 +42,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let Some(status) = status_of(&error) else { return ExitCode::from(DONE) };
-            eprintln!("exitlat: {error:#}");
+            // It may quote names and headers that others chose.
+            eprintln!("exitlat: {}", crate::render::escape::terminal(&format!("{error:#}")));
             ExitCode::from(status)
         }
     }

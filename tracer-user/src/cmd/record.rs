@@ -32,12 +32,14 @@ use crate::{
 /// See the exit statuses of [`crate::cmd`].
 pub async fn run(args: RecordArgs) -> Result<u8> {
     let pids = select::pids(&args.trace)?;
-    // Before anything is attached: a name that cannot be written costs nothing.
-    let output = open(&args.output, args.force)?;
+    // Before anything is attached: a name that cannot be written costs nothing. Nor does it cost an older dump
+    // anything until tracing works and the command runs.
+    let output = Output::open(&args.output, args.force)?;
     let mut session = live::start(&args.trace, pids)?;
+    let child = spawn(&args.command)?;
+    let output = output.begin().with_context(|| cannot_write(&args.output))?;
     let mut writer =
         Writer::new(output, header(session.path())).with_context(|| cannot_write(&args.output))?;
-    let child = spawn(&args.command)?;
     if args.command.is_empty() && args.trace.duration.is_none() {
         eprintln!("exitlat: recording to {}; Ctrl-C ends it", args.output.display());
     }
@@ -78,23 +80,50 @@ fn cannot_write(path: &Path) -> String {
     format!("cannot write to {}; what is there up to here stays readable", path.display())
 }
 
-fn open(path: &Path, force: bool) -> Result<Box<dyn Write>> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(io::stdout()));
-    }
-    let mut options = OpenOptions::new();
-    options.write(true);
-    if force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    match options.open(path) {
-        Ok(file) => Ok(Box::new(file) as Box<dyn Write>),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(Usage(format!("{} exists; use --force to overwrite it", path.display())).into())
+/// Where the dump goes. Until [`Output::begin`] an older dump is untouched, and a new file goes away again.
+struct Output<'a> {
+    /// None is standard output.
+    file: Option<File>,
+    /// The file is new and has nothing in it yet.
+    remove: Option<&'a Path>,
+}
+
+impl<'a> Output<'a> {
+    fn open(path: &'a Path, force: bool) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self { file: None, remove: None });
         }
-        Err(error) => Err(error).with_context(|| format!("cannot create {}", path.display())),
+        match OpenOptions::new().write(true).create_new(true).open(path) {
+            Ok(file) => Ok(Self { file: Some(file), remove: Some(path) }),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("cannot create {}", path.display()))
+            }
+            Err(_) if force => {
+                let file = OpenOptions::new().write(true).open(path);
+                let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+                Ok(Self { file: Some(file), remove: None })
+            }
+            Err(_) => Err(Usage(format!("{} exists; use --force to overwrite it", path.display())).into()),
+        }
+    }
+
+    fn begin(mut self) -> io::Result<Box<dyn Write>> {
+        self.remove = None;
+        let Some(file) = self.file.take() else { return Ok(Box::new(io::stdout())) };
+        // Devices and pipes have no length.
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
+        Ok(Box::new(file))
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.remove {
+            // If it cannot be removed, `--force` overwrites it.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -109,7 +138,7 @@ fn header(path: &str) -> Header {
         cpu,
         backend,
         path: path.to_owned(),
-        options: std::env::args().skip(1).collect(),
+        options: std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         start_unix_ms: host::unix_ms(),
         buckets: Buckets::default(),
     }

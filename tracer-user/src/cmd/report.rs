@@ -1,5 +1,7 @@
 //! `exitlat report`: the tables of a dump.
 
+use std::io::{self, Write as _};
+
 use anyhow::{Context as _, Result};
 
 use crate::{
@@ -20,7 +22,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     let name = || format!("cannot read the dump {}", args.file.display());
     let mut reader = Reader::new(open_dump(&args.file)?).with_context(name)?;
     if args.view.format == Format::Table {
-        describe(reader.header());
+        describe(reader.header())?;
     }
     let mut interval = Interval::default();
     let mut total = screen.rows();
@@ -54,9 +56,9 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     Ok(DONE)
 }
 
-fn describe(header: &Header) {
+fn describe(header: &Header) -> io::Result<()> {
     let Header { tool, host, kernel, cpu, backend, options, .. } = header;
     let options = options.join(" ");
     let line = format!("recorded on {host} (Linux {kernel}, {backend}, {cpu}) by {tool}: {options}");
-    println!("{}\n", escape::terminal(&line));
+    writeln!(io::stdout(), "{}\n", escape::terminal(&line))
 }

@@ -20,6 +20,9 @@ pub fn pids(args: &TraceArgs) -> Result<Vec<u32>> {
     if let Some(missing) = pids.iter().find(|pid| !vms::exists(**pid)) {
         return Err(Usage(format!("no process {missing}; {}", candidates(&vms::list()))).into());
     }
+    if let Some((tid, pid)) = pids.iter().find_map(|tid| Some((tid, vms::process_of_thread(*tid)?))) {
+        return Err(Usage(format!("{tid} is a thread of process {pid}; use -p {pid}")).into());
+    }
     if !args.guest.is_empty() {
         let running = vms::list();
         for guest in &args.guest {

@@ -8,7 +8,7 @@ use aya::{
 };
 use tracer_ebpf::{
     abi::{Extremes, Slot, Vcpu, state},
-    histogram::BUCKETS,
+    histogram::{BUCKETS, bounds_of},
     lost, names,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     decode::Isa,
     kernel::{
         host,
-        mapped::{Mapped, NO_EXTREMES, Plain},
+        mapped::{Mapped, NO_EXTREMES, Plain, Taken},
         vms,
     },
     model::{Cell, Interval, Loss, Losses, OpenExit, Roster, Thread, losses},
@@ -157,8 +157,12 @@ impl Reader {
     }
 
     fn name_of(&self, vcpu: &Vcpu) -> String {
-        if let Some(sibling) = self.roster.threads.iter().rev().find(|thread| thread.pid == vcpu.pid) {
-            return sibling.vm.clone();
+        // A pid may be another VM's by now: only a sibling that is alive vouches for the name.
+        let alive =
+            |owner: &&Owner| owner.generation != 0 && self.roster.threads[owner.thread].pid == vcpu.pid;
+        let mut siblings = self.owners.iter().enumerate().filter(|(_, owner)| alive(owner));
+        if let Some((_, owner)) = siblings.find(|(index, _)| self.vcpus.state(*index).0 == state::LIVE) {
+            return self.roster.threads[owner.thread].vm.clone();
         }
         if vms::exists(vcpu.pid) {
             return vms::name_of(vcpu.pid);
@@ -175,9 +179,12 @@ impl Reader {
         let owner = self.slots.owner(index);
         // Read before the samples are taken: a thread that is dead now writes no more.
         let dead = self.vcpus.state(owner).0 == state::DEAD;
-        if done != known.done
-            && let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.late)
-        {
+        let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
+        if done != known.done {
+            let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.late) else {
+                // The writer was too busy; the next reading takes all.
+                return Ok(());
+            };
             let (copy, start) = (&*self.copy, interval.buckets.len());
             let count = copy.done.checked_sub(known.done).context("bug: a slot's count went back")?;
             let sum_ns = copy.sum_ns.checked_sub(known.sum_ns).context("bug: a slot's sum went back")?;
@@ -198,7 +205,7 @@ impl Reader {
             let (isa, code) = (Isa(copy.isa), copy.code);
             let buckets = start..interval.buckets.len();
             let thread = self.meet(owner);
-            let (min_ns, max_ns) = (taken.min_ns, taken.max_ns);
+            let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
             interval.cells.push(Cell { thread, isa, code, count, sum_ns, min_ns, max_ns, buckets });
         }
         if dead {
@@ -252,6 +259,20 @@ impl Reader {
         self.global_before = now;
         Ok(())
     }
+}
+
+/// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be
+/// missing from `taken`; its bucket is not, so the extremes are widened to the bounds of the outermost buckets.
+fn extremes(taken: &Taken, buckets: &[(u16, u64)], count: u64, sum_ns: u64) -> (u64, u64) {
+    if count == 1 {
+        return (sum_ns, sum_ns);
+    }
+    let bounds = |bucket: Option<&(u16, u64)>| bucket.map(|(bucket, _)| bounds_of(usize::from(*bucket)));
+    let (Some((_, low_end)), Some((high_start, _))) = (bounds(buckets.first()), bounds(buckets.last()))
+    else {
+        return (taken.min_ns, taken.max_ns);
+    };
+    (taken.min_ns.min(low_end - 1), taken.max_ns.max(high_start))
 }
 
 /// Maps an array into memory. aya has no call for it, but gives the descriptor.

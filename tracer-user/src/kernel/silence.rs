@@ -51,21 +51,27 @@ impl Silence {
     }
 }
 
+/// Whether these counts show guests that exit. `kvm_userspace_exit`, the first, is not enough: it also fires when
+/// a signal reaches a vCPU that has not entered its guest.
+pub fn moved(counts: &[(&'static str, Option<u64>)]) -> bool {
+    counts.iter().skip(1).any(|(_, count)| count.is_some_and(|count| count != 0))
+}
+
 /// The counts in words, and what they mean while `kvm_exit` has fired `exits` times.
 pub fn explain(exits: u64, counts: &[(&'static str, Option<u64>)]) -> String {
-    let moved: Vec<String> = counts
+    let firing: Vec<String> = counts
         .iter()
         .filter_map(|(event, count)| {
             count.filter(|count| *count != 0).map(|count| format!("{event} {count}"))
         })
         .collect();
-    match (exits, moved.is_empty()) {
+    match (exits, !moved(counts)) {
         (1.., _) => format!("kvm_exit fires ({exits} samples)"),
         (0, true) => "no KVM event fires: no guest is running now".to_owned(),
         (0, false) => format!(
             "kvm_exit and kvm_entry stay silent while other KVM events fire ({}): this KVM backend does not \
              report its exits, so exit latencies cannot be measured on this host",
-            moved.join(", ")
+            firing.join(", ")
         ),
     }
 }

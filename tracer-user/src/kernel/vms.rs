@@ -45,6 +45,13 @@ pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
+/// The process of a thread; [`None`] if there is no such thread, or if the number is that of a process.
+pub fn process_of_thread(tid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
+    (process != tid).then_some(process)
+}
+
 /// Name of the VM in a process: QEMU's `-name`, else the name of the process, else its number.
 pub fn name_of(pid: u32) -> String {
     let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

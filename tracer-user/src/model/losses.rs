@@ -95,7 +95,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::ReadFailed,
         "read_failed",
         "unreadable records",
-        "a field of the event record could not be read",
+        "the reason could not be read; the sample is shown under code 0xffffffff",
         true,
     ),
     info(
@@ -169,13 +169,14 @@ impl Losses {
 
     /// Adds to one cause.
     pub fn add(&mut self, loss: Loss, count: u64) {
-        self.0[loss as usize] += count;
+        let counter = &mut self.0[loss as usize];
+        *counter = counter.saturating_add(count);
     }
 
     /// Adds all causes.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine += theirs;
+            *mine = mine.saturating_add(theirs);
         }
     }
 

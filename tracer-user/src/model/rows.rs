@@ -108,7 +108,8 @@ impl Rows {
         }
         self.last = interval.number;
         self.end_unix_ms = interval.end_unix_ms;
-        self.elapsed_ns += interval.end_ns.saturating_sub(interval.start_ns);
+        let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
+        self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
         self.losses.merge(&interval.losses);
         self.open.clear();
         self.open.extend(
@@ -163,8 +164,8 @@ impl Rows {
             } else {
                 (&mut totals.handled_count, &mut totals.handled_ns)
             };
-            *count += row.stats.count;
-            *sum += row.stats.sum_ns;
+            *count = count.saturating_add(row.stats.count);
+            *sum = sum.saturating_add(row.stats.sum_ns);
         }
         totals
     }
@@ -186,6 +187,6 @@ pub struct Totals {
 impl Totals {
     /// All samples.
     pub fn count(&self) -> u64 {
-        self.handled_count + self.idle_count
+        self.handled_count.saturating_add(self.idle_count)
     }
 }

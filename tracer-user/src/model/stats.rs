@@ -27,12 +27,13 @@ impl Default for Stats {
 impl Stats {
     /// Adds samples that come as exact aggregates and (bucket, count) pairs.
     pub fn add(&mut self, count: u64, sum_ns: u64, min_ns: u64, max_ns: u64, buckets: &[(u16, u64)]) {
-        self.count += count;
+        self.count = self.count.saturating_add(count);
         self.sum_ns = self.sum_ns.saturating_add(sum_ns);
         self.min_ns = self.min_ns.min(min_ns);
         self.max_ns = self.max_ns.max(max_ns);
         for &(bucket, count) in buckets {
-            self.buckets[usize::from(bucket)] += count;
+            let bucket = &mut self.buckets[usize::from(bucket)];
+            *bucket = bucket.saturating_add(count);
         }
     }
 
@@ -40,7 +41,7 @@ impl Stats {
     pub fn merge(&mut self, other: &Self) {
         self.add(other.count, other.sum_ns, other.min_ns, other.max_ns, &[]);
         for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets.iter()) {
-            *mine += theirs;
+            *mine = mine.saturating_add(*theirs);
         }
     }
 
@@ -53,7 +54,7 @@ impl Stats {
     /// holds it, kept within the exact minimum and maximum. `None` without samples.
     pub fn quantile_ns(&self, q: f64) -> Option<u64> {
         // The buckets' own total: a reading may be torn between the count and the buckets of a dead writer.
-        let total: u64 = self.buckets.iter().sum();
+        let total = self.buckets.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
         if total == 0 {
             return None;
         }
@@ -61,9 +62,9 @@ impl Stats {
         if rank == total {
             return Some(self.max_ns);
         }
-        let mut seen = 0;
+        let mut seen = 0u64;
         for (bucket, count) in self.buckets.iter().enumerate() {
-            seen += count;
+            seen = count.saturating_add(seen);
             if seen >= rank {
                 // Of the open last bucket only its start is known.
                 let value = if bucket == BUCKETS - 1 { bounds_of(bucket).0 } else { midpoint_of(bucket) };

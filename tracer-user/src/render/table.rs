@@ -62,7 +62,7 @@ impl Printer for Table {
 }
 
 fn with_idle(totals: Totals) -> Totals {
-    Totals { handled_ns: totals.handled_ns + totals.idle_ns, ..totals }
+    Totals { handled_ns: totals.handled_ns.saturating_add(totals.idle_ns), ..totals }
 }
 
 /// The parts of a row's label, one for each dimension.

@@ -31,6 +31,7 @@ const CLIPPY_BPF: &[&str] = &[
     "warnings",
 ];
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const BUILD: &[&str] = &["build", "-p", "tracer-user"];
 const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "xtask"];
 const HOST_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "host"];
 const TESTRUN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "testrun"];
@@ -62,6 +63,8 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
         }
         Tier::Host => {
             let skips = &matrix.host.expect_skips;
+            // The tests of the command line run the program.
+            runner.step(&itself("build"), |log| logged(cargo().args(BUILD), log))?;
             cargo_test(runner, args, "unit", UNIT_TESTS, skips)?;
             cargo_test(runner, args, "host", HOST_TESTS, skips)
         }
