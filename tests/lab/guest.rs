@@ -230,6 +230,12 @@ impl Live {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
+    /// The JSON objects it prints, as they come, until its end.
+    pub fn blocks(&mut self) -> impl Iterator<Item = Value> + use<> {
+        let stdout = BufReader::new(self.child.stdout.take().expect("taken once"));
+        stdout.lines().map_while(Result::ok).map(|line| serde_json::from_str(&line).expect("a JSON object"))
+    }
+
     /// Sends a signal and waits for the end: exit status (-signal if killed) and standard output.
     pub fn stop(mut self, signal: i32) -> (i32, Vec<u8>) {
         self.signal(signal);

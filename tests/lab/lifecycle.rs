@@ -48,24 +48,32 @@ fn interrupted_it_prints_the_last_interval_and_the_total() {
 /// another one when it ends: in flight, with its age.
 #[test]
 fn a_vcpu_in_an_exit_at_both_ends() {
-    let guests = Background::start("--io-sleep-us 3000000 io=2");
+    // Far longer than it takes to attach and to stop, so that both happen within a sleep.
+    const SLEEP_NS: u64 = 15_000_000_000;
+    let guests = Background::start(&format!("--io-sleep-us {} io=2", SLEEP_NS / 1000));
     guests.go();
-    // Asleep in the first port exit: the process sleeps, its vCPU thread too.
+    // Time to reach the first port exit; if it were not enough, the test would only test less.
     thread::sleep(Duration::from_millis(1500));
-    let live = Live::start("-d 600 --by vcpu,reason");
+    let mut live = Live::start("-d 100ms --by vcpu,reason");
     // One entry after the first sleep, then asleep in the second.
-    thread::sleep(Duration::from_millis(3000));
-    let (status, output) = live.stop(libc::SIGINT);
+    let mut entered = false;
+    let mut blocks = live.blocks();
+    for block in blocks.by_ref() {
+        entered |= block["losses"]["early_entries"] == 1;
+        if entered && block["in_flight"][0]["reason"] == "io" {
+            break;
+        }
+    }
+    live.signal(libc::SIGINT);
+    let table = Table(blocks.last().expect("a total"));
     guests.kill();
-    assert_eq!(status, 0);
-    let table = Table::last(&output);
     assert_eq!(table.loss("early_entries"), 1, "{}", table.0);
     assert!(table.rows().iter().all(|row| row["reason"] != "io"), "{}", table.0);
     let open = table.0["in_flight"].as_array().unwrap();
     assert_eq!(open.len(), 1, "{}", table.0);
     assert_eq!(open[0]["reason"], "io");
     let age = open[0]["age_ns"].as_u64().unwrap();
-    assert!(age < 3_000_000_000, "{age}");
+    assert!(age < SLEEP_NS, "{age}");
 }
 
 #[test]

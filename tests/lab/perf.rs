@@ -4,11 +4,16 @@ use std::{collections::BTreeMap, fs, process::Command};
 
 use crate::guest::{Background, Live, Table, demand_exact, scratch, succeed, wait_until};
 
-/// Runs `perf kvm stat record` and exitlat over the same workload. Counts have to be equal, means within 2 %.
+/// An exit that takes longer than this is long beside the work of two tracers.
+const LONG_US: f64 = 1500.0;
+
+/// Runs `perf kvm stat record` and exitlat over the same workload. Counts have to be equal, and the means of long
+/// exits within 2 %. Not those of short ones: each tracer also measures what the other one does in between, and
+/// in the lab, some 30 instructions a microsecond, that is a good part of an exit which KVM handles itself.
 #[test]
 fn perf_sees_the_same() {
     let data = scratch("perf.data");
-    let guests = Background::start("cpuid=20000 msr=5000 io=2000");
+    let guests = Background::start("--io-spin-us 2000 cpuid=20000 msr=5000 io=1500");
     let live = Live::start("-d 600 --by vcpu,reason");
     let mut perf = Command::new("perf")
         .args(["kvm", "stat", "record", "-a", "-o"])
@@ -27,27 +32,37 @@ fn perf_sees_the_same() {
     let ours = Table::last(&output);
     demand_exact(&ours, &vcpus, "svm");
     let theirs = perf_report(&data);
+    let mut compared = 0;
     for row in ours.rows() {
         let reason = row["reason"].as_str().unwrap();
         let (samples, mean_us) =
             theirs.get(reason).unwrap_or_else(|| panic!("perf has no {reason}: {theirs:?}"));
         assert_eq!(row["samples"].as_u64().unwrap(), *samples, "{reason}: {theirs:?}");
         let mean = row["mean_ns"].as_f64().unwrap() / 1e3;
-        // Rare reasons are the host's interrupts: too few for a mean.
-        if *samples > 1000 {
+        if *samples > 1000 && mean > LONG_US {
             assert!(
                 (mean - mean_us).abs() <= 0.02 * mean_us,
                 "{reason}: ours {mean} us, perf's {mean_us} us"
             );
+            compared += 1;
         }
     }
+    assert_eq!(compared, 1, "the port exits are the long ones: {theirs:?}");
 }
 
 /// Samples and mean in us by reason, from perf's text.
 fn perf_report(data: &std::path::Path) -> BTreeMap<String, (u64, f64)> {
-    let output =
-        succeed(Command::new("perf").args(["kvm", "-i"]).arg(data).args(["stat", "report", "--stdio"]));
-    let text = String::from_utf8_lossy(&output.stdout);
+    let report = |options: &[&str]| {
+        let mut command = Command::new("perf");
+        command.args(["kvm", "-i"]).arg(data).args(["stat", "report"]).args(options);
+        command
+    };
+    // Newer perfs have a browser and need the option, older ones do not know it.
+    let asked = report(&["--stdio"]).output().unwrap();
+    let output = if asked.status.success() { asked } else { succeed(&mut report(&[])) };
+    // Older perfs print the table to standard error.
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     // cpuid  20000  74.07%  60.20%  10.01us  900.50us  12.34us ( +-   0.35% )
     let mut rows = BTreeMap::new();
     for line in text.lines() {

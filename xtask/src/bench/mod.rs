@@ -10,6 +10,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -57,9 +58,9 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     }
     spec.command = Some(modes::script(&here));
     eprintln!("bench: {} ways of watching, on Linux {}; this takes some minutes", here.len(), kernel.name);
-    let mut output = Vec::new();
+    let mut output = Progress::default();
     let status = boot(&spec, &mut output)?;
-    let output = String::from_utf8_lossy(&output).into_owned();
+    let output = String::from_utf8_lossy(&output.0).into_owned();
     if status != 0 {
         bail!("the bench in the guest ended with status {status}: {output}");
     }
@@ -70,6 +71,24 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     println!("{text}");
     table::write(&costs, &text, args.only.is_none())?;
     Ok(u8::from(before.is_some_and(|before| table::slower(&before, &costs))))
+}
+
+/// Keeps the guest's output, and says on standard error what has been measured.
+#[derive(Default)]
+struct Progress(Vec<u8>);
+
+impl Write for Progress {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for line in String::from_utf8_lossy(bytes).lines().filter_map(|line| line.strip_prefix("BENCH|")) {
+            eprintln!("bench: {}", line.split('|').take(2).collect::<Vec<_>>().join(", "));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn program(tool: &str) -> Result<PathBuf> {
