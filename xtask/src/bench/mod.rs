@@ -79,10 +79,15 @@ struct Progress(Vec<u8>);
 
 impl Write for Progress {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for line in String::from_utf8_lossy(bytes).lines().filter_map(|line| line.strip_prefix("BENCH|")) {
-            eprintln!("bench: {}", line.split('|').take(2).collect::<Vec<_>>().join(", "));
-        }
+        let line_start = self.0.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         self.0.extend_from_slice(bytes);
+        let complete =
+            self.0[line_start..].split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        for line in complete.map(String::from_utf8_lossy) {
+            if let Some(result) = line.strip_prefix("BENCH|") {
+                eprintln!("bench: {}", result.split('|').take(2).collect::<Vec<_>>().join(", "));
+            }
+        }
         Ok(bytes.len())
     }
 

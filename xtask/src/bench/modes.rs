@@ -14,7 +14,8 @@ pub struct Mode {
 }
 
 const NOTHING: &str = "";
-const KILL: &str = "kill -INT $T; wait $T";
+/// Not SIGINT, which a shell makes its background jobs ignore.
+const KILL: &str = "kill $T; wait $T";
 const EVENTS: &str = "/sys/kernel/tracing/events/kvm";
 
 const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static str) -> Mode {
