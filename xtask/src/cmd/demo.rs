@@ -16,6 +16,12 @@ const SCRIPT: &str = r"
 workload --name web --forever cpuid=20 msr=10 khlt=5 >/dev/null 2>&1 &
 workload --name db --forever io=10 mmio=5 cpuid=5 >/dev/null 2>&1 &
 exitlat live --by vm,reason 2 3
+kill %1 %2 2>/dev/null
+echo
+echo 'A guest that makes exactly 1000 CPUID, 500 port and 300 MSR exits, recorded and reported (its last port exit,'
+echo 'by which it ends, has no entry after it):'
+exitlat record -o /tmp/exact -- workload cpuid=1000 io=500 msr=300 >/dev/null
+exitlat report /tmp/exact
 ";
 
 /// Shows it, then tells how to see one's own guests.
