@@ -6,7 +6,7 @@ use exitlat_tests::scenario::Outcome;
 use tracer_ebpf::histogram::bucket_of;
 use tracer_user::{
     decode::Isa,
-    model::{By, Cell, Interval, Loss, OpenExit, Roster, Rows, Selection, Thread},
+    model::{By, Cell, Interval, Loss, OpenExit, Parts, Roster, Rows, Selection, Thread},
     recording::{
         ReadError, Reader, SCHEMA, Writer,
         lines::{Buckets, Header},
@@ -59,10 +59,12 @@ fn interval(number: u64) -> Interval {
             thread,
             isa: Isa::SVM,
             code,
+            detail: 0,
             count: samples.len() as u64,
             sum_ns: samples.iter().sum(),
             min_ns: *samples.iter().min().unwrap(),
             max_ns: *samples.iter().max().unwrap(),
+            parts: Parts::default(),
             buckets: start..interval.buckets.len(),
         });
     }

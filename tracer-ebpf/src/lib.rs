@@ -9,8 +9,10 @@
 
 pub mod abi;
 mod codegen;
+pub mod detail;
 pub mod histogram;
 pub mod lost;
 pub mod names;
 pub mod pairing;
+pub mod part;
 pub mod slot;

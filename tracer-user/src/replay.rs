@@ -12,7 +12,7 @@ use tracer_ebpf::{
 
 use crate::{
     decode::Isa,
-    model::{Cell, Interval, Loss, Losses, OpenExit, Roster, Thread, losses},
+    model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, losses},
 };
 
 /// An event of one thread (`tgid << 32 | tid`).
@@ -181,10 +181,12 @@ impl Replay {
                 thread: slot.vcpu as usize,
                 isa: Isa(slot.isa),
                 code: slot.code,
+                detail: 0,
                 count: slot.done,
                 sum_ns: slot.sum_ns,
                 min_ns: extremes.min_ns,
                 max_ns: extremes.max_ns,
+                parts: Parts::default(),
                 buckets: start..interval.buckets.len(),
             });
         }

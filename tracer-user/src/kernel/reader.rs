@@ -19,7 +19,7 @@ use crate::{
         mapped::{Mapped, NO_EXTREMES, Plain, Taken},
         vms,
     },
-    model::{Cell, Interval, Loss, Losses, OpenExit, Roster, Thread, losses},
+    model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, losses},
 };
 
 /// What is remembered of a slot between readings.
@@ -206,7 +206,19 @@ impl Reader {
             let buckets = start..interval.buckets.len();
             let thread = self.meet(owner);
             let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
-            interval.cells.push(Cell { thread, isa, code, count, sum_ns, min_ns, max_ns, buckets });
+            let (detail, parts) = (0, Parts::default());
+            interval.cells.push(Cell {
+                thread,
+                isa,
+                code,
+                detail,
+                count,
+                sum_ns,
+                min_ns,
+                max_ns,
+                parts,
+                buckets,
+            });
         }
         if dead {
             self.known[index] = None;

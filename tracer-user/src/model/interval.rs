@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::{decode::Isa, model::Losses};
+use crate::{
+    decode::Isa,
+    model::{Known, Losses, Parts},
+};
 
 /// A vCPU thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub struct Roster {
     pub threads: Vec<Thread>,
 }
 
-/// The samples of one (vCPU thread, isa, code) within an interval.
+/// The samples of one (vCPU thread, isa, code, detail) within an interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     /// Index into [`Roster::threads`].
@@ -40,6 +43,8 @@ pub struct Cell {
     pub isa: Isa,
     /// The exit code, flags included.
     pub code: u32,
+    /// Which of the exit's samples, or which cause below the reason; see [`tracer_ebpf::detail`].
+    pub detail: u64,
     /// Number of samples; never 0.
     pub count: u64,
     /// Their sum.
@@ -48,8 +53,30 @@ pub struct Cell {
     pub min_ns: u64,
     /// The longest.
     pub max_ns: u64,
+    /// What their time consists of. For the kinds that are whole exits; zero for causes.
+    pub parts: Parts,
     /// Their buckets, as a range of [`Interval::buckets`].
     pub buckets: Range<usize>,
+}
+
+/// Where one vCPU thread's time went between two readings, open exits included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VcpuTime {
+    /// Index into [`Roster::threads`].
+    pub thread: usize,
+    /// From its first event, or the reading before, to this reading, or its death.
+    pub elapsed_ns: u64,
+    /// Running in the guest.
+    pub guest_ns: u64,
+    /// Everything else that is known.
+    pub parts: Parts,
+}
+
+impl VcpuTime {
+    /// Elapsed time that is in neither `guest_ns` nor `parts`: it was lost with unpaired events.
+    pub fn unaccounted_ns(&self) -> u64 {
+        self.elapsed_ns.saturating_sub(self.guest_ns).saturating_sub(self.parts.total_ns())
+    }
 }
 
 /// An exit that waited for its entry when the interval ended.
@@ -85,6 +112,10 @@ pub struct Interval {
     pub losses: Losses,
     /// What was still open at the end.
     pub open: Vec<OpenExit>,
+    /// Where each vCPU's time went; empty if it was not measured.
+    pub vcpus: Vec<VcpuTime>,
+    /// Which parts were measured.
+    pub known: Known,
 }
 
 impl Interval {
@@ -93,6 +124,7 @@ impl Interval {
         self.cells.clear();
         self.buckets.clear();
         self.open.clear();
+        self.vcpus.clear();
         self.losses = Losses::default();
     }
 

@@ -8,11 +8,13 @@ pub mod by;
 pub mod columns;
 pub mod interval;
 pub mod losses;
+pub mod parts;
 pub mod rows;
 pub mod stats;
 
 pub use by::By;
-pub use interval::{Cell, Interval, OpenExit, Roster, Thread};
+pub use interval::{Cell, Interval, OpenExit, Roster, Thread, VcpuTime};
 pub use losses::{Loss, Losses};
+pub use parts::{Known, Parts};
 pub use rows::{Row, Rows, Selection};
 pub use stats::Stats;

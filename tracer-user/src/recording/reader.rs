@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     decode::Isa,
-    model::{Cell, Interval, Loss, OpenExit, Roster, Thread},
+    model::{Cell, Interval, Loss, OpenExit, Parts, Roster, Thread},
     recording::{
         ReadError, SCHEMA, hist,
         lines::{Buckets, End, Header, InFlight, Line, Slot},
@@ -232,7 +232,19 @@ impl<R: BufRead> Reader<R> {
         }
         let thread = self.thread(pid, tid, vcpu, &vm);
         let buckets = start..interval.buckets.len();
-        Ok(Cell { thread, isa: Isa(isa), code: reason, count, sum_ns, min_ns, max_ns, buckets })
+        let (detail, parts) = (0, Parts::default());
+        Ok(Cell {
+            thread,
+            isa: Isa(isa),
+            code: reason,
+            detail,
+            count,
+            sum_ns,
+            min_ns,
+            max_ns,
+            parts,
+            buckets,
+        })
     }
 
     fn thread(&mut self, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {

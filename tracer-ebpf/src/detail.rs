@@ -1,0 +1,69 @@
+//! What a slot holds beside its exit code: which of the exit's samples, or which cause below the reason.
+//!
+//! One number, so that it can be part of a key: the kind in the topmost byte, the kind's own value below it.
+
+const KIND_SHIFT: u32 = 56;
+const VALUE_MASK: u64 = (1 << KIND_SHIFT) - 1;
+
+/// Kinds of details.
+///
+/// `HALTED` and `WHOLE` exist for exits in which the vCPU halted; both describe the same exits. The exits of a
+/// reason are `PLAIN` and `HALTED` together: their handled time. With idle time counted in, as perf does it,
+/// they are `PLAIN` and `WHOLE`.
+pub mod kind {
+    /// Handled time of the exits that did not halt.
+    pub const PLAIN: u8 = 0;
+    /// Handled time of the exits that halted.
+    pub const HALTED: u8 = 1;
+    /// The same exits with their idle time.
+    pub const WHOLE: u8 = 2;
+    /// Time in the guest, from entry to exit; it has no reason.
+    pub const GUEST: u8 = 3;
+    /// Time in the VMM for one return from KVM_RUN; the value is the KVM_EXIT_* reason.
+    pub const USER_EXIT: u8 = 4;
+    /// An s390 instruction; the value is its key, as the kernel tells instructions apart.
+    pub const INSTRUCTION: u8 = 5;
+    /// An s390 DIAGNOSE; the value is its function code.
+    pub const DIAG: u8 = 6;
+    /// An s390 SIGP; the value is its order.
+    pub const SIGP: u8 = 7;
+    /// An s390 program interruption; the value is its code.
+    pub const PROGRAM: u8 = 8;
+    /// An s390 validity interception; the value is the reason why.
+    pub const VALIDITY: u8 = 9;
+    /// An s390 operation exception; the value is the instruction's key.
+    pub const OPERATION: u8 = 10;
+    /// A fault of the host inside SIE.
+    pub const SIE_FAULT: u8 = 11;
+}
+
+/// A detail. Bits of `value` that have no place are dropped.
+#[inline(always)]
+pub const fn new(kind: u8, value: u64) -> u64 {
+    (kind as u64) << KIND_SHIFT | (value & VALUE_MASK)
+}
+
+/// Its kind.
+#[inline(always)]
+pub const fn kind_of(detail: u64) -> u8 {
+    (detail >> KIND_SHIFT) as u8
+}
+
+/// Its value.
+#[inline(always)]
+pub const fn value_of(detail: u64) -> u64 {
+    detail & VALUE_MASK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_and_value_come_back() {
+        let detail = new(kind::DIAG, 0x44);
+        assert_eq!((kind_of(detail), value_of(detail)), (kind::DIAG, 0x44));
+        assert_eq!(kind_of(new(kind::SIGP, u64::MAX)), kind::SIGP);
+        assert_eq!(new(kind::PLAIN, 0), 0);
+    }
+}
