@@ -6,8 +6,10 @@
 pub const VCPUS: &str = "VCPUS";
 /// Aggregates: array of [`crate::abi::Slot`], mmapable.
 pub const SLOTS: &str = "SLOTS";
-/// Thread (`tgid << 32 | tid`) to index in [`VCPUS`]: hash.
+/// Thread (tid) to index in [`VCPUS`]: hash.
 pub const VCPU_OF: &str = "VCPU_OF";
+/// [`crate::abi::DetailKey`] to slot number: hash.
+pub const DETAIL_OF: &str = "DETAIL_OF";
 /// Free indices of [`VCPUS`]: stack, filled by user space.
 pub const FREE_VCPUS: &str = "FREE_VCPUS";
 /// Free indices of [`SLOTS`]: stack, filled by user space.
@@ -25,6 +27,24 @@ pub const CLASSIC_ENTRY: &str = "classic_entry";
 pub const FAST_EXIT: &str = "fast_exit";
 /// Raw tracepoint program on `kvm_entry`.
 pub const FAST_ENTRY: &str = "fast_entry";
+/// Raw tracepoint program on `kvm_userspace_exit`: KVM_RUN returns.
+pub const LEFT_KVM: &str = "left_kvm";
+/// Raw tracepoint program on x86's `kvm_fpu`: KVM_RUN is called.
+pub const ENTERED_KVM: &str = "entered_kvm";
+/// Kprobe on [`ENTERED_KVM_FUNCTION`]: KVM_RUN is called.
+pub const ENTERED_KVM_PROBE: &str = "entered_kvm_probe";
+/// The architecture's part of KVM_RUN, present on all (`virt/kvm/kvm_main.c`).
+pub const ENTERED_KVM_FUNCTION: &str = "kvm_arch_vcpu_ioctl_run";
+/// Raw tracepoint program on `kvm_vcpu_wakeup`: the end of a halt.
+pub const HALTED: &str = "halted";
+/// Raw tracepoint program on `sched_switch`.
+pub const FAST_SWITCH: &str = "fast_switch";
+/// Raw tracepoint program on `sched_wakeup`.
+pub const FAST_WAKEUP: &str = "fast_wakeup";
+/// Classic tracepoint program on `sched:sched_switch`.
+pub const CLASSIC_SWITCH: &str = "classic_switch";
+/// Classic tracepoint program on `sched:sched_wakeup`.
+pub const CLASSIC_WAKEUP: &str = "classic_wakeup";
 /// Raw tracepoint program that does nothing.
 pub const FLOOR_RAW: &str = "floor_raw";
 /// Classic tracepoint program that does nothing.
@@ -54,6 +74,24 @@ pub const OFF_SVM_VMCB: &str = "OFF_SVM_VMCB";
 pub const OFF_SVM_CODE: &str = "OFF_SVM_CODE";
 /// Offset of the vCPU number from a vCPU, or [`crate::abi::ABSENT`].
 pub const OFF_VCPU_ID: &str = "OFF_VCPU_ID";
+/// Offset of `prev_pid` in the record of `sched:sched_switch`.
+pub const OFF_SWITCH_PREV: &str = "OFF_SWITCH_PREV";
+/// Offset of the lower half of `prev_state` there.
+pub const OFF_SWITCH_STATE: &str = "OFF_SWITCH_STATE";
+/// Offset of `next_pid` there.
+pub const OFF_SWITCH_NEXT: &str = "OFF_SWITCH_NEXT";
+/// Offset of `pid` in the record of `sched:sched_wakeup`.
+pub const OFF_WAKEUP_PID: &str = "OFF_WAKEUP_PID";
+/// Offset of a task's tid, or [`crate::abi::ABSENT`].
+pub const OFF_TASK_PID: &str = "OFF_TASK_PID";
+/// Offset of a task's state; [`crate::abi::ABSENT`] where raw `sched_switch` has it as an argument.
+pub const OFF_TASK_STATE: &str = "OFF_TASK_STATE";
+/// 1 if the scheduler's events are followed.
+pub const SCHED: &str = "SCHED";
+/// 1 if guest intervals get a histogram.
+pub const GUEST: &str = "GUEST";
+/// 1 if exits of this machine can have a cause below their reason.
+pub const DETAILS: &str = "DETAILS";
 /// The isa of events whose record has none.
 pub const ISA_DEFAULT: &str = "ISA_DEFAULT";
 /// How many of [`FILTER_PIDS`] are set; 0 traces every process.

@@ -103,6 +103,13 @@ pub struct TraceArgs {
     /// By which tracepoints exits are seen
     #[arg(long, value_enum, default_value = "auto")]
     pub path: Path,
+    /// Do not follow the scheduler: costs nothing at the context switches of other threads, but run queue, sleeps
+    /// and the VMM's own time are then not told apart
+    #[arg(long)]
+    pub no_sched: bool,
+    /// Keep a histogram of each vCPU's time in the guest, from entry to exit
+    #[arg(long)]
+    pub guest_histogram: bool,
     /// Say on standard error what the kernel side meets: new vCPUs, full tables
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -44,7 +44,7 @@ fn row(vcpus: u64) -> Result<String> {
     let options = Options { slots, vcpus: vcpus as u32, ..Options::default() };
     let before = resident_kib()?;
     let start = Instant::now();
-    let mut session = Session::load(&options, None, None)?;
+    let mut session = Session::load(&options, None)?;
     for program in [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY] {
         session.raw(program)?;
     }

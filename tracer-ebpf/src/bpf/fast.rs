@@ -66,7 +66,7 @@ fn reason(vcpu: u64, isa: u32) -> u32 {
 /// Reads a value at an offset from a kernel pointer. All bits set if it cannot be read, or if the kernel's types
 /// did not say where it is.
 #[inline(always)]
-fn read<T: Ones>(base: u64, offset: u32) -> T {
+pub fn read<T: Ones>(base: u64, offset: u32) -> T {
     if offset != ABSENT {
         let address = base.wrapping_add(u64::from(offset)) as *const T;
         // SAFETY: the helper checks the address.
@@ -79,7 +79,8 @@ fn read<T: Ones>(base: u64, offset: u32) -> T {
 }
 
 /// Integers, and their value for "not known".
-trait Ones {
+pub trait Ones {
+    /// The value for "not known".
     const ONES: Self;
 }
 

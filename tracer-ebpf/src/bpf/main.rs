@@ -13,7 +13,9 @@ mod config;
 mod fast;
 mod floor;
 mod maps;
+mod sched;
 mod silence;
+mod split;
 mod synthetic;
 mod threads;
 

@@ -25,7 +25,7 @@ pub fn synthetic_entry(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Argument: `pid_tgid`.
+/// Argument: tid.
 #[raw_tracepoint]
 pub fn synthetic_death(ctx: RawTracePointContext) -> i32 {
     body::death(ctx.arg(0));

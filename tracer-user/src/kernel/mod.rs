@@ -3,6 +3,7 @@
 
 pub mod btf;
 pub mod check;
+pub mod doors;
 pub mod format;
 pub mod host;
 pub mod log;
@@ -11,6 +12,7 @@ pub mod raw;
 pub mod reader;
 pub mod session;
 pub mod silence;
+pub mod times;
 pub mod tracefs;
 pub mod vms;
 

@@ -1,17 +1,29 @@
 //! Whether raw tracepoints can be used on this kernel, and where the exit reason is for them.
 
 use crate::kernel::{
-    btf::{self, Offsets},
+    btf::{BtfError, Offsets, Types},
     host,
-    session::RawLayout,
 };
 
-/// Reads the kernel's types. The error says, for people, why classic tracepoints have to be used.
+/// Where raw tracepoint programs find the exit reason; what the running vendor module lacks is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawLayout {
+    /// Of the 32-bit reason in a VMX vCPU.
+    pub vmx_reason: Option<u32>,
+    /// Of the control block's pointer in an SVM vCPU, and of the code in the control block.
+    pub svm: Option<(u32, u32)>,
+    /// Of a vCPU's number.
+    pub vcpu_id: u32,
+}
+
+/// Where the exit reason is, by the kernel's types. The error says, for people, why classic tracepoints have to be
+/// used.
 ///
 /// # Errors
 /// If the types are not there or not as the programs know them.
-pub fn layout() -> Result<RawLayout, String> {
-    let offsets = btf::read_host().map_err(|error| error.to_string())?;
+pub fn layout(types: &Result<Types, BtfError>) -> Result<RawLayout, String> {
+    let types = types.as_ref().map_err(ToString::to_string)?;
+    let offsets = types.kvm().map_err(|error| error.to_string())?;
     from_offsets(&offsets, &host::backends())
 }
 
