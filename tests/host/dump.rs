@@ -108,6 +108,7 @@ fn report_equals_live() {
             width: None,
             color: false,
             hist: Some(regex::Regex::new("").unwrap()),
+            columns: None,
         };
         let (mut json, mut table) = (Vec::new(), Vec::new());
         JsonLines::new(view.clone()).print(&mut json, rows, roster, Span::Total).unwrap();

@@ -3,12 +3,28 @@
 use anyhow::{Context as _, Result};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use exitlat_tests::scenario::{self, Outcome};
-use tracer_ebpf::names;
+use tracer_ebpf::names::{self, synthetic};
 use tracer_user::{
     kernel::session::{Options, Session},
     model::Interval,
     replay::Event,
 };
+
+/// The arguments of an event between exit and entry.
+fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
+    let now_ns = event.now_ns().unwrap_or(0);
+    let (what, more) = match event {
+        Event::LeftKvm { reason, errno, .. } => (synthetic::LEFT, [u64::from(reason), errno as u64]),
+        Event::EnteredKvm { .. } => (synthetic::CALL, [0; 2]),
+        Event::Halted { ns, waited, .. } => (synthetic::HALTED, [ns, u64::from(waited)]),
+        Event::SwitchedOut { why, .. } => (synthetic::OUT, [u64::from(why), 0]),
+        Event::SwitchedIn { .. } => (synthetic::IN, [0; 2]),
+        Event::Woken { .. } => (synthetic::WOKEN, [0; 2]),
+        Event::Cause { detail } => (synthetic::CAUSE, [detail, 0]),
+        Event::Exit { .. } | Event::Entry { .. } | Event::Death => unreachable!("has a program of its own"),
+    };
+    vec![pid_tgid, now_ns, u64::from(what), more[0], more[1]]
+}
 
 /// Runs an event in the kernel, on the given CPU.
 fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<()> {
@@ -18,6 +34,7 @@ fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<(
         }
         Event::Entry { now_ns } => (names::SYNTHETIC_ENTRY, vec![pid_tgid, now_ns]),
         Event::Death => (names::SYNTHETIC_DEATH, vec![pid_tgid]),
+        part => (names::SYNTHETIC_PART, part_args(pid_tgid, part)),
     };
     let program: &mut RawTracePoint = session.raw(name)?;
     let mut options = RawTracePointRunOptions::new();
@@ -125,7 +142,7 @@ fn every_program_loads_with_messages_on_and_off() -> Result<()> {
     for verbose in [0, 1] {
         let mut session = Session::load(&Options { verbose, ..Options::default() }, None)?;
         for name in
-            [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY, names::SYNTHETIC_DEATH, names::THREAD_EXIT]
+            [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY, names::SYNTHETIC_DEATH, names::SYNTHETIC_PART, names::THREAD_EXIT]
         {
             session.raw(name)?;
         }

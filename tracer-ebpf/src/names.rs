@@ -57,6 +57,27 @@ pub const SYNTHETIC_EXIT: &str = "synthetic_exit";
 pub const SYNTHETIC_ENTRY: &str = "synthetic_entry";
 /// Raw tracepoint program for tests: the death of a thread as plain numbers.
 pub const SYNTHETIC_DEATH: &str = "synthetic_death";
+/// Raw tracepoint program for tests: any event between exit and entry as plain numbers, see [`synthetic`].
+pub const SYNTHETIC_PART: &str = "synthetic_part";
+
+/// What [`SYNTHETIC_PART`] is told: its third argument. The first two are the tid and the time.
+pub mod synthetic {
+    /// KVM_RUN returned; with reason and error.
+    pub const LEFT: u32 = 1;
+    /// KVM_RUN was called.
+    pub const CALL: u32 = 2;
+    /// The end of a halt; with its length and whether the thread slept.
+    pub const HALTED: u32 = 3;
+    /// The thread lost its CPU; with [`crate::split::off`].
+    pub const OUT: u32 = 4;
+    /// The thread got a CPU.
+    pub const IN: u32 = 5;
+    /// The thread was woken.
+    pub const WOKEN: u32 = 6;
+    /// The cause of the open exit; with [`crate::detail`].
+    pub const CAUSE: u32 = 7;
+}
+
 /// Classic tracepoint programs that only count, to tell which KVM events move on a silent host.
 pub const SILENCE_PROGRAMS: [&str; 5] = ["silence_0", "silence_1", "silence_2", "silence_3", "silence_4"];
 

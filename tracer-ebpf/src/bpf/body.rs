@@ -76,7 +76,7 @@ pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
         return;
     };
     if vcpu.split.touched != 0 {
-        split::entry(index, vcpu, now_ns);
+        split::entry(index, now_ns);
         return;
     }
     let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
@@ -111,7 +111,11 @@ fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
     {
         return Some((index, vcpu));
     }
-    find_slowly(pid_tgid as u32)
+    // A tid that was used before, by a thread whose end was missed, is not this one.
+    match find_slowly(pid_tgid as u32) {
+        Some((index, vcpu)) if vcpu.pid_tgid == pid_tgid => Some((index, vcpu)),
+        _ => None,
+    }
 }
 
 /// The entry of any thread of the host, which is most often no vCPU: then no map is touched.
@@ -175,7 +179,7 @@ pub fn plain_slot(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> Option<&'
 }
 
 /// Finds a slot for a code that this vCPU has not seen, and notes it: its number plus one, 0 if there is none.
-#[inline(never)]
+#[inline(always)]
 fn assign(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> u32 {
     if !slot::has_place(vcpu, isa, code) {
         vcpu.lost[PerVcpu::RareCodesFull as usize] += 1;

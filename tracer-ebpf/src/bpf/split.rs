@@ -26,11 +26,15 @@ use crate::{
 #[raw_tracepoint]
 pub fn left_kvm(ctx: RawTracePointContext) -> i32 {
     if let Some((index, vcpu)) = find_tid(current_tid()) {
-        let reason = split::user_reason(ctx.arg(0), ctx.arg(1));
-        let trip = split::left_kvm(vcpu, clock_ns(), reason);
-        end_trip(index, vcpu, trip);
+        left(index, vcpu, clock_ns(), split::user_reason(ctx.arg(0), ctx.arg(1)));
     }
     0
+}
+
+#[inline(always)]
+pub fn left(index: u32, vcpu: &mut Vcpu, now_ns: u64, reason: u32) {
+    let trip = split::left_kvm(vcpu, now_ns, reason);
+    end_trip(index, vcpu, trip);
 }
 
 /// `kvm_fpu(load)`: x86 loads the guest's registers when KVM_RUN is called (`kvm_load_guest_fpu`,
@@ -53,9 +57,14 @@ pub fn entered_kvm_probe(_ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn call() {
     if let Some((index, vcpu)) = find_tid(current_tid()) {
-        let trip = split::entered_kvm(vcpu, clock_ns());
-        end_trip(index, vcpu, trip);
+        called(index, vcpu, clock_ns());
     }
+}
+
+#[inline(always)]
+pub fn called(index: u32, vcpu: &mut Vcpu, now_ns: u64) {
+    let trip = split::entered_kvm(vcpu, now_ns);
+    end_trip(index, vcpu, trip);
 }
 
 /// `kvm_vcpu_wakeup(ns, waited, valid)`: the end of a halt.
@@ -69,11 +78,13 @@ pub fn halted(ctx: RawTracePointContext) -> i32 {
 }
 
 /// A vCPU entered its guest, and the exit before that has parts.
+///
+/// By index and not by reference: the verifier loses sight of pointers that are handed to a function.
 #[inline(never)]
-pub fn entry(index: u32, vcpu: &mut Vcpu, now_ns: u64) {
+pub fn entry(index: u32, now_ns: u64) {
+    let Some(vcpu) = body::vcpu_at(index) else { return };
     // Where nothing marks the call of KVM_RUN, the stay in the VMM ends here.
-    let trip = split::entered_kvm(vcpu, now_ns);
-    end_trip(index, vcpu, trip);
+    called(index, vcpu, now_ns);
     let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
     let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_detail);
     let parts = &vcpu.split.parts;
