@@ -27,6 +27,7 @@ fn header() -> Header {
         options: vec!["record".into()],
         start_unix_ms: 1_700_000_000_000,
         buckets: Buckets::default(),
+        parts: Vec::new(),
     }
 }
 

@@ -141,9 +141,13 @@ fn a_filter_that_is_too_long_lets_all_pass() -> Result<()> {
 fn every_program_loads_with_messages_on_and_off() -> Result<()> {
     for verbose in [0, 1] {
         let mut session = Session::load(&Options { verbose, ..Options::default() }, None)?;
-        for name in
-            [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY, names::SYNTHETIC_DEATH, names::SYNTHETIC_PART, names::THREAD_EXIT]
-        {
+        for name in [
+            names::SYNTHETIC_EXIT,
+            names::SYNTHETIC_ENTRY,
+            names::SYNTHETIC_DEATH,
+            names::SYNTHETIC_PART,
+            names::THREAD_EXIT,
+        ] {
             session.raw(name)?;
         }
     }

@@ -65,11 +65,8 @@ pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
         vcpu.entered_ns = now_ns;
         return Entry::Closed(now_ns - open_ns);
     }
-    let (cause, from_ns) = if open_ns == 0 {
-        (PerVcpu::UnpairedEntry, vcpu.entered_ns)
-    } else {
-        (PerVcpu::ClockBack, open_ns)
-    };
+    let (cause, from_ns) =
+        if open_ns == 0 { (PerVcpu::UnpairedEntry, vcpu.entered_ns) } else { (PerVcpu::ClockBack, open_ns) };
     vcpu.lost[cause as usize] += 1;
     // Wrapping: what went back with the clock is given back by the sum.
     vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));

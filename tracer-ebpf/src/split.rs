@@ -267,7 +267,6 @@ pub fn rest_ns(parts: &[u64; Part::COUNT], total_ns: u64) -> u64 {
     rest_ns
 }
 
-
 /// Time in KVM of the open exit so far.
 #[inline(always)]
 fn kernel_ns(vcpu: &Vcpu, now_ns: u64) -> u64 {

@@ -84,8 +84,9 @@ impl Doors {
         let sched = match (sched, sched_types) {
             (false, _) => Sched::Off("as asked for by --no-sched".to_owned()),
             (true, Some(Ok(offsets))) => Sched::Raw(offsets),
-            (true, _) => tracefs::sched_layout()
-                .map_or_else(|missing| Sched::Off(missing.what), Sched::Classic),
+            (true, _) => {
+                tracefs::sched_layout().map_or_else(|missing| Sched::Off(missing.what), Sched::Classic)
+            }
         };
         let call = if tracefs::has("kvm_fpu") { Call::Fpu } else { Call::Probe };
         Ok(Self { layout, exits, sched, call })

@@ -120,6 +120,11 @@ impl Reader {
         &self.roster
     }
 
+    /// The parts that the attached programs tell apart.
+    pub fn measured(&self) -> model::Known {
+        self.measured
+    }
+
     /// The measurement starts now: the first interval begins here. `measured` are the parts that the attached
     /// programs tell apart.
     pub fn start(&mut self, measured: model::Known) {

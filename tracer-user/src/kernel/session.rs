@@ -19,7 +19,7 @@ use crate::{
         reader::Reader,
         silence::Silence,
     },
-    model::{Interval, Roster},
+    model::{Interval, Known, Roster},
 };
 
 /// The programs, built for this machine's byte order by the build script.
@@ -268,6 +268,11 @@ impl Session {
     /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The parts that are told apart.
+    pub fn known(&self) -> Known {
+        self.reader.measured()
     }
 
     /// How the parts of an exit are seen, and how exact they are; for `check`.

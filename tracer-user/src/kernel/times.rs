@@ -155,7 +155,10 @@ mod tests {
         pairing::on_entry(&mut vcpu, 2_000);
         split::close(&mut vcpu);
         let times = total(&vcpu, 2_400);
-        assert_eq!((times.guest_ns, times.parts.get(Part::User), times.parts.get(Part::Kernel)), (400, 100, 350));
+        assert_eq!(
+            (times.guest_ns, times.parts.get(Part::User), times.parts.get(Part::Kernel)),
+            (400, 100, 350)
+        );
         split::switched_out(&mut vcpu, 2_500, off::RUNNABLE);
         assert_eq!(total(&vcpu, 2_700).guest_ns, 500);
         split::switched_in(&mut vcpu, 2_800);

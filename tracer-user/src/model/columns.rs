@@ -194,7 +194,10 @@ pub fn choose(typed: &str) -> Result<Vec<&'static Column>, String> {
             .collect();
         if matching.is_empty() {
             let ids: Vec<_> = COLUMNS.iter().map(|column| column.id).collect();
-            return Err(format!("`{word}` is no column; use usual, parts, all, or some of {}", ids.join(", ")));
+            return Err(format!(
+                "`{word}` is no column; use usual, parts, all, or some of {}",
+                ids.join(", ")
+            ));
         }
         for column in matching {
             if !chosen.iter().any(|other| other.id == column.id) {

@@ -20,15 +20,43 @@ pub struct PartInfo {
 /// All parts, in the order of [`Part`].
 pub static PARTS: [PartInfo; Part::COUNT] = [
     info(Part::Kernel, "kernel", "kernel_ns", "Kernel", "running in KVM"),
-    info(Part::Poll, "poll", "poll_ns", "Poll", "halt polling: spinning in KVM until the guest has work, or gives up"),
+    info(
+        Part::Poll,
+        "poll",
+        "poll_ns",
+        "Poll",
+        "halt polling: spinning in KVM until the guest has work, or gives up",
+    ),
     info(Part::Halt, "halt", "halt_ns", "Idle", "asleep because the guest has nothing to do"),
-    info(Part::Blocked, "blocked", "blocked_ns", "Blocked",
+    info(
+        Part::Blocked,
+        "blocked",
+        "blocked_ns",
+        "Blocked",
         "asleep in the kernel for any other cause, memory for instance",
     ),
-    info(Part::Runqueue, "runqueue", "runqueue_ns", "Runqueue", "runnable, waiting for a CPU: the host's steal"),
+    info(
+        Part::Runqueue,
+        "runqueue",
+        "runqueue_ns",
+        "Runqueue",
+        "runnable, waiting for a CPU: the host's steal",
+    ),
     info(Part::User, "user", "user_ns", "VMM", "running in the VMM"),
-    info(Part::UserBlocked, "user_blocked", "user_blocked_ns", "VMM asleep", "the VMM's vCPU thread is asleep"),
-    info(Part::Stopped, "stopped", "stopped_ns", "Stopped", "the process was stopped, by SIGSTOP or a debugger"),
+    info(
+        Part::UserBlocked,
+        "user_blocked",
+        "user_blocked_ns",
+        "VMM asleep",
+        "the VMM's vCPU thread is asleep",
+    ),
+    info(
+        Part::Stopped,
+        "stopped",
+        "stopped_ns",
+        "Stopped",
+        "the process was stopped, by SIGSTOP or a debugger",
+    ),
 ];
 
 const fn info(
@@ -89,6 +117,11 @@ impl Known {
     /// Whether this part was measured.
     pub fn has(self, part: Part) -> bool {
         self.0 & 1 << part as u8 != 0
+    }
+
+    /// Their machine-readable names.
+    pub fn ids(self) -> impl Iterator<Item = &'static str> {
+        PARTS.iter().filter(move |info| self.has(info.part)).map(|info| info.id)
     }
 
     /// What both know.

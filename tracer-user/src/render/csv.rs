@@ -57,7 +57,12 @@ impl Printer for Csv {
             for (cause, stats) in &row.causes {
                 let isa = row.reason.map_or(Isa(0), |(isa, _)| isa);
                 let label = detail::label(isa, *cause).unwrap_or_default();
-                let cause = Row { stats: stats.clone(), parts: Parts::default(), known: Known::default(), ..row.clone() };
+                let cause = Row {
+                    stats: stats.clone(),
+                    parts: Parts::default(),
+                    known: Known::default(),
+                    ..row.clone()
+                };
                 writer.write_record(record(&cause, &label, rows, &totals, span))?;
             }
         }

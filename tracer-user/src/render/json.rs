@@ -88,7 +88,8 @@ impl JsonLines {
         if self.view.hist.as_ref().is_some_and(|pattern| pattern.is_match(&row.reason_label())) {
             object.insert("buckets".into(), buckets(row));
         }
-        let causes: Vec<Json> = row.causes.iter().filter_map(|(cause, stats)| self.cause(row, *cause, stats)).collect();
+        let causes: Vec<Json> =
+            row.causes.iter().filter_map(|(cause, stats)| self.cause(row, *cause, stats)).collect();
         if !causes.is_empty() {
             object.insert("causes".into(), Json::Array(causes));
         }

@@ -22,7 +22,11 @@ pub fn value(value: Value) -> String {
 
 /// A share of a whole, to a tenth of a percent; "-" where there is none.
 pub fn percent(part: u64, whole: u64) -> String {
-    if part == 0 || whole == 0 { "-".to_owned() } else { format!("{:.1}%", 100.0 * part as f64 / whole as f64) }
+    if part == 0 || whole == 0 {
+        "-".to_owned()
+    } else {
+        format!("{:.1}%", 100.0 * part as f64 / whole as f64)
+    }
 }
 
 fn us(ns: f64) -> String {

@@ -19,9 +19,7 @@ pub struct SchedOffsets {
 /// If a type is missing or has a form this reader does not know; the classic tracepoints must serve then.
 pub fn sched_offsets(vmlinux: &Btf) -> Result<SchedOffsets, BtfError> {
     let fail = |event: &str, why| BtfError::Prototype { event: event.to_owned(), why };
-    let is_task = |arg: &Arg| {
-        matches!(arg.shape, Shape::Pointer(to) if vmlinux.get(to).is_some_and(|it| it.is_named(b"task_struct")))
-    };
+    let is_task = |arg: &Arg| matches!(arg.shape, Shape::Pointer(to) if vmlinux.get(to).is_some_and(|it| it.is_named(b"task_struct")));
     let switch = vmlinux.raw_tracepoint_args("sched_switch")?;
     let given = match switch.as_slice() {
         [preempt, prev, next, rest @ ..]
