@@ -161,9 +161,10 @@ fn a_cut_dump_gives_its_whole_lines() {
 
 #[test]
 fn a_newer_schema_is_refused_by_name() {
-    let text = String::from_utf8(dump()).unwrap().replace("\"schema\":1", "\"schema\":2");
+    let (this, next) = (format!("\"schema\":{SCHEMA}"), format!("\"schema\":{}", SCHEMA + 1));
+    let text = String::from_utf8(dump()).unwrap().replace(&this, &next);
     let error = read(text.as_bytes()).unwrap_err();
-    assert!(matches!(error, ReadError::Newer { found: 2, .. }), "{error}");
+    assert!(matches!(error, ReadError::Newer { found, .. } if found == SCHEMA + 1), "{error}");
     let bare = br#"{"type":"header","schema":9,"tool":"exitlat 3.0"}"#;
     assert!(read(bare).unwrap_err().to_string().contains("exitlat 3.0"));
 }

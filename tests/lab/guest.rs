@@ -35,7 +35,7 @@ pub fn workload(arguments: &str) -> Command {
 
 /// Kernels with BTF of their KVM modules; the others have to fall back by themselves.
 pub fn has_module_btf() -> bool {
-    std::path::Path::new("/sys/kernel/btf/kvm_amd").exists()
+    Path::new("/sys/kernel/btf/kvm_amd").exists()
 }
 
 /// A file name nobody else has.

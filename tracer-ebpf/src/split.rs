@@ -98,6 +98,8 @@ pub fn left_kvm(vcpu: &mut Vcpu, now_ns: u64, reason: u32) -> Option<Trip> {
 /// The VMM called KVM_RUN.
 #[inline(always)]
 pub fn entered_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Trip> {
+    // A thread that does something has a CPU, whether or not that was seen.
+    switched_in(vcpu, now_ns);
     if vcpu.open_ns == 0 || vcpu.split.mode != mode::USER {
         return None;
     }
@@ -156,6 +158,7 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
         vcpu.away_ns += away_ns;
         return;
     }
+    split.touched = 1;
     split.parts[Part::Runqueue as usize] += waited_ns;
     if why == off::RUNNABLE {
         split.preempted_ns = from_ns;
@@ -202,6 +205,7 @@ pub fn woken(vcpu: &mut Vcpu, now_ns: u64) {
 /// `virt/kvm/kvm_main.c`). With `sched`, the switches of the thread have been followed.
 #[inline(always)]
 pub fn halted(vcpu: &mut Vcpu, now_ns: u64, ns: u64, waited: bool, sched: bool) {
+    switched_in(vcpu, now_ns);
     if vcpu.open_ns == 0 || vcpu.split.mode != mode::KERNEL {
         return;
     }
@@ -250,6 +254,7 @@ pub fn discard(vcpu: &mut Vcpu) {
 fn forget(vcpu: &mut Vcpu) {
     let split = &mut vcpu.split;
     split.touched = 0;
+    split.off = off::RUNNING;
     split.mode = mode::KERNEL;
     split.parts = [0; Part::COUNT];
     split.halting_ns = 0;
@@ -273,9 +278,10 @@ fn kernel_ns(vcpu: &Vcpu, now_ns: u64) -> u64 {
     rest_ns(&vcpu.split.parts, now_ns.saturating_sub(vcpu.open_ns))
 }
 
-/// Time since the present mode, or time off the CPU, began; never from before the open exit.
+/// Time since the present mode, or time off the CPU, began; never from before the open exit or the entry.
 #[inline(always)]
 fn since(vcpu: &Vcpu, now_ns: u64) -> u64 {
-    let from_ns = if vcpu.split.since_ns < vcpu.open_ns { vcpu.open_ns } else { vcpu.split.since_ns };
+    let stamp_ns = if vcpu.open_ns != 0 { vcpu.open_ns } else { vcpu.entered_ns };
+    let from_ns = if vcpu.split.since_ns < stamp_ns { stamp_ns } else { vcpu.split.since_ns };
     now_ns.saturating_sub(from_ns)
 }

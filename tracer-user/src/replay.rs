@@ -344,3 +344,72 @@ fn parts(slot: &Slot) -> Parts {
     parts.add(Part::Kernel, split::rest_ns(&slot.parts, slot.sum_ns + unhandled_ns));
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tracer_ebpf::pairing::{accounted_ns, stamp_ns};
+
+    use super::*;
+    use crate::kernel::times;
+
+    fn event() -> impl Strategy<Value = (u64, Event)> {
+        let time = 0u64..1_000;
+        let kind = prop_oneof![
+            (0u32..3).prop_map(|code| Event::Exit { now_ns: 0, isa: 2, code, vcpu: 0 }),
+            Just(Event::Entry { now_ns: 0 }),
+            Just(Event::Entry { now_ns: 0 }),
+            (2u32..7, -5i32..1).prop_map(|(reason, errno)| Event::LeftKvm { now_ns: 0, reason, errno }),
+            Just(Event::EnteredKvm { now_ns: 0 }),
+            (0u64..2_000, any::<bool>()).prop_map(|(ns, waited)| Event::Halted { now_ns: 0, ns, waited }),
+            (1u32..5).prop_map(|why| Event::SwitchedOut { now_ns: 0, why }),
+            Just(Event::SwitchedIn { now_ns: 0 }),
+            Just(Event::Woken { now_ns: 0 }),
+        ];
+        (time, kind)
+    }
+
+    fn at(event: Event, t: u64) -> Event {
+        match event {
+            Event::Exit { isa, code, vcpu, .. } => Event::Exit { now_ns: t, isa, code, vcpu },
+            Event::Entry { .. } => Event::Entry { now_ns: t },
+            Event::LeftKvm { reason, errno, .. } => Event::LeftKvm { now_ns: t, reason, errno },
+            Event::EnteredKvm { .. } => Event::EnteredKvm { now_ns: t },
+            Event::Halted { ns, waited, .. } => Event::Halted { now_ns: t, ns, waited },
+            Event::SwitchedOut { why, .. } => Event::SwitchedOut { now_ns: t, why },
+            Event::SwitchedIn { .. } => Event::SwitchedIn { now_ns: t },
+            Event::Woken { .. } => Event::Woken { now_ns: t },
+            Event::Death | Event::Cause { .. } => event,
+        }
+    }
+
+    proptest! {
+        /// Whatever the order of events, every nanosecond is in exactly one place: those of each exit in its parts,
+        /// those of the thread in guest, parts or what was lost.
+        #[test]
+        fn no_nanosecond_is_lost_or_counted_twice(events in proptest::collection::vec(event(), 1..60)) {
+            let mut replay = Replay::new(1, 1_000);
+            let mut now_ns = 1_000;
+            for (later_ns, event) in events {
+                now_ns += later_ns;
+                replay.event(7, at(event, now_ns));
+                for vcpu in &replay.vcpus {
+                    prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
+                    for idle in [false, true] {
+                        let times = times::add_up(vcpu, idle, now_ns);
+                        let sum_ns = times.guest_ns + times.parts.total_ns() + vcpu.lost_ns;
+                        prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.split);
+                    }
+                }
+            }
+            let exits_ns: u64 = replay.vcpus.iter().map(|vcpu| vcpu.exit_ns).sum();
+            let (interval, _) = replay.finish();
+            let parts_ns: u64 = interval.cells.iter().map(|cell| cell.parts.total_ns()).sum();
+            prop_assert_eq!(parts_ns, exits_ns);
+            for cell in interval.cells.iter().filter(|cell| cell.parts != Parts::default()) {
+                let unhandled_ns = cell.parts.get(Part::Halt) + cell.parts.get(Part::Stopped);
+                prop_assert_eq!(cell.parts.total_ns(), cell.sum_ns + unhandled_ns);
+            }
+        }
+    }
+}
