@@ -44,7 +44,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     spec.icount = true;
     spec.silence = 900;
     add_programs(&mut spec, Output::Terminal)?;
-    spec.files.push((build(FLOOR, &Profile::shipped(), Output::Terminal)?, "/bin/floor".to_owned()));
+    spec.files.push((build(FLOOR, &Profile::lab(), Output::Terminal)?, "/bin/floor".to_owned()));
     for tool in ["perf", "bpftrace"] {
         if here.iter().any(|mode| mode.needs == Some(tool)) {
             spec.take(program(tool)?);
