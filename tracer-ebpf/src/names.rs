@@ -107,6 +107,12 @@ pub const OFF_WAKEUP_PID: &str = "OFF_WAKEUP_PID";
 pub const OFF_TASK_PID: &str = "OFF_TASK_PID";
 /// Offset of a task's state; [`crate::abi::ABSENT`] where raw `sched_switch` has it as an argument.
 pub const OFF_TASK_STATE: &str = "OFF_TASK_STATE";
+/// 1 if [`CAST_CALL`] and [`CAST_TYPE`] have been replaced in the object.
+pub const CAST: &str = "CAST";
+/// Stands in the object for the number of the kernel function `bpf_rdonly_cast` in a call.
+pub const CAST_CALL: i32 = 0x7ffe_0001;
+/// Stands in the object for the number of a structure that begins with 8 bytes of integer, in a move to register 2.
+pub const CAST_TYPE: i32 = 0x7ffe_0002;
 /// 1 if the scheduler's events are followed.
 pub const SCHED: &str = "SCHED";
 /// 1 if guest intervals get a histogram.

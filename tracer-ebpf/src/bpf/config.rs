@@ -43,6 +43,9 @@ pub static OFF_TASK_PID: Global<u32> = Global::new(ABSENT);
 /// Offset of a task's state, where `sched_switch` does not give it.
 #[unsafe(no_mangle)]
 pub static OFF_TASK_STATE: Global<u32> = Global::new(ABSENT);
+/// Whether kernel memory can be read by typed loads.
+#[unsafe(no_mangle)]
+pub static CAST: Global<u32> = Global::new(0);
 /// Whether the scheduler's events are followed.
 #[unsafe(no_mangle)]
 pub static SCHED: Global<u32> = Global::new(0);

@@ -95,6 +95,7 @@ impl Doors {
     /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
     pub fn path(&self) -> String {
         match &self.exits {
+            Exits::Raw(RawLayout { cast: Some(_), .. }) => "raw tracepoints and typed loads".to_owned(),
             Exits::Raw(_) => "raw tracepoints".to_owned(),
             Exits::Classic(why) => why.clone(),
         }

@@ -2,6 +2,7 @@
 //! The only module that names aya.
 
 pub mod btf;
+pub mod cast;
 pub mod check;
 pub mod doors;
 pub mod format;

@@ -12,7 +12,7 @@ use tracer_ebpf::{abi, names};
 
 use crate::{
     kernel::{
-        Unsupported, check,
+        Unsupported, cast, check,
         doors::{Call, Doors, Exits, Sched},
         format::Field,
         host, log,
@@ -121,6 +121,9 @@ impl Session {
         pids[..filtered.len()].copy_from_slice(filtered);
         let filter_len = filtered.len() as u32;
         let log_level = log::program_level(options.verbose);
+        let mut object = OBJECT.to_vec();
+        let casts = raw.and_then(|raw| raw.cast).map_or(0, |numbers| cast::patch(&mut object, numbers));
+        let cast = u32::from(casts != 0);
         let mut loader = EbpfLoader::new();
         for (name, value) in &sched {
             loader.override_global(name, value, true);
@@ -139,6 +142,7 @@ impl Session {
             .override_global(names::FILTER_LEN, &filter_len, true)
             .override_global(names::FILTER_PIDS, &pids, true)
             .override_global(names::LOG_LEVEL, &log_level, true)
+            .override_global(names::CAST, &cast, true)
             .override_global(names::GUEST, &guest, true)
             .override_global(names::DETAILS, &details, true)
             .map_max_entries(names::SLOTS, options.slots)
@@ -147,7 +151,7 @@ impl Session {
             .map_max_entries(names::VCPUS, options.vcpus)
             .map_max_entries(names::VCPU_OF, options.vcpus)
             .map_max_entries(names::FREE_VCPUS, options.vcpus)
-            .load(OBJECT)
+            .load(&object)
             .map_err(|error| refused(error.into()))?;
         let reader = Reader::new(&mut ebpf)?;
         Ok(Self { ebpf, reader, attached: Vec::new(), path: String::new(), parts: String::new() })

@@ -25,7 +25,7 @@ pub use error::BtfError;
 pub use offsets::{EntryArgs, ExitArgs, Offsets, SvmPath, VmxPath, offsets};
 pub use parse::{Btf, Kind, TypeId};
 pub use query::{Arg, Member, Shape};
-pub use sched::{SchedOffsets, sched_offsets};
+pub use sched::{Cast, SchedOffsets, cast, sched_offsets};
 
 /// Where the kernel shows its BTF.
 pub const DIR: &str = "/sys/kernel/btf";
@@ -82,5 +82,10 @@ impl Types {
     /// As [`sched_offsets`].
     pub fn sched(&self) -> Result<SchedOffsets, BtfError> {
         sched_offsets(&self.vmlinux)
+    }
+
+    /// What typed loads need; [`None`] before Linux 6.2.
+    pub fn cast(&self) -> Option<Cast> {
+        cast(&self.vmlinux)
     }
 }

@@ -1,4 +1,4 @@
-//! What the raw programs on the scheduler's tracepoints must know of this kernel.
+//! What programs must know of the kernel apart from KVM: the scheduler's tracepoints, and casts.
 
 use super::parse::Kind;
 use super::query::{Arg, Shape};
@@ -11,6 +11,24 @@ pub struct SchedOffsets {
     pub pid: u32,
     /// The lower half of the task's state; none where `sched_switch` has it as its fourth argument.
     pub state: Option<u32>,
+}
+
+/// Numbers in the kernel's BTF for calls of `bpf_rdonly_cast`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cast {
+    /// Of the function.
+    pub function: u32,
+    /// Of a structure that begins with an integer of 8 bytes.
+    pub structure: u32,
+}
+
+/// Finds the numbers; [`None`] before Linux 6.2.
+pub fn cast(vmlinux: &Btf) -> Option<Cast> {
+    let function = vmlinux.find("bpf_rdonly_cast", Kind::Func)?;
+    let structure = vmlinux.find("timespec64", Kind::Struct)?;
+    let first = vmlinux.member_of(structure, &["tv_sec"]).ok()?;
+    let fits = (first.offset, first.size) == (0, 8);
+    fits.then_some(Cast { function: function.0, structure: structure.0 })
 }
 
 /// Derives the offsets.
