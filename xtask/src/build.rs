@@ -28,6 +28,9 @@ pub const LAB_TESTS: Program =
 /// Attaches programs that do nothing, for the bench.
 pub const FLOOR: Program =
     Program { select: &["build", "-p", "exitlat-tests", "--bin", "floor"], name: "floor" };
+/// Makes context switches of threads that are no vCPUs, for the bench.
+pub const SWITCHES: Program =
+    Program { select: &["build", "-p", "exitlat-tests", "--bin", "switches"], name: "switches" };
 /// Measures the reading side, for the bench.
 pub const REFRESH: Program =
     Program { select: &["build", "-p", "exitlat-tests", "--bin", "refresh"], name: "refresh" };
