@@ -201,6 +201,17 @@ pub fn woken(vcpu: &mut Vcpu, now_ns: u64) {
     crate::slot::set(&mut vcpu.split.woken_ns, now_ns);
 }
 
+/// The thread ends: its time in the VMM does too. [`crate::abi::Split::since_ns`] is the time of its end from then on.
+#[inline(always)]
+pub fn ended(vcpu: &mut Vcpu, now_ns: u64) {
+    switched_in(vcpu, now_ns);
+    if vcpu.open_ns != 0 && vcpu.split.mode == mode::USER {
+        let ran_ns = since(vcpu, now_ns);
+        vcpu.split.parts[Part::User as usize] += ran_ns;
+    }
+    vcpu.split.since_ns = now_ns;
+}
+
 /// KVM let the vCPU halt for `ns` up to now; `waited` if it slept, else it only polled (`kvm_vcpu_halt`,
 /// `virt/kvm/kvm_main.c`). With `sched`, the switches of the thread have been followed.
 #[inline(always)]

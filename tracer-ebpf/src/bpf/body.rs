@@ -10,7 +10,7 @@ use tracer_ebpf::{
     detail,
     lost::{Global, PerVcpu},
     pairing::{self, Entry, Exit},
-    slot,
+    slot, split as pure,
 };
 
 use crate::{
@@ -92,8 +92,9 @@ pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
 
 /// A thread is gone. Its entry stays for user space to read, open exit included.
 #[inline(always)]
-pub fn death(tid: u32) {
+pub fn death(tid: u32, now_ns: impl FnOnce() -> u64) {
     let Some((_, vcpu)) = find_tid(tid) else { return };
+    pure::ended(vcpu, now_ns());
     vcpu.pid_tgid = 0;
     let _ = VCPU_OF.remove(tid);
     // Last: from here on the entry is user space's.

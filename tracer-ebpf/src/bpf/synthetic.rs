@@ -27,10 +27,10 @@ pub fn synthetic_entry(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Argument: tid.
+/// Arguments: tid, time.
 #[raw_tracepoint]
 pub fn synthetic_death(ctx: RawTracePointContext) -> i32 {
-    body::death(ctx.arg(0));
+    body::death(ctx.arg(0), || ctx.arg(1));
     0
 }
 

@@ -291,8 +291,8 @@ impl Reader {
             *before = now;
         }
         let (isa, code) = (Isa(vcpu.open_isa), vcpu.open_code);
-        // A thread that is dead has no time after its last event.
-        let until_ns = if vcpu_state == state::DEAD { 0 } else { interval.end_ns };
+        // After the copy, so that nothing in it is later; of a dead thread nothing is later than its end.
+        let until_ns = if vcpu_state == state::DEAD { vcpu.split.since_ns } else { host::monotonic_ns() };
         let times = times::add_up(&vcpu, decode(isa, code).idle, until_ns.max(owner.times.until_ns));
         let (elapsed_ns, guest_ns, parts) = times.since(&owner.times);
         owner.times = times;

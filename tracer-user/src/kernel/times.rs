@@ -25,7 +25,7 @@ pub fn consistent(vcpu: &Vcpu) -> bool {
     pairing::accounted_ns(vcpu) == pairing::stamp_ns(vcpu)
 }
 
-/// Adds up a consistent copy, as of `now_ns`. `idle` says whether the reason of the open exit is one on which a
+/// Adds up a consistent copy, as of `now_ns`, which is not before anything in it. `idle` says whether the reason of the open exit is one on which a
 /// vCPU waits for work: only then can a sleep that is not over be told from others.
 pub fn add_up(vcpu: &Vcpu, idle: bool, now_ns: u64) -> Times {
     let now_ns = now_ns.max(pairing::stamp_ns(vcpu));
