@@ -111,6 +111,8 @@ impl Times {
             debt_ns += then.saturating_sub(now);
             parts.add(part, now.saturating_sub(then));
         }
+        // A copy that could not be had of one moment must not claim more time than has passed.
+        debt_ns = debt_ns.max((guest_ns + parts.total_ns()).saturating_sub(elapsed_ns));
         for sum in std::iter::once(&mut guest_ns).chain(&mut parts.0) {
             let paid_ns = debt_ns.min(*sum);
             *sum -= paid_ns;
