@@ -83,7 +83,8 @@ fn exact_halts_in_the_kernel() {
     let table = report(&dump, BY);
     demand_exact(&table, &vcpus, "svm");
     let halted = table.rows().iter().find(|row| row["reason"] == "hlt").expect("halts are seen");
-    assert_eq!((&halted["idle"], &halted["time_share"]), (&true.into(), &serde_json::Value::Null));
+    // What a halt costs apart from the sleep is handled time.
+    assert_eq!((&halted["idle"], halted["time_share"].is_number()), (&false.into(), true));
 }
 
 #[test]
@@ -136,14 +137,15 @@ fn exact_with_many_readings_in_between() {
 
 #[test]
 fn exact_losses_when_the_slots_are_full() {
-    let (vcpus, dump) = record("--slots 2", "cpuid=300 msr=200 io=100", "svm");
+    // Without returns to the VMM, which would want slots of their own.
+    let (vcpus, dump) = record("--slots 1", "cpuid=300 msr=200", "svm");
     let table = report(&dump, BY);
     let shown: u64 = table.samples(vcpus[0].tid).values().sum();
     let expected: u64 = vcpus[0].exits.values().sum();
     let interrupts = vcpus[0].kvm_exits.map(|kvm| kvm - expected);
     let lost = table.loss("slot_table_full");
-    assert!(lost >= 300, "{}", table.0);
-    assert!(table.rows().len() <= 2);
+    assert!(lost >= 200, "{}", table.0);
+    assert!(table.rows().len() <= 1);
     match interrupts {
         Some(interrupts) => assert_eq!(shown + lost + vcpus[0].unpaired, expected + interrupts),
         None => assert!(shown + lost + vcpus[0].unpaired >= expected),
