@@ -21,12 +21,14 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn wants_thread(&self, thread: &Thread) -> bool {
+    /// Whether a thread is looked at.
+    pub fn wants_thread(&self, thread: &Thread) -> bool {
         (self.pids.is_empty() || self.pids.contains(&thread.pid))
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
     }
 
-    fn wants_reason(&self, isa: Isa, code: u32) -> bool {
+    /// Whether a reason is looked at.
+    pub fn wants_reason(&self, isa: Isa, code: u32) -> bool {
         self.fields.as_ref().is_none_or(|regex| regex.is_match(&decode(isa, code).to_string()))
     }
 }

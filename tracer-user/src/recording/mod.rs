@@ -25,6 +25,7 @@ pub mod reader;
 pub mod writer;
 
 mod hist;
+mod names;
 
 pub use reader::Reader;
 pub use writer::Writer;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     decode::decode,
     model::{
-        OpenExit, Roster, Row, Rows,
+        OpenExit, Roster, Row, Rows, Stats,
         columns::{COLUMNS, Value},
         rows::Totals,
     },
@@ -80,15 +80,15 @@ impl JsonLines {
             object.insert(column.id.into(), value);
         }
         if self.view.hist.as_ref().is_some_and(|pattern| pattern.is_match(&row.reason_label())) {
-            object.insert("buckets".into(), buckets(row));
+            object.insert("buckets".into(), buckets(&row.stats));
         }
         Json::Object(object)
     }
 }
 
 /// `[from_ns, to_ns, count]` of each bucket that is not empty; `to_ns` is `null` in the open last one.
-fn buckets(row: &Row) -> Json {
-    let filled = row.stats.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
+pub(crate) fn buckets(stats: &Stats) -> Json {
+    let filled = stats.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
     filled
         .map(|(bucket, count)| {
             let (low, high) = tracer_ebpf::histogram::bounds_of(bucket);

@@ -6,6 +6,7 @@ use crate::model::{Roster, Row, Rows, columns::SortKey};
 
 pub mod csv;
 pub mod escape;
+pub mod export;
 pub mod histogram;
 pub mod json;
 pub mod table;
