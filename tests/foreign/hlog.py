@@ -27,8 +27,8 @@ def merged(rows):
 
 
 def bucket_of(expected, percentile):
-    """The bucket that holds a percentile."""
-    rank, seen = max(1, math.ceil(percentile / 100 * expected["count"])), 0
+    """The bucket that holds a percentile, of the rank that the port rounds it to."""
+    rank, seen = max(1, int(percentile / 100 * expected["count"] + 0.5)), 0
     for bounds, count in expected["buckets"]:
         seen += count
         if seen >= rank:

@@ -28,14 +28,17 @@ fn java_makes_the_same_percentile_table() {
     let tables = dir.join("tables/");
     export(&dump, &tables, &["--format", "hgrm"]);
     let mut compared = 0;
-    for reason in ["io", "npf", "msr", "cpuid", "interrupt", "vintr", "vmmcall", "hlt"] {
+    for reason in ["io", "npf", "msr", "cpuid", "interrupt", "vintr", "hypercall", "hlt"] {
         let theirs = dir.join(reason);
         let mut java = Command::new("java");
         java.arg("-cp").arg(prepared("EXITLAT_FOREIGN_HDRHISTOGRAM"));
         java.args(["org.HdrHistogram.HistogramLogProcessor", "-outputValueUnitRatio", "1000", "-tag", reason]);
         run(java.arg("-i").arg(&hlog).arg("-o").arg(&theirs));
         let ours = fs::read_to_string(tables.join(format!("{reason}.hgrm"))).unwrap();
-        assert_eq!(ours, fs::read_to_string(theirs.with_extension("hgrm")).unwrap(), "{reason}");
+        let theirs = fs::read_to_string(theirs.with_extension("hgrm")).unwrap();
+        // Two comments about the log come first.
+        let table = theirs.find("       Value").expect("a heading");
+        assert_eq!(ours, theirs[table..], "{reason}");
         compared += 1;
     }
     assert_eq!(compared, fs::read_dir(&tables).unwrap().count());

@@ -15,7 +15,7 @@ use crate::model::Group;
 /// Nanoseconds in a unit of the table.
 const UNIT: f64 = 1e3;
 /// Lines for each halving of the distance to 100 %.
-const TICKS: u32 = 5;
+const TICKS: f64 = 5.0;
 
 /// What a file name does not hold as it is: nearly everything, for names of guests come from tenants.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'[').remove(b']');
@@ -50,12 +50,10 @@ pub fn file_names<'a>(groups: impl Iterator<Item = &'a Group>) -> Vec<(String, &
 /// Those of the output.
 pub fn print(out: &mut dyn Write, histogram: &Histogram<u64>) -> io::Result<()> {
     writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
-    let mut seen = 0;
-    for step in histogram.iter_quantiles(TICKS) {
-        seen += step.count_since_last_iteration();
-        let (value, quantile) = (step.value_iterated_to() as f64 / UNIT, step.quantile_iterated_to());
-        write!(out, "{value:12.3} {quantile:.12} {seen:10}")?;
-        if quantile < 1.0 { writeln!(out, " {:14.2}", 1.0 / (1.0 - quantile))? } else { writeln!(out)? }
+    for line in lines(histogram) {
+        let (value, quantile) = (line.value as f64 / UNIT, line.percent / 100.0);
+        write!(out, "{value:12.3} {quantile:.12} {:10}", line.seen)?;
+        if line.percent < 100.0 { writeln!(out, " {:14.2}", 1.0 / (1.0 - quantile))? } else { writeln!(out)? }
     }
     let (mean, deviation) = (histogram.mean() / UNIT, histogram.stdev() / UNIT);
     writeln!(out, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]")?;
@@ -63,6 +61,34 @@ pub fn print(out: &mut dyn Write, histogram: &Histogram<u64>) -> io::Result<()> 
     writeln!(out, "#[Max     = {max:12.3}, Total count    = {:12}]", histogram.len())?;
     let (buckets, parts) = shape(histogram);
     writeln!(out, "#[Buckets = {buckets:12}, SubBuckets     = {parts:12}]")
+}
+
+/// A line of the table.
+struct Line {
+    value: u64,
+    percent: f64,
+    /// Samples up to this value.
+    seen: u64,
+}
+
+/// The steps of HdrHistogram's `PercentileIterator`. The crate's own iterator takes other steps where a level is
+/// met exactly, as 97.5 % of 760 samples is.
+fn lines(histogram: &Histogram<u64>) -> Vec<Line> {
+    let (total, mut seen, mut percent) = (histogram.len(), 0, 0.0f64);
+    let mut lines = Vec::new();
+    for cell in histogram.iter_recorded() {
+        seen += cell.count_at_value();
+        while 100.0 * seen as f64 / total as f64 >= percent {
+            lines.push(Line { value: cell.value_iterated_to(), percent, seen });
+            let halvings = ((100.0 / (100.0 - percent)).ln() / 2f64.ln()).trunc();
+            percent += 100.0 / (TICKS * 2f64.powf(halvings + 1.0));
+            if seen == total {
+                lines.push(Line { value: cell.value_iterated_to(), percent: 100.0, seen });
+                break;
+            }
+        }
+    }
+    lines
 }
 
 /// How many buckets the histogram has and into how many parts each is cut, in its inventors' words.

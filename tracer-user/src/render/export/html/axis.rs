@@ -10,7 +10,8 @@ pub(super) const SIZE: f64 = 1000.0;
 
 /// A place in a drawing or a share of a length, short.
 pub(super) fn short(number: f64) -> String {
-    let text = format!("{number:.1}");
+    // Not minus nothing.
+    let text = format!("{:.1}", number + 0.0);
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 

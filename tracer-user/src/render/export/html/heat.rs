@@ -79,9 +79,8 @@ impl Heat {
         Some((cells().min()?, cells().max()? + 1))
     }
 
-    fn highest_rate(&self) -> f64 {
-        let rates = self.columns.iter().flat_map(|column| column.cells().map(|(_, count)| column.rate(count)));
-        rates.fold(0.0, f64::max)
+    fn rates(&self) -> impl Iterator<Item = f64> {
+        self.columns.iter().flat_map(|column| column.cells().map(|(_, count)| column.rate(count)))
     }
 }
 
@@ -111,13 +110,15 @@ struct Shades {
 
 impl Shades {
     fn of(maps: &[&Heat]) -> Self {
-        let highest = maps.iter().map(|heat| heat.highest_rate()).fold(1e-9, f64::max);
-        // Four powers of ten below the brightest, all is equally dim.
-        Self { lowest: highest / 1e4, highest }
+        let rates = || maps.iter().flat_map(|heat| heat.rates());
+        let highest = rates().fold(1e-9, f64::max);
+        // Five powers of ten below the strongest, all is equally faint.
+        Self { lowest: rates().fold(highest, f64::min).max(highest / 1e5), highest }
     }
 
     fn of_rate(&self, rate: f64) -> usize {
         let share = (rate / self.lowest).ln() / (self.highest / self.lowest).ln();
+        // NaN, of a single rate, becomes the first shade.
         ((share * SHADES as f64) as usize).min(SHADES - 1)
     }
 }
@@ -133,7 +134,7 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                 @let shades = Shades::of(&maps);
                 @let scale = Latency::around(bounds(low).0, bounds(high - 1).1.min(1 << 40) - 1);
                 p.lead {
-                    "Handled exits by duration. The darker a cell stands out, the more exits per second it holds; "
+                    "Handled exits by duration. The further a cell stands out from the paper, the more exits per second it holds; "
                     "lines are the median and the 99 % quantile of each column."
                 }
                 (legend(&shades))

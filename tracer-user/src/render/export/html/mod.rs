@@ -21,12 +21,13 @@ use crate::{
     recording::lines::Header,
     render::{
         escape,
-        export::{Export, origin},
+        export::Export,
         units,
     },
 };
 
 mod axis;
+mod causes;
 mod curves;
 mod heat;
 mod split;
@@ -167,6 +168,7 @@ fn page(data: &Data, base: Option<&Data>) -> Markup {
                     (curves::section(data, base))
                     (split::section(data, base))
                     (table::section(data, base))
+                    (causes::section(data))
                     (losses(data, base))
                     (foot())
                 }
@@ -186,13 +188,23 @@ fn head(data: &Data, base: Option<&Data>, what: &str, host: &str) -> Markup {
 }
 
 fn recorded(data: &Data) -> Markup {
-    let options = data.header.options.join(" ");
+    let Header { tool, kernel, cpu, backend, path, options, .. } = &data.header;
+    let words = [
+        format!(
+            "{}, {} to {} UTC",
+            day(data.start_unix_ms),
+            units::time_of_day(data.start_unix_ms),
+            units::time_of_day(data.end_unix_ms)
+        ),
+        format!("{} in {}", units::plural(data.intervals as usize, "interval"), time(data.elapsed_ns)),
+        format!("Linux {kernel}"),
+        format!("{backend}, {path}"),
+        cpu.clone(),
+        tool.clone(),
+    ];
     html! {
-        (day(data.start_unix_ms)) ", " (units::time_of_day(data.start_unix_ms)) " to "
-        (units::time_of_day(data.end_unix_ms)) " UTC, "
-        (units::plural(data.intervals as usize, "interval")) " in " (time(data.elapsed_ns)) ". "
-        (origin(&data.header))
-        @if !options.is_empty() { ": " code { (escape::terminal(&options)) } }
+        (escape::terminal(&words.join(" \u{b7} ")))
+        @if !options.is_empty() { " \u{b7} " code { "exitlat " (escape::terminal(&options.join(" "))) } }
     }
 }
 
@@ -220,13 +232,10 @@ fn figures(data: &Data, base: Option<&Data>) -> Markup {
                 (was(share_of_cpu).unwrap_or_default())
             }
             div.figure {
-                div.label { "Median, 99 % below" }
-                div.number { (quantile(&now, 0.5)) span.sep { " / " } (quantile(&now, 0.99)) }
-                div.more { "longest " (if now.count == 0 { "-".to_owned() } else { time(now.max_ns) }) }
-                (was(|_, stats| match (stats.quantile_ns(0.5), stats.quantile_ns(0.99)) {
-                    (Some(p50), Some(p99)) => format!("{} / {}", time(p50), time(p99)),
-                    _ => "-".to_owned(),
-                }).unwrap_or_default())
+                div.label { "99 % of exits take at most" }
+                div.number data-id="p99" { (quantile(&now, 0.99)) }
+                div.more { "median " (quantile(&now, 0.5)) ", longest " (quantile(&now, 1.0)) }
+                (was(|_, stats| stats.quantile_ns(0.99).map_or_else(|| "-".to_owned(), time)).unwrap_or_default())
             }
             div.figure.warn[lost != 0] {
                 div.label { "Samples lost" }
@@ -242,7 +251,7 @@ fn share_of_cpu(data: &Data, stats: &Stats) -> String {
     if data.elapsed_ns == 0 {
         return "-".to_owned();
     }
-    format!("{:.2} s each second, all vCPUs together", stats.sum_ns as f64 / data.elapsed_ns as f64)
+    format!("{:.2} s per second, all vCPUs", stats.sum_ns as f64 / data.elapsed_ns as f64)
 }
 
 fn losses(data: &Data, base: Option<&Data>) -> Markup {

@@ -11,6 +11,26 @@ use crate::{
     render::escape,
 };
 
+/// Time that passed, guest time and parts, of a VM.
+type Vm = (u64, u64, Parts);
+
+/// What a bar is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All time.
+    All,
+    /// What is neither guest nor idle: too thin a slice of the other to be read there.
+    Handled,
+}
+
+impl Part {
+    const ALL: [(Self, &'static str); 2] = [(Self::All, "all time"), (Self::Handled, "handled")];
+
+    fn has(self, piece: &Piece) -> bool {
+        self == Self::All || !matches!(piece.class, "guest" | "halt" | "rest")
+    }
+}
+
 /// A piece of a bar.
 struct Piece {
     class: &'static str,
@@ -20,7 +40,7 @@ struct Piece {
 }
 
 /// What a VM's time went to, in the order in which it is drawn.
-fn pieces(data: &Data, (elapsed_ns, guest_ns, parts): &(u64, u64, Parts)) -> Vec<Piece> {
+fn pieces(data: &Data, (elapsed_ns, guest_ns, parts): &Vm) -> Vec<Piece> {
     let known = data.known.unwrap_or_default();
     let guest = Piece { class: "guest", title: "Guest", meaning: "running in the guest", ns: *guest_ns };
     let parts_of = PARTS.iter().filter(|info| known.has(info.part)).map(|info| Piece {
@@ -62,7 +82,7 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
     let legend = data.vms.values().next().map(|vm| pieces(data, vm)).unwrap_or_default();
     html! {
         p.lead {
-            "All vCPUs of a VM together, as shares of the time that passed. "
+            "All vCPUs of a VM together. The upper bar is all time that passed; the lower one shows, larger, what was neither guest nor idle. "
             @if !unknown.is_empty() { "Not measured apart: " (unknown.join(", ")) "." }
         }
         div.legend {
@@ -75,9 +95,14 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
                 @let name = format!("{}[{}]", escape::terminal(&key.0), key.1);
                 div.vm {
                     div.name { (name) }
-                    div.bars {
-                        @if let Some((base, same)) = before(key) { (bar(base, same, &format!("{name}, before"), true)) }
-                        (bar(data, vm, &name, false))
+                    @for (part, what) in Part::ALL {
+                        div.what { (what) }
+                        div.bars {
+                            @if let Some((base, same)) = before(key) {
+                                (bar(base, same, &format!("{name}, {what}, before"), part, true))
+                            }
+                            (bar(data, vm, &format!("{name}, {what}"), part, false))
+                        }
                     }
                 }
             }
@@ -103,33 +128,34 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
     }
 }
 
-fn share(ns: u64, vm: &(u64, u64, Parts)) -> f64 {
-    ns as f64 / vm.0.max(1) as f64
+fn share(ns: u64, whole_ns: u64) -> f64 {
+    ns as f64 / whole_ns.max(1) as f64
 }
 
-fn bar(data: &Data, vm: &(u64, u64, Parts), name: &str, before: bool) -> Markup {
-    let pieces = pieces(data, vm);
-    let words = pieces.iter().filter(|piece| piece.ns != 0);
-    let words: Vec<_> = words.map(|piece| format!("{} {}", piece.title, percent(share(piece.ns, vm)))).collect();
+fn bar(data: &Data, vm: &Vm, name: &str, part: Part, before: bool) -> Markup {
+    let pieces: Vec<Piece> =
+        pieces(data, vm).into_iter().filter(|piece| piece.ns != 0 && part.has(piece)).collect();
+    let whole_ns = if part == Part::All { vm.0 } else { pieces.iter().map(|piece| piece.ns).sum() };
+    let words = pieces.iter().map(|piece| format!("{} {}", piece.title, percent(share(piece.ns, whole_ns))));
     html! {
-        div.bar.before[before] role="img" aria-label=(format!("{name}: {}", words.join(", "))) {
-            @for piece in pieces.iter().filter(|piece| piece.ns != 0) {
-                @let width = 100.0 * share(piece.ns, vm);
+        div.bar.before[before] role="img" aria-label=(format!("{name}: {}", words.collect::<Vec<_>>().join(", "))) {
+            @for piece in &pieces {
+                @let (width, of_all) = (100.0 * share(piece.ns, whole_ns), percent(share(piece.ns, vm.0)));
                 span class=(format!("p-{}", piece.class)) style=(format!("width:{width:.3}%"))
-                    title=(format!("{}: {} ({}), {}", piece.title, time(piece.ns), percent(share(piece.ns, vm)), piece.meaning)) {
-                    @if width >= 9.0 { (percent(share(piece.ns, vm))) }
+                    title=(format!("{}: {} ({of_all} of all time), {}", piece.title, time(piece.ns), piece.meaning)) {
+                    @if width >= 9.0 { (percent(width / 100.0)) }
                 }
             }
         }
     }
 }
 
-fn numbers(data: &Data, vm: &(u64, u64, Parts), name: &str, when: &str) -> Markup {
+fn numbers(data: &Data, vm: &Vm, name: &str, when: &str) -> Markup {
     html! {
         tr {
             th scope="row" { span.name { (name) } (when) }
             td.n { (time(vm.0)) }
-            @for piece in pieces(data, vm) { td.n { (percent(share(piece.ns, vm))) } }
+            @for piece in pieces(data, vm) { td.n { (percent(share(piece.ns, vm.0))) } }
         }
     }
 }

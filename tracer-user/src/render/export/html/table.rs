@@ -52,7 +52,7 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                 p { "There are no exits at all." }
             } @else {
                 p.lead {
-                    "Time is the share of handled time. "
+                    "Shares are of handled time. "
                     @if base.is_some() {
                         "Below a number is its change; changes that the buckets may have made are marked \u{2248}. "
                     }
@@ -61,7 +61,7 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                     table.rows-table id="rows" {
                         thead { tr {
                             th scope="col" { "Exit reason" } th.n scope="col" { "Exits" } th.n scope="col" { "per s" }
-                            th scope="col" { "Time" } th.n scope="col" { "Sum" }
+                            th scope="col" { "Share of time" } th.n scope="col" { "Sum" }
                             @for column in &COLUMNS { th.n scope="col" { (column.title) } }
                         } }
                         tbody { @for group in &handled { (row(data, base, group, handled_ns)) } }
