@@ -48,12 +48,13 @@ LOOK = r"""
   const background = element => {
     for (let at = element; at; at = at.parentElement) {
       const colour = getComputedStyle(at).backgroundColor;
-      if (!/, 0\)$/.test(colour) && colour !== 'transparent') return colour;
+      if (!/^rgba\(.*, 0\)$/.test(colour)) return colour;
     }
     return 'rgb(255, 255, 255)';
   };
   const contrast = element => {
-    const [a, b] = [luminance(getComputedStyle(element).color), luminance(background(element))].sort();
+    const [a, b] = [luminance(getComputedStyle(element).color), luminance(background(element))]
+      .sort((a, b) => a - b);
     return (b + 0.05) / (a + 0.05);
   };
   const words = all('p, h1, h2, th, td, .label, .number, .more, .item, .rows span, .columns span, .bar span, summary')
@@ -62,6 +63,7 @@ LOOK = r"""
     .filter(([ratio]) => ratio < 4.5);
   return {
     title: document.title,
+    paper: getComputedStyle(document.body).backgroundColor,
     headings: text('h2'),
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     exits: text('[data-id=exits]')[0],
@@ -75,6 +77,7 @@ LOOK = r"""
     scripts: all('script, iframe, object, embed, link, img, base, form').length,
     handlers: all('*').filter(e => [...e.attributes].some(a => /^on/i.test(a.name))).length,
     vms: text('.vm > .name'),
+    words: document.body.innerText,
     faint,
   };
 })()

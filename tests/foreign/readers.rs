@@ -32,7 +32,13 @@ fn java_makes_the_same_percentile_table() {
         let theirs = dir.join(reason);
         let mut java = Command::new("java");
         java.arg("-cp").arg(prepared("EXITLAT_FOREIGN_HDRHISTOGRAM"));
-        java.args(["org.HdrHistogram.HistogramLogProcessor", "-outputValueUnitRatio", "1000", "-tag", reason]);
+        java.args([
+            "org.HdrHistogram.HistogramLogProcessor",
+            "-outputValueUnitRatio",
+            "1000",
+            "-tag",
+            reason,
+        ]);
         run(java.arg("-i").arg(&hlog).arg("-o").arg(&theirs));
         let ours = fs::read_to_string(tables.join(format!("{reason}.hgrm"))).unwrap();
         let theirs = fs::read_to_string(theirs.with_extension("hgrm")).unwrap();

@@ -26,8 +26,11 @@ const START_UNIX_MS: u64 = 1_795_252_500_000;
 const INCIDENT: std::ops::Range<u64> = 17..22;
 
 /// Names of guests, by process.
-pub const GUESTS: [(u32, &str); 3] =
-    [(4101, "web01"), (4102, "<img src=x onerror=alert(1)>\"'&\u{202e}"), (4103, "=cmd|' /C calc'!A1, \"x\"\r\n# EOF\\")];
+pub const GUESTS: [(u32, &str); 3] = [
+    (4101, "web01"),
+    (4102, "<img src=x onerror=alert(1)>\"'&\u{202e}"),
+    (4103, "=cmd|' /C calc'!A1, \"x\"\r\n# EOF\\"),
+];
 
 /// A reason: its code, exits an interval and vCPU, the middle duration in ns, how far the tail goes, and how the
 /// VMM has part in it.
@@ -83,8 +86,12 @@ pub fn header() -> Header {
 /// The vCPU threads: two of the first VM, one of each other.
 pub fn roster() -> Roster {
     let thread = |vm: usize, tid, vcpu| Thread { pid: GUESTS[vm].0, tid, vcpu, vm: GUESTS[vm].1.to_owned() };
-    let threads =
-        vec![thread(0, 4111, Some(0)), thread(0, 4112, Some(1)), thread(1, 4121, Some(0)), thread(2, 4131, None)];
+    let threads = vec![
+        thread(0, 4111, Some(0)),
+        thread(0, 4112, Some(1)),
+        thread(1, 4121, Some(0)),
+        thread(2, 4131, None),
+    ];
     Roster { threads }
 }
 
@@ -181,7 +188,14 @@ impl Synthetic {
             let unaccounted = if interval.number == 12 { 2_000_000 } else { 0 };
             let guest_ns = elapsed_ns.saturating_sub(spent.total_ns() + unaccounted);
             interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts: spent });
-            push(interval, thread, 0, new(kind::GUEST, 0), &[guest_ns / 2, guest_ns - guest_ns / 2], Parts::default());
+            push(
+                interval,
+                thread,
+                0,
+                new(kind::GUEST, 0),
+                &[guest_ns / 2, guest_ns - guest_ns / 2],
+                Parts::default(),
+            );
         }
     }
 }

@@ -75,8 +75,11 @@ fn format_of(args: &ExportArgs) -> Result<ExportFormat> {
     let known = || ExportFormat::ENDINGS.iter().find(|(name, _)| Some(*name) == ending);
     args.format.or_else(|| known().map(|(_, format)| *format)).ok_or_else(|| {
         let endings: Vec<_> = ExportFormat::ENDINGS.iter().map(|(name, _)| format!(".{name}")).collect();
-        Usage(format!("which format? Give --format, or -o FILE with one of the endings {}", endings.join(", ")))
-            .into()
+        Usage(format!(
+            "which format? Give --format, or -o FILE with one of the endings {}",
+            endings.join(", ")
+        ))
+        .into()
     })
 }
 
@@ -91,7 +94,8 @@ fn policy(args: &ExportArgs) -> Result<Policy> {
             Ok(Policy::Hash(key))
         }
         (NamesMode::Hash, Some(path)) => {
-            let mut key = fs::read(path).with_context(|| format!("cannot read the key {}", path.display()))?;
+            let mut key =
+                fs::read(path).with_context(|| format!("cannot read the key {}", path.display()))?;
             if key.last() == Some(&b'\n') {
                 key.pop();
             }
@@ -172,7 +176,10 @@ fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: By) 
     })?;
     let mut histogram = hdr::empty();
     let files = hgrm::file_names(groups.exits());
-    let directory = args.output.as_deref().filter(|path| path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/"));
+    let directory = args
+        .output
+        .as_deref()
+        .filter(|path| path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/"));
     let Some(directory) = directory else {
         let [(_, group)] = files.as_slice() else {
             let rows = files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");

@@ -34,12 +34,8 @@ struct Family {
     help: &'static str,
 }
 
-const DUMP: Family = Family {
-    name: "exitlat_recording",
-    kind: "info",
-    unit: "",
-    help: "Where the recording comes from.",
-};
+const DUMP: Family =
+    Family { name: "exitlat_recording", kind: "info", unit: "", help: "Where the recording comes from." };
 const ELAPSED: Family = Family {
     name: "exitlat_elapsed_seconds",
     kind: "gauge",
@@ -129,10 +125,7 @@ impl OpenMetrics {
         out.family(&EXITS, exits().map(|(labels, group)| ("_total", labels, group.stats.count.to_string())));
         out.family(&DURATION, exits().flat_map(|(labels, group)| histogram(&labels, group)));
         let known = self.known.unwrap_or_default();
-        out.family(
-            &EXIT_PARTS,
-            exits().flat_map(|(labels, group)| parts(&labels, &group.parts, known)),
-        );
+        out.family(&EXIT_PARTS, exits().flat_map(|(labels, group)| parts(&labels, &group.parts, known)));
         let vcpus = self.vcpus.iter().flat_map(|(labels, (guest_ns, times))| {
             let guest = ("_total", with(labels, "part", "guest"), seconds(*guest_ns));
             [guest].into_iter().chain(parts(labels, times, known))
@@ -288,7 +281,10 @@ mod tests {
 
     #[test]
     fn bounds_and_sums() {
-        assert_eq!([bound(1023), bound(131_071), bound(2_147_483_647)], ["1.023e-06", "0.000131071", "2.147483647"]);
+        assert_eq!(
+            [bound(1023), bound(131_071), bound(2_147_483_647)],
+            ["1.023e-06", "0.000131071", "2.147483647"]
+        );
         assert_eq!(bound(255), "2.55e-07");
         assert_eq!(bound((1 << 35) - 1), "34.359738367");
         assert_eq!(seconds(12_000_000_345), "12.000000345");

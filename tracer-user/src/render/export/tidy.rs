@@ -143,7 +143,9 @@ static COLUMNS: [Column; 24] = [
     column("pid", |line| Field::Number(line.pid.map(u64::from))),
     column("vcpu", |line| Field::Number(line.vcpu.map(u64::from))),
     column("tid", |line| Field::Number(line.tid.map(u64::from))),
-    column("isa", |line| Field::Word(line.reason.map(|(isa, _)| isa.name().into_owned()).unwrap_or_default())),
+    column("isa", |line| {
+        Field::Word(line.reason.map(|(isa, _)| isa.name().into_owned()).unwrap_or_default())
+    }),
     column("code", |line| Field::Number(line.reason.map(|(_, code)| u64::from(code)))),
     column("reason", |line| {
         Field::Word(line.reason.map(|(isa, code)| decode(isa, code).to_string()).unwrap_or_default())
@@ -254,9 +256,13 @@ fn lines<'a>(
     });
     let mut losses = interval.losses;
     losses.add(Loss::UnknownCodes, groups.unknown);
-    let losses = LOSSES.iter().map(move |info| (info, losses.get(info.loss))).filter(|(_, count)| *count != 0);
-    let losses = losses
-        .map(|(info, count)| Line { detail: info.name.to_owned(), count, ..Line::new(interval, "loss") });
+    let losses =
+        LOSSES.iter().map(move |info| (info, losses.get(info.loss))).filter(|(_, count)| *count != 0);
+    let losses = losses.map(|(info, count)| Line {
+        detail: info.name.to_owned(),
+        count,
+        ..Line::new(interval, "loss")
+    });
     groups.iter().map(group).chain(vcpus).chain(open).chain(losses).collect()
 }
 

@@ -52,7 +52,8 @@ impl Latency {
 
 /// Times of day at round places of a recording: share of its length, and words.
 pub(super) fn clock_ticks(start_unix_ms: u64, elapsed_ns: u64) -> Vec<(f64, String)> {
-    const STEPS: [u64; 17] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
+    const STEPS: [u64; 17] =
+        [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
     const MOST: u64 = 7;
     let elapsed_ms = (elapsed_ns / 1_000_000).max(1);
     let fits = |step: &&u64| elapsed_ms / (**step * 1000) < MOST;

@@ -16,7 +16,8 @@ use crate::{
 /// Rows with a curve: those with the most time.
 const MOST: usize = 6;
 /// Percentiles that are written out below a chart.
-const QUANTILES: [(f64, &str); 5] = [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (1.0, "longest")];
+const QUANTILES: [(f64, &str); 5] =
+    [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (1.0, "longest")];
 
 /// The words of a row.
 pub(super) fn label(group: &Group) -> String {
@@ -77,7 +78,8 @@ fn chart(pairs: &[(&Group, Option<&Group>)], scale: Latency, most: u64) -> Marku
             }
         }
     };
-    let columns: Vec<(f64, String)> = (0..=nines as u32).map(|n| (f64::from(n) / nines, percentile(n))).collect();
+    let columns: Vec<(f64, String)> =
+        (0..=nines as u32).map(|n| (f64::from(n) / nines, percentile(n))).collect();
     let description = format!(
         "One curve for each of {} rows, over the percentile from 0 to beyond {}; the table below has the numbers.",
         pairs.len(),
@@ -165,7 +167,10 @@ mod tests {
         let scale = Latency::around(1, 1023);
         let (low, high) = (short(scale.y(8.0)), short(scale.y(512.0)));
         // 90 of 100 are fast: one nine, half of the way to two.
-        assert_eq!(points(&stats, scale, 2.0), format!("0,{low} 500,{low} 500,{high} 1000,{high} 1000,{high}"));
+        assert_eq!(
+            points(&stats, scale, 2.0),
+            format!("0,{low} 500,{low} 500,{high} 1000,{high} 1000,{high}")
+        );
         assert_eq!([percentile(0), percentile(2), percentile(4)], ["0 %", "99 %", "99.99 %"]);
     }
 }

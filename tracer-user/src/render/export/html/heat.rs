@@ -173,7 +173,8 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
     };
     let span_ns = last.end_ns.saturating_sub(first.start_ns).max(1);
     let x = |ns: u64| SIZE * ns.saturating_sub(first.start_ns) as f64 / span_ns as f64;
-    let clock = |ns: u64| units::time_of_day(data.start_unix_ms + ns.saturating_sub(first.start_ns) / 1_000_000);
+    let clock =
+        |ns: u64| units::time_of_day(data.start_unix_ms + ns.saturating_sub(first.start_ns) / 1_000_000);
     let quantiles = |q: f64| -> String {
         let points = columns.iter().filter_map(|column| {
             let y = short(scale.y(column.stats.quantile_ns(q)? as f64));

@@ -19,11 +19,7 @@ use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 use crate::{
     model::{By, Groups, Interval, Known, Loss, Losses, Parts, Roster, Selection, Stats},
     recording::lines::Header,
-    render::{
-        escape,
-        export::Export,
-        units,
-    },
+    render::{escape, export::Export, units},
 };
 
 mod axis;

@@ -71,7 +71,10 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
 fn bars(data: &Data, base: Option<&Data>) -> Markup {
     let before = |key: &(String, u32)| {
         let base = base?;
-        let same = base.vms.get(key).or_else(|| base.vms.iter().find(|((vm, _), _)| *vm == key.0).map(|(_, vm)| vm))?;
+        let same = base
+            .vms
+            .get(key)
+            .or_else(|| base.vms.iter().find(|((vm, _), _)| *vm == key.0).map(|(_, vm)| vm))?;
         Some((base, same))
     };
     let unknown: Vec<&str> = PARTS

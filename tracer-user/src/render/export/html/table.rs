@@ -92,7 +92,8 @@ fn row(data: &Data, base: Option<&Data>, group: &Group, handled_ns: u64) -> Mark
     let gloss = group.key.reason.map(|(isa, code)| decode(isa, code).gloss).unwrap_or_default();
     let before = base.map(|base| (base, find(base, group)));
     let rate = units::rate(stats.count, data.elapsed_ns);
-    let rate_before = before.map(|(base, group)| group.map(|group| units::rate(group.stats.count, base.elapsed_ns)));
+    let rate_before =
+        before.map(|(base, group)| group.map(|group| units::rate(group.stats.count, base.elapsed_ns)));
     let share = if handled_ns == 0 { None } else { Some(stats.sum_ns as f64 / handled_ns as f64) };
     html! {
         tr {
@@ -130,7 +131,11 @@ fn change(now: f64, before: Option<Option<f64>>, rough: bool) -> Markup {
         return html! { span.change { "\u{2248}" } };
     }
     let (class, arrow) = if change > 0.0 { ("change up", "\u{25b2}") } else { ("change down", "\u{25bc}") };
-    let text = if change >= 9.995 { format!("\u{d7}{:.0}", change + 1.0) } else { format!("{:+.1}\u{a0}%", 100.0 * change) };
+    let text = if change >= 9.995 {
+        format!("\u{d7}{:.0}", change + 1.0)
+    } else {
+        format!("{:+.1}\u{a0}%", 100.0 * change)
+    };
     html! { span class=(class) { (arrow) "\u{a0}" (text) } }
 }
 

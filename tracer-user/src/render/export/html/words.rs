@@ -50,8 +50,14 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!([count(7), count(1_234), count(1_234_567)], ["7", "1\u{202f}234", "1\u{202f}234\u{202f}567"]);
-        assert_eq!([percent(0.0), percent(0.0001), percent(0.25)], ["0\u{a0}%", "<\u{202f}0.1\u{a0}%", "25.0\u{a0}%"]);
+        assert_eq!(
+            [count(7), count(1_234), count(1_234_567)],
+            ["7", "1\u{202f}234", "1\u{202f}234\u{202f}567"]
+        );
+        assert_eq!(
+            [percent(0.0), percent(0.0001), percent(0.25)],
+            ["0\u{a0}%", "<\u{202f}0.1\u{a0}%", "25.0\u{a0}%"]
+        );
         assert_eq!(time(12_345), "12.3\u{a0}\u{b5}s");
     }
 
