@@ -95,7 +95,12 @@ impl Groups {
         let split = interval.known.has(Part::Halt);
         for cell in &interval.cells {
             let thread = &roster.threads[cell.thread];
-            if selection.wants_thread(thread) && selection.wants_reason(cell.isa, cell.code) {
+            let wanted = if of_reason(cell) {
+                selection.wants_reason(cell.isa, cell.code)
+            } else {
+                selection.fields.is_none()
+            };
+            if wanted && selection.wants_thread(thread) {
                 self.add_cell(cell, interval.buckets_of(cell), thread, split);
             }
         }
@@ -107,12 +112,11 @@ impl Groups {
         if exit && !decoded.known {
             self.unknown = self.unknown.saturating_add(cell.count);
         }
-        let of_reason = kinds::of(cell.detail).is_none_or(|info| info.reason);
         let key = Key {
             idle: exit && decoded.idle && !split,
             pid: self.by.vm.then_some(thread.pid),
             thread: self.by.vcpu.then_some(cell.thread),
-            reason: (self.by.reason && of_reason).then_some((cell.isa, cell.code)),
+            reason: (self.by.reason && of_reason(cell)).then_some((cell.isa, cell.code)),
             cause: (!exit).then_some(cell.detail),
         };
         let group = self.groups.entry(key).or_insert_with(|| Group {
@@ -135,6 +139,11 @@ impl Groups {
     pub fn exits(&self) -> impl Iterator<Item = &Group> {
         self.iter().filter(|group| group.key.cause.is_none())
     }
+}
+
+/// Whether a cell belongs to a reason; time in the guest does not.
+fn of_reason(cell: &Cell) -> bool {
+    kinds::of(cell.detail).is_none_or(|info| info.reason)
 }
 
 #[cfg(test)]
@@ -196,6 +205,11 @@ mod tests {
             causes,
             [cause("guest", "", 7000), cause("whole", "hlt", 5000), cause("user_exit", "hlt", 50)]
         );
+        // Who asks for reasons gets none of the guest's time, which has none.
+        let fields = Some(regex::Regex::new("").unwrap());
+        groups.clear();
+        groups.add(&interval, &roster, &Selection { fields, ..Selection::default() });
+        assert_eq!(groups.iter().count(), 3);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tracer_ebpf::histogram::{BUCKETS, bounds_of, midpoint_of};
 use super::{
     Data,
     axis::{Chart, Latency, SIZE, short},
+    counterpart::Counterparts,
     words::{count, time},
 };
 use crate::{
@@ -31,11 +32,9 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
     rows.sort_by_key(|group| std::cmp::Reverse(group.stats.sum_ns));
     let left_out = rows.len().saturating_sub(MOST);
     rows.truncate(MOST);
-    let before = |group: &Group| {
-        let name = label(group);
-        base?.groups.exits().find(|other| !other.key.idle && label(other) == name)
-    };
-    let pairs: Vec<(&Group, Option<&Group>)> = rows.iter().map(|group| (*group, before(group))).collect();
+    let before = base.map(|base| Counterparts::of(&base.groups)).unwrap_or_default();
+    let pairs: Vec<(&Group, Option<&Group>)> =
+        rows.iter().map(|group| (*group, before.find(group))).collect();
     let all = || pairs.iter().flat_map(|(now, before)| [Some(*now), *before]).flatten();
     html! {
         section {

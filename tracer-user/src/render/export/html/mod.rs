@@ -24,6 +24,7 @@ use crate::{
 
 mod axis;
 mod causes;
+mod counterpart;
 mod curves;
 mod heat;
 mod split;

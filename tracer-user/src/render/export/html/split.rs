@@ -11,6 +11,9 @@ use crate::{
     render::escape,
 };
 
+/// VMs at most: those with the most time.
+const MOST: usize = 60;
+
 /// Time that passed, guest time and parts, of a VM.
 type Vm = (u64, u64, Parts);
 
@@ -77,6 +80,10 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
             .or_else(|| base.vms.iter().find(|((vm, _), _)| *vm == key.0).map(|(_, vm)| vm))?;
         Some((base, same))
     };
+    let mut vms: Vec<(&(String, u32), &Vm)> = data.vms.iter().collect();
+    vms.sort_by_key(|(_, vm)| std::cmp::Reverse(vm.0));
+    let left_out = vms.len().saturating_sub(MOST);
+    vms.truncate(MOST);
     let unknown: Vec<&str> = PARTS
         .iter()
         .filter(|info| !data.known.unwrap_or_default().has(info.part))
@@ -86,6 +93,7 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
     html! {
         p.lead {
             "All vCPUs of a VM together. The upper bar is all time that passed; the lower one shows, larger, what was neither guest nor idle. "
+            @if left_out != 0 { (left_out) " VMs with less time are left out. " }
             @if !unknown.is_empty() { "Not measured apart: " (unknown.join(", ")) "." }
         }
         div.legend {
@@ -94,7 +102,7 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
             }
         }
         figure.split {
-            @for (key, vm) in &data.vms {
+            @for (key, vm) in &vms {
                 @let name = format!("{}[{}]", escape::terminal(&key.0), key.1);
                 div.vm {
                     div.name { (name) }
@@ -119,7 +127,7 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
                         @for piece in &legend { th.n scope="col" { (piece.title) } }
                     } }
                     tbody {
-                        @for (key, vm) in &data.vms {
+                        @for (key, vm) in &vms {
                             @let name = format!("{}[{}]", escape::terminal(&key.0), key.1);
                             @if let Some((base, same)) = before(key) { (numbers(base, same, &name, ", before")) }
                             (numbers(data, vm, &name, ""))
@@ -144,7 +152,7 @@ fn bar(data: &Data, vm: &Vm, name: &str, part: Part, before: bool) -> Markup {
         div.bar.before[before] role="img" aria-label=(format!("{name}: {}", words.collect::<Vec<_>>().join(", "))) {
             @for piece in &pieces {
                 @let (width, of_all) = (100.0 * share(piece.ns, whole_ns), percent(share(piece.ns, vm.0)));
-                span class=(format!("p-{}", piece.class)) style=(format!("width:{width:.3}%"))
+                span.few[width < 22.0] class=(format!("p-{}", piece.class)) style=(format!("width:{width:.3}%"))
                     title=(format!("{}: {} ({of_all} of all time), {}", piece.title, time(piece.ns), piece.meaning)) {
                     @if width >= 9.0 { (percent(width / 100.0)) }
                 }

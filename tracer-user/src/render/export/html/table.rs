@@ -5,6 +5,7 @@ use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 
 use super::{
     Data,
+    counterpart::Counterparts,
     curves::label,
     words::{count, percent, time},
 };
@@ -13,6 +14,9 @@ use crate::{
     model::{Group, Stats},
     render::units,
 };
+
+/// Rows of each kind at most.
+const MOST: usize = 500;
 
 /// A number of a row that may have changed.
 struct Column {
@@ -41,9 +45,13 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
     let mut rows: Vec<&Group> = data.groups.exits().collect();
     rows.sort_by_key(|group| (group.key.idle, std::cmp::Reverse(group.stats.sum_ns)));
     let (idle, handled): (Vec<&Group>, Vec<&Group>) = rows.into_iter().partition(|group| group.key.idle);
+    let left_out = handled.len().saturating_sub(MOST) + idle.len().saturating_sub(MOST);
+    let before = base.map(|base| (base, Counterparts::of(&base.groups)));
+    let before = before.as_ref();
+    let here = Counterparts::of(&data.groups);
     let gone = base.map(|base| {
-        let here = |group: &&Group| find(data, group).is_none();
-        base.groups.exits().filter(here).map(label).collect::<Vec<_>>()
+        let gone = base.groups.exits().filter(|group| here.find(group).is_none());
+        gone.take(MOST).map(label).collect::<Vec<_>>()
     });
     html! {
         section {
@@ -64,14 +72,17 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                             th scope="col" { "Share of time" } th.n scope="col" { "Sum" }
                             @for column in &COLUMNS { th.n scope="col" { (column.title) } }
                         } }
-                        tbody { @for group in &handled { (row(data, base, group, handled_ns)) } }
+                        tbody { @for group in handled.iter().take(MOST) { (row(data, before, group, handled_ns)) } }
                         @if !idle.is_empty() {
                             tbody.idle {
                                 tr.rule { th colspan="10" scope="rowgroup" { "Idle: the guest has nothing to do" } }
-                                @for group in &idle { (row(data, base, group, 0)) }
+                                @for group in idle.iter().take(MOST) { (row(data, before, group, 0)) }
                             }
                         }
                     }
+                }
+                @if left_out != 0 {
+                    p { (left_out) " rows with less time are left out; CSV and JSON have all." }
                 }
                 @if let Some(gone) = gone.filter(|gone| !gone.is_empty()) {
                     p { "Only before: " span.name { (gone.join(", ")) } "." }
@@ -81,16 +92,10 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
     }
 }
 
-/// The row of another recording with the same words.
-fn find<'a>(data: &'a Data, group: &Group) -> Option<&'a Group> {
-    let name = label(group);
-    data.groups.exits().find(|other| other.key.idle == group.key.idle && label(other) == name)
-}
-
-fn row(data: &Data, base: Option<&Data>, group: &Group, handled_ns: u64) -> Markup {
+fn row(data: &Data, before: Option<&(&Data, Counterparts<'_>)>, group: &Group, handled_ns: u64) -> Markup {
     let stats = &group.stats;
     let gloss = group.key.reason.map(|(isa, code)| decode(isa, code).gloss).unwrap_or_default();
-    let before = base.map(|base| (base, find(base, group)));
+    let before = before.map(|(base, rows)| (base, rows.find(group)));
     let rate = units::rate(stats.count, data.elapsed_ns);
     let rate_before =
         before.map(|(base, group)| group.map(|group| units::rate(group.stats.count, base.elapsed_ns)));
