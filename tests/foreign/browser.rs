@@ -13,11 +13,9 @@ use tracer_user::{
     },
 };
 
-use crate::{PLAIN, directory, dump, export, python};
+use crate::{PLAIN, SPLIT, directory, dump, export, python};
 
-/// As a kernel gives it that can tell the parts.
-const SPLIT: Synthetic = Synthetic { split: true, incident: true };
-/// The same without the incident.
+/// A recording with parts, without the incident.
 const CALM: Synthetic = Synthetic { split: true, incident: false };
 
 /// What the browser says of a page.

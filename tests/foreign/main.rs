@@ -63,3 +63,5 @@ fn export(dump: &Path, output: &Path, options: &[&str]) {
 
 /// A recording as today's dumps carry it.
 const PLAIN: Synthetic = Synthetic { split: false, incident: true };
+/// A recording as a kernel gives it that can tell the parts.
+const SPLIT: Synthetic = Synthetic { split: true, incident: true };

@@ -8,6 +8,9 @@ from decimal import Decimal
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 
+PARTS = ("guest", "kernel", "poll", "halt", "blocked", "runqueue", "user", "user_blocked", "stopped")
+
+
 def key(labels):
     return labels["vm"], labels["pid"], labels["tid"], labels["isa"], labels["reason"], labels["idle"]
 
@@ -21,10 +24,15 @@ def plain(name):
 
 def main(metrics, rows):
     counts, sums, buckets, losses = Counter(), defaultdict(int), defaultdict(Counter), Counter()
+    parts, threads = Counter(), Counter()
     with open(rows, encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             if row["kind"] == "loss":
                 losses[row["detail"]] += row["count"]
+            into = {"exit": parts, "vcpu": threads}.get(row["kind"], {})
+            for part in PARTS if row["kind"] in ("exit", "vcpu") else ():
+                if row[f"{part}_ns"] is not None:
+                    into[part] += row[f"{part}_ns"]
             if row["kind"] != "exit":
                 continue
             name = (plain(row["vm"]), str(row["pid"]), str(row["tid"]), row["isa"], row["reason"],
@@ -57,6 +65,11 @@ def main(metrics, rows):
             assert sample.value == below, (name, limit, sample.value, below)
             seen += 1
     assert seen == 28 * len(counts), seen
+    for name, expected in (("exitlat_exit_part_seconds", parts), ("exitlat_vcpu_seconds", threads)):
+        found = Counter()
+        for sample in families[name].samples if name in families else ():
+            found[sample.labels["part"]] += round(sample.value * 1e9)
+        assert found == expected, (name, found, expected)
     lost = {s.labels["cause"]: s.value for s in families["exitlat_losses"].samples if s.value}
     assert lost == losses, (lost, losses)
     assert families["exitlat_recording"].samples[0].labels["host"] == "node-17"

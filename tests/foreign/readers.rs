@@ -1,10 +1,31 @@
 //! The readers of histograms, tables and metrics.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
-use exitlat_tests::synthetic::Synthetic;
+use exitlat_tests::synthetic::{Synthetic, header, roster};
+use tracer_user::{
+    model::{By, Selection},
+    render::export::{
+        Export,
+        openmetrics::OpenMetrics,
+        tidy::{Form, Tidy},
+    },
+};
 
-use crate::{PLAIN, directory, dump, export, prepared, python, run};
+use crate::{PLAIN, SPLIT, directory, dump, export, prepared, python, run};
+
+/// A row for each vCPU and reason.
+const ROWS: By = By { vm: true, vcpu: true, reason: true };
+
+/// Writes what a format makes of a recording that knows parts.
+fn render(path: &Path, mut export: impl Export) {
+    let mut out = Vec::new();
+    for interval in SPLIT.intervals() {
+        export.interval(&mut out, &interval, &roster(), &Selection::default()).unwrap();
+    }
+    export.finish(&mut out).unwrap();
+    fs::write(path, out).unwrap();
+}
 
 /// HdrHistogram's Python port reads every histogram of the log, with the counts and in the buckets of the JSON.
 #[test]
@@ -59,6 +80,11 @@ fn prometheus_parses_the_metrics() {
     export(&dump, &metrics, &["--by", "vcpu,reason"]);
     export(&dump, &json, &[]);
     assert!(python("openmetrics.py", &[&metrics, &json]).starts_with("samples: "));
+    // With parts and the time of vCPUs, which dumps do not carry.
+    render(&metrics, OpenMetrics::new(header(), ROWS));
+    render(&json, Tidy::new(header(), ROWS, Form::Json));
+    assert!(fs::read_to_string(&metrics).unwrap().contains("exitlat_vcpu_seconds_total"));
+    assert!(python("openmetrics.py", &[&metrics, &json]).starts_with("samples: "));
 }
 
 /// A strict CSV reader has the same lines as the JSON, and no cell is a formula.
@@ -69,5 +95,8 @@ fn csv_and_json_say_the_same() {
     let (csv, json) = (dir.join("rows.csv"), dir.join("rows.json"));
     export(&dump, &csv, &[]);
     export(&dump, &json, &[]);
+    assert!(python("table.py", &[&csv, &json]).starts_with("lines: "));
+    render(&csv, Tidy::new(header(), ROWS, Form::Csv));
+    render(&json, Tidy::new(header(), ROWS, Form::Json));
     assert!(python("table.py", &[&csv, &json]).starts_with("lines: "));
 }

@@ -18,6 +18,7 @@ Examples:
   exitlat live --hist EPT 5 1        one interval of 5 s, with the histograms of EPT exits
   exitlat record -o good.exitlat --duration 60
   exitlat report good.exitlat
+  exitlat export good.exitlat -o good.html
   exitlat check                      what this host offers, and what is missing
 
 Exit status: 0 done (also after Ctrl-C and when the pipe is closed), 1 failed, 2 wrong usage,
@@ -91,8 +92,8 @@ Examples:
   exitlat export good.exitlat --format csv -g 'web*' | head
   exitlat export good.exitlat --names hash -o for-a-friend.html
 
-Without --format the ending of FILE says which: .hlog, .hgrm, .csv, .json, .prom, .html. Without -o it goes to
-standard output; .hgrm holds one row, so several rows need a directory.";
+Without --format the ending of FILE says which: .hlog, .hgrm, .csv, .json, .prom, .html.
+Without -o it goes to standard output. A .hgrm holds one row: several rows need a directory.";
 
 /// Which exits are traced, and with how much memory.
 #[derive(Args, Clone, Debug)]
