@@ -152,7 +152,7 @@ fn bar(data: &Data, vm: &Vm, name: &str, part: Part, before: bool) -> Markup {
         div.bar.before[before] role="img" aria-label=(format!("{name}: {}", words.collect::<Vec<_>>().join(", "))) {
             @for piece in &pieces {
                 @let (width, of_all) = (100.0 * share(piece.ns, whole_ns), percent(share(piece.ns, vm.0)));
-                span.few[width < 22.0] class=(format!("p-{}", piece.class)) style=(format!("width:{width:.3}%"))
+                span class=(format!("p-{}{}", piece.class, if width < 22.0 { " few" } else { "" })) style=(format!("width:{width:.3}%"))
                     title=(format!("{}: {} ({of_all} of all time), {}", piece.title, time(piece.ns), piece.meaning)) {
                     @if width >= 9.0 { (percent(width / 100.0)) }
                 }
