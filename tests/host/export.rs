@@ -228,6 +228,28 @@ fn names_go_where_they_are_to_go() {
     assert_eq!(export(&dump, &format!("--format csv {hash}")).0, Some(2));
 }
 
+/// Of nothing, every format says nothing, and is whole.
+#[test]
+fn an_empty_dump_is_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dump");
+    fs::write(&path, Synthetic::dump_of(&[])).unwrap();
+    for (format, word) in [
+        ("hlog", "#[StartTime: 1795252500.000"),
+        ("csv", "interval,start_ns"),
+        ("json", "\"kind\":\"header\""),
+        ("openmetrics", "# EOF"),
+        ("html", "There are no exits at all."),
+    ] {
+        let (status, out, err) = export(&path, &format!("--format {format}"));
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{format}");
+        assert!(out.contains(word), "{format}: {out}");
+    }
+    fs::write(&path, Synthetic::dump_of(&[Interval { number: 1, end_ns: 5, ..Interval::default() }]))
+        .unwrap();
+    assert!(export(&path, "--format html").1.contains("There are no handled exits."));
+}
+
 /// `--by` decides what is told apart, filters what is taken.
 #[test]
 fn options_choose_rows() {

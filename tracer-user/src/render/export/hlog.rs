@@ -128,3 +128,29 @@ impl Write for Output<'_> {
         self.0.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        decode::Isa,
+        model::{Parts, groups::Key},
+    };
+
+    proptest! {
+        /// Whatever a tenant calls a guest, its tag is one word that a log can hold, and comes back.
+        #[test]
+        fn every_name_makes_a_tag(name in any::<String>()) {
+            let key = Key { idle: false, pid: Some(7), thread: None, reason: Some((Isa::SVM, 0x72)), cause: None };
+            let stats = Stats::default();
+            let group = Group { key, vm: Some(name.clone()), thread: None, stats, parts: Parts::default() };
+            let tag = tag(&group);
+            prop_assert!(Tag::new(&tag).is_some() && tag.bytes().all(|byte| byte.is_ascii_graphic()), "{tag}");
+            let (vm, reason) = tag.split_once('/').unwrap();
+            let decoded = percent_encoding::percent_decode_str(vm).decode_utf8().unwrap();
+            prop_assert_eq!((&*decoded, reason), (&*format!("{name}[7]"), "cpuid"));
+        }
+    }
+}

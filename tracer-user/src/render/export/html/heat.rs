@@ -135,7 +135,7 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                 @let scale = Latency::around(bounds(low).0, bounds(high - 1).1.min(1 << 40) - 1);
                 p.lead {
                     "Handled exits by duration. The further a cell stands out from the paper, the more exits per second it holds; "
-                    "lines are the median and the 99 % quantile of each column."
+                    "lines are the median and the 99\u{a0}% quantile of each column."
                 }
                 (legend(&shades))
                 @if let Some(base) = base {
