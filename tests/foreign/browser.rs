@@ -2,15 +2,11 @@
 
 use std::{fs, path::Path};
 
-use exitlat_tests::synthetic::{GUESTS, INTERVALS, Synthetic, header, roster};
+use exitlat_tests::synthetic::{GUESTS, INTERVALS, Synthetic, roster};
 use serde_json::Value as Json;
 use tracer_user::{
     decode::Isa,
     model::{By, Group, Groups, Selection},
-    render::export::{
-        Export as _,
-        html::{Data, Html},
-    },
 };
 
 use crate::{PLAIN, SPLIT, directory, dump, export, python};
@@ -70,21 +66,6 @@ impl Seen {
     }
 }
 
-fn data(what: Synthetic) -> Data {
-    let mut data = Data::new(header(), By::REASON);
-    for interval in what.intervals() {
-        data.add(&interval, &roster(), &Selection::default());
-    }
-    data
-}
-
-/// Writes a page about recordings that know parts, which dumps do not carry.
-fn page(path: &Path, what: Synthetic, base: Option<Synthetic>) {
-    let mut out = Vec::new();
-    Html::new(data(what), base.map(data)).finish(&mut out).unwrap();
-    fs::write(path, out).unwrap();
-}
-
 /// The rows of a recording, those with the most time first.
 fn rows(what: Synthetic) -> Vec<Group> {
     let mut groups = Groups::new(By::REASON);
@@ -102,8 +83,9 @@ fn digits(text: &Json) -> u64 {
 #[test]
 fn a_page_shows_the_numbers() {
     let dir = directory("html");
-    page(&dir.join("page.html"), SPLIT, None);
-    let seen = Seen::of(&dir.join("page.html"));
+    let (dump, page) = (dump(&dir, "dump", SPLIT), dir.join("page.html"));
+    export(&dump, &page, &[]);
+    let seen = Seen::of(&page);
     let view = seen.wide();
     let rows = rows(SPLIT);
     let handled: u64 = rows.iter().map(|row| row.stats.count).sum();
@@ -132,8 +114,9 @@ fn a_page_shows_the_numbers() {
 #[test]
 fn a_page_shows_before_and_after() {
     let dir = directory("html-diff");
-    page(&dir.join("page.html"), SPLIT, Some(CALM));
-    let seen = Seen::of(&dir.join("page.html"));
+    let (before, page) = (dump(&dir, "before", CALM), dir.join("page.html"));
+    export(&dump(&dir, "after", SPLIT), &page, &["--diff-base", before.to_str().unwrap()]);
+    let seen = Seen::of(&page);
     let view = seen.wide();
     let count = |what| rows(what).iter().map(|row| row.stats.count).sum::<u64>();
     assert_eq!(
@@ -164,10 +147,10 @@ fn a_page_shows_before_and_after() {
     assert!(calm[7].as_str().unwrap().ends_with('\u{2248}'), "{calm}");
 }
 
-/// The program's own page, of a dump that knows no parts: it says so. No name that was to go is left.
+/// A page of a dump that knows no parts says so. No name that was to go is left.
 #[test]
-fn the_program_makes_a_page_without_names() {
-    let dir = directory("html-program");
+fn a_page_has_no_names() {
+    let dir = directory("html-names");
     let (dump, page) = (dump(&dir, "dump", PLAIN), dir.join("page.html"));
     export(&dump, &page, &["--by", "vm,reason", "--names", "hash", "--diff-base", dump.to_str().unwrap()]);
     let seen = Seen::of(&page);

@@ -61,7 +61,7 @@ fn export(dump: &Path, output: &Path, options: &[&str]) {
     run(exitlat().arg("export").arg(dump).arg("-o").arg(output).args(options));
 }
 
-/// A recording as today's dumps carry it.
+/// A recording without parts.
 const PLAIN: Synthetic = Synthetic { split: false, incident: true };
-/// A recording as a kernel gives it that can tell the parts.
+/// A recording with parts, causes and the time of vCPUs.
 const SPLIT: Synthetic = Synthetic { split: true, incident: true };

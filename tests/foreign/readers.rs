@@ -1,31 +1,10 @@
 //! The readers of histograms, tables and metrics.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-use exitlat_tests::synthetic::{Synthetic, header, roster};
-use tracer_user::{
-    model::{By, Selection},
-    render::export::{
-        Export,
-        openmetrics::OpenMetrics,
-        tidy::{Form, Tidy},
-    },
-};
+use exitlat_tests::synthetic::Synthetic;
 
 use crate::{PLAIN, SPLIT, directory, dump, export, prepared, python, run};
-
-/// A row for each vCPU and reason.
-const ROWS: By = By { vm: true, vcpu: true, reason: true };
-
-/// Writes what a format makes of a recording that knows parts.
-fn render(path: &Path, mut export: impl Export) {
-    let mut out = Vec::new();
-    for interval in SPLIT.intervals() {
-        export.interval(&mut out, &interval, &roster(), &Selection::default()).unwrap();
-    }
-    export.finish(&mut out).unwrap();
-    fs::write(path, out).unwrap();
-}
 
 /// HdrHistogram's Python port reads every histogram of the log, with the counts and in the buckets of the JSON.
 #[test]
@@ -80,9 +59,10 @@ fn prometheus_parses_the_metrics() {
     export(&dump, &metrics, &["--by", "vcpu,reason"]);
     export(&dump, &json, &[]);
     assert!(python("openmetrics.py", &[&metrics, &json]).starts_with("samples: "));
-    // With parts and the time of vCPUs, which dumps do not carry.
-    render(&metrics, OpenMetrics::new(header(), ROWS));
-    render(&json, Tidy::new(header(), ROWS, Form::Json));
+    // With parts and the time of vCPUs.
+    let dump = crate::dump(&dir, "split", SPLIT);
+    export(&dump, &metrics, &["--by", "vcpu,reason", "--force"]);
+    export(&dump, &json, &["--force"]);
     assert!(fs::read_to_string(&metrics).unwrap().contains("exitlat_vcpu_seconds_total"));
     assert!(python("openmetrics.py", &[&metrics, &json]).starts_with("samples: "));
 }
@@ -96,7 +76,8 @@ fn csv_and_json_say_the_same() {
     export(&dump, &csv, &[]);
     export(&dump, &json, &[]);
     assert!(python("table.py", &[&csv, &json]).starts_with("lines: "));
-    render(&csv, Tidy::new(header(), ROWS, Form::Csv));
-    render(&json, Tidy::new(header(), ROWS, Form::Json));
+    let dump = crate::dump(&dir, "split", SPLIT);
+    export(&dump, &csv, &["--force"]);
+    export(&dump, &json, &["--force"]);
     assert!(python("table.py", &[&csv, &json]).starts_with("lines: "));
 }

@@ -81,7 +81,7 @@ fn report_reads_standard_input() {
     let cpuid = json["rows"].as_array().unwrap().iter().find(|row| row["reason"] == "cpuid").unwrap();
     assert_eq!(cpuid["samples"], 2000);
     let csv = report("--format csv --by vcpu,reason");
-    assert_eq!(csv.lines().filter(|line| line.contains(",cpuid,false,")).count(), 2, "{csv}");
+    assert_eq!(csv.lines().filter(|line| line.contains(",cpuid,,,false,")).count(), 2, "{csv}");
     assert!(report("--hist=^cpuid$").contains("distribution"));
     assert!(report("--idle -k name").contains("hlt"));
     let (status, _, err) = text(exitlat("report tests/fixtures/none -g nobody").output().unwrap());

@@ -10,17 +10,11 @@ fn exact_one_vcpu() {
     let (vcpus, dump) = record("", MIX, "svm");
     demand_exact(&report(&dump, BY), &vcpus, "svm");
 }
-
-/// Kernels with BTF of their KVM modules; the others have to fall back by themselves.
-fn has_module_btf() -> bool {
-    std::path::Path::new("/sys/kernel/btf/kvm_amd").exists()
-}
-
 /// By classic and by raw tracepoints the same exits give the same table.
 #[test]
 fn exact_on_both_paths() {
     for path in ["classic", "raw"] {
-        if path == "raw" && !has_module_btf() {
+        if path == "raw" && !crate::guest::has_module_btf() {
             let output = crate::guest::exitlat().args(["live", "--once", "--path", "raw"]).output().unwrap();
             assert_eq!(output.status.code(), Some(4), "{output:?}");
             assert!(String::from_utf8_lossy(&output.stderr).contains("--path classic"), "{output:?}");

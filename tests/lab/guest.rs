@@ -33,6 +33,11 @@ pub fn workload(arguments: &str) -> Command {
     command
 }
 
+/// Kernels with BTF of their KVM modules; the others have to fall back by themselves.
+pub fn has_module_btf() -> bool {
+    Path::new("/sys/kernel/btf/kvm_amd").exists()
+}
+
 /// A file name nobody else has.
 pub fn scratch(name: &str) -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);

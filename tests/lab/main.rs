@@ -10,5 +10,6 @@ mod guest;
 mod hosts;
 mod intel;
 mod lifecycle;
+mod parts;
 mod perf;
 mod times;

@@ -20,13 +20,3 @@ fn a_slow_vmm_is_found() {
     assert!(io["p99_ns"].as_u64().unwrap() as f64 >= 5_000_000.0 * (1.0 - 1.0 / 32.0), "{io}");
     assert!(table.reason("cpuid")["sum_ns"].as_u64().unwrap() + sum <= wall);
 }
-
-#[test]
-fn idle_stands_apart() {
-    let (_, dump) = record("", "cpuid=200 khlt=50", "svm");
-    let table = report(&dump, "--by reason");
-    let halted = table.reason("hlt");
-    assert_eq!(table.0["idle_ns"], halted["sum_ns"]);
-    let shares: f64 = table.rows().iter().filter_map(|row| row["time_share"].as_f64()).sum();
-    assert!((shares - 1.0).abs() < 1e-9, "shares of handled time sum to {shares}");
-}

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
+use tracer_ebpf::{detail, part::Part};
 use tracer_user::{
-    model::{Interval, Roster, losses::LOSSES},
+    model::{Interval, Roster, losses::LOSSES, parts::PARTS},
     replay::Event,
 };
 
@@ -23,7 +24,8 @@ pub struct Scenario {
     /// What it shows.
     pub about: String,
     /// Lines such as `exit tid=1 t=100 svm:0x72`, `entry tid=1 t=600`, `death tid=1`; `pid=` and `vcpu=` may
-    /// follow the tid.
+    /// follow the tid. Between exit and entry: `left t=1 reason=2 errno=0`, `call t=1`, `halted t=1 ns=5 waited=1`,
+    /// `out t=1 why=asleep`, `in t=1`, `woken t=1`, `cause kind=6 value=68`.
     pub events: Vec<String>,
     /// Room for vCPUs and slots.
     #[serde(default)]
@@ -51,9 +53,12 @@ impl Default for Limits {
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
-    /// By `pid/tid/vcpu isa:code`, count, sum, min and max.
+    /// By `pid/tid/vcpu isa:code`, and `+kind:value` where there is a detail: count, sum, min and max.
     #[serde(default)]
     pub cells: BTreeMap<String, [u64; 4]>,
+    /// By the same labels, the parts of those that have others than `kernel`.
+    #[serde(default)]
+    pub parts: BTreeMap<String, BTreeMap<String, u64>>,
     /// By name; those that are zero are left out.
     #[serde(default)]
     pub losses: BTreeMap<String, u64>,
@@ -70,9 +75,17 @@ impl Outcome {
             let vcpu = thread.vcpu.map_or_else(|| "-".to_owned(), |vcpu| vcpu.to_string());
             format!("{}/{}/{vcpu} {isa}:{code:#x}", thread.pid, thread.tid)
         };
-        let mut cells = BTreeMap::new();
+        let (mut cells, mut parts) = (BTreeMap::new(), BTreeMap::new());
         for cell in &interval.cells {
-            let label = label(cell.thread, cell.isa.0, cell.code);
+            let mut label = label(cell.thread, cell.isa.0, cell.code);
+            if cell.detail != 0 {
+                let (kind, value) = (detail::kind_of(cell.detail), detail::value_of(cell.detail));
+                label.push_str(&format!(" +{kind}:{value}"));
+            }
+            if cell.parts.total_ns() != cell.parts.get(Part::Kernel) {
+                let told = PARTS.iter().map(|info| (info.id.to_owned(), cell.parts.get(info.part)));
+                parts.insert(label.clone(), told.filter(|(_, ns)| *ns != 0).collect());
+            }
             let in_buckets: u64 = interval.buckets_of(cell).iter().map(|(_, count)| count).sum();
             assert_eq!(in_buckets, cell.count, "{label}");
             // A reused thread has two lives in one interval.
@@ -86,7 +99,7 @@ impl Outcome {
         let mut open: Vec<_> =
             interval.open.iter().map(|open| label(open.thread, open.isa.0, open.code)).collect();
         open.sort_unstable();
-        Self { cells, losses: losses.filter(|(_, count)| *count != 0).collect(), open }
+        Self { cells, parts, losses: losses.filter(|(_, count)| *count != 0).collect(), open }
     }
 }
 
@@ -117,20 +130,45 @@ pub fn event(line: &str) -> Result<(u64, Event)> {
     let mut words = line.split_whitespace();
     let kind = words.next().context("an empty line")?;
     let (mut pid, mut tid, mut now_ns, mut vcpu, mut reason) = (PID, None, None, 0, None);
+    let mut numbers = BTreeMap::new();
     for word in words {
         match word.split_once(['=', ':']).with_context(|| format!("`{word}` in `{line}`"))? {
+            ("why", value) => {
+                let all = ["running", "runnable", "interruptible", "asleep", "stopped"];
+                let why = all.iter().position(|why| *why == value);
+                numbers.insert("why", why.with_context(|| format!("`{word}` in `{line}`"))? as i64);
+            }
+            (name @ ("reason" | "errno" | "ns" | "waited" | "kind" | "value"), value) => {
+                numbers.insert(name, value.parse()?);
+            }
             ("pid", value) => pid = value.parse()?,
             ("tid", value) => tid = Some(value.parse::<u64>()?),
             ("t", value) => now_ns = Some(value.parse::<u64>()?),
             ("vcpu", value) => vcpu = value.parse()?,
-            ("vmx", code) => reason = Some((1, number(code)?)),
-            ("svm", code) => reason = Some((2, number(code)?)),
-            ("isa7", code) => reason = Some((7, number(code)?)),
+            ("vmx", code) => reason = Some((1, code_of(code)?)),
+            ("svm", code) => reason = Some((2, code_of(code)?)),
+            ("isa7", code) => reason = Some((7, code_of(code)?)),
             _ => bail!("`{word}` in `{line}`"),
         }
     }
     let thread = pid << 32 | tid.with_context(|| format!("no tid in `{line}`"))?;
+    let number = |name: &str| numbers.get(name).copied().with_context(|| format!("no {name} in `{line}`"));
     let event = match (kind, now_ns, reason) {
+        ("left", Some(now_ns), None) => Event::LeftKvm {
+            now_ns,
+            reason: number("reason")? as u32,
+            errno: numbers.get("errno").map_or(0, |errno| *errno as i32),
+        },
+        ("call", Some(now_ns), None) => Event::EnteredKvm { now_ns },
+        ("halted", Some(now_ns), None) => {
+            Event::Halted { now_ns, ns: number("ns")? as u64, waited: number("waited")? != 0 }
+        }
+        ("out", Some(now_ns), None) => Event::SwitchedOut { now_ns, why: number("why")? as u32 },
+        ("in", Some(now_ns), None) => Event::SwitchedIn { now_ns },
+        ("woken", Some(now_ns), None) => Event::Woken { now_ns },
+        ("cause", None, None) => {
+            Event::Cause { detail: detail::new(number("kind")? as u8, number("value")? as u64) }
+        }
         ("exit", Some(now_ns), Some((isa, code))) => Event::Exit { now_ns, isa, code, vcpu },
         ("entry", Some(now_ns), None) => Event::Entry { now_ns },
         ("death", None, None) => Event::Death,
@@ -139,7 +177,7 @@ pub fn event(line: &str) -> Result<(u64, Event)> {
     Ok((thread, event))
 }
 
-fn number(text: &str) -> Result<u32> {
+fn code_of(text: &str) -> Result<u32> {
     Ok(match text.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16)?,
         None => text.parse()?,

@@ -67,6 +67,11 @@ pub struct Synthetic {
 
 /// The header of a recording.
 pub fn header() -> Header {
+    header_with(&[])
+}
+
+/// The header of a recording that knows these parts.
+fn header_with(parts: &[Part]) -> Header {
     let options = "record -g web01 --duration 30 -o /home/eve/secret.exitlat -- virsh start web01";
     Header {
         schema: SCHEMA,
@@ -80,6 +85,7 @@ pub fn header() -> Header {
         options: options.split(' ').map(str::to_owned).collect(),
         start_unix_ms: START_UNIX_MS,
         buckets: Buckets::default(),
+        parts: Known::of(parts).ids().map(str::to_owned).collect(),
     }
 }
 
@@ -107,19 +113,16 @@ impl Synthetic {
     /// # Panics
     /// Never: memory does not fail.
     pub fn dump(self) -> Vec<u8> {
-        Self::dump_of(&self.intervals())
+        let parts: &[Part] = if self.split { &Part::ALL } else { &[] };
+        write(header_with(parts), &self.intervals())
     }
 
-    /// Some of its intervals as a dump.
+    /// Some intervals of one that knows no parts as a dump.
     ///
     /// # Panics
     /// Never: memory does not fail.
     pub fn dump_of(intervals: &[Interval]) -> Vec<u8> {
-        let mut writer = Writer::new(Vec::new(), header()).expect("memory does not fail");
-        for interval in intervals {
-            writer.interval(interval, &roster()).expect("memory does not fail");
-        }
-        writer.end("elapsed").expect("memory does not fail")
+        write(header(), intervals)
     }
 
     fn interval(self, number: u64, random: &mut Random) -> Interval {
@@ -155,12 +158,13 @@ impl Synthetic {
                 .map(|_| random.duration(load.middle * factor, load.tail * if slow { 1.6 } else { 1.0 }))
                 .collect();
             if load.code == HLT && self.split {
-                let halts: Parts = split(samples.iter().sum(), &[(Part::Halt, 0.93), (Part::Poll, 0.05)]);
                 let handled: Vec<u64> = samples.iter().map(|ns| ns / 14).collect();
-                let work = split(handled.iter().sum(), &[(Part::Poll, 0.7), (Part::Runqueue, 0.1)]);
-                push(interval, thread, HLT, new(kind::HALTED, 0), &handled, work);
-                push(interval, thread, HLT, new(kind::WHOLE, 0), &samples, halts);
-                spent.merge(&halts);
+                let handled_ns = handled.iter().sum::<u64>();
+                let mut parts = split(handled_ns, &[(Part::Poll, 0.7), (Part::Runqueue, 0.1)]);
+                parts.add(Part::Halt, samples.iter().sum::<u64>() - handled_ns);
+                push(interval, thread, HLT, new(kind::HALTED, 0), &handled, parts);
+                push(interval, thread, HLT, new(kind::WHOLE, 0), &samples, Parts::default());
+                spent.merge(&parts);
                 continue;
             }
             let total = samples.iter().sum::<u64>();
@@ -198,6 +202,14 @@ impl Synthetic {
             );
         }
     }
+}
+
+fn write(header: Header, intervals: &[Interval]) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), header).expect("memory does not fail");
+    for interval in intervals {
+        writer.interval(interval, &roster()).expect("memory does not fail");
+    }
+    writer.end("elapsed").expect("memory does not fail")
 }
 
 /// Shares of a time; the rest is KVM's.

@@ -3,12 +3,28 @@
 use anyhow::{Context as _, Result};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use exitlat_tests::scenario::{self, Outcome};
-use tracer_ebpf::names;
+use tracer_ebpf::names::{self, synthetic};
 use tracer_user::{
     kernel::session::{Options, Session},
     model::Interval,
     replay::Event,
 };
+
+/// The arguments of an event between exit and entry.
+fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
+    let now_ns = event.now_ns().unwrap_or(0);
+    let (what, more) = match event {
+        Event::LeftKvm { reason, errno, .. } => (synthetic::LEFT, [u64::from(reason), errno as u64]),
+        Event::EnteredKvm { .. } => (synthetic::CALL, [0; 2]),
+        Event::Halted { ns, waited, .. } => (synthetic::HALTED, [ns, u64::from(waited)]),
+        Event::SwitchedOut { why, .. } => (synthetic::OUT, [u64::from(why), 0]),
+        Event::SwitchedIn { .. } => (synthetic::IN, [0; 2]),
+        Event::Woken { .. } => (synthetic::WOKEN, [0; 2]),
+        Event::Cause { detail } => (synthetic::CAUSE, [detail, 0]),
+        Event::Exit { .. } | Event::Entry { .. } | Event::Death => unreachable!("has a program of its own"),
+    };
+    vec![pid_tgid, now_ns, u64::from(what), more[0], more[1]]
+}
 
 /// Runs an event in the kernel, on the given CPU.
 fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<()> {
@@ -18,6 +34,7 @@ fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<(
         }
         Event::Entry { now_ns } => (names::SYNTHETIC_ENTRY, vec![pid_tgid, now_ns]),
         Event::Death => (names::SYNTHETIC_DEATH, vec![pid_tgid]),
+        part => (names::SYNTHETIC_PART, part_args(pid_tgid, part)),
     };
     let program: &mut RawTracePoint = session.raw(name)?;
     let mut options = RawTracePointRunOptions::new();
@@ -44,7 +61,7 @@ fn scenarios() -> Result<()> {
     for scenario in scenario::all()? {
         let options =
             Options { slots: scenario.limits.slots, vcpus: scenario.limits.vcpus, ..Options::default() };
-        let mut session = Session::load(&options, None, None)?;
+        let mut session = Session::load(&options, None)?;
         for (number, line) in scenario.events.iter().enumerate() {
             let (thread, event) = scenario::event(line)?;
             run(&mut session, thread, event, number as u32 % cpus())
@@ -58,7 +75,7 @@ fn scenarios() -> Result<()> {
 /// Readings add up: what one has taken the next does not see again, extremes included.
 #[test]
 fn intervals_are_differences() -> Result<()> {
-    let mut session = Session::load(&Options::default(), None, None)?;
+    let mut session = Session::load(&Options::default(), None)?;
     let thread = 10 << 32 | 1;
     let pair = |session: &mut Session, start: u64, ns: u64| -> Result<()> {
         run(session, thread, Event::Exit { now_ns: start, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
@@ -76,7 +93,7 @@ fn intervals_are_differences() -> Result<()> {
 /// The entries and slots of dead threads are used again: a table of two serves a hundred threads.
 #[test]
 fn dead_threads_give_their_places_back() -> Result<()> {
-    let mut session = Session::load(&Options { vcpus: 2, slots: 2, ..Options::default() }, None, None)?;
+    let mut session = Session::load(&Options { vcpus: 2, slots: 2, ..Options::default() }, None)?;
     for tid in 1..=100u64 {
         let thread = 10 << 32 | tid;
         run(&mut session, thread, Event::Exit { now_ns: 1_000 * tid, isa: 1, code: 10, vcpu: 0 }, 0)?;
@@ -96,7 +113,7 @@ fn dead_threads_give_their_places_back() -> Result<()> {
 #[test]
 fn other_processes_are_filtered_out() -> Result<()> {
     let options = Options { pids: vec![7, 10], ..Options::default() };
-    let mut session = Session::load(&options, None, None)?;
+    let mut session = Session::load(&options, None)?;
     for pid in [9u64, 10, 11, 7] {
         run(&mut session, pid << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
         run(&mut session, pid << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
@@ -112,7 +129,7 @@ fn other_processes_are_filtered_out() -> Result<()> {
 #[test]
 fn a_filter_that_is_too_long_lets_all_pass() -> Result<()> {
     let options = Options { pids: (1..=33).collect(), ..Options::default() };
-    let mut session = Session::load(&options, None, None)?;
+    let mut session = Session::load(&options, None)?;
     run(&mut session, 99 << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
     run(&mut session, 99 << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
     assert_eq!(take(&mut session)?.cells.len(), 1);
@@ -123,10 +140,14 @@ fn a_filter_that_is_too_long_lets_all_pass() -> Result<()> {
 #[test]
 fn every_program_loads_with_messages_on_and_off() -> Result<()> {
     for verbose in [0, 1] {
-        let mut session = Session::load(&Options { verbose, ..Options::default() }, None, None)?;
-        for name in
-            [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY, names::SYNTHETIC_DEATH, names::THREAD_EXIT]
-        {
+        let mut session = Session::load(&Options { verbose, ..Options::default() }, None)?;
+        for name in [
+            names::SYNTHETIC_EXIT,
+            names::SYNTHETIC_ENTRY,
+            names::SYNTHETIC_DEATH,
+            names::SYNTHETIC_PART,
+            names::THREAD_EXIT,
+        ] {
             session.raw(name)?;
         }
     }

@@ -4,7 +4,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::{histogram::BUCKETS, lost};
+use crate::{histogram::BUCKETS, lost, part::Part};
 
 /// Default capacity of the vCPU table.
 pub const DEFAULT_VCPUS: u32 = 1024;
@@ -48,6 +48,38 @@ pub struct Rare {
     pub slot: u32,
 }
 
+/// What the thread does while an exit is open, as far as it is not simply running in KVM. See [`crate::split`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Split {
+    /// 1 if the open exit has, or may have, parts other than [`Part::Kernel`].
+    pub touched: u32,
+    /// See [`crate::split::mode`].
+    pub mode: u32,
+    /// See [`crate::split::off`].
+    pub off: u32,
+    /// With which KVM_EXIT_* KVM returned to the VMM.
+    pub user_reason: u32,
+    /// When this mode, or this time off the CPU, began.
+    pub since_ns: u64,
+    /// When the thread was last made runnable. The only field that other CPUs write.
+    pub woken_ns: u64,
+    /// Parts of the open exit so far; [`Part::Kernel`] stays 0, it is the rest.
+    pub parts: [u64; Part::COUNT],
+    /// Parts of all complete exits, in the same way, and time off the CPU between entry and exit.
+    pub closed: [u64; Part::COUNT],
+    /// What of [`Part::Blocked`] becomes [`Part::Halt`] if it turns out that KVM let the vCPU halt.
+    pub halting_ns: u64,
+    /// When the thread first fell asleep in KVM since it last woke from a halt.
+    pub asleep_ns: u64,
+    /// When the thread was last taken off its CPU although it could run, and for how long.
+    pub preempted_ns: u64,
+    /// Length of that.
+    pub preempted_for_ns: u64,
+    /// Time in the VMM since KVM last returned to it.
+    pub trip_ns: u64,
+}
+
 /// One vCPU thread. Written only by that thread's events, and by user space before it is handed out and
 /// after the thread's death.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +107,26 @@ pub struct Vcpu {
     pub generation: u32,
     /// When the first exit was seen.
     pub first_ns: u64,
+    /// Time of the last entry, moved on by what the thread then spent off its CPU; 0 before the first.
+    ///
+    /// `first_ns + guest_ns + exit_ns + lost_ns + away_ns` is `open_ns` while an exit is open, else `entered_ns`.
+    pub entered_ns: u64,
+    /// Sum of the complete guest intervals.
+    pub guest_ns: u64,
+    /// Sum of the complete exit intervals.
+    pub exit_ns: u64,
+    /// Time in intervals that were lost: of unpaired exits and entries, or because the clock went back.
+    pub lost_ns: u64,
+    /// Time off the CPU between entry and exit.
+    pub away_ns: u64,
+    /// Cause of the open exit below its reason, see [`crate::detail`]; 0 if none is known.
+    pub open_detail: u64,
+    /// The slot of the guest intervals: number plus one, 0 while there is none.
+    pub guest_slot: u32,
+    /// Keeps the layout explicit.
+    pub pad: u32,
+    /// The parts of the open exit and of the complete ones.
+    pub split: Split,
     /// Name of the thread at its first exit.
     pub comm: [u8; 16],
     /// Indexed by [`lost::PerVcpu`].
@@ -115,10 +167,14 @@ pub struct Slot {
     /// Which of `extremes` samples go to. Starts at 1, 0 while the slot is not handed out; after that user
     /// space raises it whenever it has taken the samples so far, so that minimum and maximum start afresh.
     pub epoch: u32,
+    /// Which samples of the exit, or which cause of it; see [`crate::detail`].
+    pub detail: u64,
     /// Samples whose update was begun; written first.
     pub begun: u64,
     /// Sum of all samples.
     pub sum_ns: u64,
+    /// Sum of their parts; [`Part::Kernel`] stays 0, it is the rest.
+    pub parts: [u64; Part::COUNT],
     /// By parity of the epoch.
     pub extremes: [Extremes; 2],
     /// Samples whose update is complete; written last. This is the count.
@@ -141,11 +197,55 @@ impl Vcpu {
         tid: 0,
         generation: 0,
         first_ns: 0,
+        entered_ns: 0,
+        guest_ns: 0,
+        exit_ns: 0,
+        lost_ns: 0,
+        away_ns: 0,
+        open_detail: 0,
+        guest_slot: 0,
+        pad: 0,
+        split: Split::NONE,
         comm: [0; 16],
         lost: [0; lost::PerVcpu::COUNT],
         direct: [0; DIRECT],
         rare: [Rare { isa: 0, code: 0, slot: 0 }; RARE],
     };
+}
+
+impl Split {
+    /// All zero: the thread runs, in the guest or in KVM.
+    pub const NONE: Self = Self {
+        touched: 0,
+        mode: 0,
+        off: 0,
+        user_reason: 0,
+        since_ns: 0,
+        woken_ns: 0,
+        parts: [0; Part::COUNT],
+        closed: [0; Part::COUNT],
+        halting_ns: 0,
+        asleep_ns: 0,
+        preempted_ns: 0,
+        preempted_for_ns: 0,
+        trip_ns: 0,
+    };
+}
+
+/// Names a slot that is not found through [`Vcpu::direct`] and [`Vcpu::rare`]: key of the map `DETAIL_OF`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct DetailKey {
+    /// Index of the vCPU.
+    pub vcpu: u32,
+    /// Isa of the code.
+    pub isa: u32,
+    /// The exit code.
+    pub code: u32,
+    /// Keeps the layout explicit.
+    pub pad: u32,
+    /// See [`crate::detail`].
+    pub detail: u64,
 }
 
 impl Slot {
@@ -155,15 +255,18 @@ impl Slot {
         isa: 0,
         code: 0,
         epoch: 0,
+        detail: 0,
         begun: 0,
         sum_ns: 0,
+        parts: [0; Part::COUNT],
         extremes: [Extremes { epoch: 0, pad: 0, min_ns: 0, max_ns: 0 }; 2],
         done: 0,
         buckets: [0; BUCKETS],
     };
 }
 
-const _: () = assert!(size_of::<Vcpu>() == 112 + 4 * DIRECT + 12 * RARE);
-const _: () = assert!(offset_of!(Vcpu, lost) == 72);
-const _: () = assert!(size_of::<Slot>() == 88 + 4 * BUCKETS);
-const _: () = assert!(offset_of!(Slot, buckets) == 88);
+const _: () = assert!(size_of::<Split>() == 72 + 16 * Part::COUNT);
+const _: () = assert!(size_of::<Vcpu>() == 168 + size_of::<Split>() + 4 * DIRECT + 12 * RARE);
+const _: () = assert!(offset_of!(Vcpu, lost) == 128 + size_of::<Split>());
+const _: () = assert!(size_of::<Slot>() == 96 + 8 * Part::COUNT + 4 * BUCKETS);
+const _: () = assert!(offset_of!(Slot, buckets) == 96 + 8 * Part::COUNT);

@@ -7,15 +7,16 @@ const VALUE_MASK: u64 = (1 << KIND_SHIFT) - 1;
 
 /// Kinds of details.
 ///
-/// `HALTED` and `WHOLE` exist for exits in which the vCPU halted; both describe the same exits. The exits of a
-/// reason are `PLAIN` and `HALTED` together: their handled time. With idle time counted in, as perf does it,
-/// they are `PLAIN` and `WHOLE`.
+/// `HALTED` and `WHOLE` exist for exits in which the vCPU halted, or its process was stopped; both describe the
+/// same exits. The exits of a reason are `PLAIN` and `HALTED` together: their handled time. With idle time counted
+/// in, as perf does it, they are `PLAIN` and `WHOLE`.
 pub mod kind {
-    /// Handled time of the exits that did not halt.
+    /// Time of the exits that did not halt, all of it handled.
     pub const PLAIN: u8 = 0;
-    /// Handled time of the exits that halted.
+    /// Handled time of the exits that halted: without [`crate::part::Part::Halt`] and
+    /// [`crate::part::Part::Stopped`].
     pub const HALTED: u8 = 1;
-    /// The same exits with their idle time.
+    /// All time of the same exits.
     pub const WHOLE: u8 = 2;
     /// Time in the guest, from entry to exit; it has no reason.
     pub const GUEST: u8 = 3;

@@ -16,3 +16,4 @@ pub mod names;
 pub mod pairing;
 pub mod part;
 pub mod slot;
+pub mod split;

@@ -6,8 +6,10 @@
 pub const VCPUS: &str = "VCPUS";
 /// Aggregates: array of [`crate::abi::Slot`], mmapable.
 pub const SLOTS: &str = "SLOTS";
-/// Thread (`tgid << 32 | tid`) to index in [`VCPUS`]: hash.
+/// Thread (tid) to index in [`VCPUS`]: hash.
 pub const VCPU_OF: &str = "VCPU_OF";
+/// [`crate::abi::DetailKey`] to slot number: hash.
+pub const DETAIL_OF: &str = "DETAIL_OF";
 /// Free indices of [`VCPUS`]: stack, filled by user space.
 pub const FREE_VCPUS: &str = "FREE_VCPUS";
 /// Free indices of [`SLOTS`]: stack, filled by user space.
@@ -25,6 +27,24 @@ pub const CLASSIC_ENTRY: &str = "classic_entry";
 pub const FAST_EXIT: &str = "fast_exit";
 /// Raw tracepoint program on `kvm_entry`.
 pub const FAST_ENTRY: &str = "fast_entry";
+/// Raw tracepoint program on `kvm_userspace_exit`: KVM_RUN returns.
+pub const LEFT_KVM: &str = "left_kvm";
+/// Raw tracepoint program on x86's `kvm_fpu`: KVM_RUN is called.
+pub const ENTERED_KVM: &str = "entered_kvm";
+/// Kprobe on [`ENTERED_KVM_FUNCTION`]: KVM_RUN is called.
+pub const ENTERED_KVM_PROBE: &str = "entered_kvm_probe";
+/// The architecture's part of KVM_RUN, present on all (`virt/kvm/kvm_main.c`).
+pub const ENTERED_KVM_FUNCTION: &str = "kvm_arch_vcpu_ioctl_run";
+/// Raw tracepoint program on `kvm_vcpu_wakeup`: the end of a halt.
+pub const HALTED: &str = "halted";
+/// Raw tracepoint program on `sched_switch`.
+pub const FAST_SWITCH: &str = "fast_switch";
+/// Raw tracepoint program on `sched_wakeup`.
+pub const FAST_WAKEUP: &str = "fast_wakeup";
+/// Classic tracepoint program on `sched:sched_switch`.
+pub const CLASSIC_SWITCH: &str = "classic_switch";
+/// Classic tracepoint program on `sched:sched_wakeup`.
+pub const CLASSIC_WAKEUP: &str = "classic_wakeup";
 /// Raw tracepoint program that does nothing.
 pub const FLOOR_RAW: &str = "floor_raw";
 /// Classic tracepoint program that does nothing.
@@ -37,6 +57,27 @@ pub const SYNTHETIC_EXIT: &str = "synthetic_exit";
 pub const SYNTHETIC_ENTRY: &str = "synthetic_entry";
 /// Raw tracepoint program for tests: the death of a thread as plain numbers.
 pub const SYNTHETIC_DEATH: &str = "synthetic_death";
+/// Raw tracepoint program for tests: any event between exit and entry as plain numbers, see [`synthetic`].
+pub const SYNTHETIC_PART: &str = "synthetic_part";
+
+/// What [`SYNTHETIC_PART`] is told: its third argument. The first two are the tid and the time.
+pub mod synthetic {
+    /// KVM_RUN returned; with reason and error.
+    pub const LEFT: u32 = 1;
+    /// KVM_RUN was called.
+    pub const CALL: u32 = 2;
+    /// The end of a halt; with its length and whether the thread slept.
+    pub const HALTED: u32 = 3;
+    /// The thread lost its CPU; with [`crate::split::off`].
+    pub const OUT: u32 = 4;
+    /// The thread got a CPU.
+    pub const IN: u32 = 5;
+    /// The thread was woken.
+    pub const WOKEN: u32 = 6;
+    /// The cause of the open exit; with [`crate::detail`].
+    pub const CAUSE: u32 = 7;
+}
+
 /// Classic tracepoint programs that only count, to tell which KVM events move on a silent host.
 pub const SILENCE_PROGRAMS: [&str; 5] = ["silence_0", "silence_1", "silence_2", "silence_3", "silence_4"];
 
@@ -54,6 +95,30 @@ pub const OFF_SVM_VMCB: &str = "OFF_SVM_VMCB";
 pub const OFF_SVM_CODE: &str = "OFF_SVM_CODE";
 /// Offset of the vCPU number from a vCPU, or [`crate::abi::ABSENT`].
 pub const OFF_VCPU_ID: &str = "OFF_VCPU_ID";
+/// Offset of `prev_pid` in the record of `sched:sched_switch`.
+pub const OFF_SWITCH_PREV: &str = "OFF_SWITCH_PREV";
+/// Offset of the lower half of `prev_state` there.
+pub const OFF_SWITCH_STATE: &str = "OFF_SWITCH_STATE";
+/// Offset of `next_pid` there.
+pub const OFF_SWITCH_NEXT: &str = "OFF_SWITCH_NEXT";
+/// Offset of `pid` in the record of `sched:sched_wakeup`.
+pub const OFF_WAKEUP_PID: &str = "OFF_WAKEUP_PID";
+/// Offset of a task's tid, or [`crate::abi::ABSENT`].
+pub const OFF_TASK_PID: &str = "OFF_TASK_PID";
+/// Offset of a task's state; [`crate::abi::ABSENT`] where raw `sched_switch` has it as an argument.
+pub const OFF_TASK_STATE: &str = "OFF_TASK_STATE";
+/// 1 if [`CAST_CALL`] and [`CAST_TYPE`] have been replaced in the object.
+pub const CAST: &str = "CAST";
+/// Stands in the object for the number of the kernel function `bpf_rdonly_cast` in a call.
+pub const CAST_CALL: i32 = 0x7ffe_0001;
+/// Stands in the object for the number of a structure that begins with 8 bytes of integer, in a move to register 2.
+pub const CAST_TYPE: i32 = 0x7ffe_0002;
+/// 1 if the scheduler's events are followed.
+pub const SCHED: &str = "SCHED";
+/// 1 if guest intervals get a histogram.
+pub const GUEST: &str = "GUEST";
+/// 1 if exits of this machine can have a cause below their reason.
+pub const DETAILS: &str = "DETAILS";
 /// The isa of events whose record has none.
 pub const ISA_DEFAULT: &str = "ISA_DEFAULT";
 /// How many of [`FILTER_PIDS`] are set; 0 traces every process.

@@ -1,10 +1,22 @@
 //! Which entry belongs to which exit: the state machine of one vCPU thread.
 //!
 //! The rule is the same on every architecture: an exit interval runs from an exit event of a vCPU thread to
-//! its next entry event. An entry always closes, whatever happened before, so nothing is ever measured from
-//! a stale stamp; an exit always opens, the newest one wins.
+//! its next entry event, a guest interval from there to the next exit. An entry always closes, whatever happened
+//! before, so nothing is ever measured from a stale stamp; an exit always opens, the newest one wins.
+//!
+//! Between a thread's first exit and its newest event no nanosecond is left out: each is in a guest interval, in
+//! an exit interval, or in [`Vcpu::lost_ns`]. The reader checks that sum.
 
-use crate::{abi::Vcpu, lost::PerVcpu};
+use crate::{abi::Vcpu, lost::PerVcpu, split};
+
+/// What an exit event meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The guest ran for this many ns.
+    Opened(u64),
+    /// No entry was seen before it: the thread's first exit, or a loss that has been counted.
+    First,
+}
 
 /// What an entry event meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,31 +27,62 @@ pub enum Entry {
     Lost(PerVcpu),
 }
 
-/// Notes an exit at `now_ns`. Returns whether the exit before it had found no entry.
+/// Notes an exit at `now_ns`.
 #[inline(always)]
-pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> bool {
+pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
+    let entered_ns = vcpu.entered_ns;
     let unpaired = vcpu.open_ns != 0;
-    if unpaired {
-        vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;
-    }
-    vcpu.open_ns = now_ns;
+    let (open_ns, meant) = (vcpu.open_ns, now_ns.wrapping_sub(entered_ns));
     vcpu.open_isa = isa;
     vcpu.open_code = code;
-    unpaired
+    vcpu.open_detail = 0;
+    vcpu.open_ns = now_ns;
+    if unpaired {
+        vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;
+        vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(open_ns));
+        split::discard(vcpu);
+        return Exit::First;
+    }
+    if entered_ns == 0 || now_ns < entered_ns {
+        if entered_ns != 0 {
+            vcpu.lost[PerVcpu::ClockBack as usize] += 1;
+            vcpu.lost_ns = vcpu.lost_ns.wrapping_add(meant);
+        }
+        return Exit::First;
+    }
+    vcpu.guest_ns = vcpu.guest_ns.wrapping_add(meant);
+    Exit::Opened(meant)
 }
 
-/// Notes an entry at `now_ns` and closes the exit that was open.
+/// Notes an entry at `now_ns` and closes the exit that was open. The parts of the exit are still to be settled,
+/// see [`split::settle`].
 #[inline(always)]
 pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
     let open_ns = vcpu.open_ns;
     vcpu.open_ns = 0;
-    let cause = if open_ns == 0 {
-        PerVcpu::UnpairedEntry
-    } else if now_ns < open_ns {
-        PerVcpu::ClockBack
-    } else {
+    if open_ns != 0 && now_ns >= open_ns {
+        vcpu.exit_ns = vcpu.exit_ns.wrapping_add(now_ns - open_ns);
+        vcpu.entered_ns = now_ns;
         return Entry::Closed(now_ns - open_ns);
-    };
+    }
+    let (cause, from_ns) =
+        if open_ns == 0 { (PerVcpu::UnpairedEntry, vcpu.entered_ns) } else { (PerVcpu::ClockBack, open_ns) };
     vcpu.lost[cause as usize] += 1;
+    // Wrapping: what went back with the clock is given back by the sum.
+    vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+    vcpu.entered_ns = now_ns;
+    split::discard(vcpu);
     Entry::Lost(cause)
+}
+
+/// The time of the newest exit or entry, on the clock of [`accounted_ns`].
+pub fn stamp_ns(vcpu: &Vcpu) -> u64 {
+    if vcpu.open_ns != 0 { vcpu.open_ns } else { vcpu.entered_ns }
+}
+
+/// Where the thread's intervals add up to. Equal to [`stamp_ns`] in every consistent copy of an entry.
+pub fn accounted_ns(vcpu: &Vcpu) -> u64 {
+    [vcpu.guest_ns, vcpu.exit_ns, vcpu.lost_ns, vcpu.away_ns]
+        .into_iter()
+        .fold(vcpu.first_ns, u64::wrapping_add)
 }

@@ -4,6 +4,7 @@ use crate::{
     abi::{DIRECT, Slot, Vcpu},
     codegen::opaque,
     histogram::{BUCKETS, bucket_of},
+    part::Part,
 };
 
 /// Codes below this are their own index in [`Vcpu::direct`].
@@ -86,8 +87,24 @@ pub fn has_place(vcpu: &Vcpu, isa: u32, code: u32) -> bool {
 /// last. The processors that matter here (x86, s390x) do not reorder stores among themselves.
 #[inline(always)]
 pub fn record(slot: &mut Slot, ns: u64) {
+    record_with(slot, ns, |_| {});
+}
+
+/// Adds one sample that has parts.
+#[inline(always)]
+pub fn record_parts(slot: &mut Slot, ns: u64, parts: &[u64; Part::COUNT]) {
+    record_with(slot, ns, |slot| {
+        for (sum, part) in slot.parts.iter_mut().zip(parts) {
+            add(sum, *part);
+        }
+    });
+}
+
+#[inline(always)]
+fn record_with(slot: &mut Slot, ns: u64, more: impl FnOnce(&mut Slot)) {
     add(&mut slot.begun, 1);
     add(&mut slot.sum_ns, ns);
+    more(slot);
     let epoch = get(&slot.epoch);
     let extremes = if epoch & 1 == 0 { &mut slot.extremes[0] } else { &mut slot.extremes[1] };
     if get(&extremes.epoch) != epoch {

@@ -8,7 +8,10 @@ use tracer_ebpf::abi;
 
 use crate::{
     kernel::session::Path,
-    model::{By, columns::SortKey},
+    model::{
+        By,
+        columns::{self, Column, SortKey},
+    },
 };
 
 const EXAMPLES: &str = "\
@@ -119,6 +122,13 @@ pub struct TraceArgs {
     /// By which tracepoints exits are seen
     #[arg(long, value_enum, default_value = "auto")]
     pub path: Path,
+    /// Do not follow the scheduler: costs nothing at the context switches of other threads, but run queue, sleeps
+    /// and the VMM's own time are then not told apart
+    #[arg(long)]
+    pub no_sched: bool,
+    /// Keep a histogram of each vCPU's time in the guest, from entry to exit
+    #[arg(long)]
+    pub guest_histogram: bool,
     /// Say on standard error what the kernel side meets: new vCPUs, full tables
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -127,9 +137,13 @@ pub struct TraceArgs {
 /// What is shown, and how.
 #[derive(Args, Clone, Debug)]
 pub struct ViewArgs {
-    /// What a row stands for: vm, vcpu, reason, or a list like vm,reason
+    /// What a row stands for: vm, vcpu, reason, part, or a list like vm,reason. `part` tells guest, kernel, polling,
+    /// idle, run queue and VMM apart: of all time or, with reason, of each reason's
     #[arg(long, default_value = "reason", value_name = "LIST")]
     pub by: By,
+    /// Columns of the table: usual, parts, all, or a list of names as in CSV
+    #[arg(long, value_name = "LIST")]
+    pub columns: Option<Columns>,
     /// Sort by
     #[arg(short, long, value_enum, default_value = "time")]
     pub key: SortKey,
@@ -334,6 +348,18 @@ pub enum When {
     Always,
     /// Never
     Never,
+}
+
+/// Columns on the command line.
+#[derive(Clone, Debug)]
+pub struct Columns(pub Vec<&'static Column>);
+
+impl FromStr for Columns {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        columns::choose(text).map(Self)
+    }
 }
 
 /// A length of time on the command line: `2`, `0.5`, `200ms`, `1m`, `2h`.

@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 
 use tracer_ebpf::{
-    abi::{Slot, Vcpu, state},
+    abi::{DetailKey, Slot, Vcpu, state},
+    detail::{self, kind},
     lost::PerVcpu,
     pairing::{self, Entry},
+    part::Part,
     slot,
+    split::{self, Trip},
 };
 
 use crate::{
@@ -36,6 +39,68 @@ pub enum Event {
     },
     /// A thread ended.
     Death,
+    /// KVM_RUN returned to the VMM.
+    LeftKvm {
+        /// When.
+        now_ns: u64,
+        /// KVM_EXIT_* reason.
+        reason: u32,
+        /// Result of KVM_RUN: 0 or a negative error.
+        errno: i32,
+    },
+    /// The VMM called KVM_RUN.
+    EnteredKvm {
+        /// When.
+        now_ns: u64,
+    },
+    /// A halt is over.
+    Halted {
+        /// When.
+        now_ns: u64,
+        /// How long it took.
+        ns: u64,
+        /// Whether the thread slept.
+        waited: bool,
+    },
+    /// The thread lost its CPU.
+    SwitchedOut {
+        /// When.
+        now_ns: u64,
+        /// See [`tracer_ebpf::split::off`].
+        why: u32,
+    },
+    /// The thread got a CPU.
+    SwitchedIn {
+        /// When.
+        now_ns: u64,
+    },
+    /// The thread was made runnable.
+    Woken {
+        /// When.
+        now_ns: u64,
+    },
+    /// The cause of the open exit became known.
+    Cause {
+        /// See [`tracer_ebpf::detail`].
+        detail: u64,
+    },
+}
+
+impl Event {
+    /// When it happened; [`None`] for those whose time does not matter.
+    pub fn now_ns(self) -> Option<u64> {
+        match self {
+            Self::Exit { now_ns, .. }
+            | Self::Entry { now_ns }
+            | Self::LeftKvm { now_ns, .. }
+            | Self::EnteredKvm { now_ns }
+            | Self::Halted { now_ns, .. }
+            | Self::SwitchedOut { now_ns, .. }
+            | Self::SwitchedIn { now_ns }
+            | Self::Woken { now_ns } => Some(now_ns),
+            Self::Death | Self::Cause { .. } => None,
+        }
+    }
 }
 
 /// The tables.
@@ -46,6 +111,7 @@ pub struct Replay {
     of: HashMap<u64, usize>,
     vcpus: Vec<Vcpu>,
     slots: Vec<Slot>,
+    details: HashMap<DetailKey, usize>,
     losses: Losses,
     first_ns: Option<u64>,
     last_ns: u64,
@@ -60,6 +126,7 @@ impl Replay {
             of: HashMap::new(),
             vcpus: Vec::new(),
             slots: Vec::new(),
+            details: HashMap::new(),
             losses: Losses::default(),
             first_ns: None,
             last_ns: 0,
@@ -68,29 +135,85 @@ impl Replay {
 
     /// Takes an event.
     pub fn event(&mut self, pid_tgid: u64, event: Event) {
+        if let Some(now_ns) = event.now_ns() {
+            self.clock(now_ns);
+        }
+        let known = self.of.get(&pid_tgid).copied();
+        let index = match (event, known) {
+            (Event::Exit { now_ns, isa, vcpu, .. }, _) => {
+                match self.find_or_enrol(pid_tgid, now_ns, isa, vcpu) {
+                    Some(index) => index,
+                    None => return self.losses.add(Loss::VcpuTableFull, 1),
+                }
+            }
+            (_, Some(index)) => index,
+            (Event::Entry { .. }, None) => return self.losses.add(Loss::EarlyEntries, 1),
+            (_, None) => return,
+        };
+        let vcpu = &mut self.vcpus[index];
         match event {
-            Event::Exit { now_ns, isa, code, vcpu } => {
-                self.clock(now_ns);
-                let Some(index) = self.find_or_enrol(pid_tgid, now_ns, isa, vcpu) else {
-                    return self.losses.add(Loss::VcpuTableFull, 1);
-                };
-                pairing::on_exit(&mut self.vcpus[index], now_ns, isa, code);
+            Event::Exit { now_ns, isa, code, .. } => {
+                pairing::on_exit(vcpu, now_ns, isa, code);
             }
-            Event::Entry { now_ns } => {
-                self.clock(now_ns);
-                let Some(&index) = self.of.get(&pid_tgid) else {
-                    return self.losses.add(Loss::EarlyEntries, 1);
-                };
-                if let Entry::Closed(ns) = pairing::on_entry(&mut self.vcpus[index], now_ns) {
-                    self.sample(index, ns);
-                }
-            }
+            Event::Entry { now_ns } => self.entry(index, now_ns),
             Event::Death => {
-                if let Some(index) = self.of.remove(&pid_tgid) {
-                    self.vcpus[index].state = state::DEAD;
-                    self.losses.add(Loss::DiedInExit, u64::from(self.vcpus[index].open_ns != 0));
+                self.of.remove(&pid_tgid);
+                vcpu.state = state::DEAD;
+                self.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
+            }
+            Event::LeftKvm { now_ns, reason, errno } => {
+                let trip = split::left_kvm(vcpu, now_ns, split::user_reason(reason, errno));
+                self.end_trip(index, trip);
+            }
+            Event::EnteredKvm { now_ns } => {
+                let trip = split::entered_kvm(vcpu, now_ns);
+                self.end_trip(index, trip);
+            }
+            Event::Halted { now_ns, ns, waited } => split::halted(vcpu, now_ns, ns, waited, true),
+            Event::SwitchedOut { now_ns, why } => split::switched_out(vcpu, now_ns, why),
+            Event::SwitchedIn { now_ns } => split::switched_in(vcpu, now_ns),
+            Event::Woken { now_ns } => split::woken(vcpu, now_ns),
+            Event::Cause { detail } => {
+                if vcpu.open_ns != 0 {
+                    vcpu.open_detail = detail;
                 }
             }
+        }
+    }
+
+    fn entry(&mut self, index: usize, now_ns: u64) {
+        let trip = split::entered_kvm(&mut self.vcpus[index], now_ns);
+        self.end_trip(index, trip);
+        let vcpu = &mut self.vcpus[index];
+        let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
+        let parts = vcpu.split.parts;
+        let cause = vcpu.open_detail;
+        let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
+        let handled_ns = ns - idle_ns;
+        split::close(vcpu);
+        let slot = if idle_ns == 0 {
+            self.plain(index)
+        } else {
+            if let Some(whole) = self.detailed(index, detail::new(kind::WHOLE, 0)) {
+                slot::record(&mut self.slots[whole], ns);
+            }
+            self.detailed(index, detail::new(kind::HALTED, 0))
+        };
+        if let Some(slot) = slot {
+            slot::record_parts(&mut self.slots[slot], handled_ns, &parts);
+        }
+        if cause != 0
+            && let Some(slot) = self.detailed(index, cause)
+        {
+            slot::record(&mut self.slots[slot], handled_ns);
+        }
+    }
+
+    fn end_trip(&mut self, index: usize, trip: Option<Trip>) {
+        if let Some(Trip { reason, ns }) = trip
+            && let Some(slot) = self.detailed(index, detail::new(kind::USER_EXIT, u64::from(reason)))
+        {
+            slot::record(&mut self.slots[slot], ns);
         }
     }
 
@@ -121,25 +244,42 @@ impl Replay {
         Some(self.vcpus.len() - 1)
     }
 
-    fn sample(&mut self, index: usize, ns: u64) {
+    fn take_slot(&mut self, index: usize, detail: u64) -> Option<usize> {
+        let vcpu = &mut self.vcpus[index];
+        if self.slots.len() == self.max_slots {
+            vcpu.lost[PerVcpu::SlotTableFull as usize] += 1;
+            return None;
+        }
+        let (isa, code) = (vcpu.open_isa, vcpu.open_code);
+        self.slots.push(Slot { vcpu: index as u32, isa, code, detail, epoch: 1, ..Slot::UNUSED });
+        Some(self.slots.len() - 1)
+    }
+
+    fn plain(&mut self, index: usize) -> Option<usize> {
         let vcpu = &mut self.vcpus[index];
         let (isa, code) = (vcpu.open_isa, vcpu.open_code);
-        let mut number = slot::find(vcpu, isa, code);
-        if number == 0 {
-            let cause = if !slot::has_place(vcpu, isa, code) {
-                PerVcpu::RareCodesFull
-            } else if self.slots.len() == self.max_slots {
-                PerVcpu::SlotTableFull
-            } else {
-                self.slots.push(Slot { vcpu: index as u32, isa, code, epoch: 1, ..Slot::UNUSED });
-                number = self.slots.len() as u32;
-                slot::note(vcpu, isa, code, number);
-                return slot::record(&mut self.slots[number as usize - 1], ns);
-            };
-            vcpu.lost[cause as usize] += 1;
-            return;
+        let number = slot::find(vcpu, isa, code);
+        if number != 0 {
+            return Some(number as usize - 1);
         }
-        slot::record(&mut self.slots[number as usize - 1], ns);
+        if !slot::has_place(vcpu, isa, code) {
+            vcpu.lost[PerVcpu::RareCodesFull as usize] += 1;
+            return None;
+        }
+        let slot = self.take_slot(index, 0)?;
+        slot::note(&mut self.vcpus[index], isa, code, slot as u32 + 1);
+        Some(slot)
+    }
+
+    fn detailed(&mut self, index: usize, detail: u64) -> Option<usize> {
+        let Vcpu { open_isa: isa, open_code: code, .. } = self.vcpus[index];
+        let key = DetailKey { vcpu: index as u32, isa, code, pad: 0, detail };
+        if let Some(&slot) = self.details.get(&key) {
+            return Some(slot);
+        }
+        let slot = self.take_slot(index, detail)?;
+        self.details.insert(key, slot);
+        Some(slot)
     }
 
     /// All that has come, as one interval, and the threads it speaks of.
@@ -181,15 +321,95 @@ impl Replay {
                 thread: slot.vcpu as usize,
                 isa: Isa(slot.isa),
                 code: slot.code,
-                detail: 0,
+                detail: slot.detail,
                 count: slot.done,
                 sum_ns: slot.sum_ns,
                 min_ns: extremes.min_ns,
                 max_ns: extremes.max_ns,
-                parts: Parts::default(),
+                parts: parts(slot),
                 buckets: start..interval.buckets.len(),
             });
         }
         (interval, roster)
+    }
+}
+
+/// The parts of a slot's samples. Causes have none of their own.
+fn parts(slot: &Slot) -> Parts {
+    if !matches!(detail::kind_of(slot.detail), kind::PLAIN | kind::HALTED) {
+        return Parts::default();
+    }
+    let mut parts = Parts(slot.parts);
+    let unhandled_ns = parts.get(Part::Halt) + parts.get(Part::Stopped);
+    parts.add(Part::Kernel, split::rest_ns(&slot.parts, slot.sum_ns + unhandled_ns));
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tracer_ebpf::pairing::{accounted_ns, stamp_ns};
+
+    use super::*;
+    use crate::kernel::times;
+
+    fn event() -> impl Strategy<Value = (u64, Event)> {
+        let time = 0u64..1_000;
+        let kind = prop_oneof![
+            (0u32..3).prop_map(|code| Event::Exit { now_ns: 0, isa: 2, code, vcpu: 0 }),
+            Just(Event::Entry { now_ns: 0 }),
+            Just(Event::Entry { now_ns: 0 }),
+            (2u32..7, -5i32..1).prop_map(|(reason, errno)| Event::LeftKvm { now_ns: 0, reason, errno }),
+            Just(Event::EnteredKvm { now_ns: 0 }),
+            (0u64..2_000, any::<bool>()).prop_map(|(ns, waited)| Event::Halted { now_ns: 0, ns, waited }),
+            (1u32..5).prop_map(|why| Event::SwitchedOut { now_ns: 0, why }),
+            Just(Event::SwitchedIn { now_ns: 0 }),
+            Just(Event::Woken { now_ns: 0 }),
+        ];
+        (time, kind)
+    }
+
+    fn at(event: Event, t: u64) -> Event {
+        match event {
+            Event::Exit { isa, code, vcpu, .. } => Event::Exit { now_ns: t, isa, code, vcpu },
+            Event::Entry { .. } => Event::Entry { now_ns: t },
+            Event::LeftKvm { reason, errno, .. } => Event::LeftKvm { now_ns: t, reason, errno },
+            Event::EnteredKvm { .. } => Event::EnteredKvm { now_ns: t },
+            Event::Halted { ns, waited, .. } => Event::Halted { now_ns: t, ns, waited },
+            Event::SwitchedOut { why, .. } => Event::SwitchedOut { now_ns: t, why },
+            Event::SwitchedIn { .. } => Event::SwitchedIn { now_ns: t },
+            Event::Woken { .. } => Event::Woken { now_ns: t },
+            Event::Death | Event::Cause { .. } => event,
+        }
+    }
+
+    proptest! {
+        /// Whatever the order of events, every nanosecond is in exactly one place: those of each exit in its parts,
+        /// those of the thread in guest, parts or what was lost.
+        #[test]
+        fn no_nanosecond_is_lost_or_counted_twice(events in proptest::collection::vec(event(), 1..60)) {
+            let mut replay = Replay::new(1, 1_000);
+            let mut now_ns = 1_000;
+            for (later_ns, event) in events {
+                now_ns += later_ns;
+                replay.event(7, at(event, now_ns));
+                for vcpu in &replay.vcpus {
+                    prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
+                    for idle in [false, true] {
+                        let times = times::add_up(vcpu, idle, now_ns);
+                        let sum_ns = times.guest_ns + times.parts.total_ns() + vcpu.lost_ns;
+                        prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.split);
+                    }
+                }
+            }
+            let exits_ns: u64 = replay.vcpus.iter().map(|vcpu| vcpu.exit_ns).sum();
+            let (interval, _) = replay.finish();
+            let parts_ns: u64 = interval.cells.iter().map(|cell| cell.parts.total_ns()).sum();
+            prop_assert_eq!(parts_ns, exits_ns);
+            for cell in interval.cells.iter().filter(|cell| cell.parts != Parts::default()) {
+                let unhandled_ns = cell.parts.get(Part::Halt) + cell.parts.get(Part::Stopped);
+                prop_assert_eq!(cell.parts.total_ns(), cell.sum_ns + unhandled_ns);
+            }
+        }
     }
 }

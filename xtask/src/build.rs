@@ -28,23 +28,34 @@ pub const LAB_TESTS: Program =
 /// Attaches programs that do nothing, for the bench.
 pub const FLOOR: Program =
     Program { select: &["build", "-p", "exitlat-tests", "--bin", "floor"], name: "floor" };
+/// Makes context switches of threads that are no vCPUs, for the bench.
+pub const SWITCHES: Program =
+    Program { select: &["build", "-p", "exitlat-tests", "--bin", "switches"], name: "switches" };
 /// Measures the reading side, for the bench.
 pub const REFRESH: Program =
     Program { select: &["build", "-p", "exitlat-tests", "--bin", "refresh"], name: "refresh" };
 
+/// Cargo's optimised profile.
+pub const RELEASE: &str = "release";
+
 /// How to build.
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
-    /// Optimised.
-    pub release: bool,
+    /// Cargo's name for it; its usual one if not given.
+    pub name: Option<&'static str>,
     /// The target, if it is not this host.
     pub target: Option<String>,
 }
 
 impl Profile {
-    /// What is shipped and what goes into guests.
+    /// What is shipped.
     pub fn shipped() -> Self {
-        Self { release: true, target: Some(MUSL.to_owned()) }
+        Self { name: Some(RELEASE), target: Some(MUSL.to_owned()) }
+    }
+
+    /// What goes into guests: the same BPF programs, user space built in a fraction of the time.
+    pub fn lab() -> Self {
+        Self { name: Some("lab"), target: Some(MUSL.to_owned()) }
     }
 }
 
@@ -71,9 +82,7 @@ pub fn build(program: Program, profile: &Profile, output: Output<'_>) -> Result<
 }
 
 fn apply(command: &mut Command, profile: &Profile) {
-    if profile.release {
-        command.arg("--release");
-    }
+    command.args(profile.name.iter().flat_map(|name| ["--profile", name]));
     command.args(profile.target.iter().flat_map(|triple| ["--target", triple]));
 }
 

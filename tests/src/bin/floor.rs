@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use tracer_user::kernel::session::{Options, Session};
 
 fn main() -> Result<()> {
-    let mut session = Session::load(&Options::default(), None, None)?;
+    let mut session = Session::load(&Options::default(), None)?;
     match std::env::args().nth(1).as_deref() {
         Some("raw") => session.attach_floor_raw()?,
         Some("classic") => session.attach_floor_classic()?,

@@ -44,7 +44,7 @@ fn row(vcpus: u64) -> Result<String> {
     let options = Options { slots, vcpus: vcpus as u32, ..Options::default() };
     let before = resident_kib()?;
     let start = Instant::now();
-    let mut session = Session::load(&options, None, None)?;
+    let mut session = Session::load(&options, None)?;
     for program in [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY] {
         session.raw(program)?;
     }
@@ -59,7 +59,8 @@ fn row(vcpus: u64) -> Result<String> {
         assert_eq!(interval.cells.len() as u64, vcpus * REASONS);
         let mut rows = Rows::new(By::REASON);
         rows.add(&interval, session.roster(), &Selection::default());
-        let view = View { key: SortKey::Time, idle: false, width: None, color: false, hist: None };
+        let view =
+            View { key: SortKey::Time, idle: false, width: None, color: false, hist: None, columns: None };
         let mut out = Vec::new();
         Table::new(view).print(&mut out, &rows, session.roster(), Span::Interval)?;
         tables.push(start.elapsed());
@@ -117,6 +118,7 @@ fn header() -> Header {
         options: Vec::new(),
         start_unix_ms: 0,
         buckets: Buckets::default(),
+        parts: Vec::new(),
     }
 }
 

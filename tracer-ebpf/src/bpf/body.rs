@@ -7,12 +7,17 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
     abi::{Slot, Vcpu, state},
+    detail,
     lost::{Global, PerVcpu},
-    pairing::{self, Entry},
+    pairing::{self, Entry, Exit},
     slot,
 };
 
-use crate::maps::{self, FREE_SLOTS, FREE_VCPUS, LOST, SLOTS, VCPU_OF, VCPUS, bump};
+use crate::{
+    config,
+    maps::{self, FREE_SLOTS, FREE_VCPUS, LOST, SLOTS, VCPU_OF, VCPUS, bump},
+    split,
+};
 
 /// CLOCK_MONOTONIC: it does not run while the host is suspended, and user space has it too.
 #[inline(always)]
@@ -31,12 +36,13 @@ pub fn exit<C: EbpfContext>(
     code: u32,
     vcpu_id: impl FnOnce(&C) -> u32,
 ) {
-    let vcpu = match find(pid_tgid) {
-        Some((_, vcpu)) => vcpu,
+    let (index, vcpu) = match find(pid_tgid) {
+        Some(found) => found,
         None => match enrol(pid_tgid, now_ns, isa, vcpu_id(ctx)) {
             Some(vcpu) => {
                 debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa, code);
-                vcpu
+                pairing::on_exit(vcpu, now_ns, isa, code);
+                return;
             }
             None => {
                 bump(&LOST, Global::VcpuTableFull as u32);
@@ -45,7 +51,21 @@ pub fn exit<C: EbpfContext>(
             }
         },
     };
-    pairing::on_exit(vcpu, now_ns, isa, code);
+    if let Exit::Opened(guest_ns) = pairing::on_exit(vcpu, now_ns, isa, code)
+        && config::GUEST.load() != 0
+    {
+        guest(index, vcpu, guest_ns);
+    }
+}
+
+/// The cause, below its reason, of the exit that is open. The last one wins.
+#[inline(always)]
+pub fn cause(pid_tgid: u64, detail: u64) {
+    if let Some((_, vcpu)) = find(pid_tgid)
+        && vcpu.open_ns != 0
+    {
+        vcpu.open_detail = detail;
+    }
 }
 
 /// A vCPU entered its guest.
@@ -55,36 +75,29 @@ pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
         bump(&LOST, Global::EarlyEntries as u32);
         return;
     };
+    if vcpu.split.touched != 0 {
+        split::entry(index, now_ns);
+        return;
+    }
     let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
     let (isa, code) = (vcpu.open_isa, vcpu.open_code);
-    let mut number = slot::find(vcpu, isa, code);
-    if number == 0 {
-        number = match assign(index, vcpu, isa, code) {
-            Ok(number) => number,
-            Err(cause) => {
-                vcpu.lost[cause as usize] += 1;
-                debug!(ctx, "thread {}: no slot for isa {} code {}", pid_tgid as u32, isa, code);
-                return;
-            }
-        };
+    match plain_slot(index, vcpu, isa, code) {
+        Some(slot) => slot::record(slot, ns),
+        None => debug!(ctx, "thread {}: no slot for isa {} code {}", pid_tgid as u32, isa, code),
     }
-    if let Some(slot) = slot_at(number - 1) {
-        slot::record(slot, ns);
+    if config::DETAILS.load() != 0 && vcpu.open_detail != 0 {
+        split::sample(index, isa, code, vcpu.open_detail, ns);
     }
 }
 
 /// A thread is gone. Its entry stays for user space to read, open exit included.
 #[inline(always)]
-pub fn death(pid_tgid: u64) {
-    // The hint is of no use here: most threads that die are no vCPUs.
-    // SAFETY: the value is copied at once.
-    let Some(&index) = (unsafe { VCPU_OF.get(pid_tgid) }) else { return };
-    if let Some(vcpu) = vcpu_at(index) {
-        vcpu.pid_tgid = 0;
-        let _ = VCPU_OF.remove(pid_tgid);
-        // Last: from here on the entry is user space's.
-        slot::set(&mut vcpu.state, state::DEAD);
-    }
+pub fn death(tid: u32) {
+    let Some((_, vcpu)) = find_tid(tid) else { return };
+    vcpu.pid_tgid = 0;
+    let _ = VCPU_OF.remove(tid);
+    // Last: from here on the entry is user space's.
+    slot::set(&mut vcpu.state, state::DEAD);
 }
 
 /// The entry of a thread and its index.
@@ -92,31 +105,57 @@ pub fn death(pid_tgid: u64) {
 fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
     let hint = maps::hint(pid_tgid as u32);
     // SAFETY: in bounds; a torn or stale value only costs the check below.
-    let index = unsafe { hint.read_volatile() };
+    let index = unsafe { hint.read_volatile() }.wrapping_sub(1);
     if let Some(vcpu) = vcpu_at(index)
         && vcpu.pid_tgid == pid_tgid
     {
         return Some((index, vcpu));
     }
+    // A tid that was used before, by a thread whose end was missed, is not this one.
+    match find_slowly(pid_tgid as u32) {
+        Some((index, vcpu)) if vcpu.pid_tgid == pid_tgid => Some((index, vcpu)),
+        _ => None,
+    }
+}
+
+/// The entry of any thread of the host, which is most often no vCPU: then no map is touched.
+#[inline(always)]
+pub fn find_tid(tid: u32) -> Option<(u32, &'static mut Vcpu)> {
+    // SAFETY: as in `find`.
+    let guess = unsafe { maps::hint(tid).read_volatile() };
+    if guess == 0 {
+        return None;
+    }
+    let vcpu = vcpu_at(guess - 1)?;
+    if vcpu.tid == tid && vcpu.state == state::LIVE {
+        return Some((guess - 1, vcpu));
+    }
+    find_slowly(tid)
+}
+
+#[inline(always)]
+fn find_slowly(tid: u32) -> Option<(u32, &'static mut Vcpu)> {
     // SAFETY: the value is copied at once.
-    let index = unsafe { VCPU_OF.get(pid_tgid).copied() }?;
+    let index = unsafe { VCPU_OF.get(tid).copied() }?;
     // SAFETY: in bounds.
-    unsafe { hint.write_volatile(index) };
-    let vcpu = vcpu_at(index)?;
-    if vcpu.pid_tgid == pid_tgid { Some((index, vcpu)) } else { None }
+    unsafe { maps::hint(tid).write_volatile(index + 1) };
+    Some((index, vcpu_at(index)?))
 }
 
 /// Gives a thread an entry. User space has zeroed it, but for the generation.
 #[inline(never)]
 fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static mut Vcpu> {
+    let tid = pid_tgid as u32;
     let index = FREE_VCPUS.pop().ok()??;
     let vcpu = vcpu_at(index)?;
-    if VCPU_OF.insert(pid_tgid, index, 0).is_err() {
+    if VCPU_OF.insert(tid, index, 0).is_err() {
         let _ = FREE_VCPUS.push(index, 0);
         return None;
     }
+    // SAFETY: in bounds.
+    unsafe { maps::hint(tid).write_volatile(index + 1) };
     vcpu.pid = (pid_tgid >> 32) as u32;
-    vcpu.tid = pid_tgid as u32;
+    vcpu.tid = tid;
     vcpu.first_ns = now_ns;
     vcpu.isa = isa;
     vcpu.comm = bpf_get_current_comm().unwrap_or_default();
@@ -129,32 +168,67 @@ fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static 
     Some(vcpu)
 }
 
-/// Finds a slot for a code that this vCPU has not seen, and notes it: its number plus one.
+/// The slot of an exit code, a new one if this vCPU has not seen the code. [`None`] has been counted.
 #[inline(always)]
-fn assign(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> Result<u32, PerVcpu> {
-    if !slot::has_place(vcpu, isa, code) {
-        return Err(PerVcpu::RareCodesFull);
+pub fn plain_slot(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> Option<&'static mut Slot> {
+    let mut number = slot::find(vcpu, isa, code);
+    if number == 0 {
+        number = assign(index, vcpu, isa, code);
     }
-    let Ok(Some(free)) = FREE_SLOTS.pop() else { return Err(PerVcpu::SlotTableFull) };
-    let Some(slot) = slot_at(free) else { return Err(PerVcpu::SlotTableFull) };
+    slot_at(number.wrapping_sub(1))
+}
+
+/// Finds a slot for a code that this vCPU has not seen, and notes it: its number plus one, 0 if there is none.
+#[inline(always)]
+fn assign(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> u32 {
+    if !slot::has_place(vcpu, isa, code) {
+        vcpu.lost[PerVcpu::RareCodesFull as usize] += 1;
+        return 0;
+    }
+    let number = take_slot(index, isa, code, 0);
+    if number == 0 {
+        vcpu.lost[PerVcpu::SlotTableFull as usize] += 1;
+    } else {
+        slot::note(vcpu, isa, code, number);
+    }
+    number
+}
+
+/// Takes a free slot: its number plus one, 0 if there is none.
+#[inline(always)]
+pub fn take_slot(index: u32, isa: u32, code: u32, detail: u64) -> u32 {
+    let Ok(Some(free)) = FREE_SLOTS.pop() else { return 0 };
+    let Some(slot) = slot_at(free) else { return 0 };
     slot::set(&mut slot.vcpu, index);
     slot::set(&mut slot.isa, isa);
     slot::set(&mut slot.code, code);
+    slot::set(&mut slot.detail, detail);
     // Last: user space takes the slot as it is once it sees an epoch.
     slot::set(&mut slot.epoch, 1);
-    slot::note(vcpu, isa, code, free + 1);
-    Ok(free + 1)
+    free + 1
+}
+
+/// A guest interval.
+#[inline(always)]
+fn guest(index: u32, vcpu: &mut Vcpu, ns: u64) {
+    if vcpu.guest_slot == 0 {
+        vcpu.guest_slot = take_slot(index, 0, 0, detail::new(detail::kind::GUEST, 0));
+    }
+    match slot_at(vcpu.guest_slot.wrapping_sub(1)) {
+        Some(slot) => slot::record(slot, ns),
+        None => vcpu.lost[PerVcpu::SlotTableFull as usize] += 1,
+    }
 }
 
 #[inline(always)]
-fn vcpu_at(index: u32) -> Option<&'static mut Vcpu> {
+pub fn vcpu_at(index: u32) -> Option<&'static mut Vcpu> {
     // SAFETY: array elements live as long as the program; one vCPU is one thread, so one event at a time
     // holds this reference. User space only reads while the thread lives.
     VCPUS.get_ptr_mut(index).map(|vcpu| unsafe { &mut *vcpu })
 }
 
 #[inline(always)]
-fn slot_at(index: u32) -> Option<&'static mut Slot> {
+pub fn slot_at(index: u32) -> Option<&'static mut Slot> {
     // SAFETY: as in `vcpu_at`: a slot belongs to one vCPU.
     SLOTS.get_ptr_mut(index).map(|slot| unsafe { &mut *slot })
 }

@@ -45,7 +45,7 @@ pub fn classic_entry(ctx: TracePointContext) -> u32 {
 /// that every kernel of the last ten years has (`USUAL`) is a direct load, and any other goes through a
 /// helper. The offset is a read-only global: only one of the two survives verification.
 #[inline(always)]
-fn field<const USUAL: usize>(ctx: &TracePointContext, offset: u32) -> u32 {
+pub fn field<const USUAL: usize>(ctx: &TracePointContext, offset: u32) -> u32 {
     if offset as usize == USUAL {
         // SAFETY: the loader has checked against the `format` file that a 4-byte field is here.
         return unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(USUAL).cast()) };

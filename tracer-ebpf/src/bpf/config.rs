@@ -25,6 +25,36 @@ pub static OFF_SVM_CODE: Global<u32> = Global::new(ABSENT);
 /// Offset of the number in a vCPU.
 #[unsafe(no_mangle)]
 pub static OFF_VCPU_ID: Global<u32> = Global::new(ABSENT);
+/// Offset of `prev_pid` in the record of `sched:sched_switch`.
+#[unsafe(no_mangle)]
+pub static OFF_SWITCH_PREV: Global<u32> = Global::new(ABSENT);
+/// Offset of the lower half of `prev_state` there.
+#[unsafe(no_mangle)]
+pub static OFF_SWITCH_STATE: Global<u32> = Global::new(ABSENT);
+/// Offset of `next_pid` there.
+#[unsafe(no_mangle)]
+pub static OFF_SWITCH_NEXT: Global<u32> = Global::new(ABSENT);
+/// Offset of `pid` in the record of `sched:sched_wakeup`.
+#[unsafe(no_mangle)]
+pub static OFF_WAKEUP_PID: Global<u32> = Global::new(ABSENT);
+/// Offset of a task's tid.
+#[unsafe(no_mangle)]
+pub static OFF_TASK_PID: Global<u32> = Global::new(ABSENT);
+/// Offset of a task's state, where `sched_switch` does not give it.
+#[unsafe(no_mangle)]
+pub static OFF_TASK_STATE: Global<u32> = Global::new(ABSENT);
+/// Whether kernel memory can be read by typed loads.
+#[unsafe(no_mangle)]
+pub static CAST: Global<u32> = Global::new(0);
+/// Whether the scheduler's events are followed.
+#[unsafe(no_mangle)]
+pub static SCHED: Global<u32> = Global::new(0);
+/// Whether guest intervals get a histogram.
+#[unsafe(no_mangle)]
+pub static GUEST: Global<u32> = Global::new(0);
+/// Whether exits of this machine can have a cause below their reason.
+#[unsafe(no_mangle)]
+pub static DETAILS: Global<u32> = Global::new(0);
 /// Isa of the events if the record does not say.
 #[unsafe(no_mangle)]
 pub static ISA_DEFAULT: Global<u32> = Global::new(0);
@@ -34,6 +64,7 @@ static FILTER_LEN: Global<u32> = Global::new(0);
 /// The processes that pass.
 #[unsafe(no_mangle)]
 static FILTER_PIDS: [u32; MAX_FILTER_PIDS] = [0; MAX_FILTER_PIDS];
+
 /// Whether events of this process are traced. Touches no map.
 #[inline(always)]
 pub fn wanted(pid: u32) -> bool {

@@ -6,6 +6,7 @@
 //! kernel/events/core.c).
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod body;
 mod classic;
@@ -13,7 +14,9 @@ mod config;
 mod fast;
 mod floor;
 mod maps;
+mod sched;
 mod silence;
+mod split;
 mod synthetic;
 mod threads;
 

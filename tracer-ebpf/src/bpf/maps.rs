@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINTS, Slot, Vcpu},
+    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, DetailKey, HINTS, Slot, Vcpu},
     lost, names,
 };
 
@@ -16,9 +16,12 @@ pub static VCPUS: Array<Vcpu> = Array::with_max_entries(DEFAULT_VCPUS, BPF_F_MMA
 /// Written by the events of the owning thread; mapped and read by user space.
 #[map]
 pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_SLOTS, BPF_F_MMAPABLE);
-/// Thread to vCPU index. Written at a thread's first exit and at its death.
+/// Thread (tid) to vCPU index. Written at a thread's first exit and at its death.
 #[map]
-pub static VCPU_OF: HashMap<u64, u32> = HashMap::with_max_entries(DEFAULT_VCPUS, 0);
+pub static VCPU_OF: HashMap<u32, u32> = HashMap::with_max_entries(DEFAULT_VCPUS, 0);
+/// Slots with a detail. Written at the first sample of each, and by user space when their vCPU is dead.
+#[map]
+pub static DETAIL_OF: HashMap<DetailKey, u32> = HashMap::with_max_entries(DEFAULT_SLOTS, 0);
 /// Free entries. A stack because it hands out numbers on every kernel from 5.10 on: atomic operations that
 /// return the old value came with 5.12 (commit 5ca419f2864a).
 #[map]
@@ -33,8 +36,9 @@ pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::Global::
 #[map]
 pub static SILENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(names::SILENCE_PROGRAMS.len() as u32, 0);
 
-/// A guess in front of `VCPU_OF`, by the low bits of the tid: checked against the entry it names. Not a map of its
-/// own but part of the object's data, whose address is known when the program is loaded: no look-up.
+/// A guess in front of `VCPU_OF`, by the low bits of the tid: index plus one, checked against the entry it names. 0:
+/// no vCPU thread has these bits, which is how the scheduler's events of all other threads are told. Not a map of
+/// its own but part of the object's data, whose address is known when the program is loaded: no look-up.
 static mut VCPU_HINTS: [u32; HINTS] = [0; HINTS];
 
 /// The guess for a thread. Several threads may share it, and overwrite it: a wrong guess only costs the hash.

@@ -3,7 +3,9 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::{body, config};
+use tracer_ebpf::{names::synthetic, split as pure};
+
+use crate::{body, config, split};
 
 /// Arguments: `pid_tgid`, time, isa, code, vCPU number.
 #[raw_tracepoint]
@@ -25,9 +27,31 @@ pub fn synthetic_entry(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Argument: `pid_tgid`.
+/// Argument: tid.
 #[raw_tracepoint]
 pub fn synthetic_death(ctx: RawTracePointContext) -> i32 {
     body::death(ctx.arg(0));
+    0
+}
+
+/// Arguments: tid, time, what ([`synthetic`]), and two numbers that depend on it.
+#[raw_tracepoint]
+pub fn synthetic_part(ctx: RawTracePointContext) -> i32 {
+    let (tid, now_ns, what) = (ctx.arg::<u32>(0), ctx.arg::<u64>(1), ctx.arg::<u32>(2));
+    if what == synthetic::CAUSE {
+        // By the whole number, as all events of KVM's own.
+        body::cause(ctx.arg(0), ctx.arg(3));
+        return 0;
+    }
+    let Some((index, vcpu)) = body::find_tid(tid) else { return 0 };
+    match what {
+        synthetic::LEFT => split::left(index, vcpu, now_ns, pure::user_reason(ctx.arg(3), ctx.arg(4))),
+        synthetic::CALL => split::called(index, vcpu, now_ns),
+        synthetic::HALTED => pure::halted(vcpu, now_ns, ctx.arg(3), ctx.arg::<u32>(4) != 0, true),
+        synthetic::OUT => pure::switched_out(vcpu, now_ns, ctx.arg(3)),
+        synthetic::IN => pure::switched_in(vcpu, now_ns),
+        synthetic::WOKEN => pure::woken(vcpu, now_ns),
+        _ => {}
+    }
     0
 }

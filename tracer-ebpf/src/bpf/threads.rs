@@ -7,6 +7,6 @@ use crate::body;
 /// `sched_process_exit`; runs in the dying thread.
 #[raw_tracepoint]
 pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
-    body::death(bpf_get_current_pid_tgid());
+    body::death(bpf_get_current_pid_tgid() as u32);
     0
 }

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Result;
 use serde_json::json;
+use tracer_ebpf::part::Part;
 
 use crate::{
     cli::{CheckArgs, CheckFormat},
@@ -16,7 +17,7 @@ use crate::{
         session::{Options, Session},
         silence,
     },
-    model::Interval,
+    model::{Interval, Known},
 };
 
 /// How long to look for exits.
@@ -68,7 +69,13 @@ async fn attached() -> Result<Vec<Finding>> {
         }
         (0, false) => Finding::new("exits in 1 s", Status::Note, text, "start a guest and check again"),
     };
-    Ok(vec![Finding::new("programs", Status::Ok, format!("load and attach by {}", session.path()), ""), seen])
+    let parts = if Known::of(&Part::ALL) == session.known() {
+        Finding::new("time split", Status::Ok, session.parts(), "")
+    } else {
+        Finding::new("time split", Status::Note, session.parts(), "what is not told apart is shown as `?`")
+    };
+    let programs = format!("load and attach by {}", session.path());
+    Ok(vec![Finding::new("programs", Status::Ok, programs, ""), parts, seen])
 }
 
 fn table(findings: &[Finding]) -> io::Result<()> {

@@ -34,6 +34,12 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     if args.diff_base.is_some() && format != ExportFormat::Html {
         return Err(Usage("--diff-base is for html".to_owned()).into());
     }
+    if args.by.is_some_and(|by| by.part) {
+        return Err(Usage(
+            "exports have the parts of each row as columns or labels: leave `part` out".to_owned(),
+        )
+        .into());
+    }
     let mut names = Names::new(policy(args)?);
     let base = match &args.diff_base {
         Some(path) => Some(page_data(path, args, &mut names)?),
@@ -67,7 +73,7 @@ fn default_by(format: ExportFormat) -> By {
         ExportFormat::Openmetrics => (true, false),
         ExportFormat::Hlog | ExportFormat::Hgrm | ExportFormat::Html => (false, false),
     };
-    By { vm, vcpu, reason: true }
+    By { vm, vcpu, ..By::REASON }
 }
 
 fn format_of(args: &ExportArgs) -> Result<ExportFormat> {

@@ -72,6 +72,8 @@ pub(super) fn start(args: &crate::cli::TraceArgs, pids: Vec<u32>) -> Result<Sess
         pids,
         slots: args.slots,
         vcpus: args.max_vcpus,
+        sched: !args.no_sched,
+        guest: args.guest_histogram,
         verbose: args.verbose,
     };
     let mut session = Session::start(&options)?;

@@ -17,7 +17,10 @@ use crate::{
         drive::{Schedule, Why, drive},
         live, select,
     },
-    kernel::host::{self, Host},
+    kernel::{
+        host::{self, Host},
+        session::Session,
+    },
     model::Losses,
     recording::{
         SCHEMA, Writer,
@@ -38,8 +41,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     let mut session = live::start(&args.trace, pids)?;
     let child = spawn(&args.command)?;
     let output = output.begin().with_context(|| cannot_write(&args.output))?;
-    let mut writer =
-        Writer::new(output, header(session.path())).with_context(|| cannot_write(&args.output))?;
+    let mut writer = Writer::new(output, header(&session)).with_context(|| cannot_write(&args.output))?;
     if args.command.is_empty() && args.trace.duration.is_none() {
         eprintln!("exitlat: recording to {}; Ctrl-C ends it", args.output.display());
     }
@@ -127,7 +129,7 @@ impl Drop for Output<'_> {
     }
 }
 
-fn header(path: &str) -> Header {
+fn header(session: &Session) -> Header {
     let Host { name, kernel, arch, cpu, backend } = Host::read();
     Header {
         schema: SCHEMA,
@@ -137,10 +139,11 @@ fn header(path: &str) -> Header {
         arch,
         cpu,
         backend,
-        path: path.to_owned(),
+        path: session.path().to_owned(),
         options: std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         start_unix_ms: host::unix_ms(),
         buckets: Buckets::default(),
+        parts: session.known().ids().map(str::to_owned).collect(),
     }
 }
 

@@ -34,7 +34,14 @@ impl Screen {
             When::Auto => terminal && !plain,
         };
         let width = if terminal { terminal_width() } else { None };
-        let view = View { key: args.key, idle: args.idle, width, color, hist: args.hist.clone() };
+        let view = View {
+            key: args.key,
+            idle: args.idle,
+            width,
+            color,
+            hist: args.hist.clone(),
+            columns: args.columns.as_ref().map(|columns| columns.0.clone()),
+        };
         let printer: Box<dyn Printer> = match args.format {
             Format::Table => Box::new(Table::new(view)),
             Format::Json => Box::new(JsonLines::new(view)),
@@ -47,7 +54,7 @@ impl Screen {
 
     /// Rows grouped as asked for, none yet.
     pub fn rows(&self) -> Rows {
-        Rows::new(self.args.by)
+        Rows::new(self.args.by).with_idle(self.args.idle)
     }
 
     /// Prints the rows of one interval.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::kernel::{Unsupported, host, raw, tracefs};
+use crate::kernel::{Unsupported, btf::Types, host, raw, tracefs};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +189,7 @@ fn lockdown() -> Finding {
 }
 
 fn btf() -> Finding {
-    match raw::layout() {
+    match raw::layout(&Types::read_host()) {
         Ok(_) => Finding::new("BTF", Status::Ok, "has what raw tracepoints need", ""),
         Err(why) => {
             Finding::new("BTF", Status::Note, why, "classic tracepoints are used; each exit costs more")

@@ -2,7 +2,9 @@
 //! The only module that names aya.
 
 pub mod btf;
+pub mod cast;
 pub mod check;
+pub mod doors;
 pub mod format;
 pub mod host;
 pub mod log;
@@ -11,6 +13,7 @@ pub mod raw;
 pub mod reader;
 pub mod session;
 pub mod silence;
+pub mod times;
 pub mod tracefs;
 pub mod vms;
 

@@ -1,18 +1,34 @@
 //! Whether raw tracepoints can be used on this kernel, and where the exit reason is for them.
 
 use crate::kernel::{
-    btf::{self, Offsets},
-    host,
-    session::RawLayout,
+    btf::{BtfError, Cast, Offsets, Types},
+    cast, host,
 };
 
-/// Reads the kernel's types. The error says, for people, why classic tracepoints have to be used.
+/// Where raw tracepoint programs find the exit reason; what the running vendor module lacks is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawLayout {
+    /// Of the 32-bit reason in a VMX vCPU.
+    pub vmx_reason: Option<u32>,
+    /// Of the control block's pointer in an SVM vCPU, and of the code in the control block.
+    pub svm: Option<(u32, u32)>,
+    /// Of a vCPU's number.
+    pub vcpu_id: u32,
+    /// Numbers for typed loads, where this kernel has them.
+    pub cast: Option<Cast>,
+}
+
+/// Where the exit reason is, by the kernel's types. The error says, for people, why classic tracepoints have to be
+/// used.
 ///
 /// # Errors
 /// If the types are not there or not as the programs know them.
-pub fn layout() -> Result<RawLayout, String> {
-    let offsets = btf::read_host().map_err(|error| error.to_string())?;
-    from_offsets(&offsets, &host::backends())
+pub fn layout(types: &Result<Types, BtfError>) -> Result<RawLayout, String> {
+    let types = types.as_ref().map_err(ToString::to_string)?;
+    let offsets = types.kvm().map_err(|error| error.to_string())?;
+    let mut layout = from_offsets(&offsets, &host::backends())?;
+    layout.cast = types.cast().filter(|_| cast::jit_enabled());
+    Ok(layout)
 }
 
 /// The programs read `kvm_exit(vcpu, isa)`, and need the structure of every vendor module that is loaded: one that
@@ -35,6 +51,7 @@ fn from_offsets(offsets: &Offsets, backends: &[&str]) -> Result<RawLayout, Strin
             // Codes of 64 bits have their lower half first; the record keeps no more either.
             svm: offsets.svm.as_ref().map(|svm| (svm.vmcb, svm.exit_code)),
             vcpu_id: offsets.vcpu_id,
+            cast: None,
         }),
     }
 }
@@ -57,7 +74,7 @@ mod tests {
 
     #[test]
     fn every_loaded_vendor_has_to_be_known() {
-        let layout = RawLayout { vmx_reason: None, svm: Some((6552, 112)), vcpu_id: 36 };
+        let layout = RawLayout { vmx_reason: None, svm: Some((6552, 112)), vcpu_id: 36, cast: None };
         assert_eq!(from_offsets(&amd(), &["kvm_amd"]), Ok(layout));
         for backends in [&["kvm_intel"][..], &["kvm_pvm"], &["kvm_amd", "kvm_pvm"], &[]] {
             assert!(from_offsets(&amd(), backends).is_err(), "{backends:?}");

@@ -4,22 +4,26 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf,
-    maps::{Map, MapData, PerCpuArray, Stack},
+    maps::{HashMap, Map, MapData, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{Extremes, Slot, Vcpu, state},
+    abi::{DetailKey, Extremes, Slot, Vcpu, state},
+    detail::{self, kind},
     histogram::{BUCKETS, bounds_of},
     lost, names,
+    part::Part,
+    split::rest_ns,
 };
 
 use crate::{
-    decode::Isa,
+    decode::{Isa, decode},
     kernel::{
         host,
-        mapped::{Mapped, NO_EXTREMES, Plain, Taken},
+        mapped::{Mapped, NO_EXTREMES, Plain, PlainKey, Taken},
+        times::{self, Times},
         vms,
     },
-    model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, losses},
+    model::{self, Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, VcpuTime, losses},
 };
 
 /// What is remembered of a slot between readings.
@@ -27,6 +31,7 @@ use crate::{
 struct Known {
     done: u64,
     sum_ns: u64,
+    parts: [u64; Part::COUNT],
     late: Extremes,
     buckets: [u32; BUCKETS],
 }
@@ -37,6 +42,18 @@ struct Owner {
     generation: u32,
     thread: usize,
     lost: [u64; lost::PerVcpu::COUNT],
+    times: Times,
+    /// It was dead before the slots were read, so that they have all been handed back.
+    gone: bool,
+}
+
+/// Tries at a consistent copy of a vCPU entry. What the programs do with one takes some 50 ns.
+const TRIES: usize = 100;
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { done: 0, sum_ns: 0, parts: [0; Part::COUNT], late: NO_EXTREMES, buckets: [0; BUCKETS] }
+    }
 }
 
 /// Takes intervals out of the maps.
@@ -47,7 +64,9 @@ pub struct Reader {
     _maps: [MapData; 2],
     free_vcpus: Stack<MapData, u32>,
     free_slots: Stack<MapData, u32>,
+    detail_of: HashMap<MapData, PlainKey, u32>,
     lost: PerCpuArray<MapData, u64>,
+    measured: model::Known,
     known: Vec<Option<Box<Known>>>,
     owners: Vec<Owner>,
     roster: Roster,
@@ -85,7 +104,9 @@ impl Reader {
             _maps: [vcpu_map, slot_map],
             free_vcpus,
             free_slots,
+            detail_of: HashMap::try_from(take(ebpf, names::DETAIL_OF)?)?,
             lost: PerCpuArray::try_from(take(ebpf, names::LOST)?)?,
+            measured: model::Known::default(),
             roster: Roster::default(),
             global_before: Losses::default(),
             copy,
@@ -99,9 +120,16 @@ impl Reader {
         &self.roster
     }
 
-    /// The measurement starts now: the first interval begins here.
-    pub fn start(&mut self) {
+    /// The parts that the attached programs tell apart.
+    pub fn measured(&self) -> model::Known {
+        self.measured
+    }
+
+    /// The measurement starts now: the first interval begins here. `measured` are the parts that the attached
+    /// programs tell apart.
+    pub fn start(&mut self, measured: model::Known) {
         self.last_ns = host::monotonic_ns();
+        self.measured = measured;
     }
 
     /// Fills `interval` with what has happened since the last reading. `missed` is the kernel's count of
@@ -116,15 +144,22 @@ impl Reader {
         interval.start_ns = self.last_ns;
         interval.end_ns = host::monotonic_ns();
         interval.end_unix_ms = host::unix_ms();
+        interval.known = self.measured;
         self.last_ns = interval.end_ns;
         self.greet();
         for index in 0..self.slots.len() {
-            if let Some(done) = self.slots.done(index) {
-                self.read_slot(index, done, interval)?;
+            match self.slots.done(index) {
+                Some(done) => self.read_slot(index, done, interval)?,
+                // Slots are handed out from the lowest on, and returned ones first: what follows one that was
+                // never used was never used.
+                None if self.known[index].is_none() => break,
+                None => {}
             }
         }
         for index in 0..self.vcpus.len() {
-            self.read_vcpu(index, interval)?;
+            if self.owners[index].generation != 0 {
+                self.read_vcpu(index, interval)?;
+            }
         }
         self.read_global(interval, missed)
     }
@@ -132,9 +167,14 @@ impl Reader {
     /// Looks at new vCPUs, so that a VM which ends before the next reading has its name taken down.
     pub fn greet(&mut self) {
         for index in 0..self.vcpus.len() {
-            if self.vcpus.state(index).0 != state::FREE {
+            let (state, generation) = self.vcpus.state(index);
+            if state != state::FREE {
                 self.meet(index);
+            } else if generation == 0 {
+                // As with slots: nothing after it was ever used.
+                break;
             }
+            self.owners[index].gone = state == state::DEAD;
         }
     }
 
@@ -150,8 +190,13 @@ impl Reader {
                 vm: self.name_of(&vcpu),
             };
             self.roster.threads.push(thread);
-            self.owners[index] =
-                Owner { generation, thread: self.roster.threads.len() - 1, lost: Default::default() };
+            self.owners[index] = Owner {
+                generation,
+                thread: self.roster.threads.len() - 1,
+                lost: Default::default(),
+                times: Times { until_ns: vcpu.first_ns, ..Times::default() },
+                gone: false,
+            };
         }
         self.owners[index].thread
     }
@@ -173,10 +218,9 @@ impl Reader {
     }
 
     fn read_slot(&mut self, index: usize, done: u64, interval: &mut Interval) -> Result<()> {
-        let known = self.known[index].get_or_insert_with(|| {
-            Box::new(Known { done: 0, sum_ns: 0, late: NO_EXTREMES, buckets: [0; BUCKETS] })
-        });
         let owner = self.slots.owner(index);
+        let thread = self.meet(owner);
+        let known = self.known[index].get_or_insert_with(Box::default);
         // Read before the samples are taken: a thread that is dead now writes no more.
         let dead = self.vcpus.state(owner).0 == state::DEAD;
         let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
@@ -201,12 +245,11 @@ impl Reader {
                 in_buckets == count,
                 "bug: slot {index} gained {count} samples, its buckets {in_buckets}"
             );
-            (known.done, known.sum_ns) = (copy.done, copy.sum_ns);
-            let (isa, code) = (Isa(copy.isa), copy.code);
+            let parts = parts_since(copy, known, sum_ns)?;
+            (known.done, known.sum_ns, known.parts) = (copy.done, copy.sum_ns, copy.parts);
+            let (isa, code, detail) = (Isa(copy.isa), copy.code, copy.detail);
             let buckets = start..interval.buckets.len();
-            let thread = self.meet(owner);
             let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
-            let (detail, parts) = (0, Parts::default());
             interval.cells.push(Cell {
                 thread,
                 isa,
@@ -221,7 +264,13 @@ impl Reader {
             });
         }
         if dead {
-            self.known[index] = None;
+            *known = Box::default();
+            let Slot { isa, code, detail, .. } = self.slots.copy(index);
+            if detail != 0 {
+                // No entry is no error: the slot of the guest intervals has none.
+                let key = DetailKey { vcpu: owner as u32, isa, code, pad: 0, detail };
+                let _ = self.detail_of.remove(&PlainKey(key));
+            }
             self.slots.clear(index);
             self.free_slots.push(index as u32, 0).context("cannot hand back a slot")?;
         }
@@ -229,35 +278,50 @@ impl Reader {
     }
 
     fn read_vcpu(&mut self, index: usize, interval: &mut Interval) -> Result<()> {
-        let (vcpu_state, _) = self.vcpus.state(index);
-        if vcpu_state == state::FREE {
+        let (vcpu_state, generation) = self.vcpus.state(index);
+        if vcpu_state == state::FREE || self.owners[index].generation != generation {
             return Ok(());
         }
-        let thread = self.meet(index);
-        let vcpu = self.vcpus.copy(index);
+        let vcpu = self.consistent(index);
         let owner = &mut self.owners[index];
+        let thread = owner.thread;
         for (cause, loss) in losses::PER_VCPU {
             let (now, before) = (vcpu.lost[cause as usize], &mut owner.lost[cause as usize]);
             interval.losses.add(loss, now.checked_sub(*before).context("bug: a loss counter went back")?);
             *before = now;
         }
-        if vcpu_state == state::DEAD {
-            // Its slots went back in this reading or, if it died during it, go in the next.
-            if !self.slots_left(index) {
-                interval.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
-                self.vcpus.recycle(index);
-                self.free_vcpus.push(index as u32, 0).context("cannot hand back a vCPU entry")?;
-            }
-        } else if (1..=interval.end_ns).contains(&vcpu.open_ns) {
+        let (isa, code) = (Isa(vcpu.open_isa), vcpu.open_code);
+        // A thread that is dead has no time after its last event.
+        let until_ns = if vcpu_state == state::DEAD { 0 } else { interval.end_ns };
+        let times = times::add_up(&vcpu, decode(isa, code).idle, until_ns.max(owner.times.until_ns));
+        let (elapsed_ns, guest_ns, parts) = times.since(&owner.times);
+        owner.times = times;
+        if elapsed_ns != 0 {
+            interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts });
+        }
+        if owner.gone {
+            interval.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
+            self.owners[index].generation = 0;
+            self.vcpus.recycle(index);
+            self.free_vcpus.push(index as u32, 0).context("cannot hand back a vCPU entry")?;
+        } else if vcpu_state == state::LIVE && (1..=interval.end_ns).contains(&vcpu.open_ns) {
             // An exit that began after the interval's end, while it was read, belongs to the next.
-            let age_ns = interval.end_ns - vcpu.open_ns;
-            interval.open.push(OpenExit { thread, isa: Isa(vcpu.open_isa), code: vcpu.open_code, age_ns });
+            interval.open.push(OpenExit { thread, isa, code, age_ns: interval.end_ns - vcpu.open_ns });
         }
         Ok(())
     }
 
-    fn slots_left(&self, owner: usize) -> bool {
-        (0..self.slots.len()).any(|slot| self.slots.done(slot).is_some() && self.slots.owner(slot) == owner)
+    /// A copy of an entry that is of one moment. If its thread was too busy for that the last try has to do; what
+    /// does not add up in it shows as time not accounted for.
+    fn consistent(&self, index: usize) -> Vcpu {
+        let mut vcpu = self.vcpus.copy(index);
+        for _ in 0..TRIES {
+            if times::consistent(&vcpu) {
+                break;
+            }
+            vcpu = self.vcpus.copy(index);
+        }
+        vcpu
     }
 
     fn read_global(&mut self, interval: &mut Interval, missed: u64) -> Result<()> {
@@ -271,6 +335,23 @@ impl Reader {
         self.global_before = now;
         Ok(())
     }
+}
+
+/// What the new samples of a slot consist of. Causes have no parts of their own.
+fn parts_since(copy: &Slot, known: &Known, sum_ns: u64) -> Result<Parts> {
+    let mut parts = Parts::default();
+    if !matches!(detail::kind_of(copy.detail), kind::PLAIN | kind::HALTED) {
+        return Ok(parts);
+    }
+    for part in Part::ALL {
+        let (new, old) = (copy.parts[part as usize], known.parts[part as usize]);
+        parts.add(part, new.checked_sub(old).context("bug: a part went back")?);
+    }
+    let unhandled_ns = parts.get(Part::Halt) + parts.get(Part::Stopped);
+    let told_ns = parts.total_ns();
+    ensure!(told_ns <= sum_ns + unhandled_ns, "bug: parts of {told_ns} ns in {sum_ns} ns");
+    parts.add(Part::Kernel, rest_ns(&parts.0, sum_ns + unhandled_ns));
+    Ok(parts)
 }
 
 /// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be

@@ -6,18 +6,20 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    programs::{Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use tracer_ebpf::{abi, names};
 
 use crate::{
     kernel::{
-        Unsupported, check, host, log, raw,
+        Unsupported, cast, check,
+        doors::{Call, Doors, Exits, Sched},
+        format::Field,
+        host, log,
         reader::Reader,
         silence::Silence,
-        tracefs::{self, Layout},
     },
-    model::{Interval, Roster},
+    model::{Interval, Known, Roster},
 };
 
 /// The programs, built for this machine's byte order by the build script.
@@ -35,17 +37,6 @@ pub enum Path {
     Classic,
 }
 
-/// Where raw tracepoint programs find the exit reason; what the running vendor module lacks is absent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawLayout {
-    /// Of the 32-bit reason in a VMX vCPU.
-    pub vmx_reason: Option<u32>,
-    /// Of the control block's pointer in an SVM vCPU, and of the code in the control block.
-    pub svm: Option<(u32, u32)>,
-    /// Of a vCPU's number.
-    pub vcpu_id: u32,
-}
-
 /// What is traced, and with how much memory.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -57,6 +48,10 @@ pub struct Options {
     pub slots: u32,
     /// Capacity of the vCPU table.
     pub vcpus: u32,
+    /// Follow the scheduler's events.
+    pub sched: bool,
+    /// Keep a histogram of each vCPU's time in the guest.
+    pub guest: bool,
     /// Programs report rare events from 1 on.
     pub verbose: u8,
 }
@@ -68,6 +63,8 @@ impl Default for Options {
             pids: Vec::new(),
             slots: abi::DEFAULT_SLOTS,
             vcpus: abi::DEFAULT_VCPUS,
+            sched: true,
+            guest: false,
             verbose: 0,
         }
     }
@@ -79,6 +76,7 @@ pub struct Session {
     reader: Reader,
     attached: Vec<&'static str>,
     path: String,
+    parts: String,
 }
 
 impl Session {
@@ -88,44 +86,49 @@ impl Session {
     /// [`Unsupported`] if the host lacks something; others if the kernel refuses.
     pub fn start(options: &Options) -> Result<Self> {
         check::may_load()?;
-        let layout = tracefs::layout()?;
-        let raw = match options.path {
-            Path::Classic => Err("classic tracepoints, as asked for".to_owned()),
-            Path::Auto => raw::layout().map_err(|why| format!("classic tracepoints, because {why}")),
-            Path::Raw => Ok(raw::layout().map_err(|why| {
-                Unsupported::new(
-                    format!("raw tracepoints cannot be used: {why}"),
-                    "use --path classic or auto",
-                )
-            })?),
-        };
-        let mut session = Self::load(options, Some(&layout), raw.as_ref().ok())?;
-        session.attach(raw.is_ok()).context("cannot attach to the KVM tracepoints")?;
-        session.path = raw.map_or_else(|why| why, |_| "raw tracepoints".to_owned());
-        session.reader.start();
+        let mut doors = Doors::choose(options.path, options.sched)?;
+        let mut session = Self::load(options, Some(&doors))?;
+        session.attach_parts(&mut doors).context("cannot attach to what tells the parts of an exit")?;
+        session.attach_exits(&doors).context("cannot attach to the KVM tracepoints")?;
+        session.reader.start(doors.known());
+        (session.path, session.parts) = (doors.path(), doors.parts());
         Ok(session)
     }
 
-    /// Loads the object. Without layouts only the programs that read no event can be attached.
+    /// Loads the object. Without doors only the programs that read no event can be attached.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(options: &Options, layout: Option<&Layout>, raw: Option<&RawLayout>) -> Result<Self> {
-        let offset =
-            |field: Option<crate::kernel::format::Field>| field.map_or(abi::ABSENT, |field| field.offset);
+    pub fn load(options: &Options, doors: Option<&Doors>) -> Result<Self> {
+        let offset = |field: Option<Field>| field.map_or(abi::ABSENT, |field| field.offset);
+        let layout = doors.map(|doors| doors.layout);
         let exit_reason = offset(layout.map(|layout| layout.exit_reason));
         let exit_isa = offset(layout.and_then(|layout| layout.exit_isa));
         let exit_vcpu = offset(layout.and_then(|layout| layout.exit_vcpu));
+        let raw = match doors.map(|doors| &doors.exits) {
+            Some(Exits::Raw(raw)) => Some(raw),
+            _ => None,
+        };
         let vmx_reason = raw.and_then(|raw| raw.vmx_reason).unwrap_or(abi::ABSENT);
         let (svm_vmcb, svm_code) = raw.and_then(|raw| raw.svm).unwrap_or((abi::ABSENT, abi::ABSENT));
         let vcpu_id = raw.map_or(abi::ABSENT, |raw| raw.vcpu_id);
+        // Without doors the events come from a test, which brings all kinds.
+        let sched = doors.map_or([(names::SCHED, 1); 7], Doors::sched_globals);
+        let (guest, details) = (u32::from(options.guest), u32::from(doors.is_none()));
         let isa_default = host::isa_by_vendor();
         let mut pids = [0u32; abi::MAX_FILTER_PIDS];
         let filtered = if options.pids.len() <= pids.len() { options.pids.as_slice() } else { &[] };
         pids[..filtered.len()].copy_from_slice(filtered);
         let filter_len = filtered.len() as u32;
         let log_level = log::program_level(options.verbose);
-        let mut ebpf = EbpfLoader::new()
+        let mut object = OBJECT.to_vec();
+        let casts = raw.and_then(|raw| raw.cast).map_or(0, |numbers| cast::patch(&mut object, numbers));
+        let cast = u32::from(casts != 0);
+        let mut loader = EbpfLoader::new();
+        for (name, value) in &sched {
+            loader.override_global(name, value, true);
+        }
+        let mut ebpf = loader
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(names::OFF_EXIT_REASON, &exit_reason, true)
@@ -139,23 +142,61 @@ impl Session {
             .override_global(names::FILTER_LEN, &filter_len, true)
             .override_global(names::FILTER_PIDS, &pids, true)
             .override_global(names::LOG_LEVEL, &log_level, true)
+            .override_global(names::CAST, &cast, true)
+            .override_global(names::GUEST, &guest, true)
+            .override_global(names::DETAILS, &details, true)
             .map_max_entries(names::SLOTS, options.slots)
+            .map_max_entries(names::DETAIL_OF, options.slots)
             .map_max_entries(names::FREE_SLOTS, options.slots)
             .map_max_entries(names::VCPUS, options.vcpus)
             .map_max_entries(names::VCPU_OF, options.vcpus)
             .map_max_entries(names::FREE_VCPUS, options.vcpus)
-            .load(OBJECT)
+            .load(&object)
             .map_err(|error| refused(error.into()))?;
         let reader = Reader::new(&mut ebpf)?;
-        Ok(Self { ebpf, reader, attached: Vec::new(), path: String::new() })
+        Ok(Self { ebpf, reader, attached: Vec::new(), path: String::new(), parts: String::new() })
     }
 
-    /// Loads everything before anything is attached, to keep the time between the attachments short.
+    /// What tells the parts of an exit. Attached before the exits: these programs ignore threads of which no exit
+    /// was seen.
+    fn attach_parts(&mut self, doors: &mut Doors) -> Result<()> {
+        let mut raw = vec![(names::LEFT_KVM, "kvm_userspace_exit"), (names::HALTED, "kvm_vcpu_wakeup")];
+        if doors.call == Call::Fpu {
+            raw.push((names::ENTERED_KVM, "kvm_fpu"));
+        }
+        match doors.sched {
+            Sched::Raw(_) => {
+                raw.extend([(names::FAST_WAKEUP, "sched_wakeup"), (names::FAST_SWITCH, "sched_switch")]);
+            }
+            Sched::Classic(_) => {
+                attach_classic(&mut self.ebpf, names::CLASSIC_WAKEUP, "sched:sched_wakeup")?;
+                attach_classic(&mut self.ebpf, names::CLASSIC_SWITCH, "sched:sched_switch")?;
+            }
+            Sched::Off(_) => {}
+        }
+        self.attach_all_raw(&raw)?;
+        if doors.call == Call::Probe
+            && let Err(error) = self.attach_probe()
+        {
+            ::log::debug!("no kprobe on {}: {error:#}", names::ENTERED_KVM_FUNCTION);
+            doors.call = Call::Nothing;
+        }
+        Ok(())
+    }
+
+    fn attach_probe(&mut self) -> Result<()> {
+        let program: &mut KProbe = program(&mut self.ebpf, names::ENTERED_KVM_PROBE)?.try_into()?;
+        loaded(names::ENTERED_KVM_PROBE, program.load())?;
+        program.attach(names::ENTERED_KVM_FUNCTION, 0)?;
+        Ok(())
+    }
+
+    /// Loads both before one is attached, to keep the time between the attachments short.
     ///
     /// Entries first: an entry of a thread of which no exit was seen is counted and otherwise ignored, while
     /// an exit whose entry is missed would have to be taken back.
-    fn attach(&mut self, raw: bool) -> Result<()> {
-        if raw {
+    fn attach_exits(&mut self, doors: &Doors) -> Result<()> {
+        if matches!(doors.exits, Exits::Raw(_)) {
             return self.attach_all_raw(&[
                 (names::THREAD_EXIT, "sched_process_exit"),
                 (names::FAST_ENTRY, "kvm_entry"),
@@ -165,8 +206,8 @@ impl Session {
         classic(&mut self.ebpf, names::CLASSIC_ENTRY)?;
         classic(&mut self.ebpf, names::CLASSIC_EXIT)?;
         self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
-        attach_classic(&mut self.ebpf, names::CLASSIC_ENTRY, "kvm_entry")?;
-        attach_classic(&mut self.ebpf, names::CLASSIC_EXIT, "kvm_exit")?;
+        attach_classic(&mut self.ebpf, names::CLASSIC_ENTRY, "kvm:kvm_entry")?;
+        attach_classic(&mut self.ebpf, names::CLASSIC_EXIT, "kvm:kvm_exit")?;
         self.attached.extend([names::CLASSIC_ENTRY, names::CLASSIC_EXIT]);
         Ok(())
     }
@@ -195,8 +236,8 @@ impl Session {
     /// # Errors
     /// If the kernel refuses.
     pub fn attach_floor_classic(&mut self) -> Result<()> {
-        attach_classic(&mut self.ebpf, names::FLOOR_CLASSIC, "kvm_entry")?;
-        attach_classic(&mut self.ebpf, names::FLOOR_CLASSIC, "kvm_exit")
+        attach_classic(&mut self.ebpf, names::FLOOR_CLASSIC, "kvm:kvm_entry")?;
+        attach_classic(&mut self.ebpf, names::FLOOR_CLASSIC, "kvm:kvm_exit")
     }
 
     /// A raw tracepoint program, loaded.
@@ -231,6 +272,16 @@ impl Session {
     /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The parts that are told apart.
+    pub fn known(&self) -> Known {
+        self.reader.measured()
+    }
+
+    /// How the parts of an exit are seen, and how exact they are; for `check`.
+    pub fn parts(&self) -> &str {
+        &self.parts
     }
 
     /// The loaded object, for its log.
@@ -292,11 +343,12 @@ fn classic<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut TracePoint> {
     Ok(program)
 }
 
-/// Loads a classic tracepoint program and attaches it to one of KVM's events.
+/// Loads a classic tracepoint program and attaches it to an event, `group:name`.
 pub(super) fn attach_classic(ebpf: &mut Ebpf, name: &str, event: &str) -> Result<()> {
+    let (group, event) = event.split_once(':').with_context(|| format!("{event} has no group"))?;
     classic(ebpf, name)?
-        .attach("kvm", event)
-        .with_context(|| format!("cannot attach {name} to kvm:{event}"))?;
+        .attach(group, event)
+        .with_context(|| format!("cannot attach {name} to {group}:{event}"))?;
     Ok(())
 }
 

@@ -26,7 +26,7 @@ impl Silence {
         let counters = PerCpuArray::try_from(map)?;
         let mut attached = [false; EVENTS.len()];
         for (index, (program, event)) in names::SILENCE_PROGRAMS.iter().zip(EVENTS).enumerate() {
-            match session::attach_classic(ebpf, program, event) {
+            match session::attach_classic(ebpf, program, &format!("kvm:{event}")) {
                 Ok(()) => attached[index] = true,
                 Err(error) => log::debug!("not counting kvm:{event}: {error:#}"),
             }

@@ -47,16 +47,22 @@ pub fn events() -> Result<PathBuf, Unsupported> {
     })
 }
 
+/// Whether there is an event of this name in KVM's group.
+pub fn has(event: &str) -> bool {
+    events().is_ok_and(|events| events.join("kvm").join(event).is_dir())
+}
+
 /// The text of an event's `format` file.
 ///
 /// # Errors
 /// [`Unsupported`] if the event does not exist.
 pub fn format_text(event: &str) -> Result<String, Unsupported> {
-    let path = events()?.join("kvm").join(event).join("format");
+    let (group, event) = event.split_once(':').unwrap_or(("kvm", event));
+    let path = events()?.join(group).join(event).join("format");
     fs::read_to_string(&path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
             Unsupported::new(
-                format!("the kernel has no tracepoint kvm:{event}"),
+                format!("the kernel has no tracepoint {group}:{event}"),
                 "load KVM first: modprobe kvm_intel, or modprobe kvm_amd",
             )
         } else {
@@ -79,4 +85,42 @@ pub fn layout() -> Result<Layout, Unsupported> {
         )
     })?;
     Ok(Layout { exit_reason, exit_isa: field(&exit, "isa"), exit_vcpu: field(&exit, "vcpu_id") })
+}
+
+/// Where the fields of the scheduler's records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedLayout {
+    /// `sched_switch`'s `prev_pid`.
+    pub prev_pid: u32,
+    /// The lower half of its `prev_state`.
+    pub prev_state: u32,
+    /// Its `next_pid`.
+    pub next_pid: u32,
+    /// `sched_wakeup`'s `pid`.
+    pub woken_pid: u32,
+}
+
+/// Reads the layout of the scheduler's records.
+///
+/// # Errors
+/// [`Unsupported`] if an event or a field does not exist.
+pub fn sched_layout() -> Result<SchedLayout, Unsupported> {
+    let (switch, wakeup) = (format_text("sched:sched_switch")?, format_text("sched:sched_wakeup")?);
+    let find = |text: &str, event: &str, name: &str| {
+        let field = field(text, name).ok_or_else(|| {
+            Unsupported::new(
+                format!("this kernel's {event} record has no field `{name}`"),
+                "use --no-sched, and please report it with the event's format file",
+            )
+        })?;
+        // Only the lower half of a `long` is read.
+        let lower = if cfg!(target_endian = "big") { field.size.saturating_sub(4) } else { 0 };
+        Ok(field.offset + lower)
+    };
+    Ok(SchedLayout {
+        prev_pid: find(&switch, "sched_switch", "prev_pid")?,
+        prev_state: find(&switch, "sched_switch", "prev_state")?,
+        next_pid: find(&switch, "sched_switch", "next_pid")?,
+        woken_pid: find(&wakeup, "sched_wakeup", "pid")?,
+    })
 }

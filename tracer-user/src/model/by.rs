@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// Which of VM, vCPU and reason tell rows apart. A vCPU implies its VM.
+/// Which of VM, vCPU, reason and part tell rows apart. A vCPU implies its VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct By {
     /// A row for each VM.
@@ -11,26 +11,29 @@ pub struct By {
     pub vcpu: bool,
     /// A row for each exit reason.
     pub reason: bool,
+    /// A row for each part: of the vCPUs' time or, with `reason`, of the exits' time.
+    pub part: bool,
 }
 
 impl By {
     /// A row for each exit reason, whatever the VM.
-    pub const REASON: Self = Self { vm: false, vcpu: false, reason: true };
+    pub const REASON: Self = Self { vm: false, vcpu: false, reason: true, part: false };
 }
 
 impl FromStr for By {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut by = Self { vm: false, vcpu: false, reason: false };
+        let mut by = Self { vm: false, vcpu: false, reason: false, part: false };
         for word in text.split(',') {
             match word.trim() {
                 "vm" => by.vm = true,
                 "vcpu" => (by.vm, by.vcpu) = (true, true),
                 "reason" => by.reason = true,
+                "part" => by.part = true,
                 other => {
                     return Err(format!(
-                        "`{other}` is no dimension; use vm, vcpu, reason or a list like vm,reason"
+                        "`{other}` is no dimension; use vm, vcpu, reason, part or a list like vm,reason"
                     ));
                 }
             }
@@ -41,7 +44,12 @@ impl FromStr for By {
 
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [("vm", self.vm && !self.vcpu), ("vcpu", self.vcpu), ("reason", self.reason)];
+        let words = [
+            ("vm", self.vm && !self.vcpu),
+            ("vcpu", self.vcpu),
+            ("reason", self.reason),
+            ("part", self.part),
+        ];
         let chosen: Vec<_> = words.iter().filter(|(_, on)| *on).map(|(word, _)| *word).collect();
         f.write_str(&chosen.join(","))
     }
@@ -53,7 +61,7 @@ mod tests {
 
     #[test]
     fn round_trip_and_refusal() {
-        for text in ["reason", "vm", "vcpu", "vm,reason", "vcpu,reason"] {
+        for text in ["reason", "vm", "vcpu", "vm,reason", "vcpu,reason", "part", "vm,reason,part"] {
             assert_eq!(text.parse::<By>().unwrap().to_string(), text);
         }
         assert!("host".parse::<By>().unwrap_err().contains("vm,reason"));

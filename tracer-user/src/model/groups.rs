@@ -38,7 +38,7 @@ pub struct Group {
     pub thread: Option<Thread>,
     /// The samples.
     pub stats: Stats,
-    /// What their time consists of.
+    /// What their time consists of; idle time included, which is not in the samples.
     pub parts: Parts,
 }
 
@@ -46,6 +46,12 @@ impl Group {
     /// The reason as it is printed; "" where there is none.
     pub fn reason_label(&self) -> String {
         self.key.reason.map(|(isa, code)| decode(isa, code).to_string()).unwrap_or_default()
+    }
+
+    /// The cause below the reason as it is printed; "" for the exits themselves.
+    pub fn cause_label(&self) -> String {
+        let isa = self.key.reason.map_or(Isa(0), |(isa, _)| isa);
+        self.key.cause.map(|cause| kinds::label(isa, cause)).unwrap_or_default()
     }
 
     /// The VM as tables print it: name and pid.

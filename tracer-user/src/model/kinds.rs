@@ -2,7 +2,7 @@
 
 use tracer_ebpf::detail::{kind, kind_of, value_of};
 
-use crate::decode::kvm_exit;
+use crate::decode::{self, Isa};
 
 /// One row of the table of kinds.
 #[derive(Debug)]
@@ -16,38 +16,27 @@ pub struct KindInfo {
     pub exits: bool,
     /// Whether it says which reason it belongs to.
     pub reason: bool,
-    /// What its value is.
-    pub value: Value,
-}
-
-/// What the value of a detail says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// Nothing.
-    None,
-    /// A KVM_EXIT_* reason.
-    KvmExit,
-    /// A number that is written in hexadecimal.
-    Hex,
+    /// Whether its value says anything.
+    pub value: bool,
 }
 
 /// All kinds, in the order of their numbers.
 pub static KINDS: [KindInfo; 12] = [
-    info(kind::PLAIN, "exit", Value::None),
-    info(kind::HALTED, "exit", Value::None),
-    info(kind::WHOLE, "whole", Value::None),
-    info(kind::GUEST, "guest", Value::None),
-    info(kind::USER_EXIT, "user_exit", Value::KvmExit),
-    info(kind::INSTRUCTION, "instruction", Value::Hex),
-    info(kind::DIAG, "diag", Value::Hex),
-    info(kind::SIGP, "sigp", Value::Hex),
-    info(kind::PROGRAM, "program", Value::Hex),
-    info(kind::VALIDITY, "validity", Value::Hex),
-    info(kind::OPERATION, "operation", Value::Hex),
-    info(kind::SIE_FAULT, "sie_fault", Value::None),
+    info(kind::PLAIN, "exit", false),
+    info(kind::HALTED, "exit", false),
+    info(kind::WHOLE, "whole", false),
+    info(kind::GUEST, "guest", false),
+    info(kind::USER_EXIT, "user_exit", true),
+    info(kind::INSTRUCTION, "instruction", true),
+    info(kind::DIAG, "diag", true),
+    info(kind::SIGP, "sigp", true),
+    info(kind::PROGRAM, "program", true),
+    info(kind::VALIDITY, "validity", true),
+    info(kind::OPERATION, "operation", true),
+    info(kind::SIE_FAULT, "sie_fault", false),
 ];
 
-const fn info(number: u8, id: &'static str, value: Value) -> KindInfo {
+const fn info(number: u8, id: &'static str, value: bool) -> KindInfo {
     let exits = matches!(number, kind::PLAIN | kind::HALTED);
     KindInfo { kind: number, id, exits, reason: number != kind::GUEST, value }
 }
@@ -67,22 +56,19 @@ pub fn id(detail: u64) -> String {
     of(detail).map_or_else(|| format!("kind_{}", kind_of(detail)), |info| info.id.to_owned())
 }
 
-/// The value of a detail as people write it; "" if its kind has none.
+/// The value of a detail as people write it: its name, else its number; "" if its kind has none.
 ///
 /// ```
-/// # use tracer_user::model::kinds::label;
+/// # use tracer_user::{decode::Isa, model::kinds::label};
 /// # use tracer_ebpf::detail::{kind, new};
-/// assert_eq!(label(new(kind::PLAIN, 0)), "");
-/// assert_eq!(label(new(kind::DIAG, 0x44)), "0x44");
+/// assert_eq!(label(Isa::SVM, new(kind::PLAIN, 0)), "");
+/// assert_eq!(label(Isa::SVM, new(kind::USER_EXIT, 2)), "KVM_EXIT_IO");
 /// ```
-pub fn label(detail: u64) -> String {
-    let value = value_of(detail);
-    match of(detail).map_or(Value::Hex, |info| info.value) {
-        Value::None => String::new(),
-        Value::KvmExit => {
-            u32::try_from(value).map_or_else(|_| value.to_string(), |code| kvm_exit::decode(code).to_string())
-        }
-        Value::Hex => format!("{value:#x}"),
+pub fn label(isa: Isa, detail: u64) -> String {
+    match decode::detail::label(isa, detail) {
+        Some(name) => name.into_owned(),
+        None if of(detail).is_none_or(|info| info.value) => format!("{:#x}", value_of(detail)),
+        None => String::new(),
     }
 }
 
@@ -104,8 +90,8 @@ mod tests {
     #[test]
     fn kinds_and_values_have_names() {
         assert_eq!(id(new(kind::USER_EXIT, 2)), "user_exit");
-        assert_eq!(label(new(kind::USER_EXIT, 2)), "KVM_EXIT_IO");
-        assert_eq!((id(new(99, 5)), label(new(99, 5))), ("kind_99".into(), "0x5".into()));
+        assert_eq!((id(new(99, 5)), label(Isa(9), new(99, 5))), ("kind_99".into(), "0x5".into()));
+        assert_eq!(label(Isa(9), new(kind::HALTED, 0)), "");
         assert!(!is_exit(new(99, 0)) && is_exit(new(kind::HALTED, 0)));
     }
 }

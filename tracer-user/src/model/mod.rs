@@ -21,5 +21,5 @@ pub use interval::{Cell, Interval, OpenExit, Roster, Thread, VcpuTime};
 pub use losses::{Loss, Losses};
 pub use names::Names;
 pub use parts::{Known, Parts};
-pub use rows::{Row, Rows, Selection};
+pub use rows::{Row, Rows, Selection, Slice, VmTime};
 pub use stats::Stats;

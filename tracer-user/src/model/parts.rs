@@ -7,8 +7,10 @@ use tracer_ebpf::part::Part;
 pub struct PartInfo {
     /// The part.
     pub part: Part,
-    /// Name in machine-readable output; `_ns` is added there.
+    /// Name in machine-readable output.
     pub id: &'static str,
+    /// Name of its column: the same with the unit.
+    pub column: &'static str,
     /// Heading of its column.
     pub title: &'static str,
     /// What the vCPU thread was doing.
@@ -17,23 +19,54 @@ pub struct PartInfo {
 
 /// All parts, in the order of [`Part`].
 pub static PARTS: [PartInfo; Part::COUNT] = [
-    info(Part::Kernel, "kernel", "Kernel", "running in KVM"),
-    info(Part::Poll, "poll", "Poll", "halt polling: spinning in KVM until the guest has work, or gives up"),
-    info(Part::Halt, "halt", "Idle", "asleep because the guest has nothing to do"),
+    info(Part::Kernel, "kernel", "kernel_ns", "Kernel", "running in KVM"),
+    info(
+        Part::Poll,
+        "poll",
+        "poll_ns",
+        "Poll",
+        "halt polling: spinning in KVM until the guest has work, or gives up",
+    ),
+    info(Part::Halt, "halt", "halt_ns", "Idle", "asleep because the guest has nothing to do"),
     info(
         Part::Blocked,
         "blocked",
+        "blocked_ns",
         "Blocked",
         "asleep in the kernel for any other cause, memory for instance",
     ),
-    info(Part::Runqueue, "runqueue", "Runqueue", "runnable, waiting for a CPU: the host's steal"),
-    info(Part::User, "user", "VMM", "running in the VMM"),
-    info(Part::UserBlocked, "user_blocked", "VMM asleep", "the VMM's vCPU thread is asleep"),
-    info(Part::Stopped, "stopped", "Stopped", "the process was stopped, by SIGSTOP or a debugger"),
+    info(
+        Part::Runqueue,
+        "runqueue",
+        "runqueue_ns",
+        "Runqueue",
+        "runnable, waiting for a CPU: the host's steal",
+    ),
+    info(Part::User, "user", "user_ns", "VMM", "running in the VMM"),
+    info(
+        Part::UserBlocked,
+        "user_blocked",
+        "user_blocked_ns",
+        "VMM asleep",
+        "the VMM's vCPU thread is asleep",
+    ),
+    info(
+        Part::Stopped,
+        "stopped",
+        "stopped_ns",
+        "Stopped",
+        "the process was stopped, by SIGSTOP or a debugger",
+    ),
 ];
 
-const fn info(part: Part, id: &'static str, title: &'static str, meaning: &'static str) -> PartInfo {
-    PartInfo { part, id, title, meaning }
+const fn info(
+    part: Part,
+    id: &'static str,
+    column: &'static str,
+    title: &'static str,
+    meaning: &'static str,
+) -> PartInfo {
+    PartInfo { part, id, column, title, meaning }
 }
 
 /// Nanoseconds by part.
@@ -86,6 +119,11 @@ impl Known {
         self.0 & 1 << part as u8 != 0
     }
 
+    /// Their machine-readable names.
+    pub fn ids(self) -> impl Iterator<Item = &'static str> {
+        PARTS.iter().filter(move |info| self.has(info.part)).map(|info| info.id)
+    }
+
     /// What both know.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -101,6 +139,7 @@ mod tests {
     fn the_table_is_in_the_order_of_the_enum() {
         for (index, info) in PARTS.iter().enumerate() {
             assert_eq!(info.part as usize, index);
+            assert_eq!(info.column, format!("{}_ns", info.id));
             assert_eq!(Part::ALL[index] as usize, index);
             assert_eq!(Parts::from_id(info.id), Some(info.part));
         }

@@ -3,10 +3,17 @@
 use std::collections::BTreeMap;
 
 use regex::Regex;
+use tracer_ebpf::{
+    detail::{self, kind},
+    part::Part,
+};
 
 use crate::{
     decode::{Isa, decode},
-    model::{By, Cell, Interval, Loss, Losses, OpenExit, Roster, Stats, Thread},
+    model::{
+        By, Cell, Interval, Known, Loss, Losses, OpenExit, Parts, Roster, Stats, Thread, VcpuTime,
+        parts::PARTS,
+    },
 };
 
 /// Which cells are looked at.
@@ -33,6 +40,37 @@ impl Selection {
     }
 }
 
+/// What of a vCPU's time a row of a table of parts stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slice {
+    /// Running in the guest.
+    Guest,
+    /// A part of its exits.
+    Of(Part),
+    /// Lost with unpaired events.
+    Unaccounted,
+}
+
+impl Slice {
+    /// Name in machine-readable output.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Of(part) => PARTS[part as usize].id,
+            Self::Unaccounted => "unaccounted",
+        }
+    }
+
+    /// Name on the screen.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Guest => "Guest",
+            Self::Of(part) => PARTS[part as usize].title,
+            Self::Unaccounted => "Unaccounted",
+        }
+    }
+}
+
 /// What tells rows apart. Idle and handled time are never mixed in one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -40,6 +78,7 @@ struct Key {
     pid: Option<u32>,
     thread: Option<usize>,
     reason: Option<(Isa, u32)>,
+    slice: Option<Slice>,
 }
 
 /// One row of a table.
@@ -51,10 +90,19 @@ pub struct Row {
     pub vcpu: Option<(String, u32)>,
     /// Isa and code of the reason, where rows are by reason.
     pub reason: Option<(Isa, u32)>,
-    /// The guest had nothing to do; such time is not part of `Time%`.
+    /// What of the time, where rows are by part.
+    pub slice: Option<Slice>,
+    /// The guest had nothing to do; such time is not part of `Time%`. Only where idle time was not measured, so that
+    /// the reason has to tell.
     pub idle: bool,
-    /// The samples.
+    /// The samples. Of a row by part only the sum.
     pub stats: Stats,
+    /// What their time consists of; idle time included, whether or not it is in `stats`.
+    pub parts: Parts,
+    /// Which parts were measured.
+    pub known: Known,
+    /// Causes below the reason, by [`tracer_ebpf::detail`], where rows are by reason.
+    pub causes: BTreeMap<u64, Stats>,
 }
 
 impl Row {
@@ -64,11 +112,44 @@ impl Row {
     }
 }
 
+/// Where the time of one VM's vCPUs went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmTime {
+    /// Its name.
+    pub name: String,
+    /// Its vCPU threads, by index into the roster.
+    pub vcpus: std::collections::BTreeSet<usize>,
+    /// Wall time of all its vCPUs.
+    pub elapsed_ns: u64,
+    /// In the guest.
+    pub guest_ns: u64,
+    /// Elsewhere.
+    pub parts: Parts,
+    /// Which parts were measured.
+    pub known: Known,
+}
+
+impl VmTime {
+    /// Wall time in which the guest did not run although it was not idle.
+    pub fn overhead_ns(&self) -> u64 {
+        self.parts.total_ns().saturating_sub(self.parts.get(Part::Halt))
+    }
+
+    /// What is in neither guest nor parts.
+    pub fn unaccounted_ns(&self) -> u64 {
+        self.elapsed_ns.saturating_sub(self.guest_ns).saturating_sub(self.parts.total_ns())
+    }
+}
+
 /// The sum of any number of intervals, grouped.
 #[derive(Debug)]
 pub struct Rows {
     by: By,
+    idle: bool,
     groups: BTreeMap<Key, Row>,
+    guests: BTreeMap<Key, Row>,
+    /// Where the time of each VM went, by pid.
+    pub vms: BTreeMap<u32, VmTime>,
     /// Sum of the losses.
     pub losses: Losses,
     /// Open exits of the newest interval.
@@ -88,7 +169,10 @@ impl Rows {
     pub fn new(by: By) -> Self {
         Self {
             by,
+            idle: false,
             groups: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            vms: BTreeMap::new(),
             losses: Losses::default(),
             open: Vec::new(),
             elapsed_ns: 0,
@@ -96,6 +180,12 @@ impl Rows {
             last: 0,
             end_unix_ms: 0,
         }
+    }
+
+    /// Samples include the time in which the guest had nothing to do, as perf counts them.
+    #[must_use]
+    pub fn with_idle(self, idle: bool) -> Self {
+        Self { idle, ..self }
     }
 
     /// How rows are told apart.
@@ -117,34 +207,112 @@ impl Rows {
         self.open.extend(
             interval.open.iter().filter(|open| selection.wants_thread(&roster.threads[open.thread])).cloned(),
         );
+        for time in &interval.vcpus {
+            let thread = &roster.threads[time.thread];
+            if selection.wants_thread(thread) {
+                self.add_time(time, thread, interval.known);
+            }
+        }
         for cell in &interval.cells {
             let thread = &roster.threads[cell.thread];
-            if selection.wants_thread(thread) && selection.wants_reason(cell.isa, cell.code) {
-                self.add_cell(cell, interval.buckets_of(cell), thread);
+            let guest = detail::kind_of(cell.detail) == kind::GUEST;
+            if selection.wants_thread(thread) && (guest || selection.wants_reason(cell.isa, cell.code)) {
+                self.add_cell(cell, interval.buckets_of(cell), thread, interval.known);
             }
         }
     }
 
-    fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u64)], thread: &Thread) {
+    fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u64)], thread: &Thread, known: Known) {
+        let kind = detail::kind_of(cell.detail);
+        if kind == kind::GUEST {
+            let key = self.key(thread, cell.thread, None, false, None);
+            let row = self.guests.entry(key).or_insert_with(|| self.by.row(key, thread, known));
+            row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
+            return;
+        }
         let decoded = decode(cell.isa, cell.code);
-        if !decoded.known {
+        let whole_exit = matches!(kind, kind::PLAIN | kind::HALTED);
+        if whole_exit && !decoded.known {
             self.losses.add(Loss::UnknownCodes, cell.count);
         }
-        let By { vm, vcpu, reason } = self.by;
-        let key = Key {
-            idle: decoded.idle,
-            pid: vm.then_some(thread.pid),
-            thread: vcpu.then_some(cell.thread),
-            reason: reason.then_some((cell.isa, cell.code)),
-        };
-        let row = self.groups.entry(key).or_insert_with(|| Row {
-            vm: vm.then(|| (thread.vm.clone(), thread.pid)),
-            vcpu: vcpu.then(|| (thread.vcpu_label(), thread.tid)),
-            reason: key.reason,
-            idle: key.idle,
-            stats: Stats::default(),
-        });
-        row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
+        // Where idle time was measured it is not in the samples; elsewhere the reason has to do.
+        let idle = decoded.idle && !known.has(Part::Halt);
+        let reason = Some((cell.isa, cell.code));
+        if self.by.part {
+            if self.by.reason && whole_exit {
+                for part in Part::ALL.into_iter().filter(|part| cell.parts.get(*part) != 0) {
+                    let key = self.key(thread, cell.thread, reason, false, Some(Slice::Of(part)));
+                    self.add_slice(key, thread, known, cell.parts.get(part));
+                }
+            }
+            return;
+        }
+        let key = self.key(thread, cell.thread, reason, idle, None);
+        let by = self.by;
+        let row = self.groups.entry(key).or_insert_with(|| by.row(key, thread, known));
+        row.known = row.known.and(known);
+        match kind {
+            kind::PLAIN => row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets),
+            kind::HALTED | kind::WHOLE => {
+                if self.idle == (kind == kind::WHOLE) {
+                    row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
+                }
+            }
+            _ if self.by.reason => {
+                let cause = row.causes.entry(cell.detail).or_default();
+                cause.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
+            }
+            _ => {}
+        }
+        if whole_exit {
+            row.parts.merge(&cell.parts);
+        }
+    }
+
+    fn add_time(&mut self, time: &VcpuTime, thread: &Thread, known: Known) {
+        let vm = self.vms.entry(thread.pid).or_insert_with(|| VmTime { known, ..VmTime::default() });
+        vm.name.clone_from(&thread.vm);
+        vm.vcpus.insert(time.thread);
+        vm.elapsed_ns = vm.elapsed_ns.saturating_add(time.elapsed_ns);
+        vm.guest_ns = vm.guest_ns.saturating_add(time.guest_ns);
+        vm.parts.merge(&time.parts);
+        vm.known = vm.known.and(known);
+        if self.by.part && !self.by.reason {
+            let parts = Part::ALL.map(|part| (Slice::Of(part), time.parts.get(part)));
+            let others = [(Slice::Guest, time.guest_ns), (Slice::Unaccounted, time.unaccounted_ns())];
+            for (slice, ns) in parts.into_iter().chain(others).filter(|(_, ns)| *ns != 0) {
+                let key = self.key(thread, time.thread, None, false, Some(slice));
+                self.add_slice(key, thread, known, ns);
+            }
+        }
+    }
+
+    fn add_slice(&mut self, key: Key, thread: &Thread, known: Known, ns: u64) {
+        let by = self.by;
+        let row = self.groups.entry(key).or_insert_with(|| by.row(key, thread, known));
+        row.stats.sum_ns = row.stats.sum_ns.saturating_add(ns);
+    }
+
+    fn key(
+        &self,
+        thread: &Thread,
+        index: usize,
+        reason: Option<(Isa, u32)>,
+        idle: bool,
+        slice: Option<Slice>,
+    ) -> Key {
+        Key {
+            idle,
+            pid: self.by.vm.then_some(thread.pid),
+            thread: self.by.vcpu.then_some(index),
+            reason: reason.filter(|_| self.by.reason),
+            slice,
+        }
+    }
+
+    /// Rows of time in the guest, from entry to exit, where it was measured; they are no exits.
+    pub fn guests(&self) -> impl Iterator<Item = &Row> {
+        self.guests.values()
     }
 
     /// The rows, in the order of their keys.
@@ -168,8 +336,27 @@ impl Rows {
             };
             *count = count.saturating_add(row.stats.count);
             *sum = sum.saturating_add(row.stats.sum_ns);
+            if !self.idle {
+                totals.idle_ns = totals.idle_ns.saturating_add(row.parts.get(Part::Halt));
+            }
         }
         totals
+    }
+}
+
+impl By {
+    fn row(self, key: Key, thread: &Thread, known: Known) -> Row {
+        Row {
+            vm: self.vm.then(|| (thread.vm.clone(), thread.pid)),
+            vcpu: self.vcpu.then(|| (thread.vcpu_label(), thread.tid)),
+            reason: key.reason,
+            slice: key.slice,
+            idle: key.idle,
+            stats: Stats::default(),
+            parts: Parts::default(),
+            known,
+            causes: BTreeMap::new(),
+        }
     }
 }
 
@@ -182,7 +369,7 @@ pub struct Totals {
     pub handled_ns: u64,
     /// Samples of idle exits.
     pub idle_count: u64,
-    /// Their time.
+    /// Their time, and the measured idle time of the others.
     pub idle_ns: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The lines of a dump as types; the module above is their specification.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,12 @@ pub struct Header {
     pub options: Vec<String>,
     pub start_unix_ms: u64,
     pub buckets: Buckets,
+    #[serde(default)]
+    pub parts: Vec<String>,
 }
+
+/// Nanoseconds by the name of the part; parts of no length are left out.
+pub type PartsNs = BTreeMap<Cow<'static, str>, u64>;
 
 /// The samples of one cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,12 +65,37 @@ pub struct Slot<'a> {
     pub reason: u32,
     #[serde(borrow)]
     pub name: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub detail: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cow<'a, str>>,
     pub count: u64,
     pub sum_ns: u64,
     pub min_ns: u64,
     pub max_ns: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: PartsNs,
     #[serde(borrow)]
     pub hist: Cow<'a, str>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Where a vCPU's time went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are specified in the module above")]
+pub struct VcpuLine<'a> {
+    pub interval: u64,
+    #[serde(borrow)]
+    pub vm: Cow<'a, str>,
+    pub pid: u32,
+    pub tid: u32,
+    pub vcpu: Option<u32>,
+    pub elapsed_ns: u64,
+    pub guest_ns: u64,
+    pub parts: PartsNs,
 }
 
 /// A loss.
@@ -119,6 +149,8 @@ pub enum Line<'a> {
     Header(Header),
     #[serde(borrow)]
     Slot(Slot<'a>),
+    #[serde(borrow)]
+    Vcpu(VcpuLine<'a>),
     #[serde(borrow)]
     Loss(LossLine<'a>),
     #[serde(borrow)]

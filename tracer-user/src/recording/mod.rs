@@ -5,8 +5,9 @@
 //!
 //! | `type` | when | fields |
 //! |---|---|---|
-//! | `header` | first line | `schema` (1), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`) |
-//! | `slot` | for each interval and (vCPU thread, isa, reason) that had samples | `interval`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `count`, `sum_ns`, `min_ns`, `max_ns`, `hist` |
+//! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the parts that were measured) |
+//! | `slot` | for each interval and (vCPU thread, isa, reason, detail) that had samples | `interval`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause), `count`, `sum_ns`, `min_ns`, `max_ns`, `parts` (ns by name; left out if all is `kernel`), `hist` |
+//! | `vcpu` | for each interval and vCPU thread, where parts were measured | `interval`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
 //! | `in_flight` | for each exit still open at the end of an interval | `interval`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
 //! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms` |
@@ -16,9 +17,18 @@
 //! (uncompressed, lowest value 1, two significant digits) in base64, with each sample at the midpoint of its
 //! log-linear bucket; two digits are finer than the buckets, so the buckets come back exactly.
 //!
+//! A `detail` is a kind in the topmost byte and a value below it. The exits of a reason are the slots of kind 0 (no
+//! detail) and 1 together: their handled time. Kind 1 has the exits in which the vCPU halted or its process was
+//! stopped, without that time; kind 2 the same exits with it. Kind 3 is time in the guest (isa and reason are 0), kind
+//! 4 time in the VMM by KVM_EXIT_* reason, the kinds from 5 on are the causes of s390 intercepts. Only kinds 0 and 1
+//! have `parts`; theirs are those of the whole exits, so that they sum to `sum_ns`, `halt` and `stopped`. A `vcpu` line
+//! tells where the thread's time went, open exits included: `guest_ns` and `parts` sum to `elapsed_ns`, less what was
+//! lost with unpaired events.
+//!
 //! The lines of an interval are written together. A reader takes a dump that stops anywhere: a torn last
 //! line is reported and left out, the rest is used. Lines of unknown type are counted and skipped, unknown
-//! fields are ignored; a higher `schema` is refused. Schema 1 is the only one so far.
+//! fields are ignored; a higher `schema` is refused. Schema 1 had no `detail`, `cause`,
+//! `parts` and `vcpu` lines; HLT and its kin were whole exits there, idle time included.
 
 pub mod lines;
 pub mod reader;
@@ -31,7 +41,7 @@ pub use reader::Reader;
 pub use writer::Writer;
 
 /// The schema written, and the newest one read.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]

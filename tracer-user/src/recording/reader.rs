@@ -5,12 +5,17 @@ use std::{
     io::{BufRead, Read as _},
 };
 
+use tracer_ebpf::{
+    detail::{self, kind},
+    part::Part,
+};
+
 use crate::{
     decode::Isa,
-    model::{Cell, Interval, Loss, OpenExit, Parts, Roster, Thread},
+    model::{Cell, Interval, Known, Loss, OpenExit, Parts, Roster, Thread, VcpuTime},
     recording::{
         ReadError, SCHEMA, hist,
-        lines::{Buckets, End, Header, InFlight, Line, Slot},
+        lines::{Buckets, End, Header, InFlight, Line, PartsNs, Slot, VcpuLine},
     },
 };
 
@@ -26,6 +31,7 @@ pub struct Reader<R> {
     buffer: Vec<u8>,
     roster: Roster,
     threads: HashMap<(u32, u32, Option<u32>, String), usize>,
+    known: Known,
     end: Option<End>,
     notes: Vec<String>,
     skipped: u64,
@@ -50,6 +56,7 @@ impl<R: BufRead> Reader<R> {
             options: Vec::new(),
             start_unix_ms: 0,
             buckets: Buckets::default(),
+            parts: Vec::new(),
         };
         let mut reader = Self {
             input,
@@ -58,6 +65,7 @@ impl<R: BufRead> Reader<R> {
             buffer: Vec::new(),
             roster: Roster::default(),
             threads: HashMap::new(),
+            known: Known::default(),
             end: None,
             notes: Vec::new(),
             skipped: 0,
@@ -86,6 +94,8 @@ impl<R: BufRead> Reader<R> {
         if self.header.buckets != Buckets::default() {
             return Err(ReadError::Layout(format!("{layout}, {sub_bits} bits of {max_bits}, {encoding}")));
         }
+        let parts: Vec<_> = self.header.parts.iter().filter_map(|id| Parts::from_id(id)).collect();
+        self.known = Known::of(&parts);
         Ok(())
     }
 
@@ -115,6 +125,7 @@ impl<R: BufRead> Reader<R> {
     /// See [`ReadError`].
     pub fn next_interval(&mut self, interval: &mut Interval) -> Result<bool, ReadError> {
         interval.reset();
+        interval.known = self.known;
         let mut pending = false;
         while self.end.is_none() && self.next_line()? {
             let buffer = std::mem::take(&mut self.buffer);
@@ -173,6 +184,18 @@ impl<R: BufRead> Reader<R> {
                 interval.cells.push(cell);
                 Ok(Step::More)
             }
+            Line::Vcpu(line) => {
+                interval.number = line.interval;
+                let parts = parts_of(&line.parts)?;
+                let told_ns = line.guest_ns.checked_add(parts.total_ns());
+                if told_ns.is_none_or(|told_ns| told_ns > line.elapsed_ns) {
+                    return Err("a vCPU's time is more than has passed".into());
+                }
+                let thread = self.thread(line.pid, line.tid, line.vcpu, &line.vm);
+                let VcpuLine { elapsed_ns, guest_ns, .. } = line;
+                interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts });
+                Ok(Step::More)
+            }
             Line::Loss(loss) => {
                 interval.number = loss.interval;
                 match Loss::from_name(&loss.cause) {
@@ -219,8 +242,11 @@ impl<R: BufRead> Reader<R> {
             min_ns,
             max_ns,
             hist,
+            detail,
+            parts,
             interval: _,
             name: _,
+            cause: _,
         } = slot;
         if count == 0 || min_ns > max_ns || sum_ns < max_ns {
             return Err("count, sum, min and max do not go together".into());
@@ -232,7 +258,11 @@ impl<R: BufRead> Reader<R> {
         }
         let thread = self.thread(pid, tid, vcpu, &vm);
         let buckets = start..interval.buckets.len();
-        let (detail, parts) = (0, Parts::default());
+        let mut parts = parts_of(&parts)?;
+        let whole_exits = matches!(detail::kind_of(detail), kind::PLAIN | kind::HALTED);
+        if whole_exits && parts == Parts::default() {
+            parts.add(Part::Kernel, sum_ns);
+        }
         Ok(Cell {
             thread,
             isa: Isa(isa),
@@ -254,6 +284,19 @@ impl<R: BufRead> Reader<R> {
             threads.len() - 1
         })
     }
+}
+
+/// Parts of names that are not known are left out.
+fn parts_of(line: &PartsNs) -> Result<Parts, String> {
+    let mut parts = Parts::default();
+    let mut total_ns = 0u64;
+    for (id, ns) in line {
+        total_ns = total_ns.checked_add(*ns).ok_or("parts overflow")?;
+        if let Some(part) = Parts::from_id(id) {
+            parts.add(part, *ns);
+        }
+    }
+    Ok(parts)
 }
 
 enum Step {

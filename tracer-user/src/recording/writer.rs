@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 
+use tracer_ebpf::part::Part;
+
 use crate::{
-    decode::decode,
-    model::{Interval, Roster},
+    decode::{decode, detail},
+    model::{Interval, Parts, Roster, parts::PARTS},
     recording::{
         hist,
-        lines::{End, Header, InFlight, IntervalLine, Line, LossLine, Slot},
+        lines::{End, Header, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
     },
 };
 
@@ -49,11 +51,31 @@ impl<W: Write> Writer<W> {
                 isa: cell.isa.0,
                 reason: cell.code,
                 name: decode(cell.isa, cell.code).to_string().into(),
+                detail: cell.detail,
+                cause: detail::label(cell.isa, cell.detail),
                 count: cell.count,
                 sum_ns: cell.sum_ns,
                 min_ns: cell.min_ns,
                 max_ns: cell.max_ns,
+                parts: if cell.parts.get(Part::Kernel) == cell.parts.total_ns() {
+                    PartsNs::new()
+                } else {
+                    parts_ns(&cell.parts)
+                },
                 hist: hist::encode(interval.buckets_of(cell)).into(),
+            }))?;
+        }
+        for time in &interval.vcpus {
+            let thread = &roster.threads[time.thread];
+            self.line(&Line::Vcpu(VcpuLine {
+                interval: number,
+                vm: thread.vm.as_str().into(),
+                pid: thread.pid,
+                tid: thread.tid,
+                vcpu: thread.vcpu,
+                elapsed_ns: time.elapsed_ns,
+                guest_ns: time.guest_ns,
+                parts: parts_ns(&time.parts),
             }))?;
         }
         for (info, count) in interval.losses.nonzero() {
@@ -114,4 +136,9 @@ impl<W: Write> Writer<W> {
         self.buffer.clear();
         written
     }
+}
+
+fn parts_ns(parts: &Parts) -> PartsNs {
+    let told = PARTS.iter().map(|info| (info.id.into(), parts.get(info.part)));
+    told.filter(|(_, ns)| *ns != 0).collect()
 }

@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 
 use crate::{
+    decode::{Isa, detail},
     model::{
-        Roster, Row, Rows,
+        Known, Parts, Roster, Row, Rows,
         columns::{COLUMNS, Value},
         rows::Totals,
     },
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// The columns before those of [`COLUMNS`].
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "span",
     "interval",
     "end_unix_ms",
@@ -23,6 +24,8 @@ const KEYS: [&str; 12] = [
     "isa",
     "code",
     "reason",
+    "part",
+    "cause",
     "idle",
     "sum_ns",
 ];
@@ -50,13 +53,27 @@ impl Printer for Csv {
         }
         let totals = rows.totals();
         for row in sorted(rows, &self.view) {
-            writer.write_record(record(row, rows, &totals, span))?;
+            writer.write_record(record(row, "", rows, &totals, span))?;
+            for (cause, stats) in &row.causes {
+                let isa = row.reason.map_or(Isa(0), |(isa, _)| isa);
+                let label = detail::label(isa, *cause).unwrap_or_default();
+                let cause = Row {
+                    stats: stats.clone(),
+                    parts: Parts::default(),
+                    known: Known::default(),
+                    ..row.clone()
+                };
+                writer.write_record(record(&cause, &label, rows, &totals, span))?;
+            }
+        }
+        for row in rows.guests() {
+            writer.write_record(record(row, "GUEST", rows, &Totals::default(), span))?;
         }
         writer.flush()
     }
 }
 
-fn record(row: &Row, rows: &Rows, totals: &Totals, span: Span) -> Vec<String> {
+fn record(row: &Row, cause: &str, rows: &Rows, totals: &Totals, span: Span) -> Vec<String> {
     let (vm, pid) = row.vm.as_ref().map_or_else(Default::default, |(vm, pid)| (vm.clone(), pid.to_string()));
     let (vcpu, tid) =
         row.vcpu.as_ref().map_or_else(Default::default, |(vcpu, tid)| (vcpu.clone(), tid.to_string()));
@@ -73,12 +90,14 @@ fn record(row: &Row, rows: &Rows, totals: &Totals, span: Span) -> Vec<String> {
         isa,
         code,
         row.reason_label(),
+        row.slice.map_or_else(String::new, |slice| slice.id().to_owned()),
+        cause.to_owned(),
         row.idle.to_string(),
         row.stats.sum_ns.to_string(),
     ];
     fields.extend(COLUMNS.iter().map(|column| match (column.get)(row, totals) {
         Value::Count(count) => count.to_string(),
-        Value::Ns(ns) => ns.map_or_else(String::new, |ns| ns.to_string()),
+        Value::Ns(ns) | Value::Part { ns, .. } => ns.map_or_else(String::new, |ns| ns.to_string()),
         Value::Share(number) | Value::Mean(number) | Value::Deviation(number) => {
             number.map_or_else(String::new, |number| format!("{number:.6}"))
         }

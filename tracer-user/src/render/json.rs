@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    decode::decode,
+    decode::{Isa, decode, detail},
     model::{
-        OpenExit, Roster, Row, Rows, Stats,
-        columns::{COLUMNS, Value},
+        OpenExit, Roster, Row, Rows, Stats, VmTime,
+        columns::{COLUMNS, Set, Value},
+        parts::PARTS,
         rows::Totals,
     },
     render::{Printer, Span, View, sorted},
@@ -46,6 +47,8 @@ impl Printer for JsonLines {
             "idle_ns": totals.idle_ns,
             "losses": rows.losses.nonzero().map(|(info, count)| (info.name, json!(count))).collect::<Object>().0,
             "in_flight": rows.open.iter().map(|open| in_flight(open, roster)).collect::<Vec<_>>(),
+            "vms": rows.vms.iter().map(|(pid, time)| vm_time(*pid, time)).collect::<Vec<_>>(),
+            "guests": rows.guests().map(|row| self.row(row, &Totals::default())).collect::<Vec<_>>(),
             "rows": sorted(rows, &self.view).iter().map(|r| self.row(r, &totals)).collect::<Vec<_>>(),
         });
         serde_json::to_writer(&mut *out, &block)?;
@@ -69,12 +72,15 @@ impl JsonLines {
             object.insert("code".into(), json!(code));
             object.insert("reason".into(), json!(row.reason_label()));
         }
+        if let Some(slice) = row.slice {
+            object.insert("part".into(), json!(slice.id()));
+        }
         object.insert("idle".into(), json!(row.idle));
         object.insert("sum_ns".into(), json!(row.stats.sum_ns));
         for column in &COLUMNS {
             let value = match (column.get)(row, totals) {
                 Value::Count(count) => json!(count),
-                Value::Ns(ns) => json!(ns),
+                Value::Ns(ns) | Value::Part { ns, .. } => json!(ns),
                 Value::Share(number) | Value::Mean(number) | Value::Deviation(number) => json!(number),
             };
             object.insert(column.id.into(), value);
@@ -82,8 +88,39 @@ impl JsonLines {
         if self.view.hist.as_ref().is_some_and(|pattern| pattern.is_match(&row.reason_label())) {
             object.insert("buckets".into(), buckets(&row.stats));
         }
+        let causes: Vec<Json> =
+            row.causes.iter().filter_map(|(cause, stats)| self.cause(row, *cause, stats)).collect();
+        if !causes.is_empty() {
+            object.insert("causes".into(), Json::Array(causes));
+        }
         Json::Object(object)
     }
+
+    fn cause(&self, row: &Row, cause: u64, stats: &Stats) -> Option<Json> {
+        let label = detail::label(row.reason.map_or(Isa(0), |(isa, _)| isa), cause)?;
+        let row = Row { stats: stats.clone(), causes: Default::default(), ..row.clone() };
+        let Json::Object(object) = self.row(&row, &Totals::default()) else { return None };
+        let own = |id: &str| COLUMNS.iter().any(|column| column.set == Set::Usual && column.id == id);
+        let mut kept: Map<String, Json> =
+            object.into_iter().filter(|(id, _)| own(id) || id == "sum_ns" || id == "buckets").collect();
+        kept.retain(|id, _| !id.ends_with("_share"));
+        kept.insert("cause".into(), json!(label));
+        kept.insert("detail".into(), json!(cause));
+        Some(Json::Object(kept))
+    }
+}
+
+/// Where a VM's time went; parts that were not measured are `null`.
+fn vm_time(pid: u32, time: &VmTime) -> Json {
+    let mut object = Map::new();
+    for info in &PARTS {
+        let ns = time.known.has(info.part).then(|| time.parts.get(info.part));
+        object.insert(info.column.into(), json!(ns));
+    }
+    json!({
+        "vm": time.name, "pid": pid, "vcpus": time.vcpus.len(), "elapsed_ns": time.elapsed_ns,
+        "guest_ns": time.guest_ns, "parts": object, "unaccounted_ns": time.unaccounted_ns(),
+    })
 }
 
 /// `[from_ns, to_ns, count]` of each bucket that is not empty; `to_ns` is `null` in the open last one.

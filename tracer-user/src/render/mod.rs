@@ -2,7 +2,10 @@
 
 use std::io;
 
-use crate::model::{Roster, Row, Rows, columns::SortKey};
+use crate::model::{
+    Roster, Row, Rows,
+    columns::{Column, SortKey},
+};
 
 pub mod csv;
 pub mod escape;
@@ -11,6 +14,7 @@ pub mod histogram;
 pub mod json;
 pub mod table;
 pub mod units;
+pub mod where_time;
 
 /// What is shown of rows, whatever the format.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub struct View {
     pub color: bool,
     /// Print histograms, of the rows whose label matches.
     pub hist: Option<regex::Regex>,
+    /// Columns of the table; `None` for those that suit it.
+    pub columns: Option<Vec<&'static Column>>,
 }
 
 /// Whether rows cover one interval or everything since the start.

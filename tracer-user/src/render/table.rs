@@ -6,16 +6,18 @@ use std::{
 };
 
 use crate::{
-    decode::decode,
+    decode::{Isa, decode, detail},
     model::{
-        By, Roster, Row, Rows,
-        columns::{COLUMNS, Column, Value},
+        By, Roster, Row, Rows, Stats,
+        columns::{COLUMNS, Column, Set, Value},
         rows::Totals,
     },
-    render::{Printer, Span, View, escape, histogram, sorted, units},
+    render::{Printer, Span, View, escape, histogram, sorted, units, where_time},
 };
 
 const LABEL_MIN: usize = 18;
+/// Before a cause, below the reason it belongs to.
+const INDENT: &str = "  > ";
 /// A label column is never cut below this.
 const LABEL_FLOOR: usize = 12;
 
@@ -39,7 +41,7 @@ impl Printer for Table {
         if rows.is_empty() {
             writeln!(out, "No exits {}.", if span == Span::Total { "at all" } else { "in this interval" })?;
         } else {
-            let layout = Layout::new(rows.by(), &sorted, self.view.width);
+            let layout = Layout::new(rows.by(), &sorted, &self.view);
             layout.heading(out, self.view.color)?;
             let mut idle_seen = false;
             for row in &sorted {
@@ -48,17 +50,62 @@ impl Printer for Table {
                     idle_seen = true;
                 }
                 layout.row(out, row, &totals, self.view.idle)?;
+                for (cause, stats) in causes(row) {
+                    layout.cause(out, row, &cause, stats, &totals)?;
+                }
             }
         }
+        guests(out, rows, &self.view)?;
+        where_time::print(out, rows, self.view.color)?;
         summary(out, rows, roster, span)?;
         if let Some(pattern) = &self.view.hist {
             for row in sorted.iter().filter(|row| pattern.is_match(&row.reason_label())) {
                 writeln!(out, "\n{}", plain_label(row))?;
                 histogram::print(out, &row.stats)?;
+                for (cause, stats) in causes(row) {
+                    writeln!(out, "\n{} {cause}", plain_label(row))?;
+                    histogram::print(out, stats)?;
+                }
+            }
+            for row in rows.guests() {
+                writeln!(out, "\n{} {GUEST}", label_parts(row).join(" "))?;
+                histogram::print(out, &row.stats)?;
             }
         }
         Ok(())
     }
+}
+
+/// The label of time in the guest.
+const GUEST: &str = "in the guest";
+
+/// The causes of a row's exits, the one that took most of the time first.
+fn causes(row: &Row) -> Vec<(String, &Stats)> {
+    let isa = row.reason.map_or(Isa(0), |(isa, _)| isa);
+    let mut causes: Vec<_> = row
+        .causes
+        .iter()
+        .filter_map(|(cause, stats)| Some((detail::label(isa, *cause)?.into_owned(), stats)))
+        .collect();
+    causes.sort_by(|a, b| b.1.sum_ns.cmp(&a.1.sum_ns).then_with(|| a.0.cmp(&b.0)));
+    causes
+}
+
+/// How long the guests ran undisturbed, where that was measured.
+fn guests(out: &mut dyn Write, rows: &Rows, view: &View) -> io::Result<()> {
+    let guests: Vec<&Row> = rows.guests().collect();
+    if guests.is_empty() {
+        return Ok(());
+    }
+    let by = By { reason: false, part: false, ..rows.by() };
+    let mut layout = Layout::new(by, &guests, view);
+    layout.columns.retain(|column| !matches!(column.id, "samples_share" | "time_share" | "idle_ns"));
+    writeln!(out)?;
+    layout.heading(out, view.color)?;
+    for row in guests {
+        layout.row(out, row, &Totals::default(), false)?;
+    }
+    Ok(())
 }
 
 fn with_idle(totals: Totals) -> Totals {
@@ -71,7 +118,8 @@ fn label_parts(row: &Row) -> Vec<String> {
     let vcpu = row.vcpu.as_ref().map(|(vcpu, _)| vcpu.clone());
     let reason = row.reason.map(|_| row.reason_label());
     let idle = (row.idle && row.reason.is_none()).then(|| "(idle)".to_owned());
-    [vm, vcpu, reason, idle].into_iter().flatten().collect()
+    let slice = row.slice.map(|slice| slice.title().to_owned());
+    [vm, vcpu, reason, slice, idle].into_iter().flatten().collect()
 }
 
 fn plain_label(row: &Row) -> String {
@@ -84,9 +132,10 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(by: By, rows: &[&Row], width: Option<usize>) -> Self {
+    fn new(by: By, rows: &[&Row], view: &View) -> Self {
+        let other = !by.reason && !by.part;
         let titles: Vec<&'static str> =
-            [("VM", by.vm), ("vCPU", by.vcpu), ("VM-EXIT", by.reason), ("", !by.reason)]
+            [("VM", by.vm), ("vCPU", by.vcpu), ("VM-EXIT", by.reason), ("Part", by.part), ("", other)]
                 .into_iter()
                 .filter(|(_, on)| *on)
                 .map(|(title, _)| title)
@@ -97,12 +146,18 @@ impl Layout {
             for (part, (_, width)) in label_parts(row).iter().zip(&mut labels) {
                 *width = (*width).max(part.chars().count());
             }
+            if let (Some((_, width)), true) = (labels.last_mut(), by.reason) {
+                for (cause, _) in causes(row) {
+                    *width = (*width).max(INDENT.len() + cause.chars().count());
+                }
+            }
         }
         if let [(_, only)] = labels.as_mut_slice() {
             *only = (*only).max(LABEL_MIN);
         }
-        let mut layout = Self { labels, columns: COLUMNS.iter().collect() };
-        if let Some(width) = width {
+        let columns = view.columns.clone().unwrap_or_else(|| suitable(by, rows));
+        let mut layout = Self { labels, columns };
+        if let Some(width) = view.width {
             layout.fit(width);
         }
         layout
@@ -143,6 +198,30 @@ impl Layout {
         format!("--- {text} {}", "-".repeat(rule))
     }
 
+    /// A cause of the row's exits, with columns of its own where they mean something.
+    fn cause(
+        &self,
+        out: &mut dyn Write,
+        row: &Row,
+        cause: &str,
+        stats: &Stats,
+        totals: &Totals,
+    ) -> io::Result<()> {
+        let mut line = String::new();
+        for (index, (_, width)) in self.labels.iter().enumerate() {
+            let last = index + 1 == self.labels.len();
+            let part = if last { format!("{INDENT}{cause}") } else { String::new() };
+            line.push_str(&format!("{:<width$} ", cut(&part, *width)));
+        }
+        let row = Row { stats: stats.clone(), causes: Default::default(), ..row.clone() };
+        for column in &self.columns {
+            let own = column.set == Set::Usual;
+            let value = if own { units::value((column.get)(&row, totals)) } else { String::new() };
+            line.push_str(&format!("{value:>width$} ", width = column.width));
+        }
+        writeln!(out, "{}", line.trim_end())
+    }
+
     fn row(&self, out: &mut dyn Write, row: &Row, totals: &Totals, idle_counts: bool) -> io::Result<()> {
         let mut line = String::new();
         let parts = label_parts(row);
@@ -159,6 +238,22 @@ impl Layout {
         }
         writeln!(out, "{}", line.trim_end())
     }
+}
+
+/// The columns that suit these rows.
+fn suitable(by: By, rows: &[&Row]) -> Vec<&'static Column> {
+    if by.part {
+        let of_parts = |column: &&Column| column.set == Set::OfParts || column.id == "time_share";
+        return COLUMNS.iter().filter(of_parts).collect();
+    }
+    let totals = Totals::default();
+    let any = |column: &Column| {
+        rows.iter().any(|row| !matches!((column.get)(row, &totals), Value::Ns(None | Some(0))))
+    };
+    COLUMNS
+        .iter()
+        .filter(|column| column.set == Set::Usual || (column.set == Set::IfAny && any(column)))
+        .collect()
 }
 
 /// Shortens a label to `width` characters, the last being `~`.

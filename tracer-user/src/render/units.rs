@@ -8,10 +8,24 @@ pub fn value(value: Value) -> String {
         Value::Count(count) => count.to_string(),
         Value::Share(share) => share.map_or_else(|| "-".to_owned(), |share| format!("{:.2}%", 100.0 * share)),
         Value::Ns(ns) => ns.map_or_else(|| "-".to_owned(), |ns| us(ns as f64)),
+        Value::Part { ns, of_ns } => match ns {
+            Some(_) if of_ns == 0 => "-".to_owned(),
+            Some(ns) => percent(ns, of_ns),
+            None => "?".to_owned(),
+        },
         Value::Mean(ns) => ns.map_or_else(|| "-".to_owned(), us),
         Value::Deviation(percent) => {
             percent.map_or_else(String::new, |percent| format!("( +-{percent:6.2}% )"))
         }
+    }
+}
+
+/// A share of a whole, to a tenth of a percent; "-" where there is none.
+pub fn percent(part: u64, whole: u64) -> String {
+    if part == 0 || whole == 0 {
+        "-".to_owned()
+    } else {
+        format!("{:.1}%", 100.0 * part as f64 / whole as f64)
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::build::{FLOOR, Profile, build};
+use crate::build::{FLOOR, Profile, SWITCHES, build};
 use crate::cli::BenchArgs;
 use crate::cmd::lab::add_programs;
 use crate::lab::kernels::{Cpu, Matrix};
@@ -44,7 +44,9 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     spec.icount = true;
     spec.silence = 900;
     add_programs(&mut spec, Output::Terminal)?;
-    spec.files.push((build(FLOOR, &Profile::shipped(), Output::Terminal)?, "/bin/floor".to_owned()));
+    for (program, to) in [(FLOOR, "/bin/floor"), (SWITCHES, "/bin/switches")] {
+        spec.files.push((build(program, &Profile::lab(), Output::Terminal)?, to.to_owned()));
+    }
     for tool in ["perf", "bpftrace"] {
         if here.iter().any(|mode| mode.needs == Some(tool)) {
             spec.take(program(tool)?);

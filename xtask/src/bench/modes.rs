@@ -23,11 +23,17 @@ const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static s
 }
 
 /// All of them. The first is what the others are compared with.
-pub const MODES: [Mode; 11] = [
+pub const MODES: [Mode; 13] = [
     Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
     mode("empty raw programs (floor)", None, "floor raw & T=$!"),
     mode("empty classic programs (floor)", None, "floor classic & T=$!"),
     mode("exitlat live, raw tracepoints", None, "exitlat live --path raw -d 1 & T=$!"),
+    mode("exitlat live, raw tracepoints, --no-sched", None, "exitlat live --path raw --no-sched -d 1 & T=$!"),
+    mode(
+        "exitlat live, raw tracepoints, --guest-histogram",
+        None,
+        "exitlat live --path raw --guest-histogram -d 1 & T=$!",
+    ),
     mode("exitlat live, classic tracepoints", None, "exitlat live --path classic -d 1 & T=$!"),
     mode(
         "perf stat -e, counting only",
@@ -60,9 +66,13 @@ tracepoint:kvm:kvm_exit { @start[tid] = nsecs; @reason[tid] = args->exit_reason;
 tracepoint:kvm:kvm_entry /@start[tid]/ { @ns[@reason[tid]] = stats(nsecs - @start[tid]); @start[tid] = 0; }
 ";
 
-/// What the guests do: a name, and steps of the workload.
-pub const LOADS: [(&str, &str); 2] =
-    [("cpuid", "cpuid=20000"), ("mixed", "cpuid=4000 msr=4000 io=4000 mmio=2000")];
+/// What is done meanwhile: a name, and a command. In `switch` no guest runs; it is what each context switch and
+/// wake-up of any other thread of the host pays.
+pub const LOADS: [(&str, &str); 3] = [
+    ("cpuid", "workload cpuid=20000"),
+    ("mixed", "workload cpuid=4000 msr=4000 io=4000 mmio=2000"),
+    ("switch", "switches 10000"),
+];
 
 /// Guest seconds that a tool gets to start. Idle time costs nothing, the emulator skips over it; but a tool that
 /// never sleeps is emulated for all of it, some twenty-five seconds for each.
@@ -77,8 +87,8 @@ pub fn script(modes: &[&Mode]) -> String {
             "{{ {}\n}} >/dev/null 2>&1\nsleep {SETTLE}\n",
             if start.is_empty() { ":" } else { start }
         ));
-        for (load, steps) in LOADS {
-            script.push_str(&format!("echo \"BENCH|{name}|{load}|$(workload {steps})\"\n"));
+        for (load, command) in LOADS {
+            script.push_str(&format!("echo \"BENCH|{name}|{load}|$({command})\"\n"));
         }
         script.push_str(&format!(
             "{{ {}\n}} >/dev/null 2>&1\nsleep 2\n",

@@ -31,13 +31,14 @@ pub fn text(
     let _ = writeln!(
         out,
         "Linux {} in the lab, one CPU, one instruction = one nanosecond of guest time; {}.\n\n\
-         Extra instructions per exit and entry, over the same guest unwatched ({}).\n",
+         Extra instructions per exit and entry, over the same guest unwatched, and per context switch and wake-up \
+         of threads that are no vCPUs ({}).\n",
         kernel.name,
         versions.join(", "),
         LOADS
             .iter()
-            .map(|(load, steps)| format!(
-                "{load}: `{steps}`, {:.0} each unwatched",
+            .map(|(load, command)| format!(
+                "{load}: `{command}`, {:.0} each unwatched",
                 costs[MODES[0].name][*load]
             ))
             .collect::<Vec<_>>()

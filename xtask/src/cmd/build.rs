@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::build::{EXITLAT, Profile, build as build_program};
+use crate::build::{EXITLAT, Profile, RELEASE, build as build_program};
 use crate::cli::BuildArgs;
 use crate::process::{Output, cannot_start};
 use crate::setup::{self, Purpose};
@@ -29,5 +29,5 @@ pub fn run(release: bool, args: &[String]) -> Result<u8> {
 fn exitlat(args: BuildArgs) -> Result<PathBuf> {
     setup::run_for(Purpose::Build)?;
     let target = args.target.or_else(|| args.release.then(|| MUSL.to_owned()));
-    build_program(EXITLAT, &Profile { release: args.release, target }, Output::Terminal)
+    build_program(EXITLAT, &Profile { name: args.release.then_some(RELEASE), target }, Output::Terminal)
 }

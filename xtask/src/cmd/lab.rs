@@ -50,7 +50,7 @@ pub fn run(args: LabArgs) -> Result<u8> {
 /// Builds exitlat and workload as they are shipped and takes them along.
 pub fn add_programs(spec: &mut Spec, output: Output<'_>) -> Result<()> {
     for (program, to) in PROGRAMS {
-        spec.files.push((build(program, &Profile::shipped(), output)?, to.to_owned()));
+        spec.files.push((build(program, &Profile::lab(), output)?, to.to_owned()));
     }
     spec.env.extend([("EXITLAT", "/bin/exitlat"), ("WORKLOAD", "/bin/workload")].map(owned));
     Ok(())
@@ -59,7 +59,7 @@ pub fn add_programs(spec: &mut Spec, output: Output<'_>) -> Result<()> {
 /// Builds the lab tests and takes them along.
 pub fn add_tests(spec: &mut Spec, output: Output<'_>) -> Result<()> {
     let (program, to) = TESTS;
-    spec.files.push((build(program, &Profile::shipped(), output)?, to.to_owned()));
+    spec.files.push((build(program, &Profile::lab(), output)?, to.to_owned()));
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod offsets;
 mod parse;
 mod query;
+mod sched;
 #[cfg(test)]
 mod tests;
 
@@ -24,34 +25,67 @@ pub use error::BtfError;
 pub use offsets::{EntryArgs, ExitArgs, Offsets, SvmPath, VmxPath, offsets};
 pub use parse::{Btf, Kind, TypeId};
 pub use query::{Arg, Member, Shape};
+pub use sched::{Cast, SchedOffsets, cast, sched_offsets};
 
 /// Where the kernel shows its BTF.
 pub const DIR: &str = "/sys/kernel/btf";
 
-/// Derives the offsets for the kernel and the KVM modules that run now.
-///
-/// # Errors
-/// As [`read_dir`].
-pub fn read_host() -> Result<Offsets, BtfError> {
-    read_dir(Path::new(DIR))
+/// The types of one kernel and its KVM modules.
+#[derive(Debug)]
+pub struct Types {
+    vmlinux: Arc<Btf>,
+    kvm: Option<Btf>,
+    intel: Option<Btf>,
+    amd: Option<Btf>,
 }
 
-/// As [`read_host`], of a directory with files `vmlinux` and, where there are any, `kvm`, `kvm_intel`,
-/// `kvm_amd`.
-///
-/// # Errors
-/// If a file cannot be read or is damaged, or as [`offsets()`].
-pub fn read_dir(dir: &Path) -> Result<Offsets, BtfError> {
-    let read = |name: &str| {
-        let path = dir.join(name);
-        fs::read(&path).map_err(|source| BtfError::Read { path, source })
-    };
-    let vmlinux = Arc::new(Btf::parse(None, read("vmlinux")?)?);
-    let module = |name| match read(name) {
-        Ok(bytes) => Btf::parse(Some(vmlinux.clone()), bytes).map(Some),
-        Err(BtfError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    };
-    let (kvm, intel, amd) = (module("kvm")?, module("kvm_intel")?, module("kvm_amd")?);
-    offsets(&vmlinux, kvm.as_ref(), intel.as_ref(), amd.as_ref())
+impl Types {
+    /// Reads those of the kernel and the KVM modules that run now.
+    ///
+    /// # Errors
+    /// As [`Types::read_dir`].
+    pub fn read_host() -> Result<Self, BtfError> {
+        Self::read_dir(Path::new(DIR))
+    }
+
+    /// As [`Types::read_host`], of a directory with files `vmlinux` and, where there are any, `kvm`, `kvm_intel`,
+    /// `kvm_amd`.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    pub fn read_dir(dir: &Path) -> Result<Self, BtfError> {
+        let read = |name: &str| {
+            let path = dir.join(name);
+            fs::read(&path).map_err(|source| BtfError::Read { path, source })
+        };
+        let vmlinux = Arc::new(Btf::parse(None, read("vmlinux")?)?);
+        let module = |name| match read(name) {
+            Ok(bytes) => Btf::parse(Some(vmlinux.clone()), bytes).map(Some),
+            Err(BtfError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let (kvm, intel, amd) = (module("kvm")?, module("kvm_intel")?, module("kvm_amd")?);
+        Ok(Self { vmlinux, kvm, intel, amd })
+    }
+
+    /// What the raw programs on KVM's events need.
+    ///
+    /// # Errors
+    /// As [`offsets()`].
+    pub fn kvm(&self) -> Result<Offsets, BtfError> {
+        offsets(&self.vmlinux, self.kvm.as_ref(), self.intel.as_ref(), self.amd.as_ref())
+    }
+
+    /// What the raw programs on the scheduler's events need.
+    ///
+    /// # Errors
+    /// As [`sched_offsets`].
+    pub fn sched(&self) -> Result<SchedOffsets, BtfError> {
+        sched_offsets(&self.vmlinux)
+    }
+
+    /// What typed loads need; [`None`] before Linux 6.2.
+    pub fn cast(&self) -> Option<Cast> {
+        cast(&self.vmlinux)
+    }
 }

@@ -92,7 +92,7 @@ impl<'a> Line<'a> {
         let exit = group.key.cause.is_none();
         Self {
             reason: group.key.reason,
-            detail: group.key.cause.map(kinds::label).unwrap_or_default(),
+            detail: group.cause_label(),
             idle: group.key.idle,
             count: group.stats.count,
             sum_ns: Some(group.stats.sum_ns),

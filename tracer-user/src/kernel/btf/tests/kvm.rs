@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::super::{BtfError, EntryArgs, ExitArgs, Kind, Offsets, SvmPath, VmxPath, offsets, read_dir};
+use super::super::{BtfError, EntryArgs, ExitArgs, Kind, Offsets, SvmPath, Types, VmxPath, offsets};
 use super::builder::Builder;
+
+fn read_dir(dir: &std::path::Path) -> Result<Offsets, BtfError> {
+    Types::read_dir(dir)?.kvm()
+}
 
 fn real(kernel: &str) -> Result<Offsets, BtfError> {
     let dir: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/kernel/btf/testdata", kernel].iter().collect();

@@ -45,7 +45,7 @@ pub(super) fn section(data: &Data) -> Markup {
                             tr {
                                 th scope="row" { span.name { (row(group)) } }
                                 td { (kinds::id(cause).replace('_', " ")) }
-                                td { (kinds::label(cause)) }
+                                td { (group.cause_label()) }
                                 td.n { (count(group.stats.count)) }
                                 td.n { (count(units::rate(group.stats.count, data.elapsed_ns).round() as u64)) }
                                 td.n { (time(group.stats.sum_ns)) }

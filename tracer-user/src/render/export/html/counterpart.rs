@@ -61,7 +61,7 @@ mod tests {
         };
         let cells = (0..vms.len()).map(cell).collect();
         let interval = Interval { cells, buckets: vec![(bucket_of(5) as u16, 1)], ..Interval::default() };
-        let mut groups = Groups::new(By { vm: true, vcpu: false, reason: true });
+        let mut groups = Groups::new(By { vm: true, ..By::REASON });
         groups.add(&interval, &roster, &Selection::default());
         groups
     }

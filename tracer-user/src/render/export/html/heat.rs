@@ -58,7 +58,7 @@ impl Default for Heat {
 impl Heat {
     /// Adds the handled exits of an interval.
     pub(super) fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
-        let mut groups = Groups::new(By { vm: false, vcpu: false, reason: false });
+        let mut groups = Groups::new(By { reason: false, ..By::REASON });
         groups.add(interval, roster, selection);
         let mut stats = Stats::default();
         groups.exits().filter(|group| !group.key.idle).for_each(|group| stats.merge(&group.stats));

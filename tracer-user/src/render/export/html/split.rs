@@ -22,7 +22,7 @@ type Vm = (u64, u64, Parts);
 enum Part {
     /// All time.
     All,
-    /// What is neither guest nor idle: too thin a slice of the other to be read there.
+    /// Handled time, which is neither guest nor idle nor stopped: too thin a slice of the other to be read there.
     Handled,
 }
 
@@ -30,7 +30,7 @@ impl Part {
     const ALL: [(Self, &'static str); 2] = [(Self::All, "all time"), (Self::Handled, "handled")];
 
     fn has(self, piece: &Piece) -> bool {
-        self == Self::All || !matches!(piece.class, "guest" | "halt" | "rest")
+        self == Self::All || !matches!(piece.class, "guest" | "halt" | "stopped" | "rest")
     }
 }
 

@@ -1,0 +1,253 @@
+//! Where inside an exit the time went: guests and VMMs with known answers. Bounds come from what was slept or spun at
+//! least, and from sums; none depends on the machine's speed.
+
+use std::{fs, thread, time::Duration};
+
+use serde_json::Value;
+
+use crate::guest::{
+    Background, Live, Table, demand_exact, exitlat, record, report, scratch, succeed, wait_until,
+};
+
+const PARTS: [&str; 8] = [
+    "kernel_ns",
+    "poll_ns",
+    "halt_ns",
+    "blocked_ns",
+    "runqueue_ns",
+    "user_ns",
+    "user_blocked_ns",
+    "stopped_ns",
+];
+
+fn ns(row: &Value, name: &str) -> u64 {
+    row[name].as_u64().unwrap_or_else(|| panic!("no {name} in {row}"))
+}
+
+/// Every row's parts sum to its time, idle and stopped time included; every VM's to its wall time.
+fn demand_sums(table: &Table) {
+    for row in table.rows() {
+        let parts: u64 = PARTS.iter().map(|part| ns(row, part)).sum();
+        assert_eq!(parts, ns(row, "sum_ns") + ns(row, "halt_ns") + ns(row, "stopped_ns"), "{row}");
+    }
+    for vm in table.0["vms"].as_array().unwrap() {
+        let parts: u64 = PARTS.iter().map(|part| ns(&vm["parts"], part)).sum();
+        assert_eq!(ns(vm, "guest_ns") + parts + ns(vm, "unaccounted_ns"), ns(vm, "elapsed_ns"), "{vm}");
+        assert_eq!(ns(vm, "unaccounted_ns"), 0, "{vm}");
+    }
+    assert!(!table.0["vms"].as_array().unwrap().is_empty(), "{}", table.0);
+}
+
+fn cause<'a>(row: &'a Value, name: &str) -> &'a Value {
+    let causes = row["causes"].as_array().unwrap_or_else(|| panic!("no causes in {row}"));
+    causes.iter().find(|cause| cause["cause"] == name).unwrap_or_else(|| panic!("no {name} in {row}"))
+}
+
+/// The only VM's times.
+fn vm(table: &Table) -> &Value {
+    let vms = table.0["vms"].as_array().unwrap();
+    assert_eq!(vms.len(), 1, "{}", table.0);
+    &vms[0]
+}
+
+#[test]
+fn a_vmm_that_sleeps_is_asleep_and_not_in_the_kernel() {
+    for path in ["raw", "classic"] {
+        if path == "raw" && !crate::guest::has_module_btf() {
+            continue;
+        }
+        let (vcpus, dump) = record(&format!("--path {path}"), "--io-sleep-us 5000 cpuid=20 io=40", "svm");
+        let table = report(&dump, "--by reason");
+        demand_sums(&table);
+        let io = table.reason("io");
+        let slept = vcpus[0].raw["io_sleep_ns_total"].as_u64().unwrap();
+        // What the VMM measured has the way to sleep and back in it, and the wait for a CPU.
+        assert!(ns(io, "user_blocked_ns") >= 40 * 5_000_000, "{io}");
+        assert!(ns(io, "user_blocked_ns") <= slept, "slept {slept}: {io}");
+        assert!(ns(io, "kernel_ns") < 40 * 5_000_000, "{io}");
+        // 40 that slept and, as the guest's last exit has no entry, none more.
+        let trips = cause(io, "KVM_EXIT_IO");
+        assert_eq!(trips["samples"], 40, "{io}");
+        assert_eq!(ns(trips, "sum_ns"), ns(io, "user_ns") + ns(io, "user_blocked_ns"), "{io}");
+        assert!(ns(trips, "min_ns") >= 5_000_000, "{trips}");
+        assert!(table.reason("cpuid")["causes"].is_null(), "{}", table.0);
+        assert_eq!(ns(table.reason("cpuid"), "user_blocked_ns"), 0);
+    }
+}
+
+#[test]
+fn a_vmm_that_computes_is_the_vmm() {
+    let (vcpus, dump) = record("", "--io-spin-us 5000 io=40", "svm");
+    let table = report(&dump, "--by reason");
+    demand_sums(&table);
+    let (io, spun) = (table.reason("io"), vcpus[0].raw["io_spin_ns_total"].as_u64().unwrap());
+    // The clock that ends the spinning runs while another thread has the CPU.
+    assert!(ns(io, "user_ns") + ns(io, "runqueue_ns") >= 40 * 5_000_000, "{io}");
+    assert!(ns(io, "user_ns") > ns(io, "kernel_ns"), "{io}");
+    assert!(spun >= 40 * 5_000_000);
+    // A short sleep may happen: the VMM's memory may have to be fetched.
+    assert!(ns(io, "user_blocked_ns") < 40 * 5_000_000 / 2, "{io}");
+}
+
+#[test]
+fn a_guest_that_halts_is_idle_and_not_handled() {
+    let (vcpus, dump) = record("", "--khlt-us 20000 khlt=20", "svm");
+    let table = report(&dump, "--by reason");
+    demand_sums(&table);
+    let halted = table.reason("hlt");
+    assert_eq!(halted["samples"], 20, "{halted}");
+    let wall = vcpus[0].raw["wall_ns"].as_u64().unwrap();
+    // Twenty timers of 20 ms; KVM polls at most 200 us of each.
+    assert!(ns(halted, "halt_ns") >= 20 * 19_000_000, "{halted}");
+    assert!(ns(halted, "halt_ns") <= wall, "{halted}");
+    assert!(ns(halted, "sum_ns") + ns(halted, "halt_ns") <= wall, "{halted}");
+    assert_eq!(table.0["idle_ns"], halted["halt_ns"]);
+    // With idle time the row is what perf shows: the whole exits.
+    let whole = report(&dump, "--by reason --idle");
+    let whole = whole.reason("hlt");
+    assert_eq!(whole["samples"], 20);
+    assert_eq!(ns(whole, "sum_ns"), ns(halted, "sum_ns") + ns(halted, "halt_ns"));
+    assert!(ns(whole, "min_ns") >= 19_000_000, "{whole}");
+    let shares: f64 = table.rows().iter().filter_map(|row| row["time_share"].as_f64()).sum();
+    assert!((shares - 1.0).abs() < 1e-9, "shares of handled time sum to {shares}");
+}
+
+#[test]
+fn halt_polling_moves_time_from_idle_to_polling() {
+    const PARAMETER: &str = "/sys/module/kvm/parameters/halt_poll_ns";
+    let before = fs::read_to_string(PARAMETER).unwrap();
+    let measure = |poll_ns: &str| {
+        fs::write(PARAMETER, poll_ns).unwrap();
+        let (_, dump) = record("", "--khlt-us 2000 khlt=200", "svm");
+        let table = report(&dump, "--by reason");
+        demand_sums(&table);
+        let halted = table.reason("hlt").clone();
+        assert_eq!(halted["samples"], 200);
+        (ns(&halted, "poll_ns"), ns(&halted, "halt_ns"))
+    };
+    let (off, on) = (measure("0"), measure("50000000"));
+    fs::write(PARAMETER, before).unwrap();
+    assert!(off.0 < off.1, "without polling: {off:?}");
+    assert!(on.0 > on.1, "polling for up to 50 ms a timer of 2 ms: {on:?}");
+}
+
+#[test]
+fn two_vcpus_on_one_cpu_wait_for_each_other() {
+    let (_, dump) = record("", "--vcpus 2 --pin 0,0 spin=3000000 cpuid=1", "svm");
+    let table = report(&dump, "--by vcpu,part");
+    demand_rows(&table);
+    for vcpu in 0..2 {
+        let of = |part: &str| {
+            let row = table.rows().iter().find(|row| row["vcpu"] == vcpu && row["part"] == part);
+            row.map_or(0, |row| ns(row, "sum_ns"))
+        };
+        let total: u64 =
+            table.rows().iter().filter(|row| row["vcpu"] == vcpu).map(|row| ns(row, "sum_ns")).sum();
+        let share = of("runqueue") as f64 / total as f64;
+        // About half; a quarter to three quarters leaves room for who starts first.
+        assert!((0.25..0.75).contains(&share), "vCPU {vcpu} waited {share} of its time: {}", table.0);
+        assert!(of("guest") > 0);
+    }
+}
+
+/// Rows by part have a time and nothing else.
+fn demand_rows(table: &Table) {
+    for row in table.rows() {
+        assert!(row["part"].is_string() && row["samples"] == 0 && ns(row, "sum_ns") > 0, "{row}");
+    }
+}
+
+#[test]
+fn a_vcpu_that_moves_in_mid_exit_stays_exact() {
+    let (vcpus, dump) = record("", "--vcpus 2 --migrate cpuid=300 io=300", "svm");
+    demand_exact(&report(&dump, "--by vcpu,reason"), &vcpus, "svm");
+    let table = report(&dump, "--by reason");
+    demand_sums(&table);
+    assert!(vcpus.iter().all(|vcpu| vcpu.raw["migrations"] == 301 || vcpu.raw["migrations"] == 300));
+    assert_eq!(cause(table.reason("io"), "KVM_EXIT_IO")["samples"], 600);
+}
+
+/// A stop of the process for a second is neither the exit's time nor the VMM's.
+#[test]
+fn a_stopped_vmm_is_stopped() {
+    const STOP: Duration = Duration::from_secs(1);
+    let workload = Background::start("--forever cpuid=50 msr=10 io=1");
+    let live = Live::start("--total -d 60");
+    workload.go();
+    let pid = workload.ready["vms"][0]["pid"].as_i64().expect("the workload says its pid") as i32;
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().chars().next().unwrap()
+    };
+    // Long enough for its vCPU to have been seen.
+    thread::sleep(Duration::from_millis(300));
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(pid, libc::SIGSTOP) };
+    wait_until("the VMM is stopped", || state() == 'T');
+    thread::sleep(STOP);
+    // SAFETY: as above.
+    unsafe { libc::kill(pid, libc::SIGCONT) };
+    wait_until("the VMM runs again", || state() != 'T');
+    thread::sleep(Duration::from_millis(300));
+    let (status, out) = live.stop(libc::SIGINT);
+    workload.kill();
+    assert_eq!(status, 0);
+    let table = Table::last(&out);
+    demand_sums(&table);
+    let stop_ns = STOP.as_nanos() as u64;
+    assert!(ns(&vm(&table)["parts"], "stopped_ns") >= stop_ns * 9 / 10, "{}", table.0);
+    for row in table.rows() {
+        assert!(ns(row, "max_ns") < stop_ns, "a stop became an exit: {row}");
+    }
+    let stopped: u64 = table.rows().iter().map(|row| ns(row, "stopped_ns")).sum();
+    assert!(stopped >= stop_ns * 9 / 10, "{}", table.0);
+}
+
+#[test]
+fn without_the_scheduler_its_parts_are_unknown() {
+    let (_, dump) = record("--no-sched", "--io-sleep-us 5000 --khlt-us 10000 io=10 khlt=10", "svm");
+    let table = report(&dump, "--by reason");
+    let io = table.reason("io");
+    for part in ["blocked_ns", "runqueue_ns", "user_blocked_ns", "stopped_ns"] {
+        assert!(io[part].is_null(), "{part} is unknown, not 0: {io}");
+        assert!(vm(&table)["parts"][part].is_null(), "{}", table.0);
+    }
+    assert!(ns(io, "user_ns") >= 10 * 5_000_000, "{io}");
+    let halted = table.reason("hlt");
+    assert!(ns(halted, "halt_ns") >= 10 * 9_000_000, "{halted}");
+    let text = succeed(exitlat().arg("report").arg(&dump)).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains(" ? "), "{text}");
+}
+
+/// Undisturbed stretches of the guest: as many as there are pairs of entry and exit.
+#[test]
+fn guest_time_has_its_histogram() {
+    let (_, dump) = record("--guest-histogram", "cpuid=500 spin=20000", "svm");
+    let table = report(&dump, "--by vcpu,reason");
+    let exits: u64 = table.rows().iter().map(|row| row["samples"].as_u64().unwrap()).sum();
+    let guests = table.0["guests"].as_array().unwrap();
+    assert_eq!(guests.len(), 1, "{}", table.0);
+    // Each closed exit but the last is followed by a stretch, and so is the last: the guest's end is an exit.
+    assert_eq!(guests[0]["samples"], exits, "{}", table.0);
+    assert!(ns(&guests[0], "sum_ns") == ns(vm(&table), "guest_ns"), "{}", table.0);
+    let csv = scratch("csv");
+    fs::write(&csv, succeed(exitlat().arg("report").arg(&dump).args(["--format", "csv"])).stdout).unwrap();
+    assert!(fs::read_to_string(&csv).unwrap().contains(",GUEST,"));
+}
+
+/// A vCPU that is idle all the time is shown as such while its exit is still open.
+#[test]
+fn an_open_halt_is_idle_already() {
+    let workload = Background::start("--khlt-us 3500000 cpuid=10 khlt=2");
+    let mut live = Live::start("--by reason 0.5 4");
+    workload.go();
+    let blocks: Vec<Value> = live.blocks().collect();
+    live.stop(libc::SIGINT);
+    workload.kill();
+    let idle = blocks.iter().filter(|block| block["span"] == "interval").filter_map(|block| {
+        let vm = block["vms"].as_array()?.first()?;
+        Some(ns(&vm["parts"], "halt_ns") as f64 / ns(vm, "elapsed_ns") as f64)
+    });
+    assert!(idle.fold(0.0, f64::max) > 0.9, "{blocks:#?}");
+}

@@ -1,0 +1,33 @@
+//! `switches N`: two threads hand a byte to and fro N times, on one CPU two context switches and two wake-ups each.
+//! What every thread of a host pays for a tracer that follows the scheduler. Prints a line like the workload's.
+
+use std::{
+    io::{Read as _, Write as _, pipe},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+fn main() -> Result<()> {
+    let rounds: u64 = std::env::args().nth(1).context("say how often")?.parse()?;
+    let ((mut ping_in, mut ping_out), (mut pong_in, mut pong_out)) = (pipe()?, pipe()?);
+    let echo = thread::spawn(move || -> std::io::Result<()> {
+        let mut byte = [0];
+        for _ in 0..rounds {
+            ping_in.read_exact(&mut byte)?;
+            pong_out.write_all(&byte)?;
+        }
+        Ok(())
+    });
+    let (start, mut byte) = (Instant::now(), [0]);
+    for _ in 0..rounds {
+        ping_out.write_all(&byte)?;
+        pong_in.read_exact(&mut byte)?;
+    }
+    let wall_ns = start.elapsed().as_nanos() as u64;
+    echo.join().expect("the other thread does not panic")?;
+    println!("{}", json!({"vms": [{"vcpus": [{"wall_ns": wall_ns, "svm": {"switch": 2 * rounds}}]}]}));
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! When vCPU threads lose and get their CPU, and when they are woken. These events fire for every thread of the
+//! host, so each program first asks whether the thread can be a vCPU at all, and touches no map if not.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
+use tracer_ebpf::{
+    abi::ABSENT,
+    split::{self, off_by_state},
+};
+
+use crate::{
+    body::{clock_ns, find_tid},
+    classic::field,
+    config,
+    fast::read,
+};
+
+/// `sched_switch(preempt, prev, next[, prev_state])`; the state is an argument since 5.18 (commit 9c2136be0878).
+#[raw_tracepoint]
+pub fn fast_switch(ctx: RawTracePointContext) -> i32 {
+    // `prev` is still the current task here.
+    let prev = bpf_get_current_pid_tgid() as u32;
+    out(prev, || {
+        let state = match config::OFF_TASK_STATE.load() {
+            ABSENT => ctx.arg(3),
+            offset => read(ctx.arg::<u64>(1), offset),
+        };
+        off_by_state(ctx.arg::<u8>(0) != 0, state)
+    });
+    r#in(read(ctx.arg::<u64>(2), config::OFF_TASK_PID.load()));
+    0
+}
+
+/// `sched_wakeup(task)`.
+#[raw_tracepoint]
+pub fn fast_wakeup(ctx: RawTracePointContext) -> i32 {
+    woken(read(ctx.arg::<u64>(0), config::OFF_TASK_PID.load()));
+    0
+}
+
+/// `sched:sched_switch`.
+#[tracepoint]
+pub fn classic_switch(ctx: TracePointContext) -> u32 {
+    out(field::<24>(&ctx, config::OFF_SWITCH_PREV.load()), || {
+        // Bit 8 of the record's state: preempted (`__trace_sched_switch_state`, include/trace/events/sched.h).
+        let state = field::<32>(&ctx, config::OFF_SWITCH_STATE.load());
+        off_by_state(state & 0xff == 0, state)
+    });
+    r#in(field::<56>(&ctx, config::OFF_SWITCH_NEXT.load()));
+    1
+}
+
+/// `sched:sched_wakeup`.
+#[tracepoint]
+pub fn classic_wakeup(ctx: TracePointContext) -> u32 {
+    woken(field::<24>(&ctx, config::OFF_WAKEUP_PID.load()));
+    1
+}
+
+#[inline(always)]
+fn out(tid: u32, why: impl FnOnce() -> u32) {
+    if tid != 0
+        && let Some((_, vcpu)) = find_tid(tid)
+    {
+        split::switched_out(vcpu, clock_ns(), why());
+    }
+}
+
+#[inline(always)]
+fn r#in(tid: u32) {
+    if tid != 0
+        && let Some((_, vcpu)) = find_tid(tid)
+    {
+        split::switched_in(vcpu, clock_ns());
+    }
+}
+
+#[inline(always)]
+fn woken(tid: u32) {
+    if let Some((_, vcpu)) = find_tid(tid) {
+        split::woken(vcpu, clock_ns());
+    }
+}

@@ -1,0 +1,153 @@
+//! By which of the kernel's events everything is seen: chosen once, before anything is loaded.
+
+use tracer_ebpf::{abi::ABSENT, names, part::Part};
+
+use crate::{
+    kernel::{
+        Unsupported,
+        btf::{SchedOffsets, Types},
+        raw::{self, RawLayout},
+        session::Path,
+        tracefs::{self, Layout, SchedLayout},
+    },
+    model::Known,
+};
+
+/// How exits are seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exits {
+    /// By raw tracepoints.
+    Raw(RawLayout),
+    /// By classic tracepoints, and why.
+    Classic(String),
+}
+
+/// How the scheduler's events are seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sched {
+    /// By raw tracepoints.
+    Raw(SchedOffsets),
+    /// By classic tracepoints.
+    Classic(SchedLayout),
+    /// Not at all, and why.
+    Off(String),
+}
+
+/// What marks the call of KVM_RUN, so that the way back into KVM is not taken for the VMM's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// x86's `kvm_fpu`, some hundred instructions after the call.
+    Fpu,
+    /// A kprobe on `kvm_arch_vcpu_ioctl_run`.
+    Probe,
+    /// Nothing: time in the VMM ends with the entry into the guest.
+    Nothing,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// Fields of KVM's records.
+    pub layout: Layout,
+    /// How exits are seen.
+    pub exits: Exits,
+    /// How the scheduler is seen.
+    pub sched: Sched,
+    /// What ends a stay in the VMM.
+    pub call: Call,
+}
+
+impl Doors {
+    /// Looks at the kernel.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if it lacks what is needed, or what `path` asks for.
+    pub fn choose(path: Path, sched: bool) -> Result<Self, Unsupported> {
+        let layout = tracefs::layout()?;
+        let types = Types::read_host();
+        let raw = match path {
+            Path::Classic => Err("classic tracepoints, as asked for".to_owned()),
+            _ => raw::layout(&types).map_err(|why| format!("classic tracepoints, because {why}")),
+        };
+        let exits = match (path, raw) {
+            (_, Ok(raw)) => Exits::Raw(raw),
+            (Path::Raw, Err(why)) => {
+                let why = why.trim_start_matches("classic tracepoints, because ");
+                return Err(Unsupported::new(
+                    format!("raw tracepoints cannot be used: {why}"),
+                    "use --path classic or auto",
+                ));
+            }
+            (_, Err(why)) => Exits::Classic(why),
+        };
+        let sched_types = types.as_ref().ok().filter(|_| path != Path::Classic).map(Types::sched);
+        let sched = match (sched, sched_types) {
+            (false, _) => Sched::Off("as asked for by --no-sched".to_owned()),
+            (true, Some(Ok(offsets))) => Sched::Raw(offsets),
+            (true, _) => {
+                tracefs::sched_layout().map_or_else(|missing| Sched::Off(missing.what), Sched::Classic)
+            }
+        };
+        let call = if tracefs::has("kvm_fpu") { Call::Fpu } else { Call::Probe };
+        Ok(Self { layout, exits, sched, call })
+    }
+
+    /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
+    pub fn path(&self) -> String {
+        match &self.exits {
+            Exits::Raw(RawLayout { cast: Some(_), .. }) => "raw tracepoints and typed loads".to_owned(),
+            Exits::Raw(_) => "raw tracepoints".to_owned(),
+            Exits::Classic(why) => why.clone(),
+        }
+    }
+
+    /// How the parts are seen, and how exact they are; for `check`.
+    pub fn parts(&self) -> String {
+        let sched = match &self.sched {
+            Sched::Raw(_) => "the scheduler by raw tracepoints".to_owned(),
+            Sched::Classic(_) => "the scheduler by classic tracepoints".to_owned(),
+            Sched::Off(why) => format!("the scheduler not at all ({why}): run queue and sleeps are unknown"),
+        };
+        let call = match self.call {
+            Call::Fpu => "KVM_RUN's call by kvm_fpu, exact to its first few hundred instructions",
+            Call::Probe => "KVM_RUN's call by a kprobe on kvm_arch_vcpu_ioctl_run",
+            Call::Nothing => "KVM_RUN's call by nothing: the way back into KVM counts as the VMM's time",
+        };
+        format!("{sched}; {call}")
+    }
+
+    /// The parts that are told apart.
+    pub fn known(&self) -> Known {
+        let mut known = vec![Part::Kernel, Part::Poll, Part::Halt, Part::User];
+        if !matches!(self.sched, Sched::Off(_)) {
+            known.extend([Part::Blocked, Part::Runqueue, Part::UserBlocked, Part::Stopped]);
+        }
+        Known::of(&known)
+    }
+
+    /// The read-only globals of the scheduler's programs.
+    pub fn sched_globals(&self) -> [(&'static str, u32); 7] {
+        let mut globals = [
+            (names::SCHED, 1),
+            (names::OFF_TASK_PID, ABSENT),
+            (names::OFF_TASK_STATE, ABSENT),
+            (names::OFF_SWITCH_PREV, ABSENT),
+            (names::OFF_SWITCH_STATE, ABSENT),
+            (names::OFF_SWITCH_NEXT, ABSENT),
+            (names::OFF_WAKEUP_PID, ABSENT),
+        ];
+        match self.sched {
+            Sched::Raw(offsets) => {
+                (globals[1].1, globals[2].1) = (offsets.pid, offsets.state.unwrap_or(ABSENT));
+            }
+            Sched::Classic(layout) => {
+                let fields = [layout.prev_pid, layout.prev_state, layout.next_pid, layout.woken_pid];
+                for (global, offset) in globals[3..].iter_mut().zip(fields) {
+                    global.1 = offset;
+                }
+            }
+            Sched::Off(_) => globals[0].1 = 0,
+        }
+        globals
+    }
+}

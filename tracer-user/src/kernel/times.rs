@@ -1,0 +1,182 @@
+//! Where one vCPU thread's time went, from a copy of its entry: complete intervals, and the one under way.
+
+use tracer_ebpf::{
+    abi::{Split, Vcpu},
+    pairing,
+    part::Part,
+    split::{self, mode, off},
+};
+
+use crate::model::Parts;
+
+/// Time of one thread since its first exit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// When it was looked at.
+    pub until_ns: u64,
+    /// In the guest.
+    pub guest_ns: u64,
+    /// Everywhere else, lost intervals excepted.
+    pub parts: Parts,
+}
+
+/// Whether a copy is consistent: every nanosecond up to its newest event is in exactly one interval.
+pub fn consistent(vcpu: &Vcpu) -> bool {
+    pairing::accounted_ns(vcpu) == pairing::stamp_ns(vcpu)
+}
+
+/// Adds up a consistent copy, as of `now_ns`. `idle` says whether the reason of the open exit is one on which a
+/// vCPU waits for work: only then can a sleep that is not over be told from others.
+pub fn add_up(vcpu: &Vcpu, idle: bool, now_ns: u64) -> Times {
+    let now_ns = now_ns.max(pairing::stamp_ns(vcpu));
+    let mut parts = Parts(vcpu.split.closed);
+    let mut guest_ns = vcpu.guest_ns;
+    // `closed` also has what was spent off the CPU between entry and exit; that is no part of an exit.
+    let told_ns = parts.total_ns().saturating_sub(vcpu.away_ns);
+    parts.add(Part::Kernel, vcpu.exit_ns.saturating_sub(told_ns));
+    if vcpu.open_ns == 0 {
+        let (since_ns, away) = under_way(&vcpu.split, vcpu.entered_ns, now_ns);
+        guest_ns += since_ns - vcpu.entered_ns;
+        away.charge(&mut parts, Part::Blocked, None, &mut guest_ns);
+    } else {
+        let mut open = Parts(vcpu.split.parts);
+        let (_, away) = under_way(&vcpu.split, vcpu.open_ns, now_ns);
+        let asleep = split::sleep_part(vcpu.split.mode, vcpu.split.off, vcpu.split.user_reason);
+        let asleep = if idle && asleep == Part::Blocked && vcpu.split.off == off::INTERRUPTIBLE {
+            Part::Halt
+        } else {
+            asleep
+        };
+        let running = (vcpu.split.mode == mode::USER).then_some(Part::User);
+        away.charge(&mut open, asleep, running, &mut 0);
+        if idle {
+            let halting_ns = vcpu.split.halting_ns;
+            open.0[Part::Blocked as usize] = open.get(Part::Blocked).saturating_sub(halting_ns);
+            open.add(Part::Halt, halting_ns);
+        }
+        open.add(Part::Kernel, (now_ns - vcpu.open_ns).saturating_sub(open.total_ns()));
+        parts.merge(&open);
+    }
+    Times { until_ns: now_ns, guest_ns, parts }
+}
+
+/// What the thread has been doing since its last switch or change of mode.
+struct UnderWay {
+    running_ns: u64,
+    asleep_ns: u64,
+    runnable_ns: u64,
+}
+
+/// When that began, not before `from_ns`; and what it is. Of a thread that simply runs since `from_ns` nothing is
+/// told but the time.
+fn under_way(split: &Split, from_ns: u64, now_ns: u64) -> (u64, UnderWay) {
+    let since_ns = split.since_ns.clamp(from_ns, now_ns);
+    let ns = now_ns - since_ns;
+    let none = UnderWay { running_ns: 0, asleep_ns: 0, runnable_ns: 0 };
+    match split.off {
+        off::RUNNING => (since_ns, UnderWay { running_ns: ns, ..none }),
+        off::RUNNABLE => (since_ns, UnderWay { runnable_ns: ns, ..none }),
+        _ if (since_ns..=now_ns).contains(&split.woken_ns) => {
+            let runnable_ns = now_ns - split.woken_ns;
+            (since_ns, UnderWay { asleep_ns: ns - runnable_ns, runnable_ns, ..none })
+        }
+        _ => (since_ns, UnderWay { asleep_ns: ns, ..none }),
+    }
+}
+
+impl UnderWay {
+    /// Charges it; running time to `running`, or to `rest_ns` if that is no part to be named.
+    fn charge(&self, parts: &mut Parts, asleep: Part, running: Option<Part>, rest_ns: &mut u64) {
+        parts.add(Part::Runqueue, self.runnable_ns);
+        parts.add(asleep, self.asleep_ns);
+        match running {
+            Some(part) => parts.add(part, self.running_ns),
+            None => *rest_ns += self.running_ns,
+        }
+    }
+}
+
+impl Times {
+    /// What has come since `before`: elapsed, guest and parts.
+    ///
+    /// A sleep that was taken for one thing may turn out to be another. What was charged too much before is then
+    /// taken off what is charged now, so that the sum stays that of the time elapsed.
+    pub fn since(&self, before: &Self) -> (u64, u64, Parts) {
+        let elapsed_ns = self.until_ns.saturating_sub(before.until_ns);
+        let mut debt_ns = before.guest_ns.saturating_sub(self.guest_ns);
+        let mut guest_ns = self.guest_ns.saturating_sub(before.guest_ns);
+        let mut parts = Parts::default();
+        for part in Part::ALL {
+            let (now, then) = (self.parts.get(part), before.parts.get(part));
+            debt_ns += then.saturating_sub(now);
+            parts.add(part, now.saturating_sub(then));
+        }
+        for sum in std::iter::once(&mut guest_ns).chain(&mut parts.0) {
+            let paid_ns = debt_ns.min(*sum);
+            *sum -= paid_ns;
+            debt_ns -= paid_ns;
+        }
+        (elapsed_ns, guest_ns, parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit_at(now_ns: u64) -> Vcpu {
+        let mut vcpu = Vcpu { first_ns: now_ns, ..Vcpu::UNUSED };
+        pairing::on_exit(&mut vcpu, now_ns, 1, 12);
+        vcpu
+    }
+
+    #[test]
+    fn every_moment_is_somewhere() {
+        let mut vcpu = exit_at(1_000);
+        let total = |vcpu: &Vcpu, now_ns| {
+            assert!(consistent(vcpu));
+            let times = add_up(vcpu, true, now_ns);
+            assert_eq!(times.guest_ns + times.parts.total_ns(), now_ns - 1_000, "{times:?}");
+            times
+        };
+        assert_eq!(total(&vcpu, 1_100).parts.get(Part::Kernel), 100);
+        split::switched_out(&mut vcpu, 1_200, off::INTERRUPTIBLE);
+        assert_eq!(total(&vcpu, 1_300).parts.get(Part::Halt), 100);
+        split::woken(&mut vcpu, 1_500);
+        let times = total(&vcpu, 1_600);
+        assert_eq!((times.parts.get(Part::Halt), times.parts.get(Part::Runqueue)), (300, 100));
+        split::switched_in(&mut vcpu, 1_700);
+        split::halted(&mut vcpu, 1_710, 560, true, true);
+        let times = total(&vcpu, 1_710);
+        assert_eq!((times.parts.get(Part::Halt), times.parts.get(Part::Poll)), (300, 50));
+        split::left_kvm(&mut vcpu, 1_800, 2);
+        assert_eq!(total(&vcpu, 1_850).parts.get(Part::User), 50);
+        split::entered_kvm(&mut vcpu, 1_900);
+        pairing::on_entry(&mut vcpu, 2_000);
+        split::close(&mut vcpu);
+        let times = total(&vcpu, 2_400);
+        assert_eq!(
+            (times.guest_ns, times.parts.get(Part::User), times.parts.get(Part::Kernel)),
+            (400, 100, 350)
+        );
+        split::switched_out(&mut vcpu, 2_500, off::RUNNABLE);
+        assert_eq!(total(&vcpu, 2_700).guest_ns, 500);
+        split::switched_in(&mut vcpu, 2_800);
+        let times = total(&vcpu, 2_900);
+        assert_eq!((times.guest_ns, times.parts.get(Part::Runqueue)), (600, 500));
+        pairing::on_exit(&mut vcpu, 3_000, 1, 30);
+        assert_eq!(total(&vcpu, 3_000).guest_ns, 700);
+    }
+
+    #[test]
+    fn what_turns_out_to_be_another_part_keeps_the_sum() {
+        let times = |until_ns, halt, blocked| {
+            let mut parts = Parts::default();
+            parts.add(Part::Halt, halt);
+            parts.add(Part::Blocked, blocked);
+            Times { until_ns, guest_ns: 0, parts }
+        };
+        let (elapsed_ns, guest_ns, parts) = times(150, 0, 150).since(&times(100, 100, 0));
+        assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (50, 50));
+    }
+}

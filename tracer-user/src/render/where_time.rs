@@ -1,0 +1,64 @@
+//! The answer at a glance: a line for each VM with where the wall time of its vCPUs went.
+
+use std::io::{self, Write};
+
+use tracer_ebpf::part::Part;
+
+use crate::{
+    model::{Rows, VmTime, parts::PARTS},
+    render::{escape, units},
+};
+
+/// More VMs than this are left to `--by vm,part`.
+const LINES: usize = 10;
+const LABEL: usize = 24;
+
+/// Prints the VMs, the one that lost most time first.
+pub fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result<()> {
+    let mut vms: Vec<(&u32, &VmTime)> = rows.vms.iter().filter(|(_, vm)| vm.elapsed_ns != 0).collect();
+    if vms.is_empty() {
+        return Ok(());
+    }
+    vms.sort_by(|a, b| b.1.overhead_ns().cmp(&a.1.overhead_ns()).then(a.0.cmp(b.0)));
+    // Parts that no VM has are left out, unless they are what everybody looks for.
+    let shown: Vec<_> = PARTS
+        .iter()
+        .filter(|info| {
+            matches!(info.part, Part::Kernel | Part::Halt | Part::Runqueue | Part::User)
+                || vms.iter().any(|(_, vm)| vm.parts.get(info.part) != 0)
+        })
+        .collect();
+    let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let mut heading = format!("{:<LABEL$} {:>5} {:>8}", "Of the vCPUs' wall time", "vCPUs", "Guest");
+    for info in &shown {
+        heading.push_str(&format!(" {:>width$}", info.title, width = width(info.title)));
+    }
+    writeln!(out, "\n{bold}{heading}  Accounted{plain}")?;
+    for (pid, vm) in vms.iter().take(LINES) {
+        let label = format!("{}[{pid}]", escape::terminal(&vm.name));
+        let label: String = label.chars().take(LABEL).collect();
+        let mut line = format!(
+            "{label:<LABEL$} {:>5} {:>8}",
+            vm.vcpus.len(),
+            units::percent(vm.guest_ns, vm.elapsed_ns)
+        );
+        for info in &shown {
+            let share = if vm.known.has(info.part) {
+                units::percent(vm.parts.get(info.part), vm.elapsed_ns)
+            } else {
+                "?".to_owned()
+            };
+            line.push_str(&format!(" {share:>width$}", width = width(info.title)));
+        }
+        let accounted_ns = vm.elapsed_ns - vm.unaccounted_ns();
+        writeln!(out, "{line} {:>10}", units::percent(accounted_ns, vm.elapsed_ns))?;
+    }
+    if let Some(more) = vms.len().checked_sub(LINES + 1) {
+        writeln!(out, "and {} more; --by vm,part shows all", units::plural(more + 1, "VM"))?;
+    }
+    Ok(())
+}
+
+fn width(title: &str) -> usize {
+    title.len().max(7)
+}
