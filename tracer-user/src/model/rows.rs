@@ -253,10 +253,9 @@ impl Rows {
         row.known = row.known.and(known);
         match kind {
             kind::PLAIN => row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets),
+            kind::HALTED | kind::WHOLE if self.idle != (kind == kind::WHOLE) => {}
             kind::HALTED | kind::WHOLE => {
-                if self.idle == (kind == kind::WHOLE) {
-                    row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
-                }
+                row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
             }
             _ if self.by.reason => {
                 let cause = row.causes.entry(cell.detail).or_default();
