@@ -2,35 +2,23 @@
 
 use std::{
     io::Write as _,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
+use exitlat_tests::program::{self, text};
 use tracer_user::{
     model::{Interval, Roster},
     recording::Writer,
 };
 
-/// The program. The test harness builds it beside itself.
 fn exitlat(arguments: &str) -> Command {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
-    }
-    path.push("exitlat");
-    assert!(path.exists(), "{} is missing: cargo build -p tracer-user", path.display());
-    let mut command = Command::new(path);
-    command.args(arguments.split_whitespace()).env_remove("NO_COLOR");
+    let mut command = program::exitlat();
+    command.args(arguments.split_whitespace());
     command
 }
 
 fn run(arguments: &str) -> (Option<i32>, String, String) {
     text(exitlat(arguments).output().unwrap())
-}
-
-fn text(output: Output) -> (Option<i32>, String, String) {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
@@ -40,7 +28,7 @@ fn help_has_examples_and_statuses() {
     for word in ["Examples:", "Exit status:", "record", "report", "check", "--by", "--hist"] {
         assert!(out.contains(word), "{word}");
     }
-    for command in ["live", "record", "report"] {
+    for command in ["live", "record", "report", "export"] {
         assert!(run(&format!("{command} --help")).1.contains("Examples:"), "{command}");
     }
     assert_eq!(run("--version").0, Some(0));

@@ -21,6 +21,7 @@ Examples:
   exitlat live --hist EPT 5 1        one interval of 5 s, with the histograms of EPT exits
   exitlat record -o good.exitlat --duration 60
   exitlat report good.exitlat
+  exitlat export good.exitlat -o good.html
   exitlat check                      what this host offers, and what is missing
 
 Exit status: 0 done (also after Ctrl-C and when the pipe is closed), 1 failed, 2 wrong usage,
@@ -51,6 +52,9 @@ pub enum Command {
     /// Show the tables of a dump
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Write a dump in the format of another tool
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     /// Say what this host offers and what is missing
     Check(CheckArgs),
 }
@@ -81,6 +85,18 @@ Examples:
   exitlat report good.exitlat --by vm,reason -k p99
   exitlat report good.exitlat --intervals --format csv
   ssh host cat good.exitlat | exitlat report -";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  exitlat export good.exitlat -o good.html
+  exitlat export bad.exitlat --diff-base good.exitlat -o change.html
+  exitlat export good.exitlat -o good.hlog --by vm,reason
+  exitlat export good.exitlat --format hgrm -o curves/      one file for each reason
+  exitlat export good.exitlat --format csv -g 'web*' | head
+  exitlat export good.exitlat --names hash -o for-a-friend.html
+
+Without --format the ending of FILE says which: .hlog, .hgrm, .csv, .json, .prom, .html.
+Without -o it goes to standard output. A .hgrm holds one row: several rows need a directory.";
 
 /// Which exits are traced, and with how much memory.
 #[derive(Args, Clone, Debug)]
@@ -208,6 +224,88 @@ pub struct ReportArgs {
     /// Show each interval before the total
     #[arg(long)]
     pub intervals: bool,
+}
+
+/// `exitlat export`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportArgs {
+    /// The dump; `-` is standard input
+    pub file: PathBuf,
+    /// Output format [default: by the ending of FILE]
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
+    /// Where to write; `-` is standard output. For hgrm it may be a directory
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    pub force: bool,
+    /// What is told apart: vm, vcpu, reason, or a list like vm,reason [default: by format]
+    #[arg(long, value_name = "LIST")]
+    pub by: Option<By>,
+    /// Only reasons that match this regular expression
+    #[arg(short, long, value_name = "REGEX")]
+    pub fields: Option<Regex>,
+    /// Only these vCPU numbers
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    pub vcpu: Vec<u32>,
+    /// Only these processes
+    #[arg(short, long, value_delimiter = ',', value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Only VMs of this name or glob
+    #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
+    pub guest: Vec<String>,
+    /// The dump to compare with (html only)
+    #[arg(long, value_name = "DUMP")]
+    pub diff_base: Option<PathBuf>,
+    /// What becomes of the names of guests and of the host, and of the recorded command line
+    #[arg(long, value_enum, default_value = "keep")]
+    pub names: NamesMode,
+    /// Key of the pseudonyms, to get the same ones in several exports; else each export has its own
+    #[arg(long, value_name = "FILE")]
+    pub names_key: Option<PathBuf>,
+}
+
+/// What becomes of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NamesMode {
+    /// They stay
+    Keep,
+    /// Pseudonyms, which nobody without the key can look up
+    Hash,
+    /// Left out; guests are numbered
+    None,
+}
+
+/// Output formats of `export`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// HdrHistogram's interval log, with a tag for each row
+    Hlog,
+    /// HdrHistogram's percentile table, for its plotter; one file a row
+    Hgrm,
+    /// One line for each interval, vCPU, reason and cause; times in ns
+    Csv,
+    /// The same as JSON lines, with the histograms
+    Json,
+    /// OpenMetrics text, the sums of the recording
+    Openmetrics,
+    /// One page with charts that needs nothing else
+    Html,
+}
+
+impl ExportFormat {
+    /// Endings of file names by which formats are known.
+    pub const ENDINGS: [(&'static str, Self); 8] = [
+        ("hlog", Self::Hlog),
+        ("hgrm", Self::Hgrm),
+        ("csv", Self::Csv),
+        ("json", Self::Json),
+        ("jsonl", Self::Json),
+        ("prom", Self::Openmetrics),
+        ("html", Self::Html),
+        ("htm", Self::Html),
+    ];
 }
 
 /// `exitlat check`.

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod drive;
+pub mod export;
 pub mod live;
 pub mod record;
 pub mod report;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             Command::Live(args) => live::run(args).await,
             Command::Record(args) => record::run(args).await,
             Command::Report(args) => report::run(&args),
+            Command::Export(args) => export::run(&args),
             Command::Check(args) => check::run(&args).await,
         }
     })

@@ -26,21 +26,9 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     }
     let mut interval = Interval::default();
     let mut total = screen.rows();
-    // Names are resolved as they come: a dump may be longer than memory.
     let mut pids = screen.selection.clone();
     while reader.next_interval(&mut interval).with_context(name)? {
-        if !args.guest.is_empty() {
-            screen.selection = pids.clone();
-            for thread in &reader.roster().threads {
-                if args.guest.iter().any(|guest| select::matches(guest, &thread.vm)) {
-                    screen.selection.pids.push(thread.pid);
-                }
-            }
-            if screen.selection.pids.is_empty() {
-                // No process has this number: until the guest appears, nothing is shown.
-                screen.selection.pids.push(u32::MAX);
-            }
-        }
+        screen.selection = select::guests_so_far(&pids, &args.guest, reader.roster());
         total.add(&interval, reader.roster(), &screen.selection);
         if args.intervals {
             screen.interval(&interval, reader.roster())?;

@@ -7,7 +7,7 @@ use crate::{
     cli::TraceArgs,
     cmd::Usage,
     kernel::vms::{self, Vm},
-    model::{Roster, Selection},
+    model::{Roster, Selection, Thread},
     render::{escape, units},
 };
 
@@ -51,6 +51,22 @@ pub fn pids(args: &TraceArgs) -> Result<Vec<u32>> {
 /// Whether a name is meant by what was typed: itself, or a glob that matches it.
 pub fn matches(typed: &str, name: &str) -> bool {
     typed == name || Pattern::new(typed).is_ok_and(|pattern| pattern.matches(name))
+}
+
+/// A selection with the processes of guests, as far as a recording has named them up to here. Its names are
+/// resolved as they come: a dump may be longer than memory.
+pub fn guests_so_far(selection: &Selection, typed: &[String], roster: &Roster) -> Selection {
+    let mut selection = selection.clone();
+    if typed.is_empty() {
+        return selection;
+    }
+    let meant = |thread: &&Thread| typed.iter().any(|guest| matches(guest, &thread.vm));
+    selection.pids.extend(roster.threads.iter().filter(meant).map(|thread| thread.pid));
+    if selection.pids.is_empty() {
+        // No process has this number: until the guest appears, nothing is shown.
+        selection.pids.push(u32::MAX);
+    }
+    selection
 }
 
 /// Adds the processes of the guests in a recording to a selection.

@@ -264,7 +264,7 @@ impl Reader {
             });
         }
         if dead {
-            *known = Box::default();
+            **known = Default::default();
             let Slot { isa, code, detail, .. } = self.slots.copy(index);
             if detail != 0 {
                 // No entry is no error: the slot of the guest intervals has none.

@@ -6,15 +6,20 @@
 
 pub mod by;
 pub mod columns;
+pub mod groups;
 pub mod interval;
+pub mod kinds;
 pub mod losses;
+pub mod names;
 pub mod parts;
 pub mod rows;
 pub mod stats;
 
 pub use by::By;
+pub use groups::{Group, Groups};
 pub use interval::{Cell, Interval, OpenExit, Roster, Thread, VcpuTime};
 pub use losses::{Loss, Losses};
+pub use names::Names;
 pub use parts::{Known, Parts};
 pub use rows::{Row, Rows, Selection, Slice, VmTime};
 pub use stats::Stats;

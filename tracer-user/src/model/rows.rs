@@ -28,12 +28,14 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn wants_thread(&self, thread: &Thread) -> bool {
+    /// Whether a thread is looked at.
+    pub fn wants_thread(&self, thread: &Thread) -> bool {
         (self.pids.is_empty() || self.pids.contains(&thread.pid))
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
     }
 
-    fn wants_reason(&self, isa: Isa, code: u32) -> bool {
+    /// Whether a reason is looked at.
+    pub fn wants_reason(&self, isa: Isa, code: u32) -> bool {
         self.fields.as_ref().is_none_or(|regex| regex.is_match(&decode(isa, code).to_string()))
     }
 }
@@ -251,10 +253,9 @@ impl Rows {
         row.known = row.known.and(known);
         match kind {
             kind::PLAIN => row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets),
+            kind::HALTED | kind::WHOLE if self.idle != (kind == kind::WHOLE) => {}
             kind::HALTED | kind::WHOLE => {
-                if self.idle == (kind == kind::WHOLE) {
-                    row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
-                }
+                row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
             }
             _ if self.by.reason => {
                 let cause = row.causes.entry(cell.detail).or_default();

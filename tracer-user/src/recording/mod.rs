@@ -35,6 +35,7 @@ pub mod reader;
 pub mod writer;
 
 mod hist;
+mod names;
 
 pub use reader::Reader;
 pub use writer::Writer;

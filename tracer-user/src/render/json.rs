@@ -86,7 +86,7 @@ impl JsonLines {
             object.insert(column.id.into(), value);
         }
         if self.view.hist.as_ref().is_some_and(|pattern| pattern.is_match(&row.reason_label())) {
-            object.insert("buckets".into(), buckets(row));
+            object.insert("buckets".into(), buckets(&row.stats));
         }
         let causes: Vec<Json> =
             row.causes.iter().filter_map(|(cause, stats)| self.cause(row, *cause, stats)).collect();
@@ -124,8 +124,8 @@ fn vm_time(pid: u32, time: &VmTime) -> Json {
 }
 
 /// `[from_ns, to_ns, count]` of each bucket that is not empty; `to_ns` is `null` in the open last one.
-fn buckets(row: &Row) -> Json {
-    let filled = row.stats.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
+pub(crate) fn buckets(stats: &Stats) -> Json {
+    let filled = stats.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
     filled
         .map(|(bucket, count)| {
             let (low, high) = tracer_ebpf::histogram::bounds_of(bucket);

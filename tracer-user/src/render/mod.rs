@@ -9,6 +9,7 @@ use crate::model::{
 
 pub mod csv;
 pub mod escape;
+pub mod export;
 pub mod histogram;
 pub mod json;
 pub mod table;

@@ -3,6 +3,7 @@
 //! Safe to repeat and quick when nothing is missing; every other command begins with it. Rust's parts go to the user's
 //! own toolchains; packages need root, and a distribution with apt.
 
+pub mod foreign;
 mod needs;
 
 use std::fs;
@@ -21,6 +22,9 @@ use needs::{COMPONENTS, PACKAGES, Package, Probe};
 /// Installs what is missing.
 pub fn run_for(purpose: Purpose) -> Result<()> {
     packages(purpose)?;
+    if purpose.includes(Purpose::Foreign) {
+        foreign::venv()?;
+    }
     rust(purpose)
 }
 
@@ -66,6 +70,7 @@ fn present(package: &Package) -> bool {
             fs::read(place)
                 .is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
         }),
+        Probe::Runs(program, args) => probe(program, args).is_some(),
     };
     let installed = |name: &&str| {
         let state = probe("dpkg-query", &["-W", "-f", "${db:Status-Status}", name]);
@@ -82,7 +87,8 @@ fn known_name(package: &Package) -> &'static str {
 
 fn apt() -> Command {
     let mut apt = Command::new("apt-get");
-    apt.args(["-q", "-y", "-o", "Acquire::Retries=3"]).env("DEBIAN_FRONTEND", "noninteractive");
+    apt.args(["-q", "-y", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=600"])
+        .env("DEBIAN_FRONTEND", "noninteractive");
     apt
 }
 

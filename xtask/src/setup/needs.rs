@@ -11,6 +11,10 @@ pub enum Purpose {
     Check,
     /// Booting the lab.
     Lab,
+    /// Running the lab tests.
+    LabTest,
+    /// Having what is exported read by other programs.
+    Foreign,
     /// Running all tests.
     Test,
     /// Measuring, and comparing with other tools.
@@ -20,12 +24,14 @@ pub enum Purpose {
 impl Purpose {
     /// Whether what is needed for `part` is needed for this.
     pub fn includes(self, part: Purpose) -> bool {
-        use Purpose::{Bench, Build, Check, Lab, Test};
+        use Purpose::{Bench, Build, Check, Foreign, Lab, LabTest, Test};
         let parts: &[Purpose] = match self {
             Build => &[Build],
             Check => &[Build, Check],
             Lab => &[Build, Lab],
-            Test => &[Build, Check, Lab, Test],
+            LabTest => &[Build, Check, Lab, LabTest],
+            Foreign => &[Build, Check, Foreign],
+            Test => &[Build, Check, Lab, LabTest, Foreign, Test],
             Bench => &[Build, Lab, Bench],
         };
         parts.contains(&part)
@@ -41,6 +47,8 @@ pub enum Probe {
     File(&'static [&'static str]),
     /// A program at one of these places that needs no library.
     Static(&'static [&'static str]),
+    /// A command that succeeds.
+    Runs(&'static str, &'static [&'static str]),
 }
 
 /// A package of the distribution.
@@ -60,10 +68,13 @@ const fn package(names: &'static [&'static str], probe: Probe, purposes: &'stati
     Package { names, probe, purposes, fallback: None }
 }
 
+/// HdrHistogram in Java, as its inventors wrote it.
+pub const HDRHISTOGRAM: &str = "/usr/share/java/hdrhistogram.jar";
+
 /// All packages. `qemu-utils` from backports breaks bookworm's `qemu-system-common`; it has to give way then.
 pub const PACKAGES: &[Package] = {
-    use Probe::{File, Program, Static};
-    use Purpose::{Bench, Build, Lab, Test};
+    use Probe::{File, Program, Runs, Static};
+    use Purpose::{Bench, Build, Foreign, Lab, LabTest};
     &[
         package(&["gcc"], Program("cc"), &[Build]),
         package(&["libc6-dev"], File(&["/usr/include/stdlib.h"]), &[Build]),
@@ -95,7 +106,12 @@ pub const PACKAGES: &[Package] = {
         package(&["syslinux-common"], File(&["/usr/lib/syslinux/modules/bios/ldlinux.c32"]), &[Lab]),
         package(&["xorriso"], Program("xorriso"), &[Lab]),
         package(&["bsdutils"], Program("script"), &[Lab]),
-        package(&["linux-perf", "linux-tools-generic"], Program("perf"), &[Test, Bench]),
+        package(&["linux-perf", "linux-tools-generic"], Program("perf"), &[LabTest, Bench]),
+        package(&["chromium", "chromium-browser"], Program("chromium"), &[Foreign]),
+        package(&["default-jre-headless"], Program("java"), &[Foreign]),
+        package(&["libhdrhistogram-java"], File(&[HDRHISTOGRAM]), &[Foreign]),
+        package(&["python3"], Program("python3"), &[Foreign]),
+        package(&["python3-venv"], Runs("python3", &["-c", "import ensurepip, venv"]), &[Foreign]),
         package(&["bpftrace"], Program("bpftrace"), &[Bench]),
         package(&["bpftool", "linux-tools-common"], Program("bpftool"), &[Bench]),
     ]
@@ -128,5 +144,6 @@ mod tests {
     fn tests_need_the_lab_and_the_lab_needs_a_build() {
         assert!(Purpose::Test.includes(Purpose::Lab) && Purpose::Lab.includes(Purpose::Build));
         assert!(!Purpose::Build.includes(Purpose::Lab) && !Purpose::Test.includes(Purpose::Bench));
+        assert!(Purpose::Test.includes(Purpose::Foreign) && !Purpose::LabTest.includes(Purpose::Foreign));
     }
 }

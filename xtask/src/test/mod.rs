@@ -24,6 +24,8 @@ pub enum Tier {
     Clippy,
     /// Tests that need nothing but a compiler.
     Host,
+    /// What is exported, read by other programs and looked at in a browser.
+    Foreign,
     /// The BPF programs on this host's kernel, with made-up events (root).
     Testrun,
     /// Real exits, in the lab's guests.
@@ -35,7 +37,12 @@ pub fn run(args: &TestArgs) -> Result<u8> {
     let mut tiers = if args.tiers.is_empty() { Tier::value_variants().to_vec() } else { args.tiers.clone() };
     tiers.sort_unstable();
     tiers.dedup();
-    setup::run_for(if tiers.contains(&Tier::Lab) { Purpose::Test } else { Purpose::Check })?;
+    setup::run_for(match (tiers.contains(&Tier::Lab), tiers.contains(&Tier::Foreign)) {
+        (true, true) => Purpose::Test,
+        (true, false) => Purpose::LabTest,
+        (false, true) => Purpose::Foreign,
+        (false, false) => Purpose::Check,
+    })?;
 
     let matrix = Matrix::load()?;
     let mut runner = Runner::new(paths::target().join("xtask-logs"))?;

@@ -12,6 +12,7 @@ use crate::cmd::lab::{add_programs, add_tests};
 use crate::lab::kernels::{Cpu, Kernel, Matrix};
 use crate::lab::{Spec, boot, libs};
 use crate::process::{Output, quote, run as run_tool};
+use crate::setup::foreign;
 use crate::toolchain::{bpf_cargo, cargo};
 use crate::{paths, tidy};
 
@@ -34,6 +35,7 @@ const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", 
 const BUILD: &[&str] = &["build", "-p", "tracer-user"];
 const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "xtask"];
 const HOST_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "host"];
+const FOREIGN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "foreign"];
 const TESTRUN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "testrun"];
 /// The harness must show what tests that pass say, for that is how they say that they skip.
 const SHOW: &[&str] = &["--", "--show-output"];
@@ -68,6 +70,10 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
             cargo_test(runner, args, "unit", UNIT_TESTS, skips)?;
             cargo_test(runner, args, "host", HOST_TESTS, skips)
         }
+        Tier::Foreign => {
+            runner.step(&itself("foreign-build"), |log| logged(cargo().args(BUILD), log))?;
+            cargo_test(runner, args, "foreign", FOREIGN_TESTS, &[])
+        }
         Tier::Testrun => cargo_test(runner, args, "testrun", TESTRUN_TESTS, &matrix.testrun.expect_skips),
         Tier::Lab => lab(args, matrix, runner),
     }
@@ -89,7 +95,11 @@ fn cargo_test(
         if name == "testrun" && !is_root() {
             bail!("loading BPF programs takes root: repeat as `sudo -E cargo xtask test testrun`, or name the other tiers");
         }
-        logged(cargo().args(words).arg("--no-fail-fast").args(SHOW).args(&args.filter), log)
+        let mut test = cargo();
+        if name == "foreign" {
+            test.envs(foreign::environment());
+        }
+        logged(test.args(words).arg("--no-fail-fast").args(SHOW).args(&args.filter), log)
     })
 }
 

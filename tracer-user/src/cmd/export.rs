@@ -1,0 +1,235 @@
+//! `exitlat export`: a dump in the format of another tool.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufWriter, Read as _, Write},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    cli::{ExportArgs, ExportFormat, NamesMode},
+    cmd::{DONE, Usage, record::open_dump, select},
+    model::{By, Groups, Interval, Names, Roster, Selection, names::Policy},
+    recording::{Reader, lines::Header},
+    render::export::{
+        Export, hdr, hgrm,
+        hlog::Hlog,
+        html::{Data, Html},
+        openmetrics::OpenMetrics,
+        tidy::{Form, Tidy},
+    },
+};
+
+/// A key that is shorter can be guessed.
+const SHORTEST_KEY: usize = 16;
+
+/// Runs it.
+///
+/// # Errors
+/// See the exit statuses of [`crate::cmd`].
+pub fn run(args: &ExportArgs) -> Result<u8> {
+    let format = format_of(args)?;
+    if args.diff_base.is_some() && format != ExportFormat::Html {
+        return Err(Usage("--diff-base is for html".to_owned()).into());
+    }
+    if args.by.is_some_and(|by| by.part) {
+        return Err(Usage(
+            "exports have the parts of each row as columns or labels: leave `part` out".to_owned(),
+        )
+        .into());
+    }
+    let mut names = Names::new(policy(args)?);
+    let base = match &args.diff_base {
+        Some(path) => Some(page_data(path, args, &mut names)?),
+        None => None,
+    };
+    let mut source = Source::open(&args.file)?;
+    let header = source.header(&names);
+    let by = args.by.unwrap_or_else(|| default_by(format));
+    let mut export: Box<dyn Export> = match format {
+        ExportFormat::Hgrm => return curves(args, source, &mut names, by),
+        ExportFormat::Hlog => Box::new(Hlog::new(header, by)),
+        ExportFormat::Csv => Box::new(Tidy::new(header, by, Form::Csv)),
+        ExportFormat::Json => Box::new(Tidy::new(header, by, Form::Json)),
+        ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, by)),
+        ExportFormat::Html => Box::new(Html::new(Data::new(header, by), base)),
+    };
+    let path = args.output.as_deref().unwrap_or(Path::new("-"));
+    write(path, args.force, |out| {
+        source.each(args, &mut names, |interval, roster, selection| {
+            Ok(export.interval(out, interval, roster, selection)?)
+        })?;
+        Ok(export.finish(out)?)
+    })?;
+    Ok(DONE)
+}
+
+/// What is told apart unless asked otherwise.
+fn default_by(format: ExportFormat) -> By {
+    let (vm, vcpu) = match format {
+        ExportFormat::Csv | ExportFormat::Json => (true, true),
+        ExportFormat::Openmetrics => (true, false),
+        ExportFormat::Hlog | ExportFormat::Hgrm | ExportFormat::Html => (false, false),
+    };
+    By { vm, vcpu, ..By::REASON }
+}
+
+fn format_of(args: &ExportArgs) -> Result<ExportFormat> {
+    let ending = args.output.as_deref().and_then(Path::extension).and_then(|ending| ending.to_str());
+    let known = || ExportFormat::ENDINGS.iter().find(|(name, _)| Some(*name) == ending);
+    args.format.or_else(|| known().map(|(_, format)| *format)).ok_or_else(|| {
+        let endings: Vec<_> = ExportFormat::ENDINGS.iter().map(|(name, _)| format!(".{name}")).collect();
+        Usage(format!(
+            "which format? Give --format, or -o FILE with one of the endings {}",
+            endings.join(", ")
+        ))
+        .into()
+    })
+}
+
+/// What becomes of names; reads or makes the key.
+fn policy(args: &ExportArgs) -> Result<Policy> {
+    match (args.names, &args.names_key) {
+        (NamesMode::Hash, None) => {
+            let mut key = vec![0; 32];
+            File::open("/dev/urandom")
+                .and_then(|mut source| source.read_exact(&mut key))
+                .context("cannot make a key from /dev/urandom")?;
+            Ok(Policy::Hash(key))
+        }
+        (NamesMode::Hash, Some(path)) => {
+            let mut key =
+                fs::read(path).with_context(|| format!("cannot read the key {}", path.display()))?;
+            if key.last() == Some(&b'\n') {
+                key.pop();
+            }
+            if key.len() < SHORTEST_KEY {
+                let what = format!("the key in {} has {} bytes", path.display(), key.len());
+                return Err(Usage(format!("{what}; {SHORTEST_KEY} are needed")).into());
+            }
+            Ok(Policy::Hash(key))
+        }
+        (_, Some(_)) => Err(Usage("--names-key is for --names hash".to_owned()).into()),
+        (NamesMode::Keep, None) => Ok(Policy::Keep),
+        (NamesMode::None, None) => Ok(Policy::None),
+    }
+}
+
+/// A dump that is read.
+struct Source<'a> {
+    path: &'a Path,
+    reader: Reader<Box<dyn BufRead>>,
+}
+
+impl<'a> Source<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let reader = Reader::new(open_dump(path)?).with_context(|| unreadable(path))?;
+        Ok(Self { path, reader })
+    }
+
+    fn header(&self, names: &Names) -> Header {
+        self.reader.header().clone().with_names(names)
+    }
+
+    /// Gives each interval to `take`, with the names replaced.
+    fn each(
+        &mut self,
+        args: &ExportArgs,
+        names: &mut Names,
+        mut take: impl FnMut(&Interval, &Roster, &Selection) -> Result<()>,
+    ) -> Result<()> {
+        let asked =
+            Selection { vcpus: args.vcpu.clone(), pids: args.pid.clone(), fields: args.fields.clone() };
+        let mut interval = Interval::default();
+        names.next_roster();
+        while self.reader.next_interval(&mut interval).with_context(|| unreadable(self.path))? {
+            // Guests are meant by their own names, whatever is shown.
+            let selection = select::guests_so_far(&asked, &args.guest, self.reader.roster());
+            take(&interval, names.roster(self.reader.roster()), &selection)?;
+        }
+        select::guests(&mut asked.clone(), &args.guest, self.reader.roster())?;
+        for note in self.reader.notes() {
+            eprintln!("exitlat: {}: {note}", self.path.display());
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("cannot read the dump {}", path.display())
+}
+
+/// The data of a page for a whole dump.
+fn page_data(path: &Path, args: &ExportArgs, names: &mut Names) -> Result<Data> {
+    let mut source = Source::open(path)?;
+    let by = args.by.unwrap_or_else(|| default_by(ExportFormat::Html));
+    let mut data = Data::new(source.header(names), by);
+    source.each(args, names, |interval, roster, selection| {
+        data.add(interval, roster, selection);
+        Ok(())
+    })?;
+    Ok(data)
+}
+
+/// Percentile tables: one to a file or standard output, several to a directory.
+fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: By) -> Result<u8> {
+    let mut groups = Groups::new(by);
+    source.each(args, names, |interval, roster, selection| {
+        groups.add(interval, roster, selection);
+        Ok(())
+    })?;
+    let mut histogram = hdr::empty();
+    let files = hgrm::file_names(groups.exits());
+    let directory = args
+        .output
+        .as_deref()
+        .filter(|path| path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/"));
+    let Some(directory) = directory else {
+        let [(_, group)] = files.as_slice() else {
+            let rows = files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Usage(format!(
+                "a percentile table holds one row, and here are {}: {rows}; choose one with -f, or give -o a directory",
+                files.len()
+            ))
+            .into());
+        };
+        hdr::fill(&mut histogram, &group.stats);
+        let path = args.output.as_deref().unwrap_or(Path::new("-"));
+        write(path, args.force, |out| Ok(hgrm::print(out, &histogram)?))?;
+        return Ok(DONE);
+    };
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    for (name, group) in &files {
+        hdr::fill(&mut histogram, &group.stats);
+        write(&directory.join(name), args.force, |out| Ok(hgrm::print(out, &histogram)?))?;
+    }
+    eprintln!("exitlat: {} in {}", crate::render::units::plural(files.len(), "table"), directory.display());
+    Ok(DONE)
+}
+
+/// Makes a file by `fill`, or writes to standard output. A new file that could not be filled goes away again.
+fn write(path: &Path, force: bool, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    if path.as_os_str() == "-" {
+        let mut out = BufWriter::new(io::stdout().lock());
+        fill(&mut out)?;
+        return Ok(out.flush()?);
+    }
+    let mut options = OpenOptions::new();
+    options.write(true);
+    let options = if force { options.create(true).truncate(true) } else { options.create_new(true) };
+    let file = options.open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Usage(format!("{} exists already; --force overwrites it", path.display())).into()
+        }
+        _ => anyhow::Error::from(error).context(format!("cannot create {}", path.display())),
+    })?;
+    let mut out = BufWriter::new(file);
+    let outcome = fill(&mut out).and_then(|()| Ok(out.flush()?));
+    if outcome.is_err() && !force {
+        // It is ours and useless; if it cannot be removed, the error is what counts.
+        let _ = fs::remove_file(path);
+    }
+    outcome.with_context(|| format!("cannot write {}", path.display()))
+}

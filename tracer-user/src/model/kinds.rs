@@ -1,0 +1,97 @@
+//! The kinds of [`Cell`](crate::model::Cell)s by name, and which of them are the exits of a reason.
+
+use tracer_ebpf::detail::{kind, kind_of, value_of};
+
+use crate::decode::{self, Isa};
+
+/// One row of the table of kinds.
+#[derive(Debug)]
+pub struct KindInfo {
+    /// Its number; see [`tracer_ebpf::detail::kind`].
+    pub kind: u8,
+    /// Name in machine-readable output.
+    pub id: &'static str,
+    /// The exits of a reason are the cells of these kinds, and of no others: all others describe the same time
+    /// once more, or time in the guest.
+    pub exits: bool,
+    /// Whether it says which reason it belongs to.
+    pub reason: bool,
+    /// Whether its value says anything.
+    pub value: bool,
+}
+
+/// All kinds, in the order of their numbers.
+pub static KINDS: [KindInfo; 12] = [
+    info(kind::PLAIN, "exit", false),
+    info(kind::HALTED, "exit", false),
+    info(kind::WHOLE, "whole", false),
+    info(kind::GUEST, "guest", false),
+    info(kind::USER_EXIT, "user_exit", true),
+    info(kind::INSTRUCTION, "instruction", true),
+    info(kind::DIAG, "diag", true),
+    info(kind::SIGP, "sigp", true),
+    info(kind::PROGRAM, "program", true),
+    info(kind::VALIDITY, "validity", true),
+    info(kind::OPERATION, "operation", true),
+    info(kind::SIE_FAULT, "sie_fault", false),
+];
+
+const fn info(number: u8, id: &'static str, value: bool) -> KindInfo {
+    let exits = matches!(number, kind::PLAIN | kind::HALTED);
+    KindInfo { kind: number, id, exits, reason: number != kind::GUEST, value }
+}
+
+/// The table's row for a detail; [`None`] for a kind of a newer version.
+pub fn of(detail: u64) -> Option<&'static KindInfo> {
+    KINDS.get(usize::from(kind_of(detail)))
+}
+
+/// Whether a cell with this detail is among the exits of its reason.
+pub fn is_exit(detail: u64) -> bool {
+    of(detail).is_some_and(|info| info.exits)
+}
+
+/// Name of the kind in machine-readable output.
+pub fn id(detail: u64) -> String {
+    of(detail).map_or_else(|| format!("kind_{}", kind_of(detail)), |info| info.id.to_owned())
+}
+
+/// The value of a detail as people write it: its name, else its number; "" if its kind has none.
+///
+/// ```
+/// # use tracer_user::{decode::Isa, model::kinds::label};
+/// # use tracer_ebpf::detail::{kind, new};
+/// assert_eq!(label(Isa::SVM, new(kind::PLAIN, 0)), "");
+/// assert_eq!(label(Isa::SVM, new(kind::USER_EXIT, 2)), "KVM_EXIT_IO");
+/// ```
+pub fn label(isa: Isa, detail: u64) -> String {
+    match decode::detail::label(isa, detail) {
+        Some(name) => name.into_owned(),
+        None if of(detail).is_none_or(|info| info.value) => format!("{:#x}", value_of(detail)),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_ebpf::detail::new;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_kinds() {
+        for (index, info) in KINDS.iter().enumerate() {
+            assert_eq!(usize::from(info.kind), index);
+        }
+        let exits: Vec<u8> = KINDS.iter().filter(|info| info.exits).map(|info| info.kind).collect();
+        assert_eq!(exits, [kind::PLAIN, kind::HALTED]);
+    }
+
+    #[test]
+    fn kinds_and_values_have_names() {
+        assert_eq!(id(new(kind::USER_EXIT, 2)), "user_exit");
+        assert_eq!((id(new(99, 5)), label(Isa(9), new(99, 5))), ("kind_99".into(), "0x5".into()));
+        assert_eq!(label(Isa(9), new(kind::HALTED, 0)), "");
+        assert!(!is_exit(new(99, 0)) && is_exit(new(kind::HALTED, 0)));
+    }
+}

@@ -1,0 +1,307 @@
+//! One page that needs nothing else: a heat map of latency over time, percentile curves, where the time of vCPUs
+//! went, the table of rows, and the losses. With a second recording, both are shown: before and after.
+//!
+//! No script, no font, no address: the page forbids itself to load anything. Every value passes through `maud`,
+//! which escapes it, and every name through [`escape::terminal`] before, so that no direction mark of a guest's
+//! name turns the text around it.
+//!
+//! Marks are drawn in SVG that stretches with the page; the words of the axes are HTML beside it and keep their
+//! size. Each chart has a title, a description, and its numbers as a table.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
+
+use crate::{
+    model::{By, Groups, Interval, Known, Loss, Losses, Parts, Roster, Selection, Stats},
+    recording::lines::Header,
+    render::{escape, export::Export, units},
+};
+
+mod axis;
+mod causes;
+mod counterpart;
+mod curves;
+mod heat;
+mod split;
+mod table;
+mod words;
+
+use heat::Heat;
+use words::{count, day, time};
+
+/// Nothing may be loaded from anywhere.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
+/// What a page says about one recording.
+#[derive(Debug)]
+pub struct Data {
+    header: Header,
+    /// The rows.
+    groups: Groups,
+    heat: Heat,
+    /// Time that passed, guest time and parts, by pid and name of the VM.
+    vms: BTreeMap<(String, u32), (u64, u64, Parts)>,
+    known: Option<Known>,
+    losses: Losses,
+    elapsed_ns: u64,
+    intervals: u64,
+    start_unix_ms: u64,
+    end_unix_ms: u64,
+}
+
+impl Data {
+    /// Nothing yet; rows are to be told apart so.
+    pub fn new(header: Header, by: By) -> Self {
+        let (start_unix_ms, end_unix_ms) = (header.start_unix_ms, header.start_unix_ms);
+        Self {
+            header,
+            groups: Groups::new(by),
+            heat: Heat::default(),
+            vms: BTreeMap::new(),
+            known: None,
+            losses: Losses::default(),
+            elapsed_ns: 0,
+            intervals: 0,
+            start_unix_ms,
+            end_unix_ms,
+        }
+    }
+
+    /// Adds the selected part of an interval.
+    pub fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
+        let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
+        if self.intervals == 0 {
+            self.start_unix_ms = interval.end_unix_ms.saturating_sub(elapsed_ns / 1_000_000);
+        }
+        self.intervals += 1;
+        self.end_unix_ms = interval.end_unix_ms;
+        self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
+        self.losses.merge(&interval.losses);
+        self.groups.add(interval, roster, selection);
+        self.heat.add(interval, roster, selection);
+        let selected = |index: usize| Some(&roster.threads[index]).filter(|t| selection.wants_thread(t));
+        for vcpu in &interval.vcpus {
+            let Some(thread) = selected(vcpu.thread) else { continue };
+            let (elapsed, guest, parts) = self.vms.entry((thread.vm.clone(), thread.pid)).or_default();
+            *elapsed = elapsed.saturating_add(vcpu.elapsed_ns);
+            *guest = guest.saturating_add(vcpu.guest_ns);
+            parts.merge(&vcpu.parts);
+            self.known = Some(self.known.map_or(interval.known, |known| known.and(interval.known)));
+        }
+    }
+
+    /// All handled exits.
+    fn handled(&self) -> Stats {
+        let mut total = Stats::default();
+        self.groups.exits().filter(|group| !group.key.idle).for_each(|group| total.merge(&group.stats));
+        total
+    }
+
+    fn losses(&self) -> Losses {
+        let mut losses = self.losses;
+        losses.add(Loss::UnknownCodes, self.groups.unknown);
+        losses
+    }
+}
+
+/// Writes the page at the end.
+#[derive(Debug)]
+pub struct Html {
+    data: Data,
+    base: Option<Data>,
+}
+
+impl Html {
+    /// A page about `data`, which is to be filled, and what was before.
+    pub fn new(data: Data, base: Option<Data>) -> Self {
+        Self { data, base }
+    }
+}
+
+impl Export for Html {
+    fn interval(
+        &mut self,
+        _out: &mut dyn Write,
+        interval: &Interval,
+        roster: &Roster,
+        selection: &Selection,
+    ) -> io::Result<()> {
+        self.data.add(interval, roster, selection);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let page = page(&self.data, self.base.as_ref()).into_string();
+        out.write_all(page.as_bytes())
+    }
+}
+
+fn page(data: &Data, base: Option<&Data>) -> Markup {
+    let what = if base.is_some() { "VM exits, before and after" } else { "VM exits" };
+    let host = escape::terminal(&data.header.host).into_owned();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="referrer" content="no-referrer";
+                meta name="color-scheme" content="light dark";
+                meta name="generator" content="exitlat";
+                title { (what) @if !host.is_empty() { " on " (host) } " - exitlat" }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                main {
+                    (head(data, base, what, &host))
+                    (figures(data, base))
+                    (heat::section(data, base))
+                    (curves::section(data, base))
+                    (split::section(data, base))
+                    (table::section(data, base))
+                    (causes::section(data))
+                    (losses(data, base))
+                    (foot())
+                }
+            }
+        }
+    }
+}
+
+fn head(data: &Data, base: Option<&Data>, what: &str, host: &str) -> Markup {
+    html! {
+        header {
+            h1 { (what) @if !host.is_empty() { " on " span.name { (host) } } }
+            @if let Some(base) = base { p.origin { b { "Before" } " " (recorded(base)) } }
+            p.origin { @if base.is_some() { b { "After" } " " } (recorded(data)) }
+        }
+    }
+}
+
+fn recorded(data: &Data) -> Markup {
+    let Header { tool, kernel, cpu, backend, path, options, .. } = &data.header;
+    let words = [
+        format!(
+            "{}, {} to {} UTC",
+            day(data.start_unix_ms),
+            units::time_of_day(data.start_unix_ms),
+            units::time_of_day(data.end_unix_ms)
+        ),
+        format!("{} in {}", units::plural(data.intervals as usize, "interval"), time(data.elapsed_ns)),
+        format!("Linux {kernel}"),
+        format!("{backend}, {path}"),
+        cpu.clone(),
+        tool.clone(),
+    ];
+    html! {
+        (escape::terminal(&words.join(" \u{b7} ")))
+        @if !options.is_empty() { " \u{b7} " code { "exitlat " (escape::terminal(&options.join(" "))) } }
+    }
+}
+
+/// The few numbers that matter most.
+fn figures(data: &Data, base: Option<&Data>) -> Markup {
+    let (now, before) = (data.handled(), base.map(|base| (base, base.handled())));
+    let rate = |data: &Data, stats: &Stats| units::rate(stats.count, data.elapsed_ns);
+    let lost: u64 = data.losses().nonzero().filter(|(info, _)| info.missing).map(|(_, count)| count).sum();
+    let quantile = |stats: &Stats, q| stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time);
+    let was = |text: fn(&Data, &Stats) -> String| {
+        before.as_ref().map(|(base, stats)| html! { div.was { "before: " (text(base, stats)) } })
+    };
+    html! {
+        div.figures {
+            div.figure {
+                div.label { "Handled exits" }
+                div.number data-id="exits" { (count(now.count)) }
+                div.more { (count(rate(data, &now) as u64)) " per second" }
+                (was(|base, stats| format!("{} per second", count(units::rate(stats.count, base.elapsed_ns) as u64))).unwrap_or_default())
+            }
+            div.figure {
+                div.label { "Handled time" }
+                div.number data-id="handled" { (time(now.sum_ns)) }
+                div.more { (share_of_cpu(data, &now)) }
+                (was(share_of_cpu).unwrap_or_default())
+            }
+            div.figure {
+                div.label { "99 % of exits take at most" }
+                div.number data-id="p99" { (quantile(&now, 0.99)) }
+                div.more { "median " (quantile(&now, 0.5)) ", longest " (quantile(&now, 1.0)) }
+                (was(|_, stats| stats.quantile_ns(0.99).map_or_else(|| "-".to_owned(), time)).unwrap_or_default())
+            }
+            div.figure.warn[lost != 0] {
+                div.label { "Samples lost" }
+                div.number data-id="lost" { @if lost == 0 { "none" } @else { (count(lost)) } }
+                div.more { a href="#losses" { "what is counted as lost" } }
+            }
+        }
+    }
+}
+
+/// Handled time as a number of CPUs that did nothing else.
+fn share_of_cpu(data: &Data, stats: &Stats) -> String {
+    if data.elapsed_ns == 0 {
+        return "-".to_owned();
+    }
+    format!("{:.2} s per second, all vCPUs", stats.sum_ns as f64 / data.elapsed_ns as f64)
+}
+
+fn losses(data: &Data, base: Option<&Data>) -> Markup {
+    let (now, before) = (data.losses(), base.map(Data::losses));
+    let rows: Vec<_> = crate::model::losses::LOSSES
+        .iter()
+        .map(|info| (info, now.get(info.loss), before.map(|before| before.get(info.loss))))
+        .filter(|(_, now, before)| *now != 0 || before.is_some_and(|before| before != 0))
+        .collect();
+    html! {
+        section id="losses" {
+            h2 { "Losses" }
+            @if rows.is_empty() {
+                p { "None: every exit that began and ended within the recording is in the numbers above." }
+            } @else {
+                div.scroll tabindex="0" role="region" aria-label="Losses" {
+                    table {
+                        thead {
+                            tr {
+                                th scope="col" { "Cause" }
+                                @if before.is_some() { th.n scope="col" { "Before" } }
+                                th.n scope="col" { @if before.is_some() { "After" } @else { "Count" } }
+                                th scope="col" { "Samples missing" }
+                                th.wide scope="col" { "Meaning" }
+                            }
+                        }
+                        tbody {
+                            @for (info, now, before) in rows {
+                                tr {
+                                    th scope="row" { (info.text) }
+                                    @if let Some(before) = before { td.n { (count(before)) } }
+                                    td.n { (count(now)) }
+                                    td { @if info.missing { "yes" } @else { "no" } }
+                                    td.wide { (info.meaning) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn foot() -> Markup {
+    html! {
+        footer {
+            p {
+                "An exit lasts from the VM exit of a vCPU to the next entry of the same vCPU into its guest. "
+                "Exits in which the guest waits for work are idle and stand apart. "
+                "Counts, sums, shortest and longest are exact. Quantiles come from histograms and are within "
+                (format!("{:.1} %", 100.0 * MAX_RELATIVE_ERROR)) " of the true value."
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Recordings in the formats of other tools. Pure: intervals in, bytes out.
+//!
+//! Each format is an [`Export`]. What can be written as it comes is written with each interval; what needs the
+//! whole is written at the end.
+
+use std::io::{self, Write};
+
+use crate::{
+    model::{Interval, Roster, Selection},
+    recording::lines::Header,
+    render::escape,
+};
+
+pub mod hdr;
+pub mod hgrm;
+pub mod hlog;
+pub mod html;
+pub mod openmetrics;
+pub mod tidy;
+
+/// A format.
+pub trait Export {
+    /// Takes the selected part of an interval.
+    ///
+    /// # Errors
+    /// Those of the output.
+    fn interval(
+        &mut self,
+        out: &mut dyn Write,
+        interval: &Interval,
+        roster: &Roster,
+        selection: &Selection,
+    ) -> io::Result<()>;
+
+    /// The intervals are over.
+    ///
+    /// # Errors
+    /// Those of the output.
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Where a recording comes from, as words for one line.
+pub fn origin(header: &Header) -> String {
+    let Header { tool, host, kernel, cpu, backend, path, .. } = header;
+    let host = if host.is_empty() { String::new() } else { format!(" on {host}") };
+    let words = format!("recorded{host} (Linux {kernel}, {backend}, {path}, {cpu}) by {tool}");
+    escape::terminal(&words).into_owned()
+}
