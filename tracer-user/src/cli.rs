@@ -8,7 +8,7 @@ use tracer_ebpf::abi;
 
 use crate::{
     kernel::session::Path,
-    model::{By, columns::SortKey},
+    model::{By, Wanted, columns::SortKey},
 };
 
 const EXAMPLES: &str = "\
@@ -87,7 +87,7 @@ pub struct TraceArgs {
     pub pid: Vec<u32>,
     /// Trace only VMs of this name (QEMU's -name, else the process name); may be a glob like 'web*'
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<String>,
+    pub guest: Vec<Wanted>,
     /// Length of an interval: seconds, or with a unit like 200ms
     #[arg(short, long, default_value = "1", value_name = "TIME")]
     pub display: Span,
@@ -111,7 +111,7 @@ pub struct TraceArgs {
 /// What is shown, and how.
 #[derive(Args, Clone, Debug)]
 pub struct ViewArgs {
-    /// What a row stands for: vm, vcpu, reason, or a list like vm,reason
+    /// What a row stands for: vm, vcpu, reason, or a list like vm,reason; in a merged dump also host
     #[arg(long, default_value = "reason", value_name = "LIST")]
     pub by: By,
     /// Sort by
@@ -190,7 +190,10 @@ pub struct ReportArgs {
     pub pid: Vec<u32>,
     /// Show only VMs of this name or glob
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<String>,
+    pub guest: Vec<Wanted>,
+    /// Show only these hosts (name or glob) of a merged dump
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub host: Vec<Wanted>,
     /// Show each interval before the total
     #[arg(long)]
     pub intervals: bool,
@@ -301,7 +304,7 @@ mod tests {
         for line in [
             "exitlat -d 0",
             "exitlat -d 5x",
-            "exitlat --by host",
+            "exitlat --by cpu",
             "exitlat -f (",
             "exitlat --once 1 2",
             "exitlat 1 0",

@@ -140,6 +140,7 @@ fn header(path: &str) -> Header {
         path: path.to_owned(),
         options: std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         start_unix_ms: host::unix_ms(),
+        sources: Vec::new(),
         buckets: Buckets::default(),
     }
 }

@@ -2,9 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-/// Which of VM, vCPU and reason tell rows apart. A vCPU implies its VM.
+/// Which of host, VM, vCPU and reason tell rows apart. A vCPU implies its VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct By {
+    /// A row for each host of a merged dump.
+    pub host: bool,
     /// A row for each VM.
     pub vm: bool,
     /// A row for each vCPU.
@@ -15,22 +17,23 @@ pub struct By {
 
 impl By {
     /// A row for each exit reason, whatever the VM.
-    pub const REASON: Self = Self { vm: false, vcpu: false, reason: true };
+    pub const REASON: Self = Self { host: false, vm: false, vcpu: false, reason: true };
 }
 
 impl FromStr for By {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut by = Self { vm: false, vcpu: false, reason: false };
+        let mut by = Self { host: false, vm: false, vcpu: false, reason: false };
         for word in text.split(',') {
             match word.trim() {
+                "host" => by.host = true,
                 "vm" => by.vm = true,
                 "vcpu" => (by.vm, by.vcpu) = (true, true),
                 "reason" => by.reason = true,
                 other => {
                     return Err(format!(
-                        "`{other}` is no dimension; use vm, vcpu, reason or a list like vm,reason"
+                        "`{other}` is no dimension; use host, vm, vcpu, reason or a list like vm,reason"
                     ));
                 }
             }
@@ -41,7 +44,12 @@ impl FromStr for By {
 
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [("vm", self.vm && !self.vcpu), ("vcpu", self.vcpu), ("reason", self.reason)];
+        let words = [
+            ("host", self.host),
+            ("vm", self.vm && !self.vcpu),
+            ("vcpu", self.vcpu),
+            ("reason", self.reason),
+        ];
         let chosen: Vec<_> = words.iter().filter(|(_, on)| *on).map(|(word, _)| *word).collect();
         f.write_str(&chosen.join(","))
     }
@@ -53,9 +61,9 @@ mod tests {
 
     #[test]
     fn round_trip_and_refusal() {
-        for text in ["reason", "vm", "vcpu", "vm,reason", "vcpu,reason"] {
+        for text in ["reason", "vm", "vcpu", "vm,reason", "vcpu,reason", "host", "host,vm"] {
             assert_eq!(text.parse::<By>().unwrap().to_string(), text);
         }
-        assert!("host".parse::<By>().unwrap_err().contains("vm,reason"));
+        assert!("cpu".parse::<By>().unwrap_err().contains("vm,reason"));
     }
 }

@@ -169,5 +169,5 @@ impl SortKey {
 }
 
 fn label(row: &Row) -> impl Ord {
-    (row.vm.clone(), row.vcpu.clone(), row.reason_label())
+    (row.host.clone(), row.vm.clone(), row.vcpu.clone(), row.reason_label())
 }

@@ -11,6 +11,7 @@ pub mod losses;
 pub mod parts;
 pub mod rows;
 pub mod stats;
+pub mod wanted;
 
 pub use by::By;
 pub use interval::{Cell, Interval, OpenExit, Roster, Thread, VcpuTime};
@@ -18,3 +19,4 @@ pub use losses::{Loss, Losses};
 pub use parts::{Known, Parts};
 pub use rows::{Row, Rows, Selection};
 pub use stats::Stats;
+pub use wanted::Wanted;

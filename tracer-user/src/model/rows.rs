@@ -6,7 +6,7 @@ use regex::Regex;
 
 use crate::{
     decode::{Isa, decode},
-    model::{By, Cell, Interval, Loss, Losses, OpenExit, Roster, Stats, Thread},
+    model::{By, Cell, Interval, Loss, Losses, OpenExit, Roster, Stats, Thread, Wanted},
 };
 
 /// Which cells are looked at.
@@ -16,25 +16,39 @@ pub struct Selection {
     pub vcpus: Vec<u32>,
     /// Processes; empty for all.
     pub pids: Vec<u32>,
+    /// Hosts; empty for all. Intervals of other hosts are not looked at.
+    pub hosts: Vec<Wanted>,
+    /// VMs by name, beside those of `pids`.
+    pub guests: Vec<Wanted>,
     /// Matched against the reason's label.
     pub fields: Option<Regex>,
 }
 
 impl Selection {
-    fn wants_thread(&self, thread: &Thread) -> bool {
-        (self.pids.is_empty() || self.pids.contains(&thread.pid))
+    /// Whether intervals of this host are looked at.
+    pub fn wants_host(&self, host: Option<&str>) -> bool {
+        self.hosts.is_empty() || host.is_some_and(|host| self.hosts.iter().any(|wanted| wanted.matches(host)))
+    }
+
+    /// Whether this thread is looked at.
+    pub fn wants_thread(&self, thread: &Thread) -> bool {
+        let named = |wanted: &Wanted| wanted.matches(&thread.vm);
+        let any_vm = self.pids.is_empty() && self.guests.is_empty();
+        (any_vm || self.pids.contains(&thread.pid) || self.guests.iter().any(named))
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
     }
 
-    fn wants_reason(&self, isa: Isa, code: u32) -> bool {
+    /// Whether exits of this reason are looked at.
+    pub fn wants_reason(&self, isa: Isa, code: u32) -> bool {
         self.fields.as_ref().is_none_or(|regex| regex.is_match(&decode(isa, code).to_string()))
     }
 }
 
 /// What tells rows apart. Idle and handled time are never mixed in one row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     idle: bool,
+    host: Option<String>,
     pid: Option<u32>,
     thread: Option<usize>,
     reason: Option<(Isa, u32)>,
@@ -43,6 +57,8 @@ struct Key {
 /// One row of a table.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// The host, where rows are by host, or by VM and hosts are told apart.
+    pub host: Option<String>,
     /// Name of the VM and its pid, where rows are by VM.
     pub vm: Option<(String, u32)>,
     /// The vCPU's number or thread, where rows are by vCPU.
@@ -103,6 +119,9 @@ impl Rows {
 
     /// Adds the selected part of an interval.
     pub fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
+        if !selection.wants_host(interval.host.as_deref()) {
+            return;
+        }
         if self.first == 0 {
             self.first = interval.number;
         }
@@ -128,18 +147,22 @@ impl Rows {
         if !decoded.known {
             self.losses.add(Loss::UnknownCodes, cell.count);
         }
-        let By { vm, vcpu, reason } = self.by;
+        let By { host, vm, vcpu, reason } = self.by;
         let key = Key {
             idle: decoded.idle,
+            // The same pid on two hosts is two VMs.
+            host: thread.host.clone().filter(|_| host || vm),
             pid: vm.then_some(thread.pid),
             thread: vcpu.then_some(cell.thread),
             reason: reason.then_some((cell.isa, cell.code)),
         };
+        let (host, reason, idle) = (key.host.clone(), key.reason, key.idle);
         let row = self.groups.entry(key).or_insert_with(|| Row {
+            host,
             vm: vm.then(|| (thread.vm.clone(), thread.pid)),
             vcpu: vcpu.then(|| (thread.vcpu_label(), thread.tid)),
-            reason: key.reason,
-            idle: key.idle,
+            reason,
+            idle,
             stats: Stats::default(),
         });
         row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);

@@ -44,6 +44,23 @@ pub struct Header {
     pub options: Vec<String>,
     pub start_unix_ms: u64,
     pub buckets: Buckets,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+}
+
+/// One of the dumps that a merged dump was made of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are specified in the module above")]
+pub struct Source {
+    pub start_unix_ms: u64,
+    pub host: String,
+    pub tool: String,
+    pub kernel: String,
+    pub arch: String,
+    pub cpu: String,
+    pub backend: String,
+    pub path: String,
+    pub options: Vec<String>,
 }
 
 /// The samples of one cell.
@@ -51,6 +68,8 @@ pub struct Header {
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct Slot<'a> {
     pub interval: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub vm: Cow<'a, str>,
     pub pid: u32,
@@ -83,6 +102,8 @@ pub struct LossLine<'a> {
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct InFlight<'a> {
     pub interval: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub vm: Cow<'a, str>,
     pub pid: u32,
@@ -101,6 +122,8 @@ pub struct IntervalLine {
     pub start_ns: u64,
     pub end_ns: u64,
     pub end_unix_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// The end of a dump.

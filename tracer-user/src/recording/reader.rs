@@ -25,7 +25,9 @@ pub struct Reader<R> {
     line: u64,
     buffer: Vec<u8>,
     roster: Roster,
-    threads: HashMap<(u32, u32, Option<u32>, String), usize>,
+    threads: HashMap<(Option<String>, u32, u32, Option<u32>, String), usize>,
+    /// Stands in where a line names no host.
+    host: Option<String>,
     end: Option<End>,
     notes: Vec<String>,
     skipped: u64,
@@ -50,6 +52,7 @@ impl<R: BufRead> Reader<R> {
             options: Vec::new(),
             start_unix_ms: 0,
             buckets: Buckets::default(),
+            sources: Vec::new(),
         };
         let mut reader = Self {
             input,
@@ -58,6 +61,7 @@ impl<R: BufRead> Reader<R> {
             buffer: Vec::new(),
             roster: Roster::default(),
             threads: HashMap::new(),
+            host: None,
             end: None,
             notes: Vec::new(),
             skipped: 0,
@@ -89,6 +93,13 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
+    /// Gives every interval and thread its host: the one in its lines, else the one in the header.
+    #[must_use]
+    pub fn with_hosts(mut self) -> Self {
+        self.host = Some(self.header.host.clone());
+        self
+    }
+
     /// The header.
     pub fn header(&self) -> &Header {
         &self.header
@@ -115,6 +126,7 @@ impl<R: BufRead> Reader<R> {
     /// See [`ReadError`].
     pub fn next_interval(&mut self, interval: &mut Interval) -> Result<bool, ReadError> {
         interval.reset();
+        interval.host.clone_from(&self.host);
         let mut pending = false;
         while self.end.is_none() && self.next_line()? {
             let buffer = std::mem::take(&mut self.buffer);
@@ -169,6 +181,9 @@ impl<R: BufRead> Reader<R> {
         match line {
             Line::Slot(slot) => {
                 interval.number = slot.interval;
+                if let Some(host) = &slot.host {
+                    interval.host = Some(host.to_string());
+                }
                 let cell = self.cell(slot, interval)?;
                 interval.cells.push(cell);
                 Ok(Step::More)
@@ -181,9 +196,9 @@ impl<R: BufRead> Reader<R> {
                 }
                 Ok(Step::More)
             }
-            Line::InFlight(InFlight { interval: number, vm, pid, tid, vcpu, isa, reason, age_ns }) => {
+            Line::InFlight(InFlight { interval: number, host, vm, pid, tid, vcpu, isa, reason, age_ns }) => {
                 interval.number = number;
-                let thread = self.thread(pid, tid, vcpu, &vm);
+                let thread = self.thread(host.as_deref(), pid, tid, vcpu, &vm);
                 interval.open.push(OpenExit { thread, isa: Isa(isa), code: reason, age_ns });
                 Ok(Step::More)
             }
@@ -192,6 +207,9 @@ impl<R: BufRead> Reader<R> {
                 interval.start_ns = line.start_ns;
                 interval.end_ns = line.end_ns;
                 interval.end_unix_ms = line.end_unix_ms;
+                if line.host.is_some() {
+                    interval.host = line.host;
+                }
                 Ok(Step::Interval)
             }
             Line::End(end) => {
@@ -208,6 +226,7 @@ impl<R: BufRead> Reader<R> {
 
     fn cell(&mut self, slot: Slot<'_>, interval: &mut Interval) -> Result<Cell, String> {
         let Slot {
+            host,
             vm,
             pid,
             tid,
@@ -230,7 +249,7 @@ impl<R: BufRead> Reader<R> {
             interval.buckets.truncate(start);
             return Err(what);
         }
-        let thread = self.thread(pid, tid, vcpu, &vm);
+        let thread = self.thread(host.as_deref(), pid, tid, vcpu, &vm);
         let buckets = start..interval.buckets.len();
         let (detail, parts) = (0, Parts::default());
         Ok(Cell {
@@ -247,10 +266,11 @@ impl<R: BufRead> Reader<R> {
         })
     }
 
-    fn thread(&mut self, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {
+    fn thread(&mut self, host: Option<&str>, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {
+        let host = host.map(str::to_owned).or_else(|| self.host.clone());
         let threads = &mut self.roster.threads;
-        *self.threads.entry((pid, tid, vcpu, vm.to_owned())).or_insert_with(|| {
-            threads.push(Thread { pid, tid, vcpu, vm: vm.to_owned() });
+        *self.threads.entry((host.clone(), pid, tid, vcpu, vm.to_owned())).or_insert_with(|| {
+            threads.push(Thread { pid, tid, vcpu, vm: vm.to_owned(), host });
             threads.len() - 1
         })
     }

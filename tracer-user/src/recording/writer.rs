@@ -42,6 +42,7 @@ impl<W: Write> Writer<W> {
             let thread = &roster.threads[cell.thread];
             self.line(&Line::Slot(Slot {
                 interval: number,
+                host: thread.host.as_deref().map(Into::into),
                 vm: thread.vm.as_str().into(),
                 pid: thread.pid,
                 tid: thread.tid,
@@ -63,6 +64,7 @@ impl<W: Write> Writer<W> {
             let thread = &roster.threads[open.thread];
             self.line(&Line::InFlight(InFlight {
                 interval: number,
+                host: thread.host.as_deref().map(Into::into),
                 vm: thread.vm.as_str().into(),
                 pid: thread.pid,
                 tid: thread.tid,
@@ -77,6 +79,7 @@ impl<W: Write> Writer<W> {
             start_ns: interval.start_ns,
             end_ns: interval.end_ns,
             end_unix_ms: interval.end_unix_ms,
+            host: interval.host.clone(),
         }))?;
         self.intervals += 1;
         self.flush()

@@ -12,10 +12,11 @@ use crate::{
 };
 
 /// The columns before those of [`COLUMNS`].
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "span",
     "interval",
     "end_unix_ms",
+    "host",
     "vm",
     "pid",
     "vcpu",
@@ -66,6 +67,7 @@ fn record(row: &Row, rows: &Rows, totals: &Totals, span: Span) -> Vec<String> {
         span.name().to_owned(),
         rows.last.to_string(),
         rows.end_unix_ms.to_string(),
+        row.host.as_deref().map(escape::formula).unwrap_or_default().into_owned(),
         escape::formula(&vm).into_owned(),
         pid,
         vcpu,

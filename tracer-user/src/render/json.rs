@@ -56,6 +56,9 @@ impl Printer for JsonLines {
 impl JsonLines {
     fn row(&self, row: &Row, totals: &Totals) -> Json {
         let mut object = Map::new();
+        if let Some(host) = &row.host {
+            object.insert("host".into(), json!(host));
+        }
         if let Some((vm, pid)) = &row.vm {
             object.insert("vm".into(), json!(vm));
             object.insert("pid".into(), json!(pid));
