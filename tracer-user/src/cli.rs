@@ -48,6 +48,9 @@ pub enum Command {
     /// Show the tables of a dump
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Make one dump of many, of any hosts and times
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(MergeArgs),
     /// Say what this host offers and what is missing
     Check(CheckArgs),
 }
@@ -78,6 +81,15 @@ Examples:
   exitlat report good.exitlat --by vm,reason -k p99
   exitlat report good.exitlat --intervals --format csv
   ssh host cat good.exitlat | exitlat report -";
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  exitlat merge -o all.exitlat host-*.exitlat
+  exitlat report all.exitlat --by host,vm
+  exitlat report all.exitlat --host 'rack1-*' -g db
+
+Every interval of every dump is kept, with its host: sums, extremes, histograms and losses are those of all
+dumps together, in whatever order they are merged.";
 
 /// Which exits are traced, and with how much memory.
 #[derive(Args, Clone, Debug)]
@@ -197,6 +209,20 @@ pub struct ReportArgs {
     /// Show each interval before the total
     #[arg(long)]
     pub intervals: bool,
+}
+
+/// `exitlat merge`.
+#[derive(Args, Clone, Debug)]
+pub struct MergeArgs {
+    /// The merged dump; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Overwrite it if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// The dumps; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 /// `exitlat check`.

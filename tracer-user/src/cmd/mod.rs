@@ -3,6 +3,7 @@
 pub mod check;
 pub mod drive;
 pub mod live;
+pub mod merge;
 pub mod record;
 pub mod report;
 pub mod select;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             Command::Live(args) => live::run(args).await,
             Command::Record(args) => record::run(args).await,
             Command::Report(args) => report::run(&args),
+            Command::Merge(args) => merge::run(&args),
             Command::Check(args) => check::run(&args).await,
         }
     })

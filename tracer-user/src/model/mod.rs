@@ -6,6 +6,7 @@
 
 pub mod by;
 pub mod columns;
+pub mod compare;
 pub mod interval;
 pub mod losses;
 pub mod parts;

@@ -21,6 +21,8 @@
 //! fields are ignored; a higher `schema` is refused. Schema 1 is the only one so far.
 
 pub mod lines;
+pub mod merge;
+pub mod origin;
 pub mod reader;
 pub mod writer;
 
