@@ -73,12 +73,26 @@ pub fn record(distributions: &[Distribution], load: Load, effect: Effect, rng: &
     let thread = Thread { pid: 1, tid: 1, vcpu: Some(0), vm: "guest".into(), host: None };
     let roster = Roster { threads: vec![thread] };
     let mut side = Side::new(By::REASON);
+    for interval in intervals(distributions, load, effect, rng) {
+        side.add(&interval, &roster, &Selection::default());
+    }
+    side
+}
+
+/// The intervals of such a recording, with a clock that starts at 0.
+pub fn intervals(
+    distributions: &[Distribution],
+    load: Load,
+    effect: Effect,
+    rng: &mut Rng,
+) -> impl Iterator<Item = Interval> {
     let mut states = vec![[0.0; 2]; distributions.len()];
-    for number in 1..=load.intervals {
+    (1..=load.intervals).map(move |number| {
         let mut interval = Interval {
             number,
             start_ns: (number - 1) * 1_000_000_000,
             end_ns: number * 1_000_000_000,
+            end_unix_ms: number * 1000,
             ..Interval::default()
         };
         for (distribution, state) in distributions.iter().zip(&mut states) {
@@ -94,9 +108,8 @@ pub fn record(distributions: &[Distribution], load: Load, effect: Effect, rng: &
             });
             push(&mut interval, distribution.code, samples);
         }
-        side.add(&interval, &roster, &Selection::default());
-    }
-    side
+        interval
+    })
 }
 
 impl Effect {

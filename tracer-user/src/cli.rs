@@ -11,6 +11,10 @@ use crate::{
     model::{By, Wanted, columns::SortKey},
 };
 
+pub mod diff;
+
+pub use diff::{DiffArgs, DiffFormat, MergeArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   exitlat                            all VMs, a table every second; Ctrl-C ends with the totals
@@ -18,10 +22,12 @@ Examples:
   exitlat live --hist EPT 5 1        one interval of 5 s, with the histograms of EPT exits
   exitlat record -o good.exitlat --duration 60
   exitlat report good.exitlat
+  exitlat diff good.exitlat new.exitlat
+  exitlat merge -o all.exitlat host-*.exitlat
   exitlat check                      what this host offers, and what is missing
 
 Exit status: 0 done (also after Ctrl-C and when the pipe is closed), 1 failed, 2 wrong usage,
-4 this host cannot be traced as it is (not root, no KVM, or a KVM that does not report its exits).
+3 `diff` found a regression, 4 this host cannot be traced as it is (not root, no KVM, or a KVM that does not report its exits).
 `record -- CMD` ends with the status of CMD.";
 
 /// Where KVM guests lose time: for every VM exit the time until the same vCPU runs its guest again.
@@ -48,8 +54,11 @@ pub enum Command {
     /// Show the tables of a dump
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Say what changed from one dump to another, and whether chance explains it
+    #[command(after_help = diff::DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Make one dump of many, of any hosts and times
-    #[command(after_help = MERGE_EXAMPLES)]
+    #[command(after_help = diff::MERGE_EXAMPLES)]
     Merge(MergeArgs),
     /// Say what this host offers and what is missing
     Check(CheckArgs),
@@ -81,15 +90,6 @@ Examples:
   exitlat report good.exitlat --by vm,reason -k p99
   exitlat report good.exitlat --intervals --format csv
   ssh host cat good.exitlat | exitlat report -";
-
-const MERGE_EXAMPLES: &str = "\
-Examples:
-  exitlat merge -o all.exitlat host-*.exitlat
-  exitlat report all.exitlat --by host,vm
-  exitlat report all.exitlat --host 'rack1-*' -g db
-
-Every interval of every dump is kept, with its host: sums, extremes, histograms and losses are those of all
-dumps together, in whatever order they are merged.";
 
 /// Which exits are traced, and with how much memory.
 #[derive(Args, Clone, Debug)]
@@ -211,20 +211,6 @@ pub struct ReportArgs {
     pub intervals: bool,
 }
 
-/// `exitlat merge`.
-#[derive(Args, Clone, Debug)]
-pub struct MergeArgs {
-    /// The merged dump; `-` is standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Overwrite it if it exists
-    #[arg(long)]
-    pub force: bool,
-    /// The dumps; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-}
-
 /// `exitlat check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
@@ -334,6 +320,13 @@ mod tests {
             "exitlat -f (",
             "exitlat --once 1 2",
             "exitlat 1 0",
+            "exitlat diff a",
+            "exitlat diff a b --fail-on p98:+1%",
+            "exitlat diff a b --min-change x",
+            "exitlat diff a b --alpha 1",
+            "exitlat diff a b --judge p98",
+            "exitlat merge a b",
+            "exitlat merge -o c",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

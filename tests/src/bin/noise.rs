@@ -8,7 +8,7 @@ use tracer_user::model::compare::{Comparison, Metric, Settings, Verdict, compare
 const STEADY: Load = Load { intervals: 30, exits: 200.0, rate: 0.0, duration: 0.0, memory: 0.0 };
 
 /// Loads by name.
-const LOADS: [(&str, Load); 8] = [
+const LOADS: [(&str, Load); 9] = [
     ("steady", STEADY),
     ("fluctuating", Load { rate: 0.3, duration: 0.1, ..STEADY }),
     ("fluctuating slowly", Load { rate: 0.3, duration: 0.1, memory: 0.7, ..STEADY }),
@@ -16,6 +16,7 @@ const LOADS: [(&str, Load); 8] = [
     ("200 intervals, slowly", Load { intervals: 200, rate: 0.3, duration: 0.1, memory: 0.7, ..STEADY }),
     ("8 intervals", Load { intervals: 8, exits: 750.0, rate: 0.3, duration: 0.1, ..STEADY }),
     ("8 intervals, slowly", Load { intervals: 8, exits: 750.0, rate: 0.3, duration: 0.1, memory: 0.7 }),
+    ("4 intervals", Load { intervals: 4, exits: 1500.0, rate: 0.3, duration: 0.1, ..STEADY }),
     ("1 interval", Load { intervals: 1, exits: 6000.0, ..STEADY }),
 ];
 
@@ -56,7 +57,7 @@ fn main() {
         ("steady, 10 intervals", few(STEADY)),
         ("fluctuating, 10 intervals", few(LOADS[1].1)),
         LOADS[1],
-        LOADS[7],
+        LOADS[8],
     ] {
         for (name, effect) in EFFECTS {
             let cells = DISTRIBUTIONS

@@ -1,6 +1,7 @@
 //! One module for each command: where source, model and output meet.
 
 pub mod check;
+pub mod diff;
 pub mod drive;
 pub mod live;
 pub mod merge;
@@ -22,6 +23,8 @@ pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The command line was wrong; clap uses it too.
 pub const USAGE: u8 = 2;
+/// `diff` found a regression.
+pub const REGRESSED: u8 = 3;
 /// This host cannot be traced as it is.
 pub const UNSUPPORTED: u8 = 4;
 
@@ -57,6 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             Command::Live(args) => live::run(args).await,
             Command::Record(args) => record::run(args).await,
             Command::Report(args) => report::run(&args),
+            Command::Diff(args) => diff::run(&args),
             Command::Merge(args) => merge::run(&args),
             Command::Check(args) => check::run(&args).await,
         }

@@ -5,6 +5,7 @@ use std::io;
 use crate::model::{Roster, Row, Rows, columns::SortKey};
 
 pub mod csv;
+pub mod diff;
 pub mod escape;
 pub mod histogram;
 pub mod json;

@@ -4,7 +4,7 @@ use tracer_ebpf::histogram::{BUCKETS, bounds_of, midpoint_of};
 
 use super::{
     Method, Metric,
-    numbers::{self, Change, Estimate, compare_shares, ratio},
+    numbers::{self, Change, Estimate, Memory, compare_shares, ratio},
     side::{Key, Samples, Side, SideRow},
 };
 use crate::model::Stats;
@@ -76,7 +76,8 @@ impl Pair<'_> {
         let change = estimates.map(|(base, new)| numbers::compare(base, new));
         let untested =
             if change.is_none() { "one interval does not tell how much it fluctuates" } else { "" };
-        Measured { base: Some(base), new: Some(new), change, untested }
+        let known = |value: f64| Some(value).filter(|value| !value.is_nan());
+        Measured { base: known(base), new: known(new), change, untested }
     }
 
     fn both(&self) -> Option<(&SideRow, &SideRow)> {
@@ -93,29 +94,31 @@ impl Pair<'_> {
         let value = |row: &SideRow| row.stats.mean_ns();
         let Some((base, new)) = self.both() else { return self.one_side(value) };
         let estimate = |row: &SideRow| {
-            let independent = Estimate {
-                value: row.stats.mean_ns().unwrap_or_default(),
-                variance: variance(&row.stats) / row.stats.count as f64,
-                freedom: f64::INFINITY,
-            };
-            let blocks = row.blocks.values().map(|block| (block.sum_ns as f64, block.count as f64));
-            match self.method {
-                Method::Samples => independent,
-                Method::Blocks => ratio(blocks).unwrap_or(independent).at_least(independent.variance),
-            }
+            // One sample says nothing about the spread.
+            let spread = if row.stats.count < 2 { f64::INFINITY } else { variance(&row.stats) };
+            let mean = row.stats.mean_ns().unwrap_or_default();
+            let estimate = self.of_samples(row, mean, |block| block.sum_ns as f64);
+            estimate.at_least(spread / row.stats.count as f64)
         };
         let change = numbers::compare(estimate(base), estimate(new));
         Measured { base: value(base), new: value(new), change: Some(change), untested: "" }
     }
 
-    /// The share of samples up to `x`, with the uncertainty that the blocks show.
+    /// An average over samples, with the uncertainty that the blocks show. Few blocks can raise the uncertainty of
+    /// independent samples, but not say how well it is known.
+    fn of_samples(&self, row: &SideRow, value: f64, sum: impl Fn(&Samples) -> f64) -> Estimate {
+        let blocks = row.blocks.values().map(|block| (sum(block), block.count as f64));
+        let estimate = ratio(blocks, Memory::Short).unwrap_or(Estimate::exact(value));
+        match self.method {
+            Method::Blocks => Estimate { value, ..estimate },
+            Method::Samples => Estimate { value, freedom: f64::INFINITY, ..estimate },
+        }
+    }
+
+    /// The share of samples up to `x`.
     fn below(&self, row: &SideRow, x: f64) -> Estimate {
         let value = up_to(&row.stats, x) / row.stats.count as f64;
-        if self.method == Method::Samples {
-            return Estimate::exact(value);
-        }
-        let blocks = row.blocks.values().map(|block| (block_up_to(block, x), block.count as f64));
-        ratio(blocks).unwrap_or(Estimate::exact(value))
+        self.of_samples(row, value, |block| block_up_to(block, x))
     }
 
     fn quantile(&self, q: f64) -> Measured {
@@ -142,8 +145,11 @@ impl Pair<'_> {
     fn interval(&self, row: &SideRow, q: f64, value: f64) -> [f64; 3] {
         let below = self.below(row, value).at_least(q * (1.0 - q) / row.stats.count as f64);
         let reach = numbers::reach(below.freedom) * below.variance.sqrt();
-        let end = |share: f64| quantile(&row.stats, share.clamp(0.0, 1.0)).unwrap_or(value);
-        [end(q - reach).min(value), value, end(q + reach).max(value)]
+        let end = |share: f64| quantile(&row.stats, share).unwrap_or(value);
+        // Beyond the extremes nothing is known.
+        let low = if q - reach <= 0.0 { 0.0 } else { end(q - reach).min(value) };
+        let high = if q + reach >= 1.0 { f64::INFINITY } else { end(q + reach).max(value) };
+        [low, value, high]
     }
 
     fn shape(&self) -> Measured {
@@ -183,10 +189,11 @@ fn per_time(
     of: fn(&Samples) -> u64,
     weight: impl Fn(usize) -> f64,
 ) -> Option<Estimate> {
-    ratio((0..side.blocks.len()).map(|index| {
+    let blocks = (0..side.blocks.len()).map(|index| {
         let samples = row.and_then(|row| row.blocks.get(&index));
         (samples.map_or(0.0, |samples| of(samples) as f64), weight(index))
-    }))
+    });
+    ratio(blocks, Memory::Long)
 }
 
 /// Exits per second.
@@ -215,7 +222,10 @@ fn time(side: &Side, row: Option<&SideRow>, key: &Key) -> (f64, Option<Estimate>
 }
 
 /// Share of the handled time.
-fn share(side: &Side, row: Option<&SideRow>, _: &Key) -> (f64, Option<Estimate>) {
+fn share(side: &Side, row: Option<&SideRow>, key: &Key) -> (f64, Option<Estimate>) {
+    if key.idle {
+        return (f64::NAN, None);
+    }
     let sum = row.map_or(0, |row| row.stats.sum_ns) as f64;
     let handled = side.handled_ns() as f64;
     let estimate =

@@ -5,8 +5,24 @@ use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 
 /// Beyond this, Student's t is the normal distribution to all digits that matter.
 const MANY: f64 = 1e6;
-/// No correction of correlated blocks takes them for more alike than this.
-const MAX_CORRELATION: f64 = 0.9;
+
+/// How much alike neighbouring blocks may be taken to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Loads come and go slowly: as much as the blocks suggest.
+    Long,
+    /// Durations depend on the load only loosely: no more than so few blocks can show.
+    Short,
+}
+
+impl Memory {
+    fn limit(self, blocks: f64) -> f64 {
+        match self {
+            Self::Long => 0.9,
+            Self::Short => (1.0 - 5.0 / blocks).clamp(0.0, 0.9),
+        }
+    }
+}
 
 /// An estimate with its variance, and how well that is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +50,7 @@ impl Estimate {
 
 /// The ratio of two sums over blocks, `Σy / Σx`, with the variance that the blocks show (Taylor linearisation),
 /// widened if neighbouring blocks are alike. Blocks without weight say nothing. `None` below two blocks.
-pub fn ratio(blocks: impl Iterator<Item = (f64, f64)>) -> Option<Estimate> {
+pub fn ratio(blocks: impl Iterator<Item = (f64, f64)>, memory: Memory) -> Option<Estimate> {
     let blocks: Vec<(f64, f64)> = blocks.filter(|(_, x)| *x > 0.0).collect();
     if blocks.len() < 2 {
         return None;
@@ -46,12 +62,12 @@ pub fn ratio(blocks: impl Iterator<Item = (f64, f64)>) -> Option<Estimate> {
     let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
     let products: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
     let correlation = if squares > 0.0 { products / squares } else { 0.0 };
-    // Below its own standard error it is none; else it is too small by this (Marriott and Pope).
-    let unbiased = (correlation + (1.0 + 4.0 * correlation) / n).min(MAX_CORRELATION);
-    let correlation = if correlation * n.sqrt() > 1.0 { unbiased } else { 0.0 };
+    // Of few blocks it comes out too small (Marriott and Pope), and it is known to its standard error only.
+    let unbiased = correlation + (1.0 + 4.0 * correlation) / n;
+    let correlation = (unbiased + 1.0 / n.sqrt()).clamp(0.0, memory.limit(n));
     let alike = (1.0 + correlation) / (1.0 - correlation);
     let variance = alike * n / (n - 1.0) * squares / (sum_x * sum_x);
-    Some(Estimate { value, variance, freedom: (n / alike - 1.0).max(1.0) })
+    Some(Estimate { value, variance, freedom: n - 1.0 })
 }
 
 /// Degrees of freedom of the difference of two estimates (Welch, Satterthwaite).
@@ -191,20 +207,23 @@ mod tests {
     #[test]
     fn a_ratio_with_equal_weights_is_a_mean() {
         // Mean 3, variance of the mean (1+1+1+1+4+4)/5/6; the neighbours are not alike.
-        let found = ratio([2.0, 4.0, 2.0, 4.0, 1.0, 5.0].into_iter().map(|y| (y, 1.0))).unwrap();
+        let of = |y: &[f64]| ratio(y.iter().map(|y| (*y, 1.0)), Memory::Long);
+        let found = of(&[2.0, 4.0, 2.0, 4.0, 1.0, 5.0]).unwrap();
         assert_eq!((found.value, found.freedom), (3.0, 5.0));
         close(found.variance, 12.0 / 30.0);
-        assert_eq!(ratio([(1.0, 1.0), (1.0, 0.0)].into_iter()), None);
-        assert_eq!(ratio([(2.0, 1.0), (4.0, 2.0)].into_iter()).unwrap().variance, 0.0);
+        assert_eq!(of(&[1.0]), None);
+        assert_eq!(ratio([(1.0, 1.0), (1.0, 0.0)].into_iter(), Memory::Long), None);
+        assert_eq!(ratio([(2.0, 1.0), (4.0, 2.0)].into_iter(), Memory::Long).unwrap().variance, 0.0);
     }
 
     #[test]
     fn neighbours_that_are_alike_count_for_less() {
+        let of = |y: [f64; 8], memory| ratio(y.into_iter().map(|y| (y, 1.0)), memory).unwrap().variance;
         let slow = [1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0];
         let fast = [1.0, 3.0, 1.0, 3.0, 1.0, 3.0, 1.0, 3.0];
-        let of = |y: [f64; 8]| ratio(y.into_iter().map(|y| (y, 1.0))).unwrap();
-        assert!(of(slow).variance > 4.0 * of(fast).variance);
-        assert!(of(slow).freedom < of(fast).freedom);
+        close(of(fast, Memory::Long), 1.0 / 7.0);
+        close(of(slow, Memory::Long), 1.9 / 0.1 / 7.0);
+        close(of(slow, Memory::Short), 1.375 / 0.625 / 7.0);
     }
 
     /// Welch's own kind of example: equal variances and counts give n1 + n2 - 2.

@@ -118,6 +118,10 @@ pub struct Side {
     pub elapsed_ns: u64,
     /// Sum of the losses.
     pub losses: Losses,
+    /// Whose exit codes there are.
+    pub isas: BTreeSet<Isa>,
+    /// Whether the wait of halted guests was told apart; `None` without exits.
+    pub waits_apart: Option<bool>,
 }
 
 impl Side {
@@ -133,6 +137,8 @@ impl Side {
             intervals: 0,
             elapsed_ns: 0,
             losses: Losses::default(),
+            isas: BTreeSet::new(),
+            waits_apart: None,
         }
     }
 
@@ -210,7 +216,10 @@ impl Side {
             return;
         }
         // Where the wait of a halted guest is known, it is in no cell of these kinds.
-        let idle = decode(cell.isa, cell.code).idle && !interval.known.has(Part::Halt);
+        let waits_apart = interval.known.has(Part::Halt);
+        let idle = decode(cell.isa, cell.code).idle && !waits_apart;
+        self.isas.insert(cell.isa);
+        self.waits_apart = Some(self.waits_apart.unwrap_or(true) && waits_apart);
         let block = self.blocks.len() - 1;
         if !idle {
             let handled = &mut self.blocks[block].handled_ns;
