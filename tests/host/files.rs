@@ -5,16 +5,10 @@ use std::{
     process::Command,
 };
 
-use exitlat_tests::synthetic::{Distribution, Effect, Load, intervals};
-use fastrand::Rng;
+pub use exitlat_tests::synthetic::header;
+use exitlat_tests::synthetic::{self, Distribution, Effect, Load};
 use tempfile::TempDir;
-use tracer_user::{
-    model::{Loss, Roster, Thread},
-    recording::{
-        SCHEMA, Writer,
-        lines::{Buckets, Header},
-    },
-};
+use tracer_user::recording::lines::Header;
 
 /// The program. The test harness builds it beside itself.
 pub fn exitlat() -> Command {
@@ -35,24 +29,6 @@ pub fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = exitlat().args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// A header that says this host.
-pub fn header(host: &str) -> Header {
-    Header {
-        schema: SCHEMA,
-        tool: "exitlat 0.1.0".into(),
-        host: host.into(),
-        kernel: "6.1.0".into(),
-        arch: "x86_64".into(),
-        cpu: "a CPU".into(),
-        backend: "kvm_intel".into(),
-        path: "raw tracepoints".into(),
-        options: vec!["record".into()],
-        start_unix_ms: 1_700_000_000_000,
-        sources: Vec::new(),
-        buckets: Buckets::default(),
-    }
 }
 
 /// Dumps of made-up guests in a directory of their own.
@@ -83,16 +59,8 @@ impl Files {
         vm: &str,
         (distributions, load, effect, seed): (&[Distribution], Load, Effect, u64),
     ) -> String {
-        let thread = Thread { pid: 7, tid: 8, vcpu: Some(0), vm: vm.into(), host: None };
-        let roster = Roster { threads: vec![thread] };
-        let start = header.start_unix_ms;
-        let mut writer = Writer::new(Vec::new(), header).unwrap();
-        for mut interval in intervals(distributions, load, effect, &mut Rng::with_seed(seed)) {
-            interval.end_unix_ms += start;
-            interval.losses.add(Loss::EarlyEntries, interval.number);
-            writer.interval(&interval, &roster).unwrap();
-        }
-        self.file(name, &writer.end("elapsed").unwrap())
+        let dump = synthetic::dump(header, vm, distributions, load, effect, seed).unwrap();
+        self.file(name, &dump)
     }
 }
 

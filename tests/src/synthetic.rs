@@ -1,12 +1,16 @@
 //! Recordings of made-up guests, the same for the same seed: what `diff` must tell apart, and what it must not.
 
-use std::{collections::BTreeMap, f64::consts::TAU};
+use std::{collections::BTreeMap, f64::consts::TAU, io};
 
 use fastrand::Rng;
 use tracer_ebpf::histogram::bucket_of;
 use tracer_user::{
     decode::Isa,
-    model::{By, Cell, Interval, Parts, Roster, Selection, Thread, compare::Side},
+    model::{By, Cell, Interval, Loss, Parts, Roster, Selection, Thread, compare::Side},
+    recording::{
+        SCHEMA, Writer,
+        lines::{Buckets, Header},
+    },
 };
 
 /// How long exits of a reason take.
@@ -110,6 +114,45 @@ pub fn intervals(
         }
         interval
     })
+}
+
+/// A recording as a dump: of a VM with this name, and where it says it was made.
+pub fn dump(
+    header: Header,
+    vm: &str,
+    distributions: &[Distribution],
+    load: Load,
+    effect: Effect,
+    seed: u64,
+) -> io::Result<Vec<u8>> {
+    let thread = Thread { pid: 7, tid: 8, vcpu: Some(0), vm: vm.into(), host: None };
+    let roster = Roster { threads: vec![thread] };
+    let start = header.start_unix_ms;
+    let mut writer = Writer::new(Vec::new(), header)?;
+    for mut interval in intervals(distributions, load, effect, &mut Rng::with_seed(seed)) {
+        interval.end_unix_ms += start;
+        interval.losses.add(Loss::EarlyEntries, interval.number);
+        writer.interval(&interval, &roster)?;
+    }
+    writer.end("elapsed")
+}
+
+/// A header that names this host.
+pub fn header(host: &str) -> Header {
+    Header {
+        schema: SCHEMA,
+        tool: "exitlat 0.1.0".into(),
+        host: host.into(),
+        kernel: "6.1.0".into(),
+        arch: "x86_64".into(),
+        cpu: "a CPU".into(),
+        backend: "kvm_intel".into(),
+        path: "raw tracepoints".into(),
+        options: vec!["record".into()],
+        start_unix_ms: 1_700_000_000_000,
+        sources: Vec::new(),
+        buckets: Buckets::default(),
+    }
 }
 
 impl Effect {

@@ -1,7 +1,10 @@
 //! `noise`: how often `exitlat diff` sees a change where there is none, and how often it sees one that is there.
-//! Made-up recordings, the same at every run. Prints Markdown; the argument is the number of tries.
+//! Made-up recordings, the same at every run. Prints Markdown; the argument is the number of tries. With a directory
+//! instead it writes two dumps there, `base` and `new`: an example.
 
-use exitlat_tests::synthetic::{DISTRIBUTIONS, Distribution, Effect, Load, record};
+use std::{fs, io, path::Path};
+
+use exitlat_tests::synthetic::{self, DISTRIBUTIONS, Distribution, Effect, Load, header, record};
 use fastrand::Rng;
 use tracer_user::model::compare::{Comparison, Metric, Settings, Verdict, compare};
 
@@ -31,8 +34,27 @@ const EFFECTS: [(&str, Effect); 5] = [
     ("18 to 60 us: 18 or 60", Effect { hollow: true, ..NOTHING }),
 ];
 
-fn main() {
-    let tries: u64 = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(1000);
+fn main() -> io::Result<()> {
+    let word = std::env::args().nth(1).unwrap_or_else(|| "1000".to_owned());
+    match word.parse() {
+        Ok(tries) => {
+            tables(tries);
+            Ok(())
+        }
+        Err(_) => dumps(Path::new(&word)),
+    }
+}
+
+/// A guest with two reasons, then the same with 50 us more on every tenth exit.
+fn dumps(directory: &Path) -> io::Result<()> {
+    for (name, effect, seed) in [("base", NOTHING, 1), ("new", EFFECTS[0].1, 2)] {
+        let dump = synthetic::dump(header("lab"), "web", &DISTRIBUTIONS[..2], LOADS[1].1, effect, seed)?;
+        fs::write(directory.join(format!("{name}.exitlat")), dump)?;
+    }
+    Ok(())
+}
+
+fn tables(tries: u64) {
     println!("## The same workload twice\n");
     println!("Of {tries} pairs: failed / any change said, at the default settings.\n");
     println!("| load | {} | all in one dump |", DISTRIBUTIONS.map(|d| d.name).join(" | "));

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A vCPU thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Thread {
     /// The VM's process.
     pub pid: u32,

@@ -5,16 +5,20 @@
 //!
 //! | `type` | when | fields |
 //! |---|---|---|
-//! | `header` | first line | `schema` (1), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`) |
-//! | `slot` | for each interval and (vCPU thread, isa, reason) that had samples | `interval`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `count`, `sum_ns`, `min_ns`, `max_ns`, `hist` |
+//! | `header` | first line | `schema` (1), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`); merged: `sources` |
+//! | `slot` | for each interval and (vCPU thread, isa, reason) that had samples | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `count`, `sum_ns`, `min_ns`, `max_ns`, `hist` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
-//! | `in_flight` | for each exit still open at the end of an interval | `interval`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
-//! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms` |
+//! | `in_flight` | for each exit still open at the end of an interval | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
+//! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`; merged: `host` |
 //! | `end` | last line | `intervals`, `why` |
 //!
 //! `count`, `sum_ns`, `min_ns` and `max_ns` are exact. `hist` is the interval's histogram as HdrHistogram V2
 //! (uncompressed, lowest value 1, two significant digits) in base64, with each sample at the midpoint of its
 //! log-linear bucket; two digits are finer than the buckets, so the buckets come back exactly.
+//!
+//! A merged dump has every interval of every source, with the `host` it comes from, numbered anew in the order of
+//! their ends; `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`,
+//! `path` and `options`, sorted. The header's own fields join those of the sources by ` + `.
 //!
 //! The lines of an interval are written together. A reader takes a dump that stops anywhere: a torn last
 //! line is reported and left out, the rest is used. Lines of unknown type are counted and skipped, unknown

@@ -74,12 +74,12 @@ fn options(words: &[String]) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut words = words.iter().map(String::as_str).take_while(|word| *word != "--");
     while let Some(word) = words.next() {
-        let names_file = |option: &&str| {
+        let names_file = |option: &str| {
             word.strip_prefix(option).is_some_and(|rest| rest.starts_with('=') || !option.starts_with("--"))
         };
         if FILE.contains(&word) {
             words.next();
-        } else if word != "--force" && !FILE.iter().any(|option| names_file(&option)) {
+        } else if word != "--force" && !FILE.iter().any(|option| names_file(option)) {
             kept.push(word);
         }
     }

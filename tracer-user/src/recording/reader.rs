@@ -25,7 +25,7 @@ pub struct Reader<R> {
     line: u64,
     buffer: Vec<u8>,
     roster: Roster,
-    threads: HashMap<(Option<String>, u32, u32, Option<u32>, String), usize>,
+    threads: HashMap<Thread, usize>,
     /// Stands in where a line names no host.
     host: Option<String>,
     end: Option<End>,
@@ -268,9 +268,10 @@ impl<R: BufRead> Reader<R> {
 
     fn thread(&mut self, host: Option<&str>, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {
         let host = host.map(str::to_owned).or_else(|| self.host.clone());
+        let thread = Thread { pid, tid, vcpu, vm: vm.to_owned(), host };
         let threads = &mut self.roster.threads;
-        *self.threads.entry((host.clone(), pid, tid, vcpu, vm.to_owned())).or_insert_with(|| {
-            threads.push(Thread { pid, tid, vcpu, vm: vm.to_owned(), host });
+        *self.threads.entry(thread).or_insert_with_key(|thread| {
+            threads.push(thread.clone());
             threads.len() - 1
         })
     }

@@ -41,6 +41,9 @@ pub struct Distance {
     pub shift: f64,
 }
 
+/// A value that is per time, and what the blocks say of its uncertainty.
+type OverTime = fn(&Side, Option<&SideRow>, &Key) -> (f64, Option<Estimate>);
+
 /// Both sides of a row.
 pub(super) struct Pair<'a> {
     pub key: &'a Key,
@@ -69,7 +72,7 @@ impl Pair<'_> {
         }
     }
 
-    fn over_time(&self, estimate: fn(&Side, Option<&SideRow>, &Key) -> (f64, Option<Estimate>)) -> Measured {
+    fn over_time(&self, estimate: OverTime) -> Measured {
         let (base, base_estimate) = estimate(self.base.0, self.base.1, self.key);
         let (new, new_estimate) = estimate(self.new.0, self.new.1, self.key);
         let estimates = base_estimate.zip(new_estimate);
@@ -141,14 +144,19 @@ impl Pair<'_> {
         }
     }
 
-    /// A quantile within its 95 % interval: the quantiles at the ends of the interval of its share (Woodruff).
+    /// A quantile within its 95 % interval: the quantiles at the ends of the interval of its share (Woodruff), which
+    /// is taken on the logit's scale, so that it stays within 0 and 1.
     fn interval(&self, row: &SideRow, q: f64, value: f64) -> [f64; 3] {
-        let below = self.below(row, value).at_least(q * (1.0 - q) / row.stats.count as f64);
-        let reach = numbers::reach(below.freedom) * below.variance.sqrt();
+        let count = row.stats.count as f64;
+        let below = self.below(row, value).at_least(q * (1.0 - q) / count);
+        let reach = numbers::reach(below.freedom) * below.variance.sqrt() / (q * (1.0 - q));
+        let share = |logit: f64| 1.0 / (1.0 + (-logit).exp());
+        let logit = (q / (1.0 - q)).ln();
+        let (from, to) = (share(logit - reach), share(logit + reach));
         let end = |share: f64| quantile(&row.stats, share).unwrap_or(value);
         // Beyond the extremes nothing is known.
-        let low = if q - reach <= 0.0 { 0.0 } else { end(q - reach).min(value) };
-        let high = if q + reach >= 1.0 { f64::INFINITY } else { end(q + reach).max(value) };
+        let low = if from * count < 1.0 { 0.0 } else { end(from).min(value) };
+        let high = if (1.0 - to) * count < 1.0 { f64::INFINITY } else { end(to).max(value) };
         [low, value, high]
     }
 

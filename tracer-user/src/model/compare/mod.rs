@@ -20,7 +20,7 @@ pub use side::{Key, Side};
 /// With fewer blocks than this on either side, samples are taken as independent.
 pub const MIN_BLOCKS: usize = 8;
 /// How much larger a change has to be if samples had to be taken as independent.
-pub const SAMPLES_FACTOR: f64 = 2.0;
+pub const SAMPLES_FACTOR: f64 = 4.0;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -58,7 +58,7 @@ fn method(comparison: &Comparison) -> String {
         Method::Blocks => format!("chance: what {base} and {new} blocks of intervals show"),
         Method::Samples => format!(
             "chance: {base} and {new} intervals are too few ({MIN_BLOCKS} are needed): samples are taken as \
-             independent, and changes must be twice as large"
+             independent, and only larger changes count"
         ),
     };
     format!(
@@ -115,7 +115,9 @@ fn line(row: &RowDiff, finding: &Finding) -> String {
     let measured = &finding.measured;
     let interval = match measured.change {
         Some(change) if change.low > -1.0 || change.high.is_finite() => {
-            format!("{} .. {}", percent(change.low), percent(change.high))
+            let end = |end: f64, open: bool| if open { "?".to_owned() } else { percent(end) };
+            let low = end(change.low, change.low <= -1.0);
+            format!("{low} .. {}", end(change.high, change.high.is_infinite()))
         }
         _ => String::new(),
     };
