@@ -36,8 +36,15 @@ fn help_has_examples_and_statuses() {
 
 #[test]
 fn wrong_usage_is_status_2() {
-    for arguments in ["--no-such", "live -d nonsense", "live --by host", "report", "record -o", "frobnicate"]
-    {
+    for arguments in [
+        "--no-such",
+        "live -d nonsense",
+        "live --by host",
+        "live --by cpu",
+        "report",
+        "record -o",
+        "frobnicate",
+    ] {
         let (status, out, err) = run(arguments);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments}: {err}");
         assert!(!err.is_empty());

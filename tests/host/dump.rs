@@ -26,13 +26,14 @@ fn header() -> Header {
         path: "classic tracepoints".into(),
         options: vec!["record".into()],
         start_unix_ms: 1_700_000_000_000,
+        sources: Vec::new(),
         buckets: Buckets::default(),
         parts: Vec::new(),
     }
 }
 
 fn roster() -> Roster {
-    let thread = |tid, vcpu, vm: &str| Thread { pid: 10, tid, vcpu, vm: vm.into() };
+    let thread = |tid, vcpu, vm: &str| Thread { pid: 10, tid, vcpu, vm: vm.into(), host: None };
     Roster { threads: vec![thread(11, Some(0), "web \"01\"\n\u{1b}[2J"), thread(12, None, "db")] }
 }
 

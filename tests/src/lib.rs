@@ -1,5 +1,6 @@
 //! What the tests share: the workload, the scenarios, running exitlat.
 
+pub mod noise;
 pub mod program;
 pub mod scenario;
 pub mod synthetic;

@@ -86,12 +86,19 @@ fn header_with(parts: &[Part]) -> Header {
         start_unix_ms: START_UNIX_MS,
         buckets: Buckets::default(),
         parts: Known::of(parts).ids().map(str::to_owned).collect(),
+        sources: Vec::new(),
     }
 }
 
 /// The vCPU threads: two of the first VM, one of each other.
 pub fn roster() -> Roster {
-    let thread = |vm: usize, tid, vcpu| Thread { pid: GUESTS[vm].0, tid, vcpu, vm: GUESTS[vm].1.to_owned() };
+    let thread = |vm: usize, tid, vcpu| Thread {
+        pid: GUESTS[vm].0,
+        tid,
+        vcpu,
+        vm: GUESTS[vm].1.to_owned(),
+        host: None,
+    };
     let threads = vec![
         thread(0, 4111, Some(0)),
         thread(0, 4112, Some(1)),

@@ -9,10 +9,14 @@ use tracer_ebpf::abi;
 use crate::{
     kernel::session::Path,
     model::{
-        By,
+        By, Wanted,
         columns::{self, Column, SortKey},
     },
 };
+
+pub mod diff;
+
+pub use diff::{DiffArgs, DiffFormat, MergeArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,11 +25,13 @@ Examples:
   exitlat live --hist EPT 5 1        one interval of 5 s, with the histograms of EPT exits
   exitlat record -o good.exitlat --duration 60
   exitlat report good.exitlat
+  exitlat diff good.exitlat new.exitlat
+  exitlat merge -o all.exitlat host-*.exitlat
   exitlat export good.exitlat -o good.html
   exitlat check                      what this host offers, and what is missing
 
 Exit status: 0 done (also after Ctrl-C and when the pipe is closed), 1 failed, 2 wrong usage,
-4 this host cannot be traced as it is (not root, no KVM, or a KVM that does not report its exits).
+3 `diff` found a regression, 4 this host cannot be traced as it is (not root, no KVM, or a KVM that does not report its exits).
 `record -- CMD` ends with the status of CMD.";
 
 /// Where KVM guests lose time: for every VM exit the time until the same vCPU runs its guest again.
@@ -52,6 +58,12 @@ pub enum Command {
     /// Show the tables of a dump
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Say what changed from one dump to another, and whether chance explains it
+    #[command(after_help = diff::DIFF_EXAMPLES)]
+    Diff(DiffArgs),
+    /// Make one dump of many, of any hosts and times
+    #[command(after_help = diff::MERGE_EXAMPLES)]
+    Merge(MergeArgs),
     /// Write a dump in the format of another tool
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(ExportArgs),
@@ -106,7 +118,7 @@ pub struct TraceArgs {
     pub pid: Vec<u32>,
     /// Trace only VMs of this name (QEMU's -name, else the process name); may be a glob like 'web*'
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<String>,
+    pub guest: Vec<Wanted>,
     /// Length of an interval: seconds, or with a unit like 200ms
     #[arg(short, long, default_value = "1", value_name = "TIME")]
     pub display: Span,
@@ -137,8 +149,8 @@ pub struct TraceArgs {
 /// What is shown, and how.
 #[derive(Args, Clone, Debug)]
 pub struct ViewArgs {
-    /// What a row stands for: vm, vcpu, reason, part, or a list like vm,reason. `part` tells guest, kernel, polling,
-    /// idle, run queue and VMM apart: of all time or, with reason, of each reason's
+    /// What a row stands for: vm, vcpu, reason, part, or a list like vm,reason; in a merged dump also host. `part`
+    /// tells guest, kernel, polling, idle, run queue and VMM apart: of all time or, with reason, of each reason's
     #[arg(long, default_value = "reason", value_name = "LIST")]
     pub by: By,
     /// Columns of the table: usual, parts, all, or a list of names as in CSV
@@ -220,7 +232,10 @@ pub struct ReportArgs {
     pub pid: Vec<u32>,
     /// Show only VMs of this name or glob
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<String>,
+    pub guest: Vec<Wanted>,
+    /// Show only these hosts (name or glob) of a merged dump
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub host: Vec<Wanted>,
     /// Show each interval before the total
     #[arg(long)]
     pub intervals: bool,
@@ -254,7 +269,7 @@ pub struct ExportArgs {
     pub pid: Vec<u32>,
     /// Only VMs of this name or glob
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<String>,
+    pub guest: Vec<Wanted>,
     /// The dump to compare with (html only)
     #[arg(long, value_name = "DUMP")]
     pub diff_base: Option<PathBuf>,
@@ -425,10 +440,17 @@ mod tests {
         for line in [
             "exitlat -d 0",
             "exitlat -d 5x",
-            "exitlat --by host",
+            "exitlat --by cpu",
             "exitlat -f (",
             "exitlat --once 1 2",
             "exitlat 1 0",
+            "exitlat diff a",
+            "exitlat diff a b --fail-on p98:+1%",
+            "exitlat diff a b --min-change x",
+            "exitlat diff a b --alpha 1",
+            "exitlat diff a b --judge p98",
+            "exitlat merge a b",
+            "exitlat merge -o c",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -298,6 +298,7 @@ impl Replay {
                 tid: vcpu.tid,
                 vcpu: (vcpu.vcpu_id != tracer_ebpf::abi::ABSENT).then_some(vcpu.vcpu_id),
                 vm: format!("pid {}", vcpu.pid),
+                host: None,
             });
             for (cause, loss) in losses::PER_VCPU {
                 interval.losses.add(loss, vcpu.lost[cause as usize]);

@@ -117,6 +117,7 @@ fn header() -> Header {
         path: text(),
         options: Vec::new(),
         start_unix_ms: 0,
+        sources: Vec::new(),
         buckets: Buckets::default(),
         parts: Vec::new(),
     }

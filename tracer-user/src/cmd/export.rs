@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::{ExportArgs, ExportFormat, NamesMode},
     cmd::{DONE, Usage, record::open_dump, select},
-    model::{By, Groups, Interval, Names, Roster, Selection, names::Policy},
+    model::{By, Groups, Interval, Names, Roster, Selection, Thread, Wanted, names::Policy},
     recording::{Reader, lines::Header},
     render::export::{
         Export, hdr, hgrm,
@@ -140,21 +140,42 @@ impl<'a> Source<'a> {
         names: &mut Names,
         mut take: impl FnMut(&Interval, &Roster, &Selection) -> Result<()>,
     ) -> Result<()> {
-        let asked =
-            Selection { vcpus: args.vcpu.clone(), pids: args.pid.clone(), fields: args.fields.clone() };
+        let asked = Selection {
+            vcpus: args.vcpu.clone(),
+            pids: args.pid.clone(),
+            fields: args.fields.clone(),
+            ..Selection::default()
+        };
         let mut interval = Interval::default();
         names.next_roster();
         while self.reader.next_interval(&mut interval).with_context(|| unreadable(self.path))? {
             // Guests are meant by their own names, whatever is shown.
-            let selection = select::guests_so_far(&asked, &args.guest, self.reader.roster());
+            let selection = guests_so_far(&asked, &args.guest, self.reader.roster());
             take(&interval, names.roster(self.reader.roster()), &selection)?;
         }
-        select::guests(&mut asked.clone(), &args.guest, self.reader.roster())?;
+        let asked = Selection { guests: args.guest.clone(), ..asked };
+        select::found(&asked, &[self.reader.roster()])?;
         for note in self.reader.notes() {
             eprintln!("exitlat: {}: {note}", self.path.display());
         }
         Ok(())
     }
+}
+
+/// A selection with the processes of guests, as far as a recording has named them up to here: by the time that it is
+/// asked, their names may have been replaced.
+fn guests_so_far(selection: &Selection, wanted: &[Wanted], roster: &Roster) -> Selection {
+    let mut selection = selection.clone();
+    if wanted.is_empty() {
+        return selection;
+    }
+    let meant = |thread: &&Thread| wanted.iter().any(|guest| guest.matches(&thread.vm));
+    selection.pids.extend(roster.threads.iter().filter(meant).map(|thread| thread.pid));
+    if selection.pids.is_empty() {
+        // No process has this number: until the guest appears, nothing is shown.
+        selection.pids.push(u32::MAX);
+    }
+    selection
 }
 
 fn unreadable(path: &Path) -> String {

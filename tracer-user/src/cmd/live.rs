@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     cli::LiveArgs,
     cmd::{
-        DONE, UNSUPPORTED,
+        DONE, UNSUPPORTED, Usage,
         drive::{self, Schedule, Why, drive},
         select,
         view::Screen,
@@ -28,6 +28,9 @@ const LISTEN: Duration = Duration::from_secs(1);
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub async fn run(args: LiveArgs) -> Result<u8> {
+    if args.view.by.host {
+        return Err(Usage("--by host is for merged dumps; everything here is on this host".into()).into());
+    }
     let mut screen = Screen::new(&args.view, true);
     let pids = select::pids(&args.trace)?;
     screen.selection.pids.clone_from(&pids);

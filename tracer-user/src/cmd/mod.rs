@@ -1,9 +1,11 @@
 //! One module for each command: where source, model and output meet.
 
 pub mod check;
+pub mod diff;
 pub mod drive;
 pub mod export;
 pub mod live;
+pub mod merge;
 pub mod record;
 pub mod report;
 pub mod select;
@@ -22,6 +24,8 @@ pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The command line was wrong; clap uses it too.
 pub const USAGE: u8 = 2;
+/// `diff` found a regression.
+pub const REGRESSED: u8 = 3;
 /// This host cannot be traced as it is.
 pub const UNSUPPORTED: u8 = 4;
 
@@ -58,6 +62,8 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             Command::Record(args) => record::run(args).await,
             Command::Report(args) => report::run(&args),
             Command::Export(args) => export::run(&args),
+            Command::Diff(args) => diff::run(&args),
+            Command::Merge(args) => merge::run(&args),
             Command::Check(args) => check::run(&args).await,
         }
     })

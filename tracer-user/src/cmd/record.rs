@@ -142,6 +142,7 @@ fn header(session: &Session) -> Header {
         path: session.path().to_owned(),
         options: std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         start_unix_ms: host::unix_ms(),
+        sources: Vec::new(),
         buckets: Buckets::default(),
         parts: session.known().ids().map(str::to_owned).collect(),
     }

@@ -19,24 +19,25 @@ use crate::{
 pub fn run(args: &ReportArgs) -> Result<u8> {
     let mut screen = Screen::new(&args.view, false);
     screen.selection.pids.clone_from(&args.pid);
+    screen.selection.guests.clone_from(&args.guest);
+    screen.selection.hosts.clone_from(&args.host);
     let name = || format!("cannot read the dump {}", args.file.display());
     let mut reader = Reader::new(open_dump(&args.file)?).with_context(name)?;
+    if args.view.by.host || !args.host.is_empty() {
+        reader = reader.with_hosts();
+    }
     if args.view.format == Format::Table {
         describe(reader.header())?;
     }
     let mut interval = Interval::default();
     let mut total = screen.rows();
-    let mut pids = screen.selection.clone();
     while reader.next_interval(&mut interval).with_context(name)? {
-        screen.selection = select::guests_so_far(&pids, &args.guest, reader.roster());
         total.add(&interval, reader.roster(), &screen.selection);
         if args.intervals {
             screen.interval(&interval, reader.roster())?;
         }
     }
-    if !args.guest.is_empty() {
-        select::guests(&mut pids, &args.guest, reader.roster())?;
-    }
+    select::found(&screen.selection, &[reader.roster()])?;
     screen.show(&total, reader.roster(), Span::Total)?;
     for note in reader.notes() {
         eprintln!("exitlat: {}: {note}", args.file.display());

@@ -1,13 +1,12 @@
 //! From names and pids on the command line to processes.
 
 use anyhow::Result;
-use glob::Pattern;
 
 use crate::{
     cli::TraceArgs,
     cmd::Usage,
     kernel::vms::{self, Vm},
-    model::{Roster, Selection, Thread},
+    model::{Roster, Selection, Thread, Wanted},
     render::{escape, units},
 };
 
@@ -27,11 +26,14 @@ pub fn pids(args: &TraceArgs) -> Result<Vec<u32>> {
         let running = vms::list();
         for guest in &args.guest {
             let matching: Vec<u32> =
-                running.iter().filter(|vm| matches(guest, &vm.name)).map(|vm| vm.pid).collect();
+                running.iter().filter(|vm| guest.matches(&vm.name)).map(|vm| vm.pid).collect();
             if matching.is_empty() {
-                return Err(
-                    Usage(format!("no running VM is called `{guest}`; {}", candidates(&running))).into()
-                );
+                return Err(Usage(format!(
+                    "no running VM is called `{}`; {}",
+                    guest.typed(),
+                    candidates(&running)
+                ))
+                .into());
             }
             pids.extend(matching);
         }
@@ -48,44 +50,26 @@ pub fn pids(args: &TraceArgs) -> Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Whether a name is meant by what was typed: itself, or a glob that matches it.
-pub fn matches(typed: &str, name: &str) -> bool {
-    typed == name || Pattern::new(typed).is_ok_and(|pattern| pattern.matches(name))
-}
-
-/// A selection with the processes of guests, as far as a recording has named them up to here. Its names are
-/// resolved as they come: a dump may be longer than memory.
-pub fn guests_so_far(selection: &Selection, typed: &[String], roster: &Roster) -> Selection {
-    let mut selection = selection.clone();
-    if typed.is_empty() {
-        return selection;
-    }
-    let meant = |thread: &&Thread| typed.iter().any(|guest| matches(guest, &thread.vm));
-    selection.pids.extend(roster.threads.iter().filter(meant).map(|thread| thread.pid));
-    if selection.pids.is_empty() {
-        // No process has this number: until the guest appears, nothing is shown.
-        selection.pids.push(u32::MAX);
-    }
-    selection
-}
-
-/// Adds the processes of the guests in a recording to a selection.
+/// Whether each name that was asked for is in at least one of these recordings.
 ///
 /// # Errors
-/// [`Usage`] if a name matches nothing.
-pub fn guests(selection: &mut Selection, typed: &[String], roster: &Roster) -> Result<()> {
-    for guest in typed {
-        let matching = roster.threads.iter().filter(|thread| matches(guest, &thread.vm));
-        let before = selection.pids.len();
-        selection.pids.extend(matching.map(|thread| thread.pid));
-        if selection.pids.len() == before {
-            let mut names: Vec<_> =
-                roster.threads.iter().map(|thread| escape::terminal(&thread.vm)).collect();
-            names.sort_unstable();
-            names.dedup();
-            return Err(Usage(format!("no VM `{guest}` in the dump; it has: {}", names.join(", "))).into());
+/// [`Usage`] if a name matches nothing, with the names there are.
+pub fn found(selection: &Selection, rosters: &[&Roster]) -> Result<()> {
+    let threads = || rosters.iter().flat_map(|roster| &roster.threads);
+    let all = |wanted: &[Wanted], what: &str, name: fn(&Thread) -> &str| {
+        for wanted in wanted {
+            if !threads().any(|thread| wanted.matches(name(thread))) {
+                let mut names: Vec<_> = threads().map(|thread| escape::terminal(name(thread))).collect();
+                names.sort_unstable();
+                names.dedup();
+                let (typed, names) = (wanted.typed(), names.join(", "));
+                return Err(Usage(format!("no {what} `{typed}` in the dump; it has: {names}")));
+            }
         }
-    }
+        Ok(())
+    };
+    all(&selection.guests, "VM", |thread| &thread.vm)?;
+    all(&selection.hosts, "host", |thread| thread.host.as_deref().unwrap_or_default())?;
     Ok(())
 }
 

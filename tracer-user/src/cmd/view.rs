@@ -47,7 +47,8 @@ impl Screen {
             Format::Json => Box::new(JsonLines::new(view)),
             Format::Csv => Box::new(Csv::new(view)),
         };
-        let selection = Selection { vcpus: args.vcpu.clone(), pids: Vec::new(), fields: args.fields.clone() };
+        let (vcpus, fields) = (args.vcpu.clone(), args.fields.clone());
+        let selection = Selection { vcpus, fields, ..Selection::default() };
         let repaint = repaint && color && terminal && args.format == Format::Table;
         Self { printer, format: args.format, repaint, blocks: 0, selection, args: args.clone() }
     }

@@ -188,6 +188,7 @@ impl Reader {
                 tid: vcpu.tid,
                 vcpu: (vcpu.vcpu_id != tracer_ebpf::abi::ABSENT).then_some(vcpu.vcpu_id),
                 vm: self.name_of(&vcpu),
+                host: None,
             };
             self.roster.threads.push(thread);
             self.owners[index] = Owner {

@@ -2,9 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-/// Which of VM, vCPU, reason and part tell rows apart. A vCPU implies its VM.
+/// Which of host, VM, vCPU, reason and part tell rows apart. A vCPU implies its VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct By {
+    /// A row for each host of a merged dump.
+    pub host: bool,
     /// A row for each VM.
     pub vm: bool,
     /// A row for each vCPU.
@@ -17,23 +19,24 @@ pub struct By {
 
 impl By {
     /// A row for each exit reason, whatever the VM.
-    pub const REASON: Self = Self { vm: false, vcpu: false, reason: true, part: false };
+    pub const REASON: Self = Self { host: false, vm: false, vcpu: false, reason: true, part: false };
 }
 
 impl FromStr for By {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut by = Self { vm: false, vcpu: false, reason: false, part: false };
+        let mut by = Self { host: false, vm: false, vcpu: false, reason: false, part: false };
         for word in text.split(',') {
             match word.trim() {
+                "host" => by.host = true,
                 "vm" => by.vm = true,
                 "vcpu" => (by.vm, by.vcpu) = (true, true),
                 "reason" => by.reason = true,
                 "part" => by.part = true,
                 other => {
                     return Err(format!(
-                        "`{other}` is no dimension; use vm, vcpu, reason, part or a list like vm,reason"
+                        "`{other}` is no dimension; use host, vm, vcpu, reason, part or a list like vm,reason"
                     ));
                 }
             }
@@ -45,6 +48,7 @@ impl FromStr for By {
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = [
+            ("host", self.host),
             ("vm", self.vm && !self.vcpu),
             ("vcpu", self.vcpu),
             ("reason", self.reason),
@@ -61,9 +65,11 @@ mod tests {
 
     #[test]
     fn round_trip_and_refusal() {
-        for text in ["reason", "vm", "vcpu", "vm,reason", "vcpu,reason", "part", "vm,reason,part"] {
+        for text in
+            ["reason", "vm", "vcpu", "vm,reason", "vcpu,reason", "host", "host,vm", "part", "vm,reason,part"]
+        {
             assert_eq!(text.parse::<By>().unwrap().to_string(), text);
         }
-        assert!("host".parse::<By>().unwrap_err().contains("vm,reason"));
+        assert!("cpu".parse::<By>().unwrap_err().contains("vm,reason"));
     }
 }

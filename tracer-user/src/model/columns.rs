@@ -269,5 +269,5 @@ impl SortKey {
 }
 
 fn label(row: &Row) -> impl Ord {
-    (row.vm.clone(), row.vcpu.clone(), row.reason_label(), row.slice)
+    (row.host.clone(), row.vm.clone(), row.vcpu.clone(), row.reason_label(), row.slice)
 }

@@ -181,7 +181,7 @@ mod tests {
                 buckets: index..index + 1,
             });
         }
-        let threads = vec![Thread { pid: 1, tid: 2, vcpu: Some(0), vm: "a".into() }];
+        let threads = vec![Thread { pid: 1, tid: 2, vcpu: Some(0), vm: "a".into(), host: None }];
         (interval, Roster { threads })
     }
 

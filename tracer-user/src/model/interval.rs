@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A vCPU thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Thread {
     /// The VM's process.
     pub pid: u32,
@@ -18,6 +18,8 @@ pub struct Thread {
     pub vcpu: Option<u32>,
     /// Name of the VM: the guest's name, else that of the process.
     pub vm: String,
+    /// The host it ran on, where several are told apart: in a merged dump.
+    pub host: Option<String>,
 }
 
 impl Thread {
@@ -103,6 +105,8 @@ pub struct Interval {
     pub end_ns: u64,
     /// Wall-clock time of this reading, in ms since 1970.
     pub end_unix_ms: u64,
+    /// The host that was read, where several are told apart. All cells are of this host's threads.
+    pub host: Option<String>,
     /// One for each (thread, isa, code) with samples.
     pub cells: Vec<Cell>,
     /// (bucket, count) pairs of all cells, each cell's in rising order. One vector for all, so that a reader
@@ -126,6 +130,7 @@ impl Interval {
         self.open.clear();
         self.vcpus.clear();
         self.losses = Losses::default();
+        self.host = None;
     }
 
     /// The buckets of one of its cells.

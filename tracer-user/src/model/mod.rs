@@ -6,6 +6,7 @@
 
 pub mod by;
 pub mod columns;
+pub mod compare;
 pub mod groups;
 pub mod interval;
 pub mod kinds;
@@ -14,6 +15,7 @@ pub mod names;
 pub mod parts;
 pub mod rows;
 pub mod stats;
+pub mod wanted;
 
 pub use by::By;
 pub use groups::{Group, Groups};
@@ -23,3 +25,4 @@ pub use names::Names;
 pub use parts::{Known, Parts};
 pub use rows::{Row, Rows, Selection, Slice, VmTime};
 pub use stats::Stats;
+pub use wanted::Wanted;

@@ -50,7 +50,8 @@ impl Names {
     pub fn roster(&mut self, roster: &Roster) -> &Roster {
         for thread in &roster.threads[self.roster.threads.len()..] {
             let vm = self.vm(thread);
-            self.roster.threads.push(Thread { vm, ..thread.clone() });
+            let host = thread.host.as_deref().map(|host| self.host(host));
+            self.roster.threads.push(Thread { vm, host, ..thread.clone() });
         }
         &self.roster
     }
@@ -127,7 +128,13 @@ mod tests {
     use super::*;
 
     fn roster(names: &[(u32, &str)]) -> Roster {
-        let thread = |(pid, vm): &(u32, &str)| Thread { pid: *pid, tid: 0, vcpu: None, vm: (*vm).to_owned() };
+        let thread = |(pid, vm): &(u32, &str)| Thread {
+            pid: *pid,
+            tid: 0,
+            vcpu: None,
+            vm: (*vm).to_owned(),
+            host: None,
+        };
         Roster { threads: names.iter().map(thread).collect() }
     }
 

@@ -119,6 +119,12 @@ impl Known {
         self.0 & 1 << part as u8 != 0
     }
 
+    /// Those of these machine-readable names; others are left out.
+    pub fn from_ids(ids: &[String]) -> Self {
+        let parts: Vec<_> = ids.iter().filter_map(|id| Parts::from_id(id)).collect();
+        Self::of(&parts)
+    }
+
     /// Their machine-readable names.
     pub fn ids(self) -> impl Iterator<Item = &'static str> {
         PARTS.iter().filter(move |info| self.has(info.part)).map(|info| info.id)

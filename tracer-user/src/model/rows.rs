@@ -11,7 +11,7 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode},
     model::{
-        By, Cell, Interval, Known, Loss, Losses, OpenExit, Parts, Roster, Stats, Thread, VcpuTime,
+        By, Cell, Interval, Known, Loss, Losses, OpenExit, Parts, Roster, Stats, Thread, VcpuTime, Wanted,
         parts::PARTS,
     },
 };
@@ -23,18 +23,29 @@ pub struct Selection {
     pub vcpus: Vec<u32>,
     /// Processes; empty for all.
     pub pids: Vec<u32>,
+    /// Hosts; empty for all. Intervals of other hosts are not looked at.
+    pub hosts: Vec<Wanted>,
+    /// VMs by name, beside those of `pids`.
+    pub guests: Vec<Wanted>,
     /// Matched against the reason's label.
     pub fields: Option<Regex>,
 }
 
 impl Selection {
-    /// Whether a thread is looked at.
+    /// Whether intervals of this host are looked at.
+    pub fn wants_host(&self, host: Option<&str>) -> bool {
+        self.hosts.is_empty() || host.is_some_and(|host| self.hosts.iter().any(|wanted| wanted.matches(host)))
+    }
+
+    /// Whether this thread is looked at.
     pub fn wants_thread(&self, thread: &Thread) -> bool {
-        (self.pids.is_empty() || self.pids.contains(&thread.pid))
+        let named = |wanted: &Wanted| wanted.matches(&thread.vm);
+        let any_vm = self.pids.is_empty() && self.guests.is_empty();
+        (any_vm || self.pids.contains(&thread.pid) || self.guests.iter().any(named))
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
     }
 
-    /// Whether a reason is looked at.
+    /// Whether exits of this reason are looked at.
     pub fn wants_reason(&self, isa: Isa, code: u32) -> bool {
         self.fields.as_ref().is_none_or(|regex| regex.is_match(&decode(isa, code).to_string()))
     }
@@ -72,9 +83,10 @@ impl Slice {
 }
 
 /// What tells rows apart. Idle and handled time are never mixed in one row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     idle: bool,
+    host: Option<String>,
     pid: Option<u32>,
     thread: Option<usize>,
     reason: Option<(Isa, u32)>,
@@ -84,6 +96,8 @@ struct Key {
 /// One row of a table.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// The host, where rows are by host, or by VM and hosts are told apart.
+    pub host: Option<String>,
     /// Name of the VM and its pid, where rows are by VM.
     pub vm: Option<(String, u32)>,
     /// The vCPU's number or thread, where rows are by vCPU.
@@ -148,8 +162,8 @@ pub struct Rows {
     idle: bool,
     groups: BTreeMap<Key, Row>,
     guests: BTreeMap<Key, Row>,
-    /// Where the time of each VM went, by pid.
-    pub vms: BTreeMap<u32, VmTime>,
+    /// Where the time of each VM went, by host (of a merged dump) and pid.
+    pub vms: BTreeMap<(Option<String>, u32), VmTime>,
     /// Sum of the losses.
     pub losses: Losses,
     /// Open exits of the newest interval.
@@ -195,6 +209,9 @@ impl Rows {
 
     /// Adds the selected part of an interval.
     pub fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
+        if !selection.wants_host(interval.host.as_deref()) {
+            return;
+        }
         if self.first == 0 {
             self.first = interval.number;
         }
@@ -226,7 +243,8 @@ impl Rows {
         let kind = detail::kind_of(cell.detail);
         if kind == kind::GUEST {
             let key = self.key(thread, cell.thread, None, false, None);
-            let row = self.guests.entry(key).or_insert_with(|| self.by.row(key, thread, known));
+            let by = self.by;
+            let row = self.guests.entry(key).or_insert_with_key(|key| by.row(key, thread, known));
             row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
             return;
         }
@@ -249,7 +267,7 @@ impl Rows {
         }
         let key = self.key(thread, cell.thread, reason, idle, None);
         let by = self.by;
-        let row = self.groups.entry(key).or_insert_with(|| by.row(key, thread, known));
+        let row = self.groups.entry(key).or_insert_with_key(|key| by.row(key, thread, known));
         row.known = row.known.and(known);
         match kind {
             kind::PLAIN => row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets),
@@ -269,7 +287,10 @@ impl Rows {
     }
 
     fn add_time(&mut self, time: &VcpuTime, thread: &Thread, known: Known) {
-        let vm = self.vms.entry(thread.pid).or_insert_with(|| VmTime { known, ..VmTime::default() });
+        let vm = self
+            .vms
+            .entry((thread.host.clone(), thread.pid))
+            .or_insert_with(|| VmTime { known, ..VmTime::default() });
         vm.name.clone_from(&thread.vm);
         vm.vcpus.insert(time.thread);
         vm.elapsed_ns = vm.elapsed_ns.saturating_add(time.elapsed_ns);
@@ -288,7 +309,7 @@ impl Rows {
 
     fn add_slice(&mut self, key: Key, thread: &Thread, known: Known, ns: u64) {
         let by = self.by;
-        let row = self.groups.entry(key).or_insert_with(|| by.row(key, thread, known));
+        let row = self.groups.entry(key).or_insert_with_key(|key| by.row(key, thread, known));
         row.stats.sum_ns = row.stats.sum_ns.saturating_add(ns);
     }
 
@@ -302,6 +323,8 @@ impl Rows {
     ) -> Key {
         Key {
             idle,
+            // The same pid on two hosts is two VMs.
+            host: thread.host.clone().filter(|_| self.by.host || self.by.vm),
             pid: self.by.vm.then_some(thread.pid),
             thread: self.by.vcpu.then_some(index),
             reason: reason.filter(|_| self.by.reason),
@@ -344,8 +367,9 @@ impl Rows {
 }
 
 impl By {
-    fn row(self, key: Key, thread: &Thread, known: Known) -> Row {
+    fn row(self, key: &Key, thread: &Thread, known: Known) -> Row {
         Row {
+            host: key.host.clone(),
             vm: self.vm.then(|| (thread.vm.clone(), thread.pid)),
             vcpu: self.vcpu.then(|| (thread.vcpu_label(), thread.tid)),
             reason: key.reason,

@@ -46,6 +46,23 @@ pub struct Header {
     pub buckets: Buckets,
     #[serde(default)]
     pub parts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+}
+
+/// One of the dumps that a merged dump was made of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are specified in the module above")]
+pub struct Source {
+    pub start_unix_ms: u64,
+    pub host: String,
+    pub tool: String,
+    pub kernel: String,
+    pub arch: String,
+    pub cpu: String,
+    pub backend: String,
+    pub path: String,
+    pub options: Vec<String>,
 }
 
 /// Nanoseconds by the name of the part; parts of no length are left out.
@@ -56,6 +73,8 @@ pub type PartsNs = BTreeMap<Cow<'static, str>, u64>;
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct Slot<'a> {
     pub interval: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub vm: Cow<'a, str>,
     pub pid: u32,
@@ -88,6 +107,8 @@ fn is_zero(number: &u64) -> bool {
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct VcpuLine<'a> {
     pub interval: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub vm: Cow<'a, str>,
     pub pid: u32,
@@ -113,6 +134,8 @@ pub struct LossLine<'a> {
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct InFlight<'a> {
     pub interval: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub vm: Cow<'a, str>,
     pub pid: u32,
@@ -131,6 +154,10 @@ pub struct IntervalLine {
     pub start_ns: u64,
     pub end_ns: u64,
     pub end_unix_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<String>>,
 }
 
 /// The end of a dump.

@@ -5,12 +5,12 @@
 //!
 //! | `type` | when | fields |
 //! |---|---|---|
-//! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the parts that were measured) |
-//! | `slot` | for each interval and (vCPU thread, isa, reason, detail) that had samples | `interval`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause), `count`, `sum_ns`, `min_ns`, `max_ns`, `parts` (ns by name; left out if all is `kernel`), `hist` |
-//! | `vcpu` | for each interval and vCPU thread, where parts were measured | `interval`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
+//! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the parts that were measured); merged: `sources` |
+//! | `slot` | for each interval and (vCPU thread, isa, reason, detail) that had samples | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause), `count`, `sum_ns`, `min_ns`, `max_ns`, `parts` (ns by name; left out if all is `kernel`), `hist` |
+//! | `vcpu` | for each interval and vCPU thread, where parts were measured | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
-//! | `in_flight` | for each exit still open at the end of an interval | `interval`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
-//! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms` |
+//! | `in_flight` | for each exit still open at the end of an interval | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
+//! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`; merged: `host`, and `parts` where they differ from the header's |
 //! | `end` | last line | `intervals`, `why` |
 //!
 //! `count`, `sum_ns`, `min_ns` and `max_ns` are exact. `hist` is the interval's histogram as HdrHistogram V2
@@ -25,12 +25,18 @@
 //! tells where the thread's time went, open exits included: `guest_ns` and `parts` sum to `elapsed_ns`, less what was
 //! lost with unpaired events.
 //!
+//! A merged dump has every interval of every source, with the `host` it comes from, numbered anew in the order of
+//! their ends; `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`,
+//! `path` and `options`, sorted. The header's own fields join those of the sources by ` + `.
+//!
 //! The lines of an interval are written together. A reader takes a dump that stops anywhere: a torn last
 //! line is reported and left out, the rest is used. Lines of unknown type are counted and skipped, unknown
 //! fields are ignored; a higher `schema` is refused. Schema 1 had no `detail`, `cause`,
 //! `parts` and `vcpu` lines; HLT and its kin were whole exits there, idle time included.
 
 pub mod lines;
+pub mod merge;
+pub mod origin;
 pub mod reader;
 pub mod writer;
 

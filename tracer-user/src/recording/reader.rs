@@ -30,7 +30,9 @@ pub struct Reader<R> {
     line: u64,
     buffer: Vec<u8>,
     roster: Roster,
-    threads: HashMap<(u32, u32, Option<u32>, String), usize>,
+    threads: HashMap<Thread, usize>,
+    /// Stands in where a line names no host.
+    host: Option<String>,
     known: Known,
     end: Option<End>,
     notes: Vec<String>,
@@ -57,6 +59,7 @@ impl<R: BufRead> Reader<R> {
             start_unix_ms: 0,
             buckets: Buckets::default(),
             parts: Vec::new(),
+            sources: Vec::new(),
         };
         let mut reader = Self {
             input,
@@ -65,6 +68,7 @@ impl<R: BufRead> Reader<R> {
             buffer: Vec::new(),
             roster: Roster::default(),
             threads: HashMap::new(),
+            host: None,
             known: Known::default(),
             end: None,
             notes: Vec::new(),
@@ -94,9 +98,15 @@ impl<R: BufRead> Reader<R> {
         if self.header.buckets != Buckets::default() {
             return Err(ReadError::Layout(format!("{layout}, {sub_bits} bits of {max_bits}, {encoding}")));
         }
-        let parts: Vec<_> = self.header.parts.iter().filter_map(|id| Parts::from_id(id)).collect();
-        self.known = Known::of(&parts);
+        self.known = Known::from_ids(&self.header.parts);
         Ok(())
+    }
+
+    /// Gives every interval and thread its host: the one in its lines, else the one in the header.
+    #[must_use]
+    pub fn with_hosts(mut self) -> Self {
+        self.host = Some(self.header.host.clone());
+        self
     }
 
     /// The header.
@@ -125,6 +135,7 @@ impl<R: BufRead> Reader<R> {
     /// See [`ReadError`].
     pub fn next_interval(&mut self, interval: &mut Interval) -> Result<bool, ReadError> {
         interval.reset();
+        interval.host.clone_from(&self.host);
         interval.known = self.known;
         let mut pending = false;
         while self.end.is_none() && self.next_line()? {
@@ -180,6 +191,9 @@ impl<R: BufRead> Reader<R> {
         match line {
             Line::Slot(slot) => {
                 interval.number = slot.interval;
+                if let Some(host) = &slot.host {
+                    interval.host = Some(host.to_string());
+                }
                 let cell = self.cell(slot, interval)?;
                 interval.cells.push(cell);
                 Ok(Step::More)
@@ -191,7 +205,7 @@ impl<R: BufRead> Reader<R> {
                 if told_ns.is_none_or(|told_ns| told_ns > line.elapsed_ns) {
                     return Err("a vCPU's time is more than has passed".into());
                 }
-                let thread = self.thread(line.pid, line.tid, line.vcpu, &line.vm);
+                let thread = self.thread(line.host.as_deref(), line.pid, line.tid, line.vcpu, &line.vm);
                 let VcpuLine { elapsed_ns, guest_ns, .. } = line;
                 interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts });
                 Ok(Step::More)
@@ -204,9 +218,9 @@ impl<R: BufRead> Reader<R> {
                 }
                 Ok(Step::More)
             }
-            Line::InFlight(InFlight { interval: number, vm, pid, tid, vcpu, isa, reason, age_ns }) => {
+            Line::InFlight(InFlight { interval: number, host, vm, pid, tid, vcpu, isa, reason, age_ns }) => {
                 interval.number = number;
-                let thread = self.thread(pid, tid, vcpu, &vm);
+                let thread = self.thread(host.as_deref(), pid, tid, vcpu, &vm);
                 interval.open.push(OpenExit { thread, isa: Isa(isa), code: reason, age_ns });
                 Ok(Step::More)
             }
@@ -215,6 +229,12 @@ impl<R: BufRead> Reader<R> {
                 interval.start_ns = line.start_ns;
                 interval.end_ns = line.end_ns;
                 interval.end_unix_ms = line.end_unix_ms;
+                if let Some(parts) = &line.parts {
+                    interval.known = Known::from_ids(parts);
+                }
+                if line.host.is_some() {
+                    interval.host = line.host;
+                }
                 Ok(Step::Interval)
             }
             Line::End(end) => {
@@ -231,6 +251,7 @@ impl<R: BufRead> Reader<R> {
 
     fn cell(&mut self, slot: Slot<'_>, interval: &mut Interval) -> Result<Cell, String> {
         let Slot {
+            host,
             vm,
             pid,
             tid,
@@ -256,7 +277,7 @@ impl<R: BufRead> Reader<R> {
             interval.buckets.truncate(start);
             return Err(what);
         }
-        let thread = self.thread(pid, tid, vcpu, &vm);
+        let thread = self.thread(host.as_deref(), pid, tid, vcpu, &vm);
         let buckets = start..interval.buckets.len();
         let mut parts = parts_of(&parts)?;
         let whole_exits = matches!(detail::kind_of(detail), kind::PLAIN | kind::HALTED);
@@ -277,10 +298,12 @@ impl<R: BufRead> Reader<R> {
         })
     }
 
-    fn thread(&mut self, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {
+    fn thread(&mut self, host: Option<&str>, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {
+        let host = host.map(str::to_owned).or_else(|| self.host.clone());
+        let thread = Thread { pid, tid, vcpu, vm: vm.to_owned(), host };
         let threads = &mut self.roster.threads;
-        *self.threads.entry((pid, tid, vcpu, vm.to_owned())).or_insert_with(|| {
-            threads.push(Thread { pid, tid, vcpu, vm: vm.to_owned() });
+        *self.threads.entry(thread).or_insert_with_key(|thread| {
+            threads.push(thread.clone());
             threads.len() - 1
         })
     }

@@ -6,7 +6,7 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     decode::{decode, detail},
-    model::{Interval, Parts, Roster, parts::PARTS},
+    model::{Interval, Known, Parts, Roster, parts::PARTS},
     recording::{
         hist,
         lines::{End, Header, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
+    /// What the header says of every interval that does not say it itself.
+    known: Known,
     intervals: u64,
     bytes: u64,
     buffer: Vec<u8>,
@@ -28,7 +30,8 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the output.
     pub fn new(out: W, header: Header) -> io::Result<Self> {
-        let mut writer = Self { out, intervals: 0, bytes: 0, buffer: Vec::new() };
+        let known = Known::from_ids(&header.parts);
+        let mut writer = Self { out, known, intervals: 0, bytes: 0, buffer: Vec::new() };
         writer.line(&Line::Header(header))?;
         writer.flush()?;
         Ok(writer)
@@ -44,6 +47,7 @@ impl<W: Write> Writer<W> {
             let thread = &roster.threads[cell.thread];
             self.line(&Line::Slot(Slot {
                 interval: number,
+                host: thread.host.as_deref().map(Into::into),
                 vm: thread.vm.as_str().into(),
                 pid: thread.pid,
                 tid: thread.tid,
@@ -69,6 +73,7 @@ impl<W: Write> Writer<W> {
             let thread = &roster.threads[time.thread];
             self.line(&Line::Vcpu(VcpuLine {
                 interval: number,
+                host: thread.host.as_deref().map(Into::into),
                 vm: thread.vm.as_str().into(),
                 pid: thread.pid,
                 tid: thread.tid,
@@ -85,6 +90,7 @@ impl<W: Write> Writer<W> {
             let thread = &roster.threads[open.thread];
             self.line(&Line::InFlight(InFlight {
                 interval: number,
+                host: thread.host.as_deref().map(Into::into),
                 vm: thread.vm.as_str().into(),
                 pid: thread.pid,
                 tid: thread.tid,
@@ -99,6 +105,8 @@ impl<W: Write> Writer<W> {
             start_ns: interval.start_ns,
             end_ns: interval.end_ns,
             end_unix_ms: interval.end_unix_ms,
+            host: interval.host.clone(),
+            parts: (interval.known != self.known).then(|| interval.known.ids().map(str::to_owned).collect()),
         }))?;
         self.intervals += 1;
         self.flush()

@@ -13,10 +13,11 @@ use crate::{
 };
 
 /// The columns before those of [`COLUMNS`].
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "span",
     "interval",
     "end_unix_ms",
+    "host",
     "vm",
     "pid",
     "vcpu",
@@ -83,6 +84,7 @@ fn record(row: &Row, cause: &str, rows: &Rows, totals: &Totals, span: Span) -> V
         span.name().to_owned(),
         rows.last.to_string(),
         rows.end_unix_ms.to_string(),
+        row.host.as_deref().map(escape::formula).unwrap_or_default().into_owned(),
         escape::formula(&vm).into_owned(),
         pid,
         vcpu,

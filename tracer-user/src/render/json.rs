@@ -47,7 +47,7 @@ impl Printer for JsonLines {
             "idle_ns": totals.idle_ns,
             "losses": rows.losses.nonzero().map(|(info, count)| (info.name, json!(count))).collect::<Object>().0,
             "in_flight": rows.open.iter().map(|open| in_flight(open, roster)).collect::<Vec<_>>(),
-            "vms": rows.vms.iter().map(|(pid, time)| vm_time(*pid, time)).collect::<Vec<_>>(),
+            "vms": rows.vms.iter().map(|((host, pid), time)| vm_time(host.as_deref(), *pid, time)).collect::<Vec<_>>(),
             "guests": rows.guests().map(|row| self.row(row, &Totals::default())).collect::<Vec<_>>(),
             "rows": sorted(rows, &self.view).iter().map(|r| self.row(r, &totals)).collect::<Vec<_>>(),
         });
@@ -59,6 +59,9 @@ impl Printer for JsonLines {
 impl JsonLines {
     fn row(&self, row: &Row, totals: &Totals) -> Json {
         let mut object = Map::new();
+        if let Some(host) = &row.host {
+            object.insert("host".into(), json!(host));
+        }
         if let Some((vm, pid)) = &row.vm {
             object.insert("vm".into(), json!(vm));
             object.insert("pid".into(), json!(pid));
@@ -111,14 +114,14 @@ impl JsonLines {
 }
 
 /// Where a VM's time went; parts that were not measured are `null`.
-fn vm_time(pid: u32, time: &VmTime) -> Json {
+fn vm_time(host: Option<&str>, pid: u32, time: &VmTime) -> Json {
     let mut object = Map::new();
     for info in &PARTS {
         let ns = time.known.has(info.part).then(|| time.parts.get(info.part));
         object.insert(info.column.into(), json!(ns));
     }
     json!({
-        "vm": time.name, "pid": pid, "vcpus": time.vcpus.len(), "elapsed_ns": time.elapsed_ns,
+        "host": host, "vm": time.name, "pid": pid, "vcpus": time.vcpus.len(), "elapsed_ns": time.elapsed_ns,
         "guest_ns": time.guest_ns, "parts": object, "unaccounted_ns": time.unaccounted_ns(),
     })
 }

@@ -8,6 +8,7 @@ use crate::model::{
 };
 
 pub mod csv;
+pub mod diff;
 pub mod escape;
 pub mod export;
 pub mod histogram;

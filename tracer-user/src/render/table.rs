@@ -60,15 +60,15 @@ impl Printer for Table {
         summary(out, rows, roster, span)?;
         if let Some(pattern) = &self.view.hist {
             for row in sorted.iter().filter(|row| pattern.is_match(&row.reason_label())) {
-                writeln!(out, "\n{}", plain_label(row))?;
+                writeln!(out, "\n{}", plain_label(rows.by(), row))?;
                 histogram::print(out, &row.stats)?;
                 for (cause, stats) in causes(row) {
-                    writeln!(out, "\n{} {cause}", plain_label(row))?;
+                    writeln!(out, "\n{} {cause}", plain_label(rows.by(), row))?;
                     histogram::print(out, stats)?;
                 }
             }
             for row in rows.guests() {
-                writeln!(out, "\n{} {GUEST}", label_parts(row).join(" "))?;
+                writeln!(out, "\n{} {GUEST}", label_parts(rows.by(), row).join(" "))?;
                 histogram::print(out, &row.stats)?;
             }
         }
@@ -113,20 +113,26 @@ fn with_idle(totals: Totals) -> Totals {
 }
 
 /// The parts of a row's label, one for each dimension.
-fn label_parts(row: &Row) -> Vec<String> {
-    let vm = row.vm.as_ref().map(|(name, pid)| format!("{}[{pid}]", escape::terminal(name)));
+fn label_parts(by: By, row: &Row) -> Vec<String> {
+    let host = row.host.as_ref().map_or_else(|| "-".into(), |host| escape::terminal(host));
+    let vm = row.vm.as_ref().map(|(name, pid)| match &row.host {
+        Some(_) if !by.host => format!("{host}/{}[{pid}]", escape::terminal(name)),
+        _ => format!("{}[{pid}]", escape::terminal(name)),
+    });
+    let host = by.host.then(|| host.into_owned());
     let vcpu = row.vcpu.as_ref().map(|(vcpu, _)| vcpu.clone());
     let reason = row.reason.map(|_| row.reason_label());
     let idle = (row.idle && row.reason.is_none()).then(|| "(idle)".to_owned());
     let slice = row.slice.map(|slice| slice.title().to_owned());
-    [vm, vcpu, reason, slice, idle].into_iter().flatten().collect()
+    [host, vm, vcpu, reason, slice, idle].into_iter().flatten().collect()
 }
 
-fn plain_label(row: &Row) -> String {
-    label_parts(row).join(" ")
+fn plain_label(by: By, row: &Row) -> String {
+    label_parts(by, row).join(" ")
 }
 
 struct Layout {
+    by: By,
     labels: Vec<(&'static str, usize)>,
     columns: Vec<&'static Column>,
 }
@@ -134,16 +140,22 @@ struct Layout {
 impl Layout {
     fn new(by: By, rows: &[&Row], view: &View) -> Self {
         let other = !by.reason && !by.part;
-        let titles: Vec<&'static str> =
-            [("VM", by.vm), ("vCPU", by.vcpu), ("VM-EXIT", by.reason), ("Part", by.part), ("", other)]
-                .into_iter()
-                .filter(|(_, on)| *on)
-                .map(|(title, _)| title)
-                .collect();
+        let titles: Vec<&'static str> = [
+            ("HOST", by.host),
+            ("VM", by.vm),
+            ("vCPU", by.vcpu),
+            ("VM-EXIT", by.reason),
+            ("Part", by.part),
+            ("", other),
+        ]
+        .into_iter()
+        .filter(|(_, on)| *on)
+        .map(|(title, _)| title)
+        .collect();
         let mut labels: Vec<(&'static str, usize)> =
             titles.iter().map(|title| (*title, title.chars().count())).collect();
         for row in rows {
-            for (part, (_, width)) in label_parts(row).iter().zip(&mut labels) {
+            for (part, (_, width)) in label_parts(by, row).iter().zip(&mut labels) {
                 *width = (*width).max(part.chars().count());
             }
             if let (Some((_, width)), true) = (labels.last_mut(), by.reason) {
@@ -156,7 +168,7 @@ impl Layout {
             *only = (*only).max(LABEL_MIN);
         }
         let columns = view.columns.clone().unwrap_or_else(|| suitable(by, rows));
-        let mut layout = Self { labels, columns };
+        let mut layout = Self { by, labels, columns };
         if let Some(width) = view.width {
             layout.fit(width);
         }
@@ -224,7 +236,7 @@ impl Layout {
 
     fn row(&self, out: &mut dyn Write, row: &Row, totals: &Totals, idle_counts: bool) -> io::Result<()> {
         let mut line = String::new();
-        let parts = label_parts(row);
+        let parts = label_parts(self.by, row);
         for (index, (_, width)) in self.labels.iter().enumerate() {
             let part = parts.get(index).map_or("", String::as_str);
             line.push_str(&format!("{:<width$} ", cut(part, *width)));

@@ -15,7 +15,8 @@ const LABEL: usize = 24;
 
 /// Prints the VMs, the one that lost most time first.
 pub fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result<()> {
-    let mut vms: Vec<(&u32, &VmTime)> = rows.vms.iter().filter(|(_, vm)| vm.elapsed_ns != 0).collect();
+    let mut vms: Vec<(&(Option<String>, u32), &VmTime)> =
+        rows.vms.iter().filter(|(_, vm)| vm.elapsed_ns != 0).collect();
     if vms.is_empty() {
         return Ok(());
     }
@@ -34,8 +35,9 @@ pub fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result<()> {
         heading.push_str(&format!(" {:>width$}", info.title, width = width(info.title)));
     }
     writeln!(out, "\n{bold}{heading}  Accounted{plain}")?;
-    for (pid, vm) in vms.iter().take(LINES) {
-        let label = format!("{}[{pid}]", escape::terminal(&vm.name));
+    for ((host, pid), vm) in vms.iter().take(LINES) {
+        let host = host.as_deref().map(|host| format!("{} ", escape::terminal(host))).unwrap_or_default();
+        let label = format!("{host}{}[{pid}]", escape::terminal(&vm.name));
         let label: String = label.chars().take(LABEL).collect();
         let mut line = format!(
             "{label:<LABEL$} {:>5} {:>8}",

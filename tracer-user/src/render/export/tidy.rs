@@ -80,7 +80,7 @@ impl<'a> Line<'a> {
     }
 
     fn of_thread(self, thread: &'a Thread) -> Self {
-        let Thread { pid, tid, vcpu, vm } = thread;
+        let Thread { pid, tid, vcpu, vm, host: _ } = thread;
         Self { vm: Some(vm), pid: Some(*pid), tid: Some(*tid), vcpu: *vcpu, ..self }
     }
 

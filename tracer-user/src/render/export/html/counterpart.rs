@@ -44,8 +44,13 @@ mod tests {
     use crate::model::{By, Cell, Interval, Parts, Roster, Selection, Thread};
 
     fn groups(vms: &[(u32, &str)]) -> Groups {
-        let threads =
-            vms.iter().map(|(pid, vm)| Thread { pid: *pid, tid: *pid, vcpu: Some(0), vm: (*vm).to_owned() });
+        let threads = vms.iter().map(|(pid, vm)| Thread {
+            pid: *pid,
+            tid: *pid,
+            vcpu: Some(0),
+            vm: (*vm).to_owned(),
+            host: None,
+        });
         let roster = Roster { threads: threads.collect() };
         let cell = |thread| Cell {
             thread,

@@ -1,0 +1,69 @@
+//! Dumps as files, made up for tests of the command line.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+pub use exitlat_tests::noise::header;
+use exitlat_tests::noise::{self, Distribution, Effect, Load};
+use tempfile::TempDir;
+use tracer_user::recording::lines::Header;
+
+/// The program. The test harness builds it beside itself.
+pub fn exitlat() -> Command {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.push("exitlat");
+    assert!(path.exists(), "{} is missing: cargo build -p tracer-user", path.display());
+    let mut command = Command::new(path);
+    command.env_remove("NO_COLOR");
+    command
+}
+
+/// Runs it: status, standard output, standard error.
+pub fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = exitlat().args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Dumps of made-up guests in a directory of their own.
+pub struct Files(TempDir);
+
+impl Files {
+    /// No file yet.
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// The path of a file.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A file with this content.
+    pub fn file(&self, name: &str, content: &[u8]) -> String {
+        std::fs::write(self.path(name), content).unwrap();
+        text(&self.path(name))
+    }
+
+    /// A dump of a VM with this name.
+    pub fn dump(
+        &self,
+        name: &str,
+        header: Header,
+        vm: &str,
+        (distributions, load, effect, seed): (&[Distribution], Load, Effect, u64),
+    ) -> String {
+        let dump = noise::dump(header, vm, distributions, load, effect, seed).unwrap();
+        self.file(name, &dump)
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}

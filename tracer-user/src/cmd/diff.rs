@@ -1,0 +1,155 @@
+//! `exitlat diff`: what changed from one dump to another.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::{
+    cli::{DiffArgs, DiffFormat, When},
+    cmd::{DONE, REGRESSED, Usage, record::open_dump, select},
+    model::{
+        By, Interval, Roster, Selection,
+        compare::{Settings, Side, compare},
+    },
+    recording::{
+        Reader,
+        lines::Header,
+        origin::{self, Difference},
+    },
+    render::diff::{Origin, Report, SIDES, json, junit, table},
+};
+
+/// A dump that was read to its end.
+struct Dump {
+    header: Header,
+    side: Side,
+    roster: Roster,
+    notes: Vec<String>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// See the exit statuses of [`crate::cmd`]; also that the dumps are not comparable, after printing them.
+pub fn run(args: &DiffArgs) -> Result<u8> {
+    let files = [&args.base, &args.new];
+    if files.iter().all(|file| file.as_os_str() == "-") {
+        return Err(Usage("`-` is given twice; there is one standard input".into()).into());
+    }
+    let selection = Selection {
+        vcpus: args.vcpu.clone(),
+        pids: args.pid.clone(),
+        hosts: args.host.clone(),
+        guests: args.guest.clone(),
+        fields: args.fields.clone(),
+    };
+    let base = read(files[0], args.by, &selection)?;
+    let new = read(files[1], args.by, &selection)?;
+    select::found(&selection, &[&base.roster, &new.roster])?;
+
+    let differences = origin::differences(&base.header, &new.header);
+    let incomparable = obstacles(&differences, [&base.side, &new.side]);
+    let notes = notes(&differences, &incomparable, [&base, &new]);
+    let settings = Settings {
+        min_change: args.min_change.0,
+        min_samples: args.min_samples,
+        alpha: args.alpha,
+        judge: if args.judge.is_empty() { Settings::default().judge } else { args.judge.clone() },
+        comparable: incomparable.is_empty(),
+    };
+    let comparison = compare(&base.side, &new.side, settings, &args.fail_on);
+    let origin = |file: &Path, dump: &Dump| Origin {
+        file: file.display().to_string(),
+        recorded: recorded(&dump.header),
+    };
+    let report = Report {
+        origins: [origin(files[0], &base), origin(files[1], &new)],
+        sides: [&base.side, &new.side],
+        notes,
+        by: args.by,
+        comparison: &comparison,
+    };
+    print(&report, args)?;
+    if !incomparable.is_empty() {
+        return Err(anyhow!("the dumps are not comparable: {}", incomparable.join("; ")));
+    }
+    Ok(if comparison.failed() { REGRESSED } else { DONE })
+}
+
+fn read(file: &Path, by: By, selection: &Selection) -> Result<Dump> {
+    let name = || format!("cannot read the dump {}", file.display());
+    let mut reader = Reader::new(open_dump(file)?).with_context(name)?.with_hosts();
+    let (mut interval, mut side) = (Interval::default(), Side::new(by));
+    while reader.next_interval(&mut interval).with_context(name)? {
+        side.add(&interval, reader.roster(), selection);
+    }
+    let (header, roster) = (reader.header().clone(), reader.roster().clone());
+    Ok(Dump { header, side, roster, notes: reader.notes().to_vec() })
+}
+
+fn recorded(header: &Header) -> String {
+    let Header { host, kernel, cpu, backend, tool, .. } = header;
+    format!("recorded on {host} (Linux {kernel}, {backend}, {cpu}) by {tool}")
+}
+
+/// Why the numbers of both sides do not mean the same.
+fn obstacles(differences: &[Difference], [base, new]: [&Side; 2]) -> Vec<String> {
+    let facts = differences.iter().filter(|difference| difference.incomparable);
+    let mut obstacles: Vec<String> = facts.map(said).collect();
+    let isas = |side: &Side| side.isas.iter().map(|isa| isa.to_string()).collect::<Vec<_>>().join(" + ");
+    if base.isas != new.isas && !base.isas.is_empty() && !new.isas.is_empty() {
+        obstacles.push(format!("base has exits of {}, new of {}", isas(base), isas(new)));
+    }
+    if base.waits_apart.zip(new.waits_apart).is_some_and(|(base, new)| base != new) {
+        obstacles.push("only one of them tells the wait of a halted guest from the work".to_owned());
+    }
+    obstacles
+}
+
+fn said(difference: &Difference) -> String {
+    let Difference { what, base, new, .. } = difference;
+    let or_none = |value: &str| if value.is_empty() { "none".to_owned() } else { format!("`{value}`") };
+    format!("{what}: base {}, new {}", or_none(base), or_none(new))
+}
+
+/// What to know before the numbers are believed, the worst first.
+fn notes(differences: &[Difference], incomparable: &[String], dumps: [&Dump; 2]) -> Vec<String> {
+    let mut notes: Vec<String> =
+        incomparable.iter().map(|obstacle| format!("NOT COMPARABLE: {obstacle}")).collect();
+    notes.extend(differences.iter().filter(|difference| !difference.incomparable).map(said));
+    for (name, dump) in SIDES.iter().zip(dumps) {
+        if dump.side.losses.any_missing() {
+            notes.push(format!("{name} lacks samples: {}", dump.side.losses));
+        }
+        notes.extend(dump.notes.iter().map(|note| format!("{name}: {note}")));
+    }
+    notes
+}
+
+fn print(report: &Report<'_>, args: &DiffArgs) -> Result<()> {
+    let mut block = Vec::new();
+    match args.format {
+        DiffFormat::Table => table::print(&mut block, report, color(args.color))?,
+        DiffFormat::Json => json::print(&mut block, report)?,
+        DiffFormat::Junit => junit::print(&mut block, report)?,
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(&block)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn color(when: When) -> bool {
+    let plain = || {
+        std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var("TERM").is_ok_and(|term| term == "dumb")
+    };
+    match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => io::stdout().is_terminal() && !plain(),
+    }
+}

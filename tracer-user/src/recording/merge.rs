@@ -1,0 +1,87 @@
+//! Many dumps to one. Every interval of every dump is an interval of the merged one, with its host; none is cut,
+//! moved or summed up, so nothing is lost and no order of merging differs from another in any sum.
+//!
+//! Of each dump one interval is in memory. They are written in the order of their ends.
+
+use std::io::{BufRead, Write};
+
+use crate::{
+    model::Interval,
+    recording::{
+        ReadError, Reader, Writer,
+        origin::{self, MergeError},
+    },
+};
+
+/// What failed, and at which of the dumps.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A dump, by its number from 0, cannot be read.
+    #[error("cannot read dump {0}")]
+    Read(usize, #[source] ReadError),
+    /// The merged dump cannot be written.
+    #[error("cannot write the merged dump")]
+    Write(#[from] std::io::Error),
+    /// The dumps cannot become one.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+}
+
+/// What was merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Intervals written.
+    pub intervals: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// A dump and its next interval.
+struct Source<'a, R> {
+    number: usize,
+    reader: &'a mut Reader<R>,
+    interval: Interval,
+    more: bool,
+}
+
+impl<R: BufRead> Source<'_, R> {
+    fn advance(&mut self) -> Result<(), Failure> {
+        let read = self.reader.next_interval(&mut self.interval);
+        self.more = read.map_err(|error| Failure::Read(self.number, error))?;
+        Ok(())
+    }
+
+    /// What decides which interval comes first.
+    fn order(&self) -> impl Ord + '_ {
+        (self.interval.end_unix_ms, &self.interval.host, self.interval.end_ns, self.number)
+    }
+}
+
+/// Merges dumps. The readers must have been made with [`Reader::with_hosts`]; their notes are complete
+/// afterwards.
+///
+/// # Errors
+/// See [`Failure`]. What was written up to there has no end line.
+pub fn merge<R: BufRead, W: Write>(
+    readers: &mut [Reader<R>],
+    tool: &str,
+    output: W,
+) -> Result<(Merged, W), Failure> {
+    let header = origin::merged(readers.iter().map(Reader::header), tool)?;
+    let mut writer = Writer::new(output, header)?;
+    let mut sources = Vec::new();
+    for (number, reader) in readers.iter_mut().enumerate() {
+        let mut source = Source { number, reader, interval: Interval::default(), more: false };
+        source.advance()?;
+        sources.push(source);
+    }
+    while let Some(next) =
+        sources.iter_mut().filter(|source| source.more).min_by(|a, b| a.order().cmp(&b.order()))
+    {
+        next.interval.number = writer.intervals() + 1;
+        writer.interval(&next.interval, next.reader.roster())?;
+        next.advance()?;
+    }
+    let merged = Merged { intervals: writer.intervals(), bytes: writer.bytes() };
+    Ok((merged, writer.end("merged")?))
+}

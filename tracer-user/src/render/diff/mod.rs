@@ -1,0 +1,130 @@
+//! A comparison to text, in three formats.
+
+pub mod json;
+pub mod junit;
+pub mod table;
+
+use crate::{
+    model::{
+        By,
+        columns::Value,
+        compare::{Comparison, Finding, Metric, RowDiff, RuleOutcome, Side, Unit, Verdict},
+    },
+    render::units,
+};
+
+/// What is said of one side beside its numbers.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The file as it was named.
+    pub file: String,
+    /// Host, kernel and the like, in a line.
+    pub recorded: String,
+}
+
+/// Everything that is printed.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// Where the sides come from: base, new.
+    pub origins: [Origin; 2],
+    /// The sides.
+    pub sides: [&'a Side; 2],
+    /// What to know before the numbers are believed.
+    pub notes: Vec<String>,
+    /// How rows are told apart.
+    pub by: By,
+    /// What was found.
+    pub comparison: &'a Comparison,
+}
+
+/// The names of the sides.
+pub const SIDES: [&str; 2] = ["base", "new"];
+
+/// A value in its metric's unit.
+fn value(unit: Unit, value: Option<f64>) -> String {
+    match (unit, value) {
+        (Unit::None, _) => String::new(),
+        (_, None) => "-".to_owned(),
+        (Unit::PerSecond, Some(rate)) => format!("{rate:.1}/s"),
+        (Unit::NsPerSecond, Some(ns)) => format!("{}/s", units::duration(ns as u64)),
+        (Unit::Share, share) => units::value(Value::Share(share)),
+        (Unit::Ns, ns) => units::value(Value::Mean(ns)),
+    }
+}
+
+/// The relative change of a finding; of a maximum without any claim.
+fn relative(finding: &Finding) -> Option<f64> {
+    let measured = &finding.measured;
+    let plain = || match (measured.base?, measured.new?) {
+        (base, new) if base > 0.0 => Some(new / base - 1.0),
+        _ => None,
+    };
+    measured.change.map(|change| change.relative).or_else(plain)
+}
+
+/// `+12.3%`; far changes as a factor.
+fn percent(change: f64) -> String {
+    match change {
+        change if change.is_nan() => "-".to_owned(),
+        change if change.is_infinite() => "from 0".to_owned(),
+        change if change >= 99.995 => format!("x{:.0}", change + 1.0),
+        change => format!("{:+.1}%", 100.0 * change),
+    }
+}
+
+/// A probability in a few characters.
+fn probability(p: f64) -> String {
+    match p {
+        p if p < 1e-9 => "<1e-9".to_owned(),
+        p if p < 0.001 => format!("{p:.0e}"),
+        p => format!("{p:.3}"),
+    }
+}
+
+/// The metrics of a row that got a verdict, each with its change: `mean +31.2%, shape 12.0%`.
+fn changes(row: &RowDiff, verdict: Verdict) -> String {
+    let found = row.findings.iter().filter(|finding| finding.verdict == verdict);
+    let words = found.map(|finding| {
+        let change = relative(finding).map_or_else(String::new, percent);
+        let change = if finding.metric == Metric::Shape { change.trim_start_matches('+') } else { &change };
+        format!("{} {change}", finding.metric.info().id)
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// What became of a rule, in a line.
+fn outcome(rule: &RuleOutcome, rows: &[RowDiff]) -> String {
+    let largest = || {
+        let changes = rule.held.iter().map(|test| test.relative);
+        changes.max_by(|a, b| a.abs().total_cmp(&b.abs())).map(percent).unwrap_or_default()
+    };
+    let untested = match rule.untested {
+        0 => String::new(),
+        count => format!("; {} cannot be tested", units::plural(count, "row")),
+    };
+    let what = match (rule.fired.is_empty(), rule.held.is_empty()) {
+        (false, _) => {
+            let rows = rule.fired.iter().map(|test| {
+                let chance = probability(test.adjusted);
+                format!("{} {} (p {chance})", rows[test.row].key.label(), percent(test.relative))
+            });
+            format!("fired: {}", rows.collect::<Vec<_>>().join(", "))
+        }
+        (true, false) => {
+            format!("held in {}, the largest change {}", units::plural(rule.held.len(), "row"), largest())
+        }
+        (true, true) if rule.untested > 0 => "held".to_owned(),
+        (true, true) => "no row matches".to_owned(),
+    };
+    format!("{what}{untested}")
+}
+
+/// The verdict on everything, in a word.
+fn verdict(comparison: &Comparison) -> &'static str {
+    match (comparison.settings.comparable, comparison.rules.is_empty(), comparison.failed()) {
+        (false, ..) => "not comparable",
+        (true, true, _) => comparison.verdict.word(),
+        (true, false, true) => "failed",
+        (true, false, false) => "held",
+    }
+}

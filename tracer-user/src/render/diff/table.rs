@@ -1,0 +1,143 @@
+//! A comparison for people: what to know first, a line for each metric of each row, the verdicts.
+
+use std::io::{self, Write};
+
+use super::{Report, SIDES, changes, outcome, percent, probability, relative, value, verdict};
+use crate::{
+    model::compare::{Comparison, Finding, MIN_BLOCKS, Method, Metric, RowDiff, Verdict},
+    render::{escape::terminal, units},
+};
+
+/// No label is wider.
+const LABEL: usize = 40;
+
+/// Prints it.
+///
+/// # Errors
+/// Those of the output.
+pub fn print(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Result<()> {
+    for ((name, origin), side) in SIDES.iter().zip(&report.origins).zip(report.sides) {
+        writeln!(
+            out,
+            "{:<6}{}: {}; {}, {}; losses: {}",
+            format!("{name}:"),
+            terminal(&origin.file),
+            terminal(&origin.recorded),
+            units::plural(side.intervals as usize, "interval"),
+            units::duration(side.elapsed_ns),
+            side.losses,
+        )?;
+    }
+    for note in &report.notes {
+        writeln!(out, "note: {}", terminal(note))?;
+    }
+    let comparison = report.comparison;
+    writeln!(out, "{}\n", method(comparison))?;
+    rows(out, report, color)?;
+    for word in [Verdict::Regressed, Verdict::Changed, Verdict::Improved] {
+        for row in comparison.rows.iter() {
+            let changes = changes(row, word);
+            if !changes.is_empty() {
+                writeln!(out, "{}: {}: {changes}", word.word(), terminal(&row.key.label()))?;
+            }
+        }
+    }
+    for rule in &comparison.rules {
+        let line = format!("rule {}: {}", rule.rule.typed, outcome(rule, &comparison.rows));
+        writeln!(out, "{}", terminal(&line))?;
+    }
+    let rows = units::plural(comparison.rows.len(), "row");
+    writeln!(out, "verdict: {} ({} metrics of {rows} judged)", verdict(comparison), comparison.judged)
+}
+
+/// What was taken as chance, and what counts.
+fn method(comparison: &Comparison) -> String {
+    let settings = &comparison.settings;
+    let [base, new] = comparison.blocks;
+    let chance = match comparison.method {
+        Method::Blocks => format!("chance: what {base} and {new} blocks of intervals show"),
+        Method::Samples => format!(
+            "chance: {base} and {new} intervals are too few ({MIN_BLOCKS} are needed): samples are taken as \
+             independent, and only larger changes count"
+        ),
+    };
+    format!(
+        "{chance}; a change counts from {:.1}% on, and if p < {}, corrected for {} tests",
+        100.0 * comparison.min_change,
+        settings.alpha,
+        comparison.judged
+    )
+}
+
+fn rows(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Result<()> {
+    let rows = &report.comparison.rows;
+    if rows.is_empty() {
+        return writeln!(out, "No exits in either dump.\n");
+    }
+    let width = rows.iter().map(|row| label(row).chars().count()).max().unwrap_or(0).clamp(12, LABEL);
+    let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let heading = format!(
+        "{:<width$} {:<6} {:>12} {:>12} {:>9} {:>20} {:>7}  verdict",
+        report.by.to_string(),
+        "metric",
+        "base",
+        "new",
+        "change",
+        "95 % interval",
+        "p"
+    );
+    writeln!(out, "{bold}{heading}{plain}")?;
+    for row in rows {
+        for (index, finding) in row.findings.iter().enumerate() {
+            let label = if index == 0 { cut(&label(row), width) } else { String::new() };
+            let line = format!("{label:<width$} {}", line(row, finding));
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn label(row: &RowDiff) -> String {
+    let presence = row.presence().map(|word| format!(" ({word})")).unwrap_or_default();
+    format!("{}{presence}", terminal(&row.key.label()))
+}
+
+fn cut(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(width - 1).chain(['~']).collect(),
+    }
+}
+
+fn line(row: &RowDiff, finding: &Finding) -> String {
+    let info = finding.metric.info();
+    let measured = &finding.measured;
+    let interval = match measured.change {
+        Some(change) if change.low > -1.0 || change.high.is_finite() => {
+            let end = |end: f64, open: bool| if open { "?".to_owned() } else { percent(end) };
+            let low = end(change.low, change.low <= -1.0);
+            format!("{low} .. {}", end(change.high, change.high.is_infinite()))
+        }
+        _ => String::new(),
+    };
+    let change = relative(finding).map(percent).unwrap_or_default();
+    let (change, interval) = match (finding.metric, row.distance) {
+        (Metric::Shape, Some(distance)) => {
+            (change.trim_start_matches('+').to_owned(), format!("at most {:.3} apart", distance.largest))
+        }
+        _ => (change, interval),
+    };
+    let verdict = match finding.verdict {
+        Verdict::Unjudged("shown only") => String::new(),
+        Verdict::Unjudged(why) => format!("- {why}"),
+        verdict => verdict.word().to_owned(),
+    };
+    format!(
+        "{:<6} {:>12} {:>12} {change:>9} {interval:>20} {:>7}  {verdict}",
+        info.id,
+        value(info.unit, measured.base),
+        value(info.unit, measured.new),
+        finding.adjusted.map(probability).unwrap_or_default(),
+    )
+}
