@@ -109,7 +109,22 @@ impl Mapped<Vcpu> {
 }
 
 /// The extremes of no sample. No epoch has its number.
-pub const NO_EXTREMES: Extremes = Extremes { epoch: 0, pad: 0, min_ns: u64::MAX, max_ns: 0 };
+const NO_EXTREMES: Extremes = Extremes { epoch: 0, pad: 0, min_ns: u64::MAX, max_ns: 0 };
+
+/// What is remembered of a slot's extremes between takings.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// The last epoch's as they were when it was taken.
+    late: Extremes,
+    /// Those of a taking that was begun and could not be ended.
+    begun: Taken,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { late: NO_EXTREMES, begun: Taken::NOTHING }
+    }
+}
 
 /// What a slot has gained since it was last taken.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +133,10 @@ pub struct Taken {
     pub min_ns: u64,
     /// Longest of the new samples.
     pub max_ns: u64,
+}
+
+impl Taken {
+    const NOTHING: Self = Self { min_ns: u64::MAX, max_ns: 0 };
 }
 
 impl Mapped<Slot> {
@@ -140,36 +159,42 @@ impl Mapped<Slot> {
         unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).vcpu) as usize }
     }
 
-    /// Copies a slot into `copy` and starts its next epoch. `late` is the last epoch's extremes as they were
-    /// when it was taken, at first [`NO_EXTREMES`]. [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
+    /// Copies a slot into `copy` and starts its next epoch. `memory` is what the last taking left of this slot.
+    /// [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
     ///
     /// The copy is consistent when no update began between the reading of `done` and that of `begun`. Its
     /// extremes are those of its samples when none came between the copy and the new epoch either; else it
     /// is taken again, and the extremes of all epochs passed are joined. What is left is an update that read
     /// the old epoch before it became visible (a store buffer's delay): it shows as a change of the old
     /// epoch's extremes at the next taking, and is joined there.
-    pub fn take(&mut self, index: usize, copy: &mut Slot, late: &mut Extremes) -> Option<Taken> {
-        let mut taken = Taken { min_ns: u64::MAX, max_ns: 0 };
-        let mut join = |extremes: &Extremes| {
+    pub fn take(&mut self, index: usize, copy: &mut Slot, memory: &mut Memory) -> Option<Taken> {
+        let Memory { late, begun } = memory;
+        let mut taken = std::mem::replace(begun, Taken::NOTHING);
+        let join = |taken: &mut Taken, extremes: &Extremes| {
             taken.min_ns = taken.min_ns.min(extremes.min_ns);
             taken.max_ns = taken.max_ns.max(extremes.max_ns);
         };
         for _ in 0..TRIES {
             if !self.copy_consistent(index, copy) {
+                // The first round may have started a new epoch: its extremes are nowhere else any more.
+                *begun = taken;
                 return None;
             }
             let current = copy.extremes[copy.epoch as usize & 1];
             let former = copy.extremes[(copy.epoch as usize & 1) ^ 1];
-            if former.epoch == late.epoch && former.epoch != NO_EXTREMES.epoch {
+            if former.epoch != late.epoch && former.epoch == copy.epoch.wrapping_sub(1) {
+                // An epoch that was empty when it was taken, and got its first sample late.
+                join(&mut taken, &former);
+            } else if former.epoch == late.epoch && former.epoch != NO_EXTREMES.epoch {
                 if former.min_ns < late.min_ns {
-                    join(&Extremes { max_ns: former.min_ns, ..former });
+                    join(&mut taken, &Extremes { max_ns: former.min_ns, ..former });
                 }
                 if former.max_ns > late.max_ns {
-                    join(&Extremes { min_ns: former.max_ns, ..former });
+                    join(&mut taken, &Extremes { min_ns: former.max_ns, ..former });
                 }
             }
             if current.epoch == copy.epoch {
-                join(&current);
+                join(&mut taken, &current);
                 *late = current;
             }
             let slot = self.at(index).cast_mut();
@@ -227,7 +252,7 @@ mod tests {
         let finished = AtomicBool::new(false);
         let (mut count, mut sum) = (0, 0);
         let mut copy = slots.copy(0);
-        let mut late = NO_EXTREMES;
+        let mut memory = Memory::default();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for n in 1..=SAMPLES {
@@ -240,7 +265,7 @@ mod tests {
                 let last = finished.load(Ordering::SeqCst);
                 let before = count;
                 if slots.done(0) != Some(count)
-                    && let Some(taken) = slots.take(0, &mut copy, &mut late)
+                    && let Some(taken) = slots.take(0, &mut copy, &mut memory)
                 {
                     assert!(copy.done > count);
                     // Samples rise by one, so the extremes say exactly which samples were taken.

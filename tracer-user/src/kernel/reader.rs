@@ -7,7 +7,7 @@ use aya::{
     maps::{HashMap, Map, MapData, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DetailKey, Extremes, Slot, Vcpu, state},
+    abi::{DetailKey, Slot, Vcpu, state},
     detail::{self, kind},
     histogram::{BUCKETS, bounds_of},
     lost, names,
@@ -19,7 +19,7 @@ use crate::{
     decode::{Isa, decode},
     kernel::{
         host,
-        mapped::{Mapped, NO_EXTREMES, Plain, PlainKey, Taken},
+        mapped::{Mapped, Memory, Plain, PlainKey, Taken},
         times::{self, Times},
         vms,
     },
@@ -32,7 +32,7 @@ struct Known {
     done: u64,
     sum_ns: u64,
     parts: [u64; Part::COUNT],
-    late: Extremes,
+    memory: Memory,
     buckets: [u32; BUCKETS],
 }
 
@@ -52,7 +52,7 @@ const TRIES: usize = 100;
 
 impl Default for Known {
     fn default() -> Self {
-        Self { done: 0, sum_ns: 0, parts: [0; Part::COUNT], late: NO_EXTREMES, buckets: [0; BUCKETS] }
+        Self { done: 0, sum_ns: 0, parts: [0; Part::COUNT], memory: Memory::default(), buckets: [0; BUCKETS] }
     }
 }
 
@@ -226,7 +226,7 @@ impl Reader {
         let dead = self.vcpus.state(owner).0 == state::DEAD;
         let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
         if done != known.done {
-            let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.late) else {
+            let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory) else {
                 // The writer was too busy; the next reading takes all.
                 return Ok(());
             };
