@@ -157,6 +157,19 @@ fn a_cut_dump_gives_its_whole_lines() {
     }
 }
 
+/// A dump of schema 1, as it was written when that was the newest, is read for ever.
+#[test]
+fn schema_1_is_read() {
+    let (outcomes, notes) = read(include_bytes!("../fixtures/schema-1.exitlat")).unwrap();
+    assert_eq!(notes, Vec::<String>::new());
+    assert_eq!(outcomes.len(), 1);
+    let cells = &outcomes[0].cells;
+    assert_eq!(cells.len(), 13);
+    assert_eq!(cells["109/112/0 2:0x72"], [1000, 93_095_410, 24_870, 9_525_360]);
+    assert_eq!(cells["109/113/1 2:0x78"], [20, 22_832_310, 48_550, 4_093_140]);
+    assert_eq!(cells["109/113/1 2:0x64"], [1, 97_980, 97_980, 97_980]);
+}
+
 #[test]
 fn a_newer_schema_is_refused_by_name() {
     let text = String::from_utf8(dump()).unwrap().replace("\"schema\":1", "\"schema\":2");

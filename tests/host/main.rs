@@ -1,5 +1,6 @@
-//! Tests that need nothing but the build: scenarios through the pure functions, dumps, the command line.
+//! Tests that need nothing but the build: scenarios through the pure functions, dumps, perf's recordings, the command line.
 
 mod cli;
 mod dump;
+mod perfdata;
 mod scenarios;

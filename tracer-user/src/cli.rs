@@ -45,7 +45,7 @@ pub enum Command {
     /// Write intervals to a dump, for `report`
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArgs),
-    /// Show the tables of a dump
+    /// Show the tables of a dump, or of a perf.data
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
     /// Say what this host offers and what is missing
@@ -77,7 +77,12 @@ Examples:
   exitlat report good.exitlat
   exitlat report good.exitlat --by vm,reason -k p99
   exitlat report good.exitlat --intervals --format csv
-  ssh host cat good.exitlat | exitlat report -";
+  ssh host cat good.exitlat | exitlat report -
+  exitlat report perf.data           a recording of `perf kvm stat record`
+  exitlat report perf.data --write-dump good.exitlat
+
+One interval holds all of perf's recording. perf leaves out the first exit of a vCPU that was running already
+when it began; here it counts. In a recording without losses all other numbers are the same.";
 
 /// Which exits are traced, and with how much memory.
 #[derive(Args, Clone, Debug)]
@@ -180,8 +185,11 @@ pub struct RecordArgs {
 /// `exitlat report`.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
-    /// The dump; `-` is standard input
+    /// A dump, or a perf.data of `perf kvm stat record`; `-` is standard input
     pub file: PathBuf,
+    /// Write what was read to a new dump too, all of it and in the present schema
+    #[arg(long, value_name = "FILE")]
+    pub write_dump: Option<PathBuf>,
     /// How shown.
     #[command(flatten)]
     pub view: ViewArgs,

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod drive;
+pub mod input;
 pub mod live;
 pub mod record;
 pub mod report;

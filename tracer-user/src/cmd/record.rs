@@ -152,15 +152,3 @@ fn spawn(command: &[String]) -> Result<Option<tokio::process::Child>> {
         .map_err(|error| Usage(format!("cannot run {program}: {error}")))?;
     Ok(Some(child))
 }
-
-/// Opens a dump for reading; `-` is standard input.
-///
-/// # Errors
-/// Those of open(2).
-pub(super) fn open_dump(path: &Path) -> Result<Box<dyn io::BufRead>> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    Ok(Box::new(io::BufReader::new(file)))
-}

@@ -1,14 +1,23 @@
-//! `exitlat report`: the tables of a dump.
+//! `exitlat report`: the tables of a dump, or of a recording of perf's.
 
-use std::io::{self, Write as _};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     cli::{Format, ReportArgs},
-    cmd::{DONE, record::open_dump, select, view::Screen},
+    cmd::{
+        DONE, Usage,
+        input::{Input, named},
+        select,
+        view::Screen,
+    },
     model::Interval,
-    recording::{Reader, lines::Header},
+    recording::{SCHEMA, Writer, lines::Header},
     render::{Span, escape},
 };
 
@@ -19,8 +28,11 @@ use crate::{
 pub fn run(args: &ReportArgs) -> Result<u8> {
     let mut screen = Screen::new(&args.view, false);
     screen.selection.pids.clone_from(&args.pid);
-    let name = || format!("cannot read the dump {}", args.file.display());
-    let mut reader = Reader::new(open_dump(&args.file)?).with_context(name)?;
+    let mut reader = named(Input::open(&args.file), &args.file)?;
+    let mut copy = match &args.write_dump {
+        Some(path) => Some(write_to(path, reader.header())?),
+        None => None,
+    };
     if args.view.format == Format::Table {
         describe(reader.header())?;
     }
@@ -28,7 +40,10 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     let mut total = screen.rows();
     // Names are resolved as they come: a dump may be longer than memory.
     let mut pids = screen.selection.clone();
-    while reader.next_interval(&mut interval).with_context(name)? {
+    while named(reader.next_interval(&mut interval), &args.file)? {
+        if let (Some(writer), Some(path)) = (&mut copy, &args.write_dump) {
+            writer.interval(&interval, reader.roster()).with_context(|| cannot_write(path))?;
+        }
         if !args.guest.is_empty() {
             screen.selection = pids.clone();
             for thread in &reader.roster().threads {
@@ -49,11 +64,29 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     if !args.guest.is_empty() {
         select::guests(&mut pids, &args.guest, reader.roster())?;
     }
+    if let (Some(writer), Some(path)) = (copy, &args.write_dump) {
+        writer.end("converted").with_context(|| cannot_write(path))?;
+    }
     screen.show(&total, reader.roster(), Span::Total)?;
     for note in reader.notes() {
         eprintln!("exitlat: {}: {note}", args.file.display());
     }
     Ok(DONE)
+}
+
+/// A dump of its own, in the present schema, from the same header.
+fn write_to(path: &Path, header: &Header) -> Result<Writer<File>> {
+    let file =
+        OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Usage(format!("{} exists", path.display())).into(),
+            _ => anyhow::Error::from(error).context(format!("cannot create {}", path.display())),
+        })?;
+    let header = Header { schema: SCHEMA, ..header.clone() };
+    Writer::new(file, header).with_context(|| cannot_write(path))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write to {}", path.display())
 }
 
 fn describe(header: &Header) -> io::Result<()> {
