@@ -228,3 +228,44 @@ fn absurd_input_is_refused_in_bounded_memory() {
     deep.push(b'\n');
     assert!(matches!(read(&deep), Err(ReadError::Damaged { line: 2, .. })));
 }
+
+/// Threads without end, each with a name as long as a line can be: an error before memory is short.
+#[test]
+fn threads_without_end_are_refused() {
+    let header = dump().split(|byte| *byte == b'\n').next().unwrap().to_vec();
+    let name = "x".repeat(1_000_000);
+    let lines = (0..10_000).map(|tid| {
+        format!(
+            r#"{{"type":"in_flight","interval":1,"vm":"{name}","pid":1,"tid":{tid},"vcpu":null,"isa":2,"reason":1,"age_ns":1}}{}"#,
+            '\n'
+        )
+    });
+    let mut taken = 0;
+    let input =
+        Lines { lines: lines.inspect(|_| taken += 1), line: [header, b"\n".to_vec()].concat(), at: 0 };
+    let mut reader = Reader::new(std::io::BufReader::new(input)).unwrap();
+    let error = reader.next_interval(&mut Interval::default()).unwrap_err().to_string();
+    assert!(error.contains("bytes of threads and names"), "{error}");
+    drop(reader);
+    assert!(taken < 100, "{taken}");
+}
+
+/// Lines as a reader.
+struct Lines<I> {
+    lines: I,
+    line: Vec<u8>,
+    at: usize,
+}
+
+impl<I: Iterator<Item = String>> std::io::Read for Lines<I> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.at == self.line.len() {
+            let Some(line) = self.lines.next() else { return Ok(0) };
+            (self.line, self.at) = (line.into_bytes(), 0);
+        }
+        let count = out.len().min(self.line.len() - self.at);
+        out[..count].copy_from_slice(&self.line[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}

@@ -17,6 +17,15 @@ use crate::{
 /// No line that the writer makes is near this long.
 const MAX_LINE: u64 = 1 << 20;
 
+/// A thread takes this much beside its name.
+const THREAD_BYTES: usize = 128;
+/// Memory for threads and their names: a million threads, as a host with many short-lived VMs has in days.
+const MAX_ROSTER: usize = 1 << 27;
+/// Four times as many reasons as the kernel side can hold.
+const MAX_CELLS: usize = 1 << 22;
+/// Filled buckets of an interval, 16 bytes each.
+const MAX_BUCKETS: usize = 1 << 25;
+
 /// Reads a dump, interval by interval.
 #[derive(Debug)]
 pub struct Reader<R> {
@@ -26,6 +35,7 @@ pub struct Reader<R> {
     buffer: Vec<u8>,
     roster: Roster,
     threads: HashMap<(u32, u32, Option<u32>, String), usize>,
+    roster_bytes: usize,
     end: Option<End>,
     notes: Vec<String>,
     skipped: u64,
@@ -58,6 +68,7 @@ impl<R: BufRead> Reader<R> {
             buffer: Vec::new(),
             roster: Roster::default(),
             threads: HashMap::new(),
+            roster_bytes: 0,
             end: None,
             notes: Vec::new(),
             skipped: 0,
@@ -121,7 +132,8 @@ impl<R: BufRead> Reader<R> {
             let complete = buffer.last() == Some(&b'\n');
             let outcome = serde_json::from_slice(&buffer)
                 .map_err(|error| error.to_string())
-                .and_then(|line| self.take(line, interval));
+                .and_then(|line| self.take(line, interval))
+                .and_then(|step| self.within_bounds(interval).map(|()| step));
             self.buffer = buffer;
             match outcome {
                 Ok(Step::More) => pending = true,
@@ -206,6 +218,20 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
+    /// Memory stays bounded, however long the input.
+    fn within_bounds(&self, interval: &Interval) -> Result<(), String> {
+        let limits = [
+            (self.roster_bytes, MAX_ROSTER, "bytes of threads and names"),
+            (interval.cells.len(), MAX_CELLS, "slots in an interval"),
+            (interval.open.len(), MAX_CELLS, "open exits in an interval"),
+            (interval.buckets.len(), MAX_BUCKETS, "filled buckets in an interval"),
+        ];
+        match limits.into_iter().find(|(found, limit, _)| found > limit) {
+            Some((_, limit, what)) => Err(format!("the dump has more than {limit} {what}")),
+            None => Ok(()),
+        }
+    }
+
     fn cell(&mut self, slot: Slot<'_>, interval: &mut Interval) -> Result<Cell, String> {
         let Slot {
             vm,
@@ -251,6 +277,8 @@ impl<R: BufRead> Reader<R> {
         let threads = &mut self.roster.threads;
         *self.threads.entry((pid, tid, vcpu, vm.to_owned())).or_insert_with(|| {
             threads.push(Thread { pid, tid, vcpu, vm: vm.to_owned() });
+            // Once in the roster, once as a key.
+            self.roster_bytes += THREAD_BYTES + 2 * vm.len();
             threads.len() - 1
         })
     }
