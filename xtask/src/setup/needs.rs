@@ -9,6 +9,8 @@ pub enum Purpose {
     Build,
     /// Linting and testing on this host.
     Check,
+    /// Fuzzing.
+    Fuzz,
     /// Booting the lab.
     Lab,
     /// Running all tests.
@@ -20,12 +22,13 @@ pub enum Purpose {
 impl Purpose {
     /// Whether what is needed for `part` is needed for this.
     pub fn includes(self, part: Purpose) -> bool {
-        use Purpose::{Bench, Build, Check, Lab, Test};
+        use Purpose::{Bench, Build, Check, Fuzz, Lab, Test};
         let parts: &[Purpose] = match self {
             Build => &[Build],
             Check => &[Build, Check],
+            Fuzz => &[Build, Fuzz],
             Lab => &[Build, Lab],
-            Test => &[Build, Check, Lab, Test],
+            Test => &[Build, Check, Fuzz, Lab, Test],
             Bench => &[Build, Lab, Bench],
         };
         parts.contains(&part)
@@ -63,9 +66,10 @@ const fn package(names: &'static [&'static str], probe: Probe, purposes: &'stati
 /// All packages. `qemu-utils` from backports breaks bookworm's `qemu-system-common`; it has to give way then.
 pub const PACKAGES: &[Package] = {
     use Probe::{File, Program, Static};
-    use Purpose::{Bench, Build, Lab, Test};
+    use Purpose::{Bench, Build, Fuzz, Lab, Test};
     &[
         package(&["gcc"], Program("cc"), &[Build]),
+        package(&["g++"], Program("c++"), &[Fuzz]),
         package(&["libc6-dev"], File(&["/usr/include/stdlib.h"]), &[Build]),
         Package {
             fallback: Some(&["qemu-system-x86", "qemu-system-misc", "qemu-utils-"]),

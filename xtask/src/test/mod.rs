@@ -26,6 +26,8 @@ pub enum Tier {
     Host,
     /// The BPF programs on this host's kernel, with made-up events (root).
     Testrun,
+    /// Made-up input for everything that reads what others wrote.
+    Fuzz,
     /// Real exits, in the lab's guests.
     Lab,
 }
@@ -35,7 +37,11 @@ pub fn run(args: &TestArgs) -> Result<u8> {
     let mut tiers = if args.tiers.is_empty() { Tier::value_variants().to_vec() } else { args.tiers.clone() };
     tiers.sort_unstable();
     tiers.dedup();
-    setup::run_for(if tiers.contains(&Tier::Lab) { Purpose::Test } else { Purpose::Check })?;
+    let purposes = [(Tier::Lab, Purpose::Test), (Tier::Fuzz, Purpose::Fuzz)];
+    setup::run_for(Purpose::Check)?;
+    for (_, purpose) in purposes.iter().filter(|(tier, _)| tiers.contains(tier)) {
+        setup::run_for(*purpose)?;
+    }
 
     let matrix = Matrix::load()?;
     let mut runner = Runner::new(paths::target().join("xtask-logs"))?;
