@@ -14,7 +14,7 @@ use tracer_user::{
     render::{Printer as _, Span, View, json::JsonLines},
 };
 
-fn header() -> Header {
+pub(super) fn header() -> Header {
     Header {
         schema: SCHEMA,
         tool: "exitlat 0.1.0".into(),
@@ -30,12 +30,12 @@ fn header() -> Header {
     }
 }
 
-fn roster() -> Roster {
+pub(super) fn roster() -> Roster {
     let thread = |tid, vcpu, vm: &str| Thread { pid: 10, tid, vcpu, vm: vm.into() };
     Roster { threads: vec![thread(11, Some(0), "web \"01\"\n\u{1b}[2J"), thread(12, None, "db")] }
 }
 
-fn interval(number: u64) -> Interval {
+pub(super) fn interval(number: u64) -> Interval {
     let mut interval = Interval {
         number,
         start_ns: number * 1000,

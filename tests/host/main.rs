@@ -1,6 +1,7 @@
-//! Tests that need nothing but the build: scenarios through the pure functions, dumps, perf's recordings, the command line.
+//! Tests that need nothing but the build: scenarios through the pure functions, dumps, recording for days, perf's recordings, the command line.
 
 mod cli;
 mod dump;
 mod perfdata;
+mod rotate;
 mod scenarios;

@@ -9,6 +9,7 @@ use tracer_ebpf::abi;
 use crate::{
     kernel::session::Path,
     model::{By, columns::SortKey},
+    recording::rotate,
 };
 
 const EXAMPLES: &str = "\
@@ -69,8 +70,14 @@ Examples:
   exitlat record -o good.exitlat --duration 60
   exitlat record -o boot.exitlat -- virsh start --console web01
   exitlat record -g web01 -o web01.exitlat       until Ctrl-C
+  nohup exitlat record -d 10 -o /var/log/exitlat/all --switch-output 100M,1d --max-files 7 &
 
-The dump is text, one JSON object a line; a dump that was cut off anywhere is readable.";
+The dump is text, one JSON object a line; a dump that was cut off anywhere is readable.
+
+With --switch-output every file can be read alone. It is named after the UTC time of its beginning and is not
+touched again once it is complete. SIGUSR2 begins a new one at once. When the disk is full, intervals are lost and
+counted until there is room; without --switch-output that ends the recording. SIGINT, SIGTERM and SIGHUP end a
+recording properly; SIGHUP does nothing under nohup.";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
@@ -177,6 +184,15 @@ pub struct RecordArgs {
     /// Overwrite the dump if it exists
     #[arg(long)]
     pub force: bool,
+    /// Begin a new file FILE.TIME at this size or age, or both (100M, 1h, 100M,1h), and at SIGUSR2 (`signal`: only then)
+    #[arg(long, value_name = "WHEN")]
+    pub switch_output: Option<rotate::When>,
+    /// Keep so many files of this recording, delete the oldest
+    #[arg(long, value_name = "N", requires = "switch_output", value_parser = max_files)]
+    pub max_files: Option<usize>,
+    /// What of the dump must survive a crash of the machine: each interval, each complete file, or nothing
+    #[arg(long, value_enum, default_value = "switch", value_name = "WHEN")]
+    pub fsync: rotate::Fsync,
     /// Record while this command runs
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
@@ -266,6 +282,10 @@ impl FromStr for Span {
             None => Err("no time; write seconds, or a number with a unit: 200ms, 2s, 1m, 1h".to_owned()),
         }
     }
+}
+
+fn max_files(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a number from 1 on is needed".to_owned())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod check;
 pub mod drive;
 pub mod input;
 pub mod live;
+pub mod output;
 pub mod record;
 pub mod report;
 pub mod select;

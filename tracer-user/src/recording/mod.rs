@@ -9,6 +9,7 @@
 //! | `slot` | for each interval and (vCPU thread, isa, reason) that had samples | `interval`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `count`, `sum_ns`, `min_ns`, `max_ns`, `hist` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
 //! | `in_flight` | for each exit still open at the end of an interval | `interval`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
+//! | `clock` | for each interval in which the clocks did not agree | `interval`, `suspended_ms`, `stepped_ms` (by which the wall clock was set forward, or back) |
 //! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms` |
 //! | `end` | last line | `intervals`, `why` |
 //!
@@ -16,12 +17,17 @@
 //! (uncompressed, lowest value 1, two significant digits) in base64, with each sample at the midpoint of its
 //! log-linear bucket; two digits are finer than the buckets, so the buckets come back exactly.
 //!
+//! Recording may go on in a new file at any end of an interval: each file is a dump with a header of its own, the
+//! numbers of its intervals go on, and its `end` says `switched`.
+//!
 //! The lines of an interval are written together. A reader takes a dump that stops anywhere: a torn last
 //! line is reported and left out, the rest is used. Lines of unknown type are counted and skipped, unknown
 //! fields are ignored; a higher `schema` is refused. Schema 1 is the only one so far.
 
+pub mod clock;
 pub mod lines;
 pub mod reader;
+pub mod rotate;
 pub mod writer;
 
 mod hist;

@@ -10,7 +10,7 @@ use crate::{
     model::{Cell, Interval, Loss, OpenExit, Parts, Roster, Thread},
     recording::{
         ReadError, SCHEMA, hist,
-        lines::{Buckets, End, Header, InFlight, Line, Slot},
+        lines::{Buckets, ClockLine, End, Header, InFlight, Line, Slot},
     },
 };
 
@@ -23,6 +23,8 @@ const THREAD_BYTES: usize = 128;
 const MAX_ROSTER: usize = 1 << 27;
 /// Four times as many reasons as the kernel side can hold.
 const MAX_CELLS: usize = 1 << 22;
+/// Notes about clocks that are passed on.
+const MAX_NOTES: usize = 100;
 /// Filled buckets of an interval, 16 bytes each.
 const MAX_BUCKETS: usize = 1 << 25;
 
@@ -206,6 +208,10 @@ impl<R: BufRead> Reader<R> {
                 interval.end_unix_ms = line.end_unix_ms;
                 Ok(Step::Interval)
             }
+            Line::Clock(line) => {
+                self.clock(&line);
+                Ok(Step::Other)
+            }
             Line::End(end) => {
                 self.end = Some(end);
                 Ok(Step::Other)
@@ -215,6 +221,22 @@ impl<R: BufRead> Reader<R> {
                 self.skipped += 1;
                 Ok(Step::Other)
             }
+        }
+    }
+
+    fn clock(&mut self, line: &ClockLine) {
+        let ClockLine { interval, suspended_ms, stepped_ms } = *line;
+        let mut note = |text: String| {
+            if self.notes.len() < MAX_NOTES {
+                self.notes.push(format!("in interval {interval} {text}"));
+            }
+        };
+        if suspended_ms != 0 {
+            note(format!("the machine was suspended for {:.1} s", suspended_ms as f64 / 1e3));
+        }
+        if stepped_ms != 0 {
+            let way = if stepped_ms > 0 { "forward" } else { "back" };
+            note(format!("the wall clock was set {way} by {:.1} s", stepped_ms.unsigned_abs() as f64 / 1e3));
         }
     }
 

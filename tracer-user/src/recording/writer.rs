@@ -6,8 +6,8 @@ use crate::{
     decode::decode,
     model::{Interval, Roster},
     recording::{
-        hist,
-        lines::{End, Header, InFlight, IntervalLine, Line, LossLine, Slot},
+        clock, hist,
+        lines::{ClockLine, End, Header, InFlight, IntervalLine, Line, LossLine, Slot},
     },
 };
 
@@ -30,6 +30,15 @@ impl<W: Write> Writer<W> {
         writer.line(&Line::Header(header))?;
         writer.flush()?;
         Ok(writer)
+    }
+
+    /// Notes what the clocks did in the interval that is written next. It goes into the same write.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn clock(&mut self, interval: u64, change: clock::Change) -> io::Result<()> {
+        let clock::Change { suspended_ms, stepped_ms } = change;
+        self.line(&Line::Clock(ClockLine { interval, suspended_ms, stepped_ms }))
     }
 
     /// Appends an interval.
@@ -78,8 +87,9 @@ impl<W: Write> Writer<W> {
             end_ns: interval.end_ns,
             end_unix_ms: interval.end_unix_ms,
         }))?;
+        self.flush()?;
         self.intervals += 1;
-        self.flush()
+        Ok(())
     }
 
     /// Ends the dump and gives the output back.
@@ -87,12 +97,25 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the output.
     pub fn end(mut self, why: &str) -> io::Result<W> {
-        self.line(&Line::End(End { intervals: self.intervals, why: why.to_owned() }))?;
-        self.flush()?;
+        self.finish(why)?;
         Ok(self.out)
     }
 
-    /// Bytes written.
+    /// Ends the dump. Nothing may follow.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finish(&mut self, why: &str) -> io::Result<()> {
+        self.line(&Line::End(End { intervals: self.intervals, why: why.to_owned() }))?;
+        self.flush()
+    }
+
+    /// The output.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Bytes that were written whole, a line or an interval at a time.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -110,7 +133,9 @@ impl<W: Write> Writer<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         let written = self.out.write_all(&self.buffer).and_then(|()| self.out.flush());
-        self.bytes += self.buffer.len() as u64;
+        if written.is_ok() {
+            self.bytes += self.buffer.len() as u64;
+        }
         self.buffer.clear();
         written
     }
