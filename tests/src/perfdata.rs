@@ -7,14 +7,19 @@ const SAMPLE_TYPE: u64 = 1 << 16 | 1 << 0 | 1 << 1 | 1 << 2 | 1 << 7 | 1 << 8 | 
 const ATTR: usize = 128;
 /// Bytes of a file's header.
 const HEADER: usize = 104;
-/// The id of the only event.
+/// The id of the first event; the others follow.
 const EVENT_ID: u64 = 11;
+/// What the kernel says of its ring buffer's pages. perf wants it, exitlat does not.
+const HEADER_PAGE: &str = "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n\
+    \tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n\
+    \tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n\
+    \tfield: char data;\toffset:16;\tsize:4080;\tsigned:1;\n";
 
 /// A recording in the making.
 #[derive(Clone, Debug)]
 pub struct Builder {
     big_endian: bool,
-    formats: Vec<String>,
+    formats: Vec<(u16, String)>,
     facts: Vec<(u32, String)>,
     records: Vec<u8>,
 }
@@ -32,6 +37,7 @@ impl Builder {
         let common = [("int id", 8, 4), ("unsigned long pswmask", 16, 8), ("unsigned long pswaddr", 24, 8)];
         builder.tracepoint(21, "kvm_s390_sie_exit", &[&common[..], &[("u8 icptcode", 32, 1)]].concat());
         builder.tracepoint(22, "kvm_s390_sie_enter", &[&common[..], &[("int cpuflags", 32, 4)]].concat());
+        builder.fact(9, "IBM,8561,703,T01,3.6,002f");
         builder.fact(6, "s390x");
         builder.fact(3, "mainframe");
         builder
@@ -42,18 +48,29 @@ impl Builder {
         let mut builder = Self::new(false);
         let exit = [("unsigned int exit_reason", 8, 4), ("u32 isa", 24, 4), ("unsigned int vcpu_id", 28, 4)];
         builder.tracepoint(31, "kvm_exit", &exit);
+        builder.fact(9, "AuthenticAMD,23,49,0");
+        builder.fact(6, "x86_64");
         builder.tracepoint(32, "kvm_entry", &[("unsigned int vcpu_id", 8, 4)]);
         builder
     }
 
     /// Adds a tracepoint of system `kvm`: fields by declaration, offset, size.
     pub fn tracepoint(&mut self, id: u16, name: &str, fields: &[(&str, u32, u32)]) {
-        let common = [("unsigned short common_type", 0, 2), ("int common_pid", 4, 4)];
-        let mut text = format!("name: {name}\nID: {id}\nformat:\n");
-        for (declaration, offset, size) in common.iter().chain(fields) {
-            text += &format!("\tfield:{declaration};\toffset:{offset};\tsize:{size};\tsigned:0;\n");
-        }
-        self.formats.push(text + "\nprint fmt: \"\"\n");
+        let common = [
+            ("unsigned short common_type", 0, 2),
+            ("unsigned char common_flags", 2, 1),
+            ("unsigned char common_preempt_count", 3, 1),
+            ("int common_pid", 4, 4),
+        ];
+        let lines = |fields: &[(&str, u32, u32)]| {
+            let line = |(declaration, offset, size): &(&str, u32, u32)| {
+                format!("\tfield:{declaration};\toffset:{offset};\tsize:{size};\tsigned:0;\n")
+            };
+            fields.iter().map(line).collect::<String>()
+        };
+        let (common, fields) = (lines(&common), lines(fields));
+        let text = format!("name: {name}\nID: {id}\nformat:\n{common}\n{fields}\nprint fmt: \"\"\n");
+        self.formats.push((id, text));
     }
 
     /// Adds a feature section that is a string.
@@ -61,12 +78,14 @@ impl Builder {
         self.facts.push((feature, text.to_owned()));
     }
 
-    /// Adds a record.
+    /// Adds a record. The kernel's own, but for samples, end with thread, time, CPU and event (`sample_id_all`).
     pub fn record(&mut self, kind: u32, misc: u16, body: &[u8]) {
+        let trailer = if kind < 64 && kind != 9 { self.list(&[0, 0, 0, EVENT_ID]) } else { Vec::new() };
+        let body = [body, &trailer].concat();
         let mut record = self.number(u64::from(kind), 4);
         record.extend(self.number(u64::from(misc), 2));
         record.extend(self.number(8 + body.len() as u64, 2));
-        record.extend_from_slice(body);
+        record.extend_from_slice(&body);
         self.records.extend(record);
     }
 
@@ -99,7 +118,8 @@ impl Builder {
         for &(offset, value, size) in [(0, u64::from(id), 2)].iter().chain(fields) {
             raw[offset..offset + size].copy_from_slice(&self.number(value, size));
         }
-        let mut body = self.list(&[EVENT_ID, 0]);
+        let event = self.formats.iter().position(|(known, _)| *known == id).expect("a tracepoint of ours");
+        let mut body = self.list(&[EVENT_ID + event as u64, 0]);
         body.extend([pid, tid].iter().flat_map(|number| self.number(u64::from(*number), 4)));
         body.extend(self.list(&[time_ns, 0, 1]));
         body.extend(self.number(raw.len() as u64, 4));
@@ -117,20 +137,24 @@ impl Builder {
         let mut sections: Vec<(u32, Vec<u8>)> = vec![(1, self.tracing_data())];
         sections.extend(self.facts.iter().map(|(feature, text)| (*feature, self.string(text))));
         sections.sort_by_key(|(feature, _)| *feature);
-        let attrs = HEADER as u64 + 8;
-        let data = attrs + ATTR as u64 + 16;
+        let events = self.formats.len() as u64;
+        let attrs = HEADER as u64 + 8 * events;
+        let size = (ATTR as u64 + 16) * events;
+        let data = attrs + size;
         let after = data + self.records.len() as u64;
         let mut map = [0u64; 4];
         sections.iter().for_each(|(feature, _)| map[*feature as usize / 64] |= 1 << (feature % 64));
 
         let magic: &[u8; 8] = if self.big_endian { b"2ELIFREP" } else { b"PERFILE2" };
         let mut out = magic.to_vec();
-        out.extend(self.list(&[HEADER as u64, ATTR as u64 + 16, attrs, ATTR as u64 + 16]));
+        out.extend(self.list(&[HEADER as u64, ATTR as u64 + 16, attrs, size]));
         out.extend(self.list(&[data, self.records.len() as u64, 0, 0]));
         out.extend(self.list(&map));
-        out.extend(self.list(&[EVENT_ID]));
-        out.extend(self.attr());
-        out.extend(self.list(&[HEADER as u64, 8]));
+        (0..events).for_each(|event| out.extend(self.list(&[EVENT_ID + event])));
+        for (event, (id, _)) in (0..).zip(&self.formats) {
+            out.extend(self.attr(*id));
+            out.extend(self.list(&[HEADER as u64 + 8 * event, 8]));
+        }
         out.extend(&self.records);
         let mut place = after + 16 * sections.len() as u64;
         for (_, section) in &sections {
@@ -144,9 +168,10 @@ impl Builder {
     /// The recording as a stream.
     pub fn stream(&self) -> Vec<u8> {
         let mut head = Self { records: Vec::new(), ..self.clone() };
-        let mut body = self.attr();
-        body.extend(self.list(&[EVENT_ID]));
-        head.record(64, 0, &body);
+        for (event, (id, _)) in (0..).zip(&self.formats) {
+            let body = [self.attr(*id), self.list(&[EVENT_ID + event])].concat();
+            head.record(64, 0, &body);
+        }
         for (feature, text) in &self.facts {
             let body = [self.number(u64::from(*feature), 8), self.string(text)].concat();
             head.record(80, 0, &body);
@@ -164,12 +189,12 @@ impl Builder {
         out
     }
 
-    fn attr(&self) -> Vec<u8> {
+    fn attr(&self, id: u16) -> Vec<u8> {
         // `sample_id_all`. On a big-endian machine bit fields begin with the highest bit.
         let flags = if self.big_endian { (1u64 << 18).reverse_bits() } else { 1 << 18 };
         let mut attr = self.number(2, 4);
         attr.extend(self.number(ATTR as u64, 4));
-        attr.extend(self.list(&[0, 1, SAMPLE_TYPE, 0, flags]));
+        attr.extend(self.list(&[u64::from(id), 1, SAMPLE_TYPE, 0, flags]));
         attr.resize(ATTR, 0);
         attr
     }
@@ -178,16 +203,16 @@ impl Builder {
         let mut out = b"\x17\x08\x44tracing0.6\0".to_vec();
         out.extend([u8::from(self.big_endian), 8]);
         out.extend(self.number(4096, 4));
-        for name in [&b"header_page\0"[..], b"header_event\0"] {
-            out.extend_from_slice(name);
-            out.extend(self.number(2, 8));
-            out.extend_from_slice(b"xx");
+        for (name, text) in [("header_page\0", HEADER_PAGE), ("header_event\0", "")] {
+            out.extend_from_slice(name.as_bytes());
+            out.extend(self.number(text.len() as u64, 8));
+            out.extend_from_slice(text.as_bytes());
         }
         out.extend(self.number(0, 4));
         out.extend(self.number(1, 4));
         out.extend_from_slice(b"kvm\0");
         out.extend(self.number(self.formats.len() as u64, 4));
-        for text in &self.formats {
+        for (_, text) in &self.formats {
             out.extend(self.number(text.len() as u64, 8));
             out.extend_from_slice(text.as_bytes());
         }
