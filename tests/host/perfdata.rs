@@ -16,7 +16,7 @@ macro_rules! fixture {
     };
 }
 
-fn unpacked(fixture: &[u8]) -> Vec<u8> {
+pub(super) fn unpacked(fixture: &[u8]) -> Vec<u8> {
     let mut decoder = ruzstd::decoding::FrameDecoder::new();
     let mut out = Vec::with_capacity(1 << 20);
     decoder.decode_all_to_vec(fixture, &mut out).unwrap();
@@ -37,7 +37,7 @@ fn add(rows: &mut Rows, reason: &str, [count, sum, min, max]: [u64; 4]) {
 
 fn rows(recording: &Recording) -> Rows {
     let mut rows = Rows::new();
-    for cell in &recording.interval.cells {
+    for cell in recording.interval.cells.iter().filter(|cell| cell.detail == 0) {
         let reason = decode(cell.isa, cell.code).to_string();
         add(&mut rows, &reason, [cell.count, cell.sum_ns, cell.min_ns, cell.max_ns]);
     }

@@ -203,7 +203,7 @@ pub struct RecordArgs {
 pub struct ReportArgs {
     /// A dump, or a perf.data of `perf kvm stat record`; `-` is standard input
     pub file: PathBuf,
-    /// Write what was read to a new dump too, all of it and in the present schema
+    /// Write what was read to a new dump too, in the present schema, whatever of it is shown
     #[arg(long, value_name = "FILE")]
     pub write_dump: Option<PathBuf>,
     /// How shown.

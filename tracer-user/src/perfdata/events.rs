@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The number of z/Architecture's interception codes among the isas; its records have no such field.
-pub const ISA_S390: u32 = 4;
+pub const ISA_S390: u32 = 390;
 
 /// Where the isa of an exit's code comes from.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 
 use super::Error;
 
-/// Room for two rounds of a large machine; 40 bytes each.
+/// Room for two rounds of a large machine; 48 bytes each.
 pub(super) const MAX_WAITING: usize = 1 << 24;
 
 /// Events that wait for their turn.
