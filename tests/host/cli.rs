@@ -43,6 +43,10 @@ fn wrong_usage_is_status_2() {
         "live --by cpu",
         "report",
         "record -o",
+        "record --max-files 3",
+        "record --switch-output 5",
+        "record --switch-output 1h -o -",
+        "record --fsync sometimes",
         "frobnicate",
     ] {
         let (status, out, err) = run(arguments);
@@ -114,4 +118,31 @@ fn an_unknown_guest_names_those_in_the_dump() {
     let (status, _, err) = run(&format!("report {path} -g nobody"));
     assert_eq!(status, Some(2));
     assert!(err.contains("nobody") && err.contains("lab-0"), "{err}");
+}
+
+/// perf's own recording, by name, through a pipe, and as the dump that was made of it.
+#[test]
+fn a_recording_of_perfs_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, dump) = (dir.path().join("perf.data"), dir.path().join("dump"));
+    let data = super::perfdata::unpacked(include_bytes!("../fixtures/perf-6.1-svm.data.zst"));
+    std::fs::write(&file, &data).unwrap();
+    let rows = |arguments: &str, stdin: Stdio| {
+        let output = exitlat(arguments).args(["--format", "json"]).stdin(stdin).output().unwrap();
+        let (status, out, err) = text(output);
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{arguments}");
+        let table: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(table["samples"], 320, "{out}");
+        table["rows"].clone()
+    };
+    let convert = format!("report {} --write-dump {}", file.display(), dump.display());
+    let named = rows(&convert, Stdio::null());
+    assert_eq!(named, rows("report -", std::fs::File::open(&file).unwrap().into()));
+    assert_eq!(named, rows(&format!("report {}", dump.display()), Stdio::null()));
+    let (status, _, err) = run(&convert);
+    assert_eq!(status, Some(2), "{err}");
+    std::fs::write(&file, &data[..data.len() / 2]).unwrap();
+    let (status, _, err) = run(&format!("report {}", file.display()));
+    assert_eq!((status, err.lines().count()), (Some(1), 1), "{err}");
+    assert!(err.contains("the recording ends within"), "{err}");
 }

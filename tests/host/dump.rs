@@ -14,7 +14,7 @@ use tracer_user::{
     render::{Printer as _, Span, View, json::JsonLines},
 };
 
-fn header() -> Header {
+pub(super) fn header() -> Header {
     Header {
         schema: SCHEMA,
         tool: "exitlat 0.1.0".into(),
@@ -32,12 +32,12 @@ fn header() -> Header {
     }
 }
 
-fn roster() -> Roster {
+pub(super) fn roster() -> Roster {
     let thread = |tid, vcpu, vm: &str| Thread { pid: 10, tid, vcpu, vm: vm.into(), host: None };
     Roster { threads: vec![thread(11, Some(0), "web \"01\"\n\u{1b}[2J"), thread(12, None, "db")] }
 }
 
-fn interval(number: u64) -> Interval {
+pub(super) fn interval(number: u64) -> Interval {
     let mut interval = Interval {
         number,
         start_ns: number * 1000,
@@ -160,6 +160,19 @@ fn a_cut_dump_gives_its_whole_lines() {
     }
 }
 
+/// A dump of schema 1, as it was written when that was the newest, is read for ever.
+#[test]
+fn schema_1_is_read() {
+    let (outcomes, notes) = read(include_bytes!("../fixtures/schema-1.exitlat")).unwrap();
+    assert_eq!(notes, Vec::<String>::new());
+    assert_eq!(outcomes.len(), 1);
+    let cells = &outcomes[0].cells;
+    assert_eq!(cells.len(), 13);
+    assert_eq!(cells["109/112/0 2:0x72"], [1000, 93_095_410, 24_870, 9_525_360]);
+    assert_eq!(cells["109/113/1 2:0x78"], [20, 22_832_310, 48_550, 4_093_140]);
+    assert_eq!(cells["109/113/1 2:0x64"], [1, 97_980, 97_980, 97_980]);
+}
+
 #[test]
 fn a_newer_schema_is_refused_by_name() {
     let (this, next) = (format!("\"schema\":{SCHEMA}"), format!("\"schema\":{}", SCHEMA + 1));
@@ -218,4 +231,45 @@ fn absurd_input_is_refused_in_bounded_memory() {
     deep.extend(std::iter::repeat_n(b'[', 100_000));
     deep.push(b'\n');
     assert!(matches!(read(&deep), Err(ReadError::Damaged { line: 2, .. })));
+}
+
+/// Threads without end, each with a name as long as a line can be: an error before memory is short.
+#[test]
+fn threads_without_end_are_refused() {
+    let header = dump().split(|byte| *byte == b'\n').next().unwrap().to_vec();
+    let name = "x".repeat(1_000_000);
+    let lines = (0..10_000).map(|tid| {
+        format!(
+            r#"{{"type":"in_flight","interval":1,"vm":"{name}","pid":1,"tid":{tid},"vcpu":null,"isa":2,"reason":1,"age_ns":1}}{}"#,
+            '\n'
+        )
+    });
+    let mut taken = 0;
+    let input =
+        Lines { lines: lines.inspect(|_| taken += 1), line: [header, b"\n".to_vec()].concat(), at: 0 };
+    let mut reader = Reader::new(std::io::BufReader::new(input)).unwrap();
+    let error = reader.next_interval(&mut Interval::default()).unwrap_err().to_string();
+    assert!(error.contains("bytes of threads and names"), "{error}");
+    drop(reader);
+    assert!(taken < 100, "{taken}");
+}
+
+/// Lines as a reader.
+struct Lines<I> {
+    lines: I,
+    line: Vec<u8>,
+    at: usize,
+}
+
+impl<I: Iterator<Item = String>> std::io::Read for Lines<I> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.at == self.line.len() {
+            let Some(line) = self.lines.next() else { return Ok(0) };
+            (self.line, self.at) = (line.into_bytes(), 0);
+        }
+        let count = out.len().min(self.line.len() - self.at);
+        out[..count].copy_from_slice(&self.line[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
 }

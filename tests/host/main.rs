@@ -1,4 +1,4 @@
-//! Tests that need nothing but the build: scenarios through the pure functions, dumps, the command line.
+//! Tests that need nothing but the build: scenarios through the pure functions, dumps, recording for days, perf's recordings, the command line.
 
 mod cli;
 mod diff;
@@ -6,4 +6,6 @@ mod dump;
 mod export;
 mod files;
 mod merge;
+mod perfdata;
+mod rotate;
 mod scenarios;

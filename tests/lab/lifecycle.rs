@@ -140,3 +140,44 @@ fn recording_ends_with_the_status_of_the_command() {
     assert_eq!(status(&["/no/such/program"]), Some(2));
     assert_eq!(status(&[&workload_path(), "cpuid=1"]), Some(0));
 }
+
+/// A recording for days: SIGHUP that was ignored stays so, SIGUSR2 begins a new file, all files together have all
+/// exits, and each can be read alone.
+#[test]
+fn a_recording_is_switched_and_survives_a_hangup() {
+    let base = scratch("days");
+    let files = || {
+        let (directory, name) = (base.parent().unwrap(), base.file_name().unwrap().to_str().unwrap());
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> =
+            entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(name)).collect();
+        files.sort();
+        files
+    };
+    let line = format!("trap '' HUP; exec \"$@\" record -d 600 --switch-output signal -o {}", base.display());
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", &line, "sh"]).arg(exitlat().get_program());
+    let mut child = command.spawn().unwrap();
+    // SAFETY: signals to our own child.
+    let signal = |signal| assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+    wait_until("a header is written", || files().iter().any(|path| fs::metadata(path).unwrap().len() > 0));
+    let mut threads = Vec::new();
+    for round in 1..=2 {
+        let guests = Background::start("cpuid=300");
+        guests.go();
+        threads.extend(guests.finish("svm").into_iter().map(|vcpu| vcpu.tid));
+        signal(libc::SIGHUP);
+        signal(libc::SIGUSR2);
+        wait_until("there is one more file", || files().len() == round + 1);
+    }
+    signal(libc::SIGINT);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let tables: Vec<_> = files().iter().map(|path| report(path, "--by vcpu,reason")).collect();
+    let seen: Vec<Vec<_>> = tables
+        .iter()
+        .map(|table| {
+            threads.iter().map(|tid| table.samples(*tid).get("cpuid").copied().unwrap_or(0)).collect()
+        })
+        .collect();
+    assert_eq!(seen, [[300, 0], [0, 300], [0, 0]]);
+}

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, process::Command};
 
-use crate::guest::{Background, Live, Table, demand_exact, scratch, succeed, wait_until};
+use crate::guest::{Background, Live, Table, demand_exact, report, scratch, succeed, wait_until};
 
 /// An exit that takes longer than this is long beside the work of two tracers.
 const LONG_US: f64 = 1500.0;
@@ -35,7 +35,7 @@ fn perf_sees_the_same() {
     let mut compared = 0;
     for row in ours.rows() {
         let reason = row["reason"].as_str().unwrap();
-        let (samples, mean_us) =
+        let (samples, [.., mean_us]) =
             theirs.get(reason).unwrap_or_else(|| panic!("perf has no {reason}: {theirs:?}"));
         assert_eq!(row["samples"].as_u64().unwrap(), *samples, "{reason}: {theirs:?}");
         let mean = row["mean_ns"].as_f64().unwrap() / 1e3;
@@ -48,10 +48,25 @@ fn perf_sees_the_same() {
         }
     }
     assert_eq!(compared, 1, "the port exits are the long ones: {theirs:?}");
+    demand_perfs_table(&report(&data, ""), &theirs);
 }
 
-/// Samples and mean in us by reason, from perf's text.
-fn perf_report(data: &std::path::Path) -> BTreeMap<String, (u64, f64)> {
+/// Our report of perf's own recording is perf's, to the last digit that perf prints.
+fn demand_perfs_table(ours: &Table, theirs: &BTreeMap<String, (u64, [f64; 3])>) {
+    assert_eq!(ours.rows().len(), theirs.len(), "{theirs:?}");
+    for row in ours.rows() {
+        let (samples, us) = &theirs[row["reason"].as_str().unwrap()];
+        assert_eq!(row["samples"], *samples, "{row}");
+        for (column, us) in ["min_ns", "max_ns", "mean_ns"].iter().zip(us) {
+            let ns = row[column].as_f64().unwrap();
+            assert!((ns / 1e3 - us).abs() < 0.00501, "{column}: {row}, perf's {us} us");
+        }
+    }
+    assert_eq!(ours.loss("lost_records"), 0);
+}
+
+/// Samples, and minimum, maximum and mean in us by reason, from perf's text.
+fn perf_report(data: &std::path::Path) -> BTreeMap<String, (u64, [f64; 3])> {
     let report = |options: &[&str]| {
         let mut command = Command::new("perf");
         command.args(["kvm", "-i"]).arg(data).args(["stat", "report"]).args(options);
@@ -67,12 +82,14 @@ fn perf_report(data: &std::path::Path) -> BTreeMap<String, (u64, f64)> {
     let mut rows = BTreeMap::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let Some(mean) = words.iter().position(|word| *word == "(").and_then(|at| at.checked_sub(1)) else {
+        let Some(mean) = words.iter().position(|word| *word == "(").map(|at| at - 1).filter(|mean| *mean > 3)
+        else {
             continue;
         };
-        let number = words[mean].trim_end_matches("us").parse::<f64>();
-        if let (Ok(samples), Ok(mean_us)) = (words[1].parse::<u64>(), number) {
-            rows.insert(words[0].to_owned(), (samples, mean_us));
+        let number = |at: usize| words[at].trim_end_matches("us").parse::<f64>();
+        let numbers = (number(mean - 2), number(mean - 1), number(mean));
+        if let (Ok(samples), (Ok(min), Ok(max), Ok(mean))) = (words[1].parse::<u64>(), numbers) {
+            rows.insert(words[0].to_owned(), (samples, [min, max, mean]));
         }
     }
     assert!(!rows.is_empty(), "no table in: {text}");

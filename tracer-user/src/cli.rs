@@ -12,6 +12,7 @@ use crate::{
         By, Wanted,
         columns::{self, Column, SortKey},
     },
+    recording::rotate,
 };
 
 pub mod diff;
@@ -55,7 +56,7 @@ pub enum Command {
     /// Write intervals to a dump, for `report`
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArgs),
-    /// Show the tables of a dump
+    /// Show the tables of a dump, or of a perf.data
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
     /// Say what changed from one dump to another, and whether chance explains it
@@ -88,15 +89,26 @@ Examples:
   exitlat record -o good.exitlat --duration 60
   exitlat record -o boot.exitlat -- virsh start --console web01
   exitlat record -g web01 -o web01.exitlat       until Ctrl-C
+  nohup exitlat record -d 10 -o /var/log/exitlat/all --switch-output 100M,1d --max-files 7 &
 
-The dump is text, one JSON object a line; a dump that was cut off anywhere is readable.";
+The dump is text, one JSON object a line; a dump that was cut off anywhere is readable.
+
+With --switch-output every file can be read alone. It is named after the UTC time of its beginning and is not
+touched again once it is complete. SIGUSR2 begins a new one at once. When the disk is full, intervals are lost and
+counted until there is room; without --switch-output that ends the recording. SIGINT, SIGTERM and SIGHUP end a
+recording properly; SIGHUP does nothing under nohup.";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
   exitlat report good.exitlat
   exitlat report good.exitlat --by vm,reason -k p99
   exitlat report good.exitlat --intervals --format csv
-  ssh host cat good.exitlat | exitlat report -";
+  ssh host cat good.exitlat | exitlat report -
+  exitlat report perf.data           a recording of `perf kvm stat record`
+  exitlat report perf.data --write-dump good.exitlat
+
+One interval holds all of perf's recording. perf leaves out the first exit of a vCPU that was running already
+when it began; here it counts. In a recording without losses all other numbers are the same.";
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -214,6 +226,15 @@ pub struct RecordArgs {
     /// Overwrite the dump if it exists
     #[arg(long)]
     pub force: bool,
+    /// Begin a new file FILE.TIME at this size or age, or both (100M, 1h, 100M,1h), and at SIGUSR2 (`signal`: only then)
+    #[arg(long, value_name = "WHEN")]
+    pub switch_output: Option<rotate::When>,
+    /// Keep so many files of this recording, delete the oldest
+    #[arg(long, value_name = "N", requires = "switch_output", value_parser = max_files)]
+    pub max_files: Option<usize>,
+    /// What of the dump must survive a crash of the machine: each interval, each complete file, or nothing
+    #[arg(long, value_enum, default_value = "switch", value_name = "WHEN")]
+    pub fsync: rotate::Fsync,
     /// Record while this command runs
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
@@ -222,8 +243,11 @@ pub struct RecordArgs {
 /// `exitlat report`.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
-    /// The dump; `-` is standard input
+    /// A dump, or a perf.data of `perf kvm stat record`; `-` is standard input
     pub file: PathBuf,
+    /// Write what was read to a new dump too, in the present schema, whatever of it is shown
+    #[arg(long, value_name = "FILE")]
+    pub write_dump: Option<PathBuf>,
     /// How shown.
     #[command(flatten)]
     pub view: ViewArgs,
@@ -397,6 +421,10 @@ impl FromStr for Span {
             None => Err("no time; write seconds, or a number with a unit: 200ms, 2s, 1m, 1h".to_owned()),
         }
     }
+}
+
+fn max_files(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a number from 1 on is needed".to_owned())
 }
 
 #[cfg(test)]

@@ -59,6 +59,9 @@ pub enum Command {
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --only exitlat\n  \
         cargo xtask bench --compare before.json   # status 1 if exitlat got slower")]
     Bench(BenchArgs),
+    /// Feed made-up input to everything that reads what others wrote.
+    #[command(after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz --time 600 perfdata")]
+    Fuzz(FuzzArgs),
     /// Make the archive for a release.
     Dist,
 }
@@ -75,6 +78,17 @@ pub struct BenchArgs {
     /// Say what got slower since the run that left these numbers.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
+}
+
+/// Arguments of `fuzz`.
+#[derive(Debug, Args)]
+pub struct FuzzArgs {
+    /// For how long each: seconds, or with a unit like 2m.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
+    pub time: u64,
+    /// Only this one [default: all of them, one after the other].
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
 }
 
 /// Arguments of `build`.
@@ -146,6 +160,18 @@ pub struct TestArgs {
     pub filter: Vec<String>,
 }
 
+/// Reads `30`, `30s`, `2m` or `1h`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, factor) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let count = number.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
+    count.filter(|count| *count > 0).ok_or_else(|| "a time like 30s, 2m or 1h is needed".to_owned())
+}
+
 /// Splits `FILE[:DEST]`.
 pub fn split_with(argument: &str) -> (PathBuf, String) {
     match argument.rsplit_once(':') {
@@ -165,6 +191,15 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        let all: Vec<_> = ["30", "30s", "2m", "1h"].into_iter().map(seconds).collect();
+        assert_eq!(all, [Ok(30), Ok(30), Ok(120), Ok(3600)]);
+        assert!(
+            ["", "m", "0s", "5x", "99999999999999999999h"].into_iter().all(|text| seconds(text).is_err())
+        );
     }
 
     #[test]

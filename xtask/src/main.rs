@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod cli;
 mod cmd;
+mod fuzz;
 mod lab;
 mod paths;
 mod process;
@@ -43,6 +44,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Demo => cmd::demo::run(),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Dist => cmd::dist::run(),
     }
 }

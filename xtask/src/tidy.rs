@@ -41,10 +41,26 @@ pub fn check() -> Result<()> {
         let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
         complaints.extend(complain(&path, &text));
     }
+    complaints.extend(unlike(RECORDING.0, RECORDING.1)?);
     if !complaints.is_empty() {
         bail!("tidy found {}:\n{}", complaints.len(), complaints.join("\n"));
     }
     Ok(())
+}
+
+/// The specification of the dump is the text of its module; the page has it word for word.
+const RECORDING: (&str, &str) = ("tracer-user/src/recording/mod.rs", "docs/recording.md");
+
+fn unlike(module: &str, page: &str) -> Result<Option<String>> {
+    let read =
+        |path: &str| fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"));
+    let same = read(page)?.contains(&module_doc(&read(module)?));
+    Ok((!same).then(|| format!("{page} does not have the text of {module}")))
+}
+
+fn module_doc(source: &str) -> String {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn complain(path: &Path, text: &str) -> Vec<String> {

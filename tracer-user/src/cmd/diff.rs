@@ -9,13 +9,12 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
     cli::{DiffArgs, DiffFormat, When},
-    cmd::{DONE, REGRESSED, Usage, record::open_dump, select},
+    cmd::{DONE, REGRESSED, Usage, input::Input, select},
     model::{
         By, Interval, Roster, Selection,
         compare::{Settings, Side, compare},
     },
     recording::{
-        Reader,
         lines::Header,
         origin::{self, Difference},
     },
@@ -81,7 +80,7 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
 
 fn read(file: &Path, by: By, selection: &Selection) -> Result<Dump> {
     let name = || format!("cannot read the dump {}", file.display());
-    let mut reader = Reader::new(open_dump(file)?).with_context(name)?.with_hosts();
+    let mut reader = Input::open(file).with_context(name)?.with_hosts();
     let (mut interval, mut side) = (Interval::default(), Side::new(by));
     while reader.next_interval(&mut interval).with_context(name)? {
         side.add(&interval, reader.roster(), selection);

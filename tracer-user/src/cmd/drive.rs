@@ -10,7 +10,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use crate::{kernel::session::Session, model::Interval};
+use crate::{
+    kernel::{host, session::Session},
+    model::Interval,
+};
 
 /// How often the programs' log is looked at.
 const LOG_POLL: Duration = Duration::from_millis(100);
@@ -29,6 +32,17 @@ pub struct Schedule {
     pub count: Option<u64>,
     /// Stop when this process ends.
     pub child: Option<Child>,
+    /// Take a reading at SIGUSR2.
+    pub switch: bool,
+}
+
+/// Why an interval ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cue {
+    /// It is as long as it should be, or it is the last one.
+    Time,
+    /// SIGUSR2 asked for a new file.
+    Switch,
 }
 
 /// Why a measurement stopped.
@@ -60,9 +74,10 @@ impl Why {
 pub async fn drive(
     session: &mut Session,
     mut schedule: Schedule,
-    mut each: impl FnMut(&mut Session, &Interval) -> Result<()>,
+    mut each: impl FnMut(&mut Session, &Interval, Cue) -> Result<()>,
 ) -> Result<Why> {
     let mut signals = Signals::new()?;
+    let mut switch = if schedule.switch { Some(signal(SignalKind::user_defined2())?) } else { None };
     let start = Instant::now();
     let mut ticks = tokio::time::interval_at(start + schedule.display, schedule.display);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -72,11 +87,16 @@ pub async fn drive(
     let mut interval = Interval::default();
     let mut taken = 0;
     loop {
+        let mut cue = Cue::Time;
         let stop = tokio::select! {
             biased;
             () = signals.any() => Some(Why::Interrupted),
             status = ended(&mut schedule.child) => Some(Why::Command(status.context("cannot wait for the command")?)),
             () = until(deadline) => Some(Why::Elapsed),
+            () = received(&mut switch) => {
+                cue = Cue::Switch;
+                None
+            }
             _ = ticks.tick() => None,
             _ = greetings.tick() => {
                 session.greet();
@@ -85,7 +105,7 @@ pub async fn drive(
         };
         session.read(&mut interval)?;
         taken += 1;
-        each(session, &interval)?;
+        each(session, &interval, cue)?;
         if let Some(why) = stop {
             return Ok(why);
         }
@@ -127,21 +147,37 @@ async fn ended(child: &mut Option<Child>) -> std::io::Result<ExitStatus> {
 }
 
 /// The signals that end a measurement properly.
-struct Signals([Signal; 3]);
+struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
+}
 
 impl Signals {
     fn new() -> Result<Self> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [interrupt, terminate, hangup] = kinds.map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
+        // What nohup had ignored stays ignored.
+        let hangup = if host::ignores(libc::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            interrupt: Some(signal(SignalKind::interrupt())?),
+            terminate: Some(signal(SignalKind::terminate())?),
+            hangup,
+        })
     }
 
     async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = received(&mut self.interrupt) => {}
+            () = received(&mut self.terminate) => {}
+            () = received(&mut self.hangup) => {}
         }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

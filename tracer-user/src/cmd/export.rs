@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufWriter, Read as _, Write},
+    io::{self, BufWriter, Read as _, Write},
     path::Path,
 };
 
@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     cli::{ExportArgs, ExportFormat, NamesMode},
-    cmd::{DONE, Usage, record::open_dump, select},
+    cmd::{DONE, Usage, input::Input, select},
     model::{By, Groups, Interval, Names, Roster, Selection, Thread, Wanted, names::Policy},
-    recording::{Reader, lines::Header},
+    recording::lines::Header,
     render::export::{
         Export, hdr, hgrm,
         hlog::Hlog,
@@ -120,12 +120,12 @@ fn policy(args: &ExportArgs) -> Result<Policy> {
 /// A dump that is read.
 struct Source<'a> {
     path: &'a Path,
-    reader: Reader<Box<dyn BufRead>>,
+    reader: Input,
 }
 
 impl<'a> Source<'a> {
     fn open(path: &'a Path) -> Result<Self> {
-        let reader = Reader::new(open_dump(path)?).with_context(|| unreadable(path))?;
+        let reader = Input::open(path).with_context(|| unreadable(path))?;
         Ok(Self { path, reader })
     }
 

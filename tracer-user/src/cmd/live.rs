@@ -41,10 +41,11 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
         duration: args.trace.duration.map(|span| span.0),
         count: if args.once { Some(1) } else { args.count },
         child: None,
+        switch: false,
     };
     let mut total = screen.rows();
     let mut ear = Ear::default();
-    let why = drive(&mut session, schedule, |session, interval| {
+    let why = drive(&mut session, schedule, |session, interval, _| {
         total.add(interval, session.roster(), &screen.selection);
         if args.total {
             screen.show(&total, session.roster(), Span::Total)?;

@@ -12,11 +12,8 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::{
     cli::MergeArgs,
-    cmd::{DONE, Usage, record::open_dump},
-    recording::{
-        Reader,
-        merge::{Failure, merge},
-    },
+    cmd::{DONE, Usage, input::Input},
+    recording::merge::{Failure, merge},
     render::units,
 };
 
@@ -34,7 +31,11 @@ pub fn run(args: &MergeArgs) -> Result<u8> {
     }
     let mut readers = Vec::new();
     for (index, file) in args.files.iter().enumerate() {
-        readers.push(Reader::new(open_dump(file)?).with_context(|| name(index))?.with_hosts());
+        let Input::Dump(reader) = Input::open(file).with_context(|| name(index))?.with_hosts() else {
+            let what = "is a recording of perf's; make a dump of it first: exitlat report --write-dump";
+            return Err(Usage(format!("{} {what}", file.display())).into());
+        };
+        readers.push(*reader);
     }
     let output = Output::open(&args.output, args.force)?;
     let merged = merge(&mut readers, TOOL, output).map_err(|failure| match failure {

@@ -1,12 +1,6 @@
-//! `exitlat record`: intervals to a dump.
+//! `exitlat record`: intervals to a dump, or to one dump after the other.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::unix::process::ExitStatusExt as _,
-    path::Path,
-    process::ExitStatus,
-};
+use std::{os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus};
 
 use anyhow::{Context as _, Result};
 
@@ -14,17 +8,21 @@ use crate::{
     cli::RecordArgs,
     cmd::{
         DONE, Usage,
-        drive::{Schedule, Why, drive},
-        live, select,
+        drive::{Cue, Schedule, Why, drive},
+        live,
+        output::Disk,
+        select,
     },
     kernel::{
         host::{self, Host},
         session::Session,
     },
-    model::Losses,
+    model::{Loss, Losses},
     recording::{
-        SCHEMA, Writer,
+        SCHEMA,
+        clock::Watch,
         lines::{Buckets, Header},
+        rotate::{Outcome, Plan, Recorder},
     },
     render::units,
 };
@@ -37,39 +35,71 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     let pids = select::pids(&args.trace)?;
     // Before anything is attached: a name that cannot be written costs nothing. Nor does it cost an older dump
     // anything until tracing works and the command runs.
-    let output = Output::open(&args.output, args.force)?;
+    let plan = Plan { switch: args.switch_output, max_files: args.max_files, fsync: args.fsync };
+    let disk = Disk::prepare(&args.output, plan.switch.is_some(), args.force)?;
     let mut session = live::start(&args.trace, pids)?;
     let child = spawn(&args.command)?;
-    let output = output.begin().with_context(|| cannot_write(&args.output))?;
-    let mut writer = Writer::new(output, header(&session)).with_context(|| cannot_write(&args.output))?;
+    let header = header(&session);
+    let mut recorder = Recorder::begin(disk, plan, header, host::monotonic_ns())
+        .with_context(|| cannot_write(&args.output))?;
     if args.command.is_empty() && args.trace.duration.is_none() {
-        eprintln!("exitlat: recording to {}; Ctrl-C ends it", args.output.display());
+        eprintln!("exitlat: recording to {}; Ctrl-C ends it", name(&args));
     }
     let schedule = Schedule {
         display: args.trace.display.0,
         duration: args.trace.duration.map(|span| span.0),
         count: None,
         child,
+        switch: plan.switch.is_some(),
     };
     let (mut losses, mut samples) = (Losses::default(), 0);
-    let why = drive(&mut session, schedule, |session, interval| {
+    let mut watch = Watch::default();
+    let why = drive(&mut session, schedule, |session, interval, cue| {
         losses.merge(&interval.losses);
         samples += interval.cells.iter().map(|cell| cell.count).sum::<u64>();
-        writer.interval(interval, session.roster()).with_context(|| cannot_write(&args.output))
+        let change = watch.see(host::clocks());
+        let outcome = recorder.interval(interval, session.roster(), change, cue == Cue::Switch);
+        report(outcome.with_context(|| cannot_write(&args.output))?, interval.number);
+        Ok(())
     })
     .await?;
-    let (intervals, bytes) = (writer.intervals(), writer.bytes());
-    writer.end(why.word()).with_context(|| cannot_write(&args.output))?;
+    let totals = recorder.end(why.word()).with_context(|| cannot_write(&args.output))?;
+    losses.add(Loss::Unwritten, totals.lost_samples);
     eprintln!(
         "exitlat: {samples} samples in {}, {} KiB in {}; losses: {losses}",
-        units::plural(intervals as usize, "interval"),
-        bytes.div_ceil(1024),
-        args.output.display(),
+        units::plural((totals.intervals + totals.lost_intervals) as usize, "interval"),
+        totals.bytes.div_ceil(1024),
+        if plan.switch.is_none() {
+            name(&args)
+        } else {
+            format!("{} {}", units::plural(totals.files as usize, "file"), name(&args))
+        },
     );
     Ok(match why {
         Why::Command(status) => status_of(status),
         _ => DONE,
     })
+}
+
+/// The dump, or what the names of all begin with.
+fn name(args: &RecordArgs) -> String {
+    let star = if args.switch_output.is_some() { ".*" } else { "" };
+    format!("{}{star}", args.output.display())
+}
+
+/// Says when the disk becomes full, and when there is room again.
+fn report(outcome: Outcome, number: u64) {
+    match outcome {
+        Outcome::Written | Outcome::StillFull => {}
+        Outcome::Full => eprintln!(
+            "exitlat: the disk is full: interval {number} is lost, and those after it until there is room; what was \
+             written before is complete"
+        ),
+        Outcome::WrittenAgain(lost) => eprintln!(
+            "exitlat: there is room again; {} lost, their samples are in the losses of interval {number}",
+            units::plural(lost as usize, "interval")
+        ),
+    }
 }
 
 /// A command's status as a shell gives it: 128 + N after signal N.
@@ -80,53 +110,6 @@ fn status_of(status: ExitStatus) -> u8 {
 
 fn cannot_write(path: &Path) -> String {
     format!("cannot write to {}; what is there up to here stays readable", path.display())
-}
-
-/// Where the dump goes. Until [`Output::begin`] an older dump is untouched, and a new file goes away again.
-struct Output<'a> {
-    /// None is standard output.
-    file: Option<File>,
-    /// The file is new and has nothing in it yet.
-    remove: Option<&'a Path>,
-}
-
-impl<'a> Output<'a> {
-    fn open(path: &'a Path, force: bool) -> Result<Self> {
-        if path.as_os_str() == "-" {
-            return Ok(Self { file: None, remove: None });
-        }
-        match OpenOptions::new().write(true).create_new(true).open(path) {
-            Ok(file) => Ok(Self { file: Some(file), remove: Some(path) }),
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(error).with_context(|| format!("cannot create {}", path.display()))
-            }
-            Err(_) if force => {
-                let file = OpenOptions::new().write(true).open(path);
-                let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-                Ok(Self { file: Some(file), remove: None })
-            }
-            Err(_) => Err(Usage(format!("{} exists; use --force to overwrite it", path.display())).into()),
-        }
-    }
-
-    fn begin(mut self) -> io::Result<Box<dyn Write>> {
-        self.remove = None;
-        let Some(file) = self.file.take() else { return Ok(Box::new(io::stdout())) };
-        // Devices and pipes have no length.
-        if file.metadata()?.is_file() {
-            file.set_len(0)?;
-        }
-        Ok(Box::new(file))
-    }
-}
-
-impl Drop for Output<'_> {
-    fn drop(&mut self) {
-        if let Some(path) = self.remove {
-            // If it cannot be removed, `--force` overwrites it.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 fn header(session: &Session) -> Header {
@@ -155,16 +138,4 @@ fn spawn(command: &[String]) -> Result<Option<tokio::process::Child>> {
         .spawn()
         .map_err(|error| Usage(format!("cannot run {program}: {error}")))?;
     Ok(Some(child))
-}
-
-/// Opens a dump for reading; `-` is standard input.
-///
-/// # Errors
-/// Those of open(2).
-pub(super) fn open_dump(path: &Path) -> Result<Box<dyn io::BufRead>> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    Ok(Box::new(io::BufReader::new(file)))
 }

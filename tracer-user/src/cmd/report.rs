@@ -1,14 +1,23 @@
-//! `exitlat report`: the tables of a dump.
+//! `exitlat report`: the tables of a dump, or of a recording of perf's.
 
-use std::io::{self, Write as _};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     cli::{Format, ReportArgs},
-    cmd::{DONE, record::open_dump, select, view::Screen},
+    cmd::{
+        DONE, Usage,
+        input::{Input, named},
+        select,
+        view::Screen,
+    },
     model::Interval,
-    recording::{Reader, lines::Header},
+    recording::{SCHEMA, Writer, lines::Header},
     render::{Span, escape},
 };
 
@@ -21,28 +30,52 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     screen.selection.pids.clone_from(&args.pid);
     screen.selection.guests.clone_from(&args.guest);
     screen.selection.hosts.clone_from(&args.host);
-    let name = || format!("cannot read the dump {}", args.file.display());
-    let mut reader = Reader::new(open_dump(&args.file)?).with_context(name)?;
+    let mut reader = named(Input::open(&args.file), &args.file)?;
     if args.view.by.host || !args.host.is_empty() {
         reader = reader.with_hosts();
     }
+    let mut copy = match &args.write_dump {
+        Some(path) => Some(write_to(path, reader.header())?),
+        None => None,
+    };
     if args.view.format == Format::Table {
         describe(reader.header())?;
     }
     let mut interval = Interval::default();
     let mut total = screen.rows();
-    while reader.next_interval(&mut interval).with_context(name)? {
+    while named(reader.next_interval(&mut interval), &args.file)? {
+        if let (Some(writer), Some(path)) = (&mut copy, &args.write_dump) {
+            writer.interval(&interval, reader.roster()).with_context(|| cannot_write(path))?;
+        }
         total.add(&interval, reader.roster(), &screen.selection);
         if args.intervals {
             screen.interval(&interval, reader.roster())?;
         }
     }
     select::found(&screen.selection, &[reader.roster()])?;
+    if let (Some(writer), Some(path)) = (copy, &args.write_dump) {
+        writer.end("converted").with_context(|| cannot_write(path))?;
+    }
     screen.show(&total, reader.roster(), Span::Total)?;
     for note in reader.notes() {
         eprintln!("exitlat: {}: {note}", args.file.display());
     }
     Ok(DONE)
+}
+
+/// A dump of its own, in the present schema, from the same header.
+fn write_to(path: &Path, header: &Header) -> Result<Writer<File>> {
+    let file =
+        OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Usage(format!("{} exists", path.display())).into(),
+            _ => anyhow::Error::from(error).context(format!("cannot create {}", path.display())),
+        })?;
+    let header = Header { schema: SCHEMA, ..header.clone() };
+    Writer::new(file, header).with_context(|| cannot_write(path))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write to {}", path.display())
 }
 
 fn describe(header: &Header) -> io::Result<()> {

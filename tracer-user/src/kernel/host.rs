@@ -4,6 +4,8 @@ use std::fs;
 
 use tracer_ebpf::abi;
 
+use crate::recording::clock::Clocks;
+
 /// What a dump's header says of the machine.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -69,9 +71,36 @@ fn trimmed(text: String) -> String {
 
 /// CLOCK_MONOTONIC, the clock of `bpf_ktime_get_ns`.
 pub fn monotonic_ns() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// All clocks at one moment, or nearly so: this thread may lose its CPU between two of them, so it tries again.
+pub fn clocks() -> Clocks {
+    const TRIES: u32 = 10;
+    const NEAR_NS: u64 = 1_000_000;
+    let mut clocks = Clocks { monotonic_ns: 0, boot_ns: 0, unix_ms: 0 };
+    for _ in 0..TRIES {
+        let boot_ns = clock(libc::CLOCK_BOOTTIME);
+        clocks = Clocks { monotonic_ns: monotonic_ns(), boot_ns, unix_ms: unix_ms() };
+        if clock(libc::CLOCK_BOOTTIME) - boot_ns < NEAR_NS {
+            break;
+        }
+    }
+    clocks
+}
+
+/// Whether this process was started with a signal ignored, as by nohup.
+pub fn ignores(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 != 0
+}
+
+fn clock(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for writing; this clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    // SAFETY: `time` is valid for writing; both clocks always exist.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 

@@ -24,6 +24,10 @@ pub enum Loss {
     ReadFailed,
     /// Runs of the programs that the kernel skipped.
     MissedRuns,
+    /// Records that perf lost, in a recording of perf's.
+    LostRecords,
+    /// Samples of intervals that could not be written to a dump.
+    Unwritten,
     /// Threads that ended in the middle of an exit.
     DiedInExit,
     /// Entries of threads of which no exit had been seen.
@@ -106,6 +110,20 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         true,
     ),
     info(
+        Loss::LostRecords,
+        "lost_records",
+        "lost records",
+        "perf's buffer was full; record with a larger -m. An exit whose entry was lost may be closed by a later one",
+        true,
+    ),
+    info(
+        Loss::Unwritten,
+        "unwritten",
+        "unwritten samples",
+        "the disk was full while recording; the samples of those intervals are not in the dump",
+        true,
+    ),
+    info(
         Loss::DiedInExit,
         "died_in_exit",
         "ended in an exit",
@@ -149,7 +167,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 13;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {

@@ -29,16 +29,10 @@ pub(super) fn encode(buckets: &[(u16, u64)]) -> String {
 /// Decodes what [`encode`] made, checking that the buckets hold `count` samples. Appends to `out`.
 pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u64)>) -> Result<(), String> {
     let bytes = BASE64.decode(text).map_err(|error| format!("hist is no base64: {error}"))?;
+    check_header(&bytes)?;
     let histogram: Histogram<u64> = Deserializer::new()
         .deserialize(&mut bytes.as_slice())
         .map_err(|error| format!("hist is no HdrHistogram V2: {error}"))?;
-    if histogram.high() > 2 * HIGH || histogram.sigfig() < DIGITS {
-        return Err(format!(
-            "hist has an upper bound of {} and {} digits",
-            histogram.high(),
-            histogram.sigfig()
-        ));
-    }
     let mut total = 0u64;
     let start = out.len();
     for cell in histogram.iter_recorded() {
@@ -53,6 +47,29 @@ pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u64)>) -> Resul
     }
     if total != count {
         return Err(format!("hist holds {total} samples, count says {count}"));
+    }
+    Ok(())
+}
+
+/// Bytes of a V2 header: cookie, length of the payload, offset, digits, lowest and highest value, ratio.
+const HEADER: usize = 40;
+
+/// What the deserializer believes without looking, and reserves memory for: the length of the payload, and an
+/// array for the range of values at that many digits.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    let field = |at: usize, size: usize| {
+        bytes[at..at + size].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    if bytes.len() < HEADER {
+        return Err("hist is no HdrHistogram V2: it has no header".to_owned());
+    }
+    let (length, digits, high) = (field(4, 4), field(12, 4), field(24, 8));
+    if length != (bytes.len() - HEADER) as u64 {
+        return Err(format!("hist is no HdrHistogram V2: it says it has {length} bytes"));
+    }
+    // Fewer digits are coarser than the buckets.
+    if high > 2 * HIGH || !(u64::from(DIGITS)..=u64::from(DIGITS) + 1).contains(&digits) {
+        return Err(format!("hist has an upper bound of {high} and {digits} digits"));
     }
     Ok(())
 }
@@ -78,6 +95,17 @@ mod tests {
         assert!(decode("§", 0, &mut out).unwrap_err().contains("base64"));
         assert!(decode("AAAA", 0, &mut out).unwrap_err().contains("HdrHistogram"));
         assert!(decode(&encode(&[(5, 2)]), 3, &mut out).unwrap_err().contains("holds 2"));
+    }
+
+    /// Each of these made the deserializer reserve gigabytes.
+    #[test]
+    fn lengths_and_ranges_are_checked_before_they_are_believed() {
+        let good = BASE64.decode(encode(&[(5, 2)])).unwrap();
+        for (at, byte) in [(4, 0xff), (15, 5), (24, 0x7f)] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            assert!(decode(&BASE64.encode(bad), 2, &mut Vec::new()).is_err(), "{at}");
+        }
     }
 
     proptest! {

@@ -146,6 +146,15 @@ pub struct InFlight<'a> {
     pub age_ns: u64,
 }
 
+/// What the clocks did in an interval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are specified in the module above")]
+pub struct ClockLine {
+    pub interval: u64,
+    pub suspended_ms: u64,
+    pub stepped_ms: i64,
+}
+
 /// The end of an interval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
@@ -182,6 +191,7 @@ pub enum Line<'a> {
     Loss(LossLine<'a>),
     #[serde(borrow)]
     InFlight(InFlight<'a>),
+    Clock(ClockLine),
     Interval(IntervalLine),
     End(End),
     #[serde(other)]

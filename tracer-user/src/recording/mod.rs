@@ -10,6 +10,7 @@
 //! | `vcpu` | for each interval and vCPU thread, where parts were measured | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
 //! | `in_flight` | for each exit still open at the end of an interval | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
+//! | `clock` | for each interval in which the clocks did not agree | `interval`, `suspended_ms`, `stepped_ms` (by which the wall clock was set forward, or back) |
 //! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`; merged: `host`, and `parts` where they differ from the header's |
 //! | `end` | last line | `intervals`, `why` |
 //!
@@ -29,15 +30,20 @@
 //! their ends; `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`,
 //! `path` and `options`, sorted. The header's own fields join those of the sources by ` + `.
 //!
+//! Recording may go on in a new file at any end of an interval: each file is a dump with a header of its own, the
+//! numbers of its intervals go on, and its `end` says `switched`.
+//!
 //! The lines of an interval are written together. A reader takes a dump that stops anywhere: a torn last
 //! line is reported and left out, the rest is used. Lines of unknown type are counted and skipped, unknown
 //! fields are ignored; a higher `schema` is refused. Schema 1 had no `detail`, `cause`,
 //! `parts` and `vcpu` lines; HLT and its kin were whole exits there, idle time included.
 
+pub mod clock;
 pub mod lines;
 pub mod merge;
 pub mod origin;
 pub mod reader;
+pub mod rotate;
 pub mod writer;
 
 mod hist;

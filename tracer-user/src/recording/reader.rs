@@ -15,12 +15,23 @@ use crate::{
     model::{Cell, Interval, Known, Loss, OpenExit, Parts, Roster, Thread, VcpuTime},
     recording::{
         ReadError, SCHEMA, hist,
-        lines::{Buckets, End, Header, InFlight, Line, PartsNs, Slot, VcpuLine},
+        lines::{Buckets, ClockLine, End, Header, InFlight, Line, PartsNs, Slot, VcpuLine},
     },
 };
 
 /// No line that the writer makes is near this long.
 const MAX_LINE: u64 = 1 << 20;
+
+/// A thread takes this much beside its name.
+const THREAD_BYTES: usize = 128;
+/// Memory for threads and their names: a million threads, as a host with many short-lived VMs has in days.
+const MAX_ROSTER: usize = 1 << 27;
+/// Four times as many reasons as the kernel side can hold.
+const MAX_CELLS: usize = 1 << 22;
+/// Notes about clocks that are passed on.
+const MAX_NOTES: usize = 100;
+/// Filled buckets of an interval, 16 bytes each.
+const MAX_BUCKETS: usize = 1 << 25;
 
 /// Reads a dump, interval by interval.
 #[derive(Debug)]
@@ -34,6 +45,7 @@ pub struct Reader<R> {
     /// Stands in where a line names no host.
     host: Option<String>,
     known: Known,
+    roster_bytes: usize,
     end: Option<End>,
     notes: Vec<String>,
     skipped: u64,
@@ -70,6 +82,7 @@ impl<R: BufRead> Reader<R> {
             threads: HashMap::new(),
             host: None,
             known: Known::default(),
+            roster_bytes: 0,
             end: None,
             notes: Vec::new(),
             skipped: 0,
@@ -143,7 +156,8 @@ impl<R: BufRead> Reader<R> {
             let complete = buffer.last() == Some(&b'\n');
             let outcome = serde_json::from_slice(&buffer)
                 .map_err(|error| error.to_string())
-                .and_then(|line| self.take(line, interval));
+                .and_then(|line| self.take(line, interval))
+                .and_then(|step| self.within_bounds(interval).map(|()| step));
             self.buffer = buffer;
             match outcome {
                 Ok(Step::More) => pending = true,
@@ -237,6 +251,10 @@ impl<R: BufRead> Reader<R> {
                 }
                 Ok(Step::Interval)
             }
+            Line::Clock(line) => {
+                self.clock(&line);
+                Ok(Step::Other)
+            }
             Line::End(end) => {
                 self.end = Some(end);
                 Ok(Step::Other)
@@ -246,6 +264,37 @@ impl<R: BufRead> Reader<R> {
                 self.skipped += 1;
                 Ok(Step::Other)
             }
+        }
+    }
+
+    fn clock(&mut self, line: &ClockLine) {
+        let ClockLine { interval, suspended_ms, stepped_ms } = *line;
+        let mut note = |text: String| {
+            if self.notes.len() < MAX_NOTES {
+                self.notes.push(format!("in interval {interval} {text}"));
+            }
+        };
+        if suspended_ms != 0 {
+            note(format!("the machine was suspended for {:.1} s", suspended_ms as f64 / 1e3));
+        }
+        if stepped_ms != 0 {
+            let way = if stepped_ms > 0 { "forward" } else { "back" };
+            note(format!("the wall clock was set {way} by {:.1} s", stepped_ms.unsigned_abs() as f64 / 1e3));
+        }
+    }
+
+    /// Memory stays bounded, however long the input.
+    fn within_bounds(&self, interval: &Interval) -> Result<(), String> {
+        let limits = [
+            (self.roster_bytes, MAX_ROSTER, "bytes of threads and names"),
+            (interval.cells.len(), MAX_CELLS, "slots in an interval"),
+            (interval.open.len(), MAX_CELLS, "open exits in an interval"),
+            (interval.vcpus.len(), MAX_CELLS, "vCPUs in an interval"),
+            (interval.buckets.len(), MAX_BUCKETS, "filled buckets in an interval"),
+        ];
+        match limits.into_iter().find(|(found, limit, _)| found > limit) {
+            Some((_, limit, what)) => Err(format!("the dump has more than {limit} {what}")),
+            None => Ok(()),
         }
     }
 
@@ -302,8 +351,11 @@ impl<R: BufRead> Reader<R> {
         let host = host.map(str::to_owned).or_else(|| self.host.clone());
         let thread = Thread { pid, tid, vcpu, vm: vm.to_owned(), host };
         let threads = &mut self.roster.threads;
+        let roster_bytes = &mut self.roster_bytes;
         *self.threads.entry(thread).or_insert_with_key(|thread| {
             threads.push(thread.clone());
+            // Once in the roster, once as a key.
+            *roster_bytes += THREAD_BYTES + 2 * thread.vm.len();
             threads.len() - 1
         })
     }

@@ -8,8 +8,8 @@ use crate::{
     decode::{decode, detail},
     model::{Interval, Known, Parts, Roster, parts::PARTS},
     recording::{
-        hist,
-        lines::{End, Header, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
+        clock, hist,
+        lines::{ClockLine, End, Header, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
     },
 };
 
@@ -35,6 +35,15 @@ impl<W: Write> Writer<W> {
         writer.line(&Line::Header(header))?;
         writer.flush()?;
         Ok(writer)
+    }
+
+    /// Notes what the clocks did in the interval that is written next. It goes into the same write.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn clock(&mut self, interval: u64, change: clock::Change) -> io::Result<()> {
+        let clock::Change { suspended_ms, stepped_ms } = change;
+        self.line(&Line::Clock(ClockLine { interval, suspended_ms, stepped_ms }))
     }
 
     /// Appends an interval.
@@ -108,8 +117,9 @@ impl<W: Write> Writer<W> {
             host: interval.host.clone(),
             parts: (interval.known != self.known).then(|| interval.known.ids().map(str::to_owned).collect()),
         }))?;
+        self.flush()?;
         self.intervals += 1;
-        self.flush()
+        Ok(())
     }
 
     /// Ends the dump and gives the output back.
@@ -117,12 +127,25 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the output.
     pub fn end(mut self, why: &str) -> io::Result<W> {
-        self.line(&Line::End(End { intervals: self.intervals, why: why.to_owned() }))?;
-        self.flush()?;
+        self.finish(why)?;
         Ok(self.out)
     }
 
-    /// Bytes written.
+    /// Ends the dump. Nothing may follow.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finish(&mut self, why: &str) -> io::Result<()> {
+        self.line(&Line::End(End { intervals: self.intervals, why: why.to_owned() }))?;
+        self.flush()
+    }
+
+    /// The output.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Bytes that were written whole, a line or an interval at a time.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -140,7 +163,9 @@ impl<W: Write> Writer<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         let written = self.out.write_all(&self.buffer).and_then(|()| self.out.flush());
-        self.bytes += self.buffer.len() as u64;
+        if written.is_ok() {
+            self.bytes += self.buffer.len() as u64;
+        }
         self.buffer.clear();
         written
     }

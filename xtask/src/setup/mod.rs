@@ -16,7 +16,7 @@ pub use needs::Purpose;
 
 use crate::lab::Elf;
 use crate::process::{Output, in_path, probe, run};
-use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, MUSL, installed_bpf};
+use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_FUZZ, MUSL, installed_bpf};
 use needs::{COMPONENTS, PACKAGES, Package, Probe};
 
 /// Installs what is missing.
@@ -128,7 +128,11 @@ fn rust(purpose: Purpose) -> Result<()> {
             }
         }
     }
-    bpf_linker()
+    tool("bpf-linker", BPF_LINKER)?;
+    if purpose.includes(Purpose::Fuzz) {
+        tool("cargo-fuzz", CARGO_FUZZ)?;
+    }
+    Ok(())
 }
 
 /// `clippy-x86_64-unknown-linux-gnu` is clippy; `rust-src` is rust-src.
@@ -142,16 +146,17 @@ fn rustup(toolchain: Option<&str>, args: &[&str]) -> Result<String> {
     probe("rustup", &args).with_context(|| format!("`rustup {}` failed", args.join(" ")))
 }
 
-fn bpf_linker() -> Result<()> {
-    let found = probe("bpf-linker", &["--version"]).unwrap_or_default();
-    if found.split_whitespace().nth(1) == Some(BPF_LINKER) {
+/// A program that cargo builds, in exactly that version.
+fn tool(name: &str, version: &str) -> Result<()> {
+    let found = probe(name, &["--version"]).unwrap_or_default();
+    if found.split_whitespace().nth(1) == Some(version) {
         return Ok(());
     }
     let found = if found.is_empty() { "no version" } else { found.trim() };
-    eprintln!("setup: bpf-linker {BPF_LINKER} is needed, {found} is installed");
+    eprintln!("setup: {name} {version} is needed, {found} is installed");
     let mut install = Command::new("cargo");
     // Not into our build directory, and not with the settings of our workspace.
-    install.args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked"]).current_dir("/");
+    install.args(["install", name, "--version", version, "--locked"]).current_dir("/");
     install.env_remove("CARGO_TARGET_DIR");
     say_and_run(&mut install)
 }

@@ -9,6 +9,8 @@ pub enum Purpose {
     Build,
     /// Linting and testing on this host.
     Check,
+    /// Fuzzing.
+    Fuzz,
     /// Booting the lab.
     Lab,
     /// Running the lab tests.
@@ -24,14 +26,15 @@ pub enum Purpose {
 impl Purpose {
     /// Whether what is needed for `part` is needed for this.
     pub fn includes(self, part: Purpose) -> bool {
-        use Purpose::{Bench, Build, Check, Foreign, Lab, LabTest, Test};
+        use Purpose::{Bench, Build, Check, Foreign, Fuzz, Lab, LabTest, Test};
         let parts: &[Purpose] = match self {
             Build => &[Build],
             Check => &[Build, Check],
+            Fuzz => &[Build, Fuzz],
             Lab => &[Build, Lab],
             LabTest => &[Build, Check, Lab, LabTest],
             Foreign => &[Build, Check, Foreign],
-            Test => &[Build, Check, Lab, LabTest, Foreign, Test],
+            Test => &[Build, Check, Fuzz, Lab, LabTest, Foreign, Test],
             Bench => &[Build, Lab, Bench],
         };
         parts.contains(&part)
@@ -74,9 +77,10 @@ pub const HDRHISTOGRAM: &str = "/usr/share/java/hdrhistogram.jar";
 /// All packages. `qemu-utils` from backports breaks bookworm's `qemu-system-common`; it has to give way then.
 pub const PACKAGES: &[Package] = {
     use Probe::{File, Program, Runs, Static};
-    use Purpose::{Bench, Build, Foreign, Lab, LabTest};
+    use Purpose::{Bench, Build, Foreign, Fuzz, Lab, LabTest};
     &[
         package(&["gcc"], Program("cc"), &[Build]),
+        package(&["g++"], Program("c++"), &[Fuzz]),
         package(&["libc6-dev"], File(&["/usr/include/stdlib.h"]), &[Build]),
         Package {
             fallback: Some(&["qemu-system-x86", "qemu-system-misc", "qemu-utils-"]),

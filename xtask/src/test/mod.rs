@@ -28,6 +28,8 @@ pub enum Tier {
     Foreign,
     /// The BPF programs on this host's kernel, with made-up events (root).
     Testrun,
+    /// Made-up input for everything that reads what others wrote.
+    Fuzz,
     /// Real exits, in the lab's guests.
     Lab,
 }
@@ -37,12 +39,12 @@ pub fn run(args: &TestArgs) -> Result<u8> {
     let mut tiers = if args.tiers.is_empty() { Tier::value_variants().to_vec() } else { args.tiers.clone() };
     tiers.sort_unstable();
     tiers.dedup();
-    setup::run_for(match (tiers.contains(&Tier::Lab), tiers.contains(&Tier::Foreign)) {
-        (true, true) => Purpose::Test,
-        (true, false) => Purpose::LabTest,
-        (false, true) => Purpose::Foreign,
-        (false, false) => Purpose::Check,
-    })?;
+    let purposes =
+        [(Tier::Lab, Purpose::LabTest), (Tier::Foreign, Purpose::Foreign), (Tier::Fuzz, Purpose::Fuzz)];
+    setup::run_for(Purpose::Check)?;
+    for (_, purpose) in purposes.iter().filter(|(tier, _)| tiers.contains(tier)) {
+        setup::run_for(*purpose)?;
+    }
 
     let matrix = Matrix::load()?;
     let mut runner = Runner::new(paths::target().join("xtask-logs"))?;

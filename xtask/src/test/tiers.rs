@@ -14,7 +14,7 @@ use crate::lab::{Spec, boot, libs};
 use crate::process::{Output, quote, run as run_tool};
 use crate::setup::foreign;
 use crate::toolchain::{bpf_cargo, cargo};
-use crate::{paths, tidy};
+use crate::{fuzz, paths, tidy};
 
 /// The BPF programs are linted as they are built: with core from source, for the BPF target.
 const CLIPPY_BPF: &[&str] = &[
@@ -37,6 +37,8 @@ const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", 
 const HOST_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "host"];
 const FOREIGN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "foreign"];
 const TESTRUN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "testrun"];
+/// Seconds for each fuzz target: enough to find a mistake that is easy to find.
+const FUZZ_SECONDS: u64 = 15;
 /// The harness must show what tests that pass say, for that is how they say that they skip.
 const SHOW: &[&str] = &["--", "--show-output"];
 
@@ -51,7 +53,9 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
     match tier {
         Tier::Fmt => {
             runner.step(&itself("fmt"), |log| {
-                logged(cargo().args(["fmt", "--all", "--check", "--", "--color", "never"]), log)
+                logged(cargo().args(["fmt", "--all", "--check", "--", "--color", "never"]), log)?;
+                let fuzz = ["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"];
+                logged(cargo().args(fuzz).args(["--", "--color", "never"]), log)
             })?;
             runner.step(&itself("tidy"), |_| tidy::check())
         }
@@ -75,6 +79,14 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
             cargo_test(runner, args, "foreign", FOREIGN_TESTS, &[])
         }
         Tier::Testrun => cargo_test(runner, args, "testrun", TESTRUN_TESTS, &matrix.testrun.expect_skips),
+        Tier::Fuzz => {
+            runner.step(&itself("fuzz-build"), |log| fuzz::build(Output::Log(log)))?;
+            for target in fuzz::targets()? {
+                let step = itself(&format!("fuzz-{target}"));
+                runner.step(&step, |log| fuzz::fuzz(&target, FUZZ_SECONDS, false, Output::Log(log)))?;
+            }
+            Ok(())
+        }
         Tier::Lab => lab(args, matrix, runner),
     }
 }

@@ -1,0 +1,18 @@
+//! Any bytes as a recording of perf's: as it says itself, and as the other kind too.
+#![no_main]
+
+use std::io::Cursor;
+
+use libfuzzer_sys::fuzz_target;
+use tracer_user::perfdata::{Recording, read_file, read_stream};
+
+fuzz_target!(|data: &[u8]| {
+    for recording in [read_file(Cursor::new(data), 0), read_stream(data, 0)].into_iter().flatten() {
+        let Recording { interval, roster, .. } = recording;
+        for cell in &interval.cells {
+            assert!(cell.thread < roster.threads.len() && cell.count > 0 && cell.min_ns <= cell.max_ns);
+            let counted: u64 = interval.buckets_of(cell).iter().map(|(_, count)| count).sum();
+            assert_eq!(counted, cell.count);
+        }
+    }
+});

@@ -1,0 +1,258 @@
+//! Recordings of perf's: its numbers come out, in either byte order, and no damage is taken for data.
+
+use std::{collections::BTreeMap, io::Cursor};
+
+use exitlat_tests::{perfdata::Builder, scenario::Outcome};
+use tracer_user::{
+    decode::decode,
+    model::{Interval, Loss},
+    perfdata::{Error, ISA_S390, Recording, is_perf, is_stream, read_file, read_stream},
+    recording::{Reader, Writer},
+};
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_bytes!(concat!("../fixtures/", $name))
+    };
+}
+
+pub(super) fn unpacked(fixture: &[u8]) -> Vec<u8> {
+    let mut decoder = ruzstd::decoding::FrameDecoder::new();
+    let mut out = Vec::with_capacity(1 << 20);
+    decoder.decode_all_to_vec(fixture, &mut out).unwrap();
+    out
+}
+
+fn read(data: &[u8]) -> Result<Recording, Error> {
+    if is_stream(data) { read_stream(data, 1_000) } else { read_file(Cursor::new(data), 1_000) }
+}
+
+/// By reason: count, sum, min and max.
+type Rows = BTreeMap<String, [u64; 4]>;
+
+fn add(rows: &mut Rows, reason: &str, [count, sum, min, max]: [u64; 4]) {
+    let row = rows.entry(reason.to_owned()).or_insert([0, 0, u64::MAX, 0]);
+    *row = [row[0] + count, row[1] + sum, row[2].min(min), row[3].max(max)];
+}
+
+fn rows(recording: &Recording) -> Rows {
+    let mut rows = Rows::new();
+    for cell in recording.interval.cells.iter().filter(|cell| cell.detail == 0) {
+        let reason = decode(cell.isa, cell.code).to_string();
+        add(&mut rows, &reason, [cell.count, cell.sum_ns, cell.min_ns, cell.max_ns]);
+    }
+    rows
+}
+
+/// perf's own list of the events (`perf script --ns`), paired here by hand.
+fn rows_of_events(text: &str) -> Rows {
+    let (mut rows, mut open) = (Rows::new(), BTreeMap::new());
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (seconds, ns) = words[1].split_once('.').unwrap();
+        let now = seconds.parse::<u64>().unwrap() * 1_000_000_000 + ns.parse::<u64>().unwrap();
+        match words[2] {
+            "exit" => drop(open.insert(words[0], (now, words[3]))),
+            "entry" => {
+                if let Some((since, reason)) = open.remove(words[0]) {
+                    let took: u64 = now - since;
+                    add(&mut rows, reason, [1, took, took, took]);
+                }
+            }
+            other => panic!("{other}"),
+        }
+    }
+    rows
+}
+
+/// Every line of perf's table: name, samples, min, max and mean as printed.
+fn table(text: &str) -> Vec<Vec<&str>> {
+    let rows = text.lines().filter(|line| line.contains("( +-"));
+    rows.map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        vec![words[0], words[1], words[4], words[5], words[6]]
+    })
+    .collect()
+}
+
+#[test]
+fn perfs_own_table_comes_out() {
+    let cases = [
+        (&fixture!("perf-6.1-svm.data.zst")[..], include_str!("../fixtures/perf-6.1-svm.report.txt"), 6),
+        (
+            fixture!("perf-6.1-svm-packed.data.zst"),
+            include_str!("../fixtures/perf-6.1-svm-packed.report.txt"),
+            3,
+        ),
+    ];
+    for (data, report, reasons) in cases {
+        let recording = read(&unpacked(data)).unwrap();
+        let ours = rows(&recording);
+        let theirs = table(report);
+        assert_eq!((ours.len(), theirs.len()), (reasons, reasons));
+        for row in theirs {
+            let [count, sum, min, max] = ours[row[0]];
+            let us = |ns: f64| format!("{:.2}us", ns / 1e3);
+            let printed = [count.to_string(), us(min as f64), us(max as f64), us(sum as f64 / count as f64)];
+            assert_eq!(printed[..], row[1..], "{}", row[0]);
+        }
+        let [count, sum, ..] =
+            ours.values().fold([0; 4], |all, row| [all[0] + row[0], all[1] + row[1], 0, 0]);
+        let total = format!("Total Samples:{count}, Total events handled time:{:.2}us.", sum as f64 / 1e3);
+        assert!(report.contains(&total), "{total}");
+    }
+}
+
+#[test]
+fn times_are_exact_to_the_nanosecond() {
+    let cases = [
+        (&fixture!("perf-6.1-svm.data.zst")[..], include_str!("../fixtures/perf-6.1-svm.events.txt")),
+        (
+            fixture!("perf-6.1-svm-stream.data.zst"),
+            include_str!("../fixtures/perf-6.1-svm-stream.events.txt"),
+        ),
+    ];
+    for (data, events) in cases {
+        let recording = read(&unpacked(data)).unwrap();
+        let expected = rows_of_events(events);
+        assert!(expected.len() >= 3, "{expected:?}");
+        assert_eq!(rows(&recording), expected);
+        assert_eq!(recording.notes, Vec::<String>::new());
+        // Each vCPU's last exit has no entry, and its thread ended.
+        let vcpus = recording.roster.threads.len() as u64;
+        assert_eq!(recording.interval.losses.get(Loss::DiedInExit), vcpus);
+        assert!(!recording.interval.losses.any_missing());
+    }
+}
+
+#[test]
+fn names_numbers_and_facts_come_from_the_recording() {
+    let recording = read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
+    let threads: Vec<_> = recording.roster.threads.iter().map(|t| (t.pid, t.tid, t.vcpu, &*t.vm)).collect();
+    assert_eq!(threads, [(111, 114, Some(0), "workload"), (111, 115, Some(1), "workload")]);
+    let header = &recording.header;
+    assert_eq!((header.host.as_str(), header.kernel.as_str()), ("lab", "6.1.0-50-cloud-amd64"));
+    assert_eq!((header.tool.as_str(), header.arch.as_str()), ("perf 6.1.187", "x86_64"));
+    assert_eq!(header.options[..4], ["/usr/bin/perf", "kvm", "stat", "record"]);
+    assert_eq!((recording.interval.end_unix_ms, header.start_unix_ms), (1_000, 1_000 - 51));
+}
+
+#[test]
+fn a_recording_becomes_a_dump() {
+    let Recording { header, interval, roster, .. } =
+        read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
+    let mut writer = Writer::new(Vec::new(), header).unwrap();
+    writer.interval(&interval, &roster).unwrap();
+    let dump = writer.end("converted").unwrap();
+    let mut reader = Reader::new(Cursor::new(dump)).unwrap();
+    let mut back = Interval::default();
+    assert!(reader.next_interval(&mut back).unwrap());
+    assert_eq!(Outcome::of(&back, reader.roster()), Outcome::of(&interval, &roster));
+    assert_eq!((back.start_ns, back.end_ns), (interval.start_ns, interval.end_ns));
+}
+
+/// A made-up recording of two vCPUs of a mainframe, each on a CPU of its own. The CPUs' buffers were written one
+/// after the other, so the times of a round are not in order.
+fn mainframe() -> Builder {
+    const EXIT: u16 = 21;
+    const ENTER: u16 = 22;
+    let mut builder = Builder::s390x();
+    builder.comm(50, "qemu-system-s39");
+    for (tid, vcpu, start) in [(51, 0, 1_000), (52, 1, 1_500)] {
+        builder.sample(50, tid, start, ENTER, &[(8, vcpu, 4)]);
+        // Instruction, then wait state; one beyond four bytes would be read if `icptcode` were taken for wider.
+        for (at, icptcode, took) in [(10_000, 4, 700 + vcpu), (20_000, 28, 5_000)] {
+            builder.sample(50, tid, start + at, EXIT, &[(8, vcpu, 4), (32, icptcode, 1), (33, 0xff, 1)]);
+            builder.sample(50, tid, start + at + took, ENTER, &[(8, vcpu, 4)]);
+        }
+    }
+    builder.finished_round();
+    builder.finished_round();
+    builder.sample(50, 51, 90_000, EXIT, &[(8, 0, 4), (32, 8, 1)]);
+    builder.words(2, 0, &[11, 3]);
+    builder.words(13, 0, &[5]);
+    builder.words(13, 1 << 15, &[1_000]);
+    builder
+}
+
+#[test]
+fn a_big_endian_recording_is_read() {
+    for data in [mainframe().file(), mainframe().stream()] {
+        assert!(is_perf(&data));
+        let recording = read(&data).unwrap();
+        let outcome = Outcome::of(&recording.interval, &recording.roster);
+        let isa = ISA_S390;
+        let cells = [
+            (format!("50/51/0 {isa}:0x1c"), [1, 5_000, 5_000, 5_000]),
+            (format!("50/51/0 {isa}:0x4"), [1, 700, 700, 700]),
+            (format!("50/52/1 {isa}:0x1c"), [1, 5_000, 5_000, 5_000]),
+            (format!("50/52/1 {isa}:0x4"), [1, 701, 701, 701]),
+        ];
+        assert_eq!(outcome.cells, cells.into());
+        assert_eq!(outcome.open, [format!("50/51/0 {isa}:0x8")]);
+        // The larger of two ways to count the same; what a filter left out is not lost.
+        assert_eq!(outcome.losses, [("early_entries".to_owned(), 2), ("lost_records".to_owned(), 5)].into());
+        assert_eq!(recording.roster.threads[0].vm, "qemu-system-s39");
+        assert_eq!((recording.header.host.as_str(), recording.header.arch.as_str()), ("mainframe", "s390x"));
+    }
+}
+
+/// A thread ends in an exit, and its number is given to another one.
+#[test]
+fn a_reused_thread_starts_afresh() {
+    let mut builder = Builder::x86();
+    let exit = |code: u64| [(8, code, 4), (24, 2, 4), (28, 0, 4)];
+    builder.sample(7, 8, 100, 32, &[(8, 0, 4)]);
+    builder.sample(7, 8, 200, 31, &exit(0x7b));
+    builder.death(7, 8, 300);
+    builder.sample(7, 8, 400, 32, &[(8, 0, 4)]);
+    builder.sample(7, 8, 500, 31, &exit(0x72));
+    builder.sample(7, 8, 600, 32, &[(8, 0, 4)]);
+    let recording = read(&builder.file()).unwrap();
+    let outcome = Outcome::of(&recording.interval, &recording.roster);
+    assert_eq!(outcome.cells, [("7/8/0 2:0x72".to_owned(), [1, 100, 100, 100])].into());
+    assert_eq!(outcome.losses, [("died_in_exit".to_owned(), 1), ("early_entries".to_owned(), 2)].into());
+}
+
+#[test]
+fn recordings_of_other_things_are_named() {
+    let mut other = Builder::new(false);
+    other.tracepoint(5, "kvm_mmio", &[("u32 type", 8, 4)]);
+    other.sample(1, 1, 1, 5, &[]);
+    assert!(matches!(read(&other.file()), Err(Error::NoKvm(_))));
+    assert!(matches!(read(&Builder::new(true).stream()), Err(Error::NoKvm(_))));
+    let mut unfinished = mainframe().file();
+    unfinished[48..56].fill(0);
+    let error = read(&unfinished).unwrap_err().to_string();
+    assert!(error.contains("perf did not come to its end"), "{error}");
+}
+
+/// Cut anywhere: an error for a file, whose formats are at its end; never a panic.
+#[test]
+fn a_cut_recording_is_an_error() {
+    let file = mainframe().file();
+    // The last bytes are of sections that are not needed.
+    for cut in 0..file.len() - 64 {
+        assert!(read(&file[..cut]).is_err(), "{cut}");
+    }
+    let stream = mainframe().stream();
+    let whole = (16..stream.len()).filter(|cut| read(&stream[..*cut]).is_ok()).count();
+    assert!((2..30).contains(&whole), "a stream ends between two records: {whole}");
+}
+
+/// Damaged anywhere: an error, or other numbers; never a panic, and never much memory.
+#[test]
+fn damage_is_survived() {
+    let packed = unpacked(fixture!("perf-6.1-svm-packed.data.zst"));
+    for (data, step) in [(mainframe().file(), 3), (mainframe().stream(), 3), (packed, 197)] {
+        let mut refused = 0;
+        for at in (0..data.len()).step_by(step) {
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut damaged = data.clone();
+                damaged[at] = byte;
+                refused += u32::from(read(&damaged).is_err());
+            }
+        }
+        assert!(refused > 20, "{refused}");
+    }
+}

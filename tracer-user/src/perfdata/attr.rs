@@ -1,0 +1,195 @@
+//! `struct perf_event_attr`: what the samples of an event consist of, and a sample's fields.
+
+use std::collections::HashMap;
+
+use super::{Error, bytes::Bytes};
+
+/// Bits of `sample_type` (`enum perf_event_sample_format` in the kernel's `perf_event.h`), in the order of the
+/// fields in a record, which is not that of the bits.
+mod sample {
+    pub const IDENTIFIER: u64 = 1 << 16;
+    pub const IP: u64 = 1 << 0;
+    pub const TID: u64 = 1 << 1;
+    pub const TIME: u64 = 1 << 2;
+    pub const ADDR: u64 = 1 << 3;
+    pub const ID: u64 = 1 << 6;
+    pub const STREAM_ID: u64 = 1 << 9;
+    pub const CPU: u64 = 1 << 7;
+    pub const PERIOD: u64 = 1 << 8;
+    pub const READ: u64 = 1 << 4;
+    pub const CALLCHAIN: u64 = 1 << 5;
+    pub const RAW: u64 = 1 << 10;
+}
+
+/// Bits of `read_format`.
+mod read {
+    pub const TIMES: [u64; 2] = [1 << 0, 1 << 1];
+    pub const GROUP: u64 = 1 << 3;
+    pub const PER_VALUE: [u64; 2] = [1 << 2, 1 << 4];
+}
+
+/// The smallest `struct perf_event_attr` that ever was.
+const SMALLEST: u32 = 64;
+/// A machine with 8192 CPUs has some 60,000.
+const MAX_IDS: usize = 1 << 20;
+
+/// What the samples of an event consist of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attr {
+    sample_type: u64,
+    read_format: u64,
+}
+
+impl Attr {
+    /// Reads one. Returns its own size too.
+    pub fn parse(mut bytes: Bytes<'_>) -> Option<(Self, u32)> {
+        let _type = bytes.u32()?;
+        let size = bytes.u32()?;
+        bytes.skip_words(2)?;
+        let attr = Self { sample_type: bytes.u64()?, read_format: bytes.u64()? };
+        (size >= SMALLEST).then_some((attr, size))
+    }
+}
+
+/// What of a sample is of use here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sample<'a> {
+    /// Process and thread.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// When.
+    pub time_ns: u64,
+    /// The tracepoint's record.
+    pub raw: &'a [u8],
+}
+
+/// The events of a recording and the numbers in its samples that stand for them.
+#[derive(Debug, Default)]
+pub(super) struct Attrs {
+    attrs: Vec<Attr>,
+    by_id: HashMap<u64, usize>,
+}
+
+impl Attrs {
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// If there are absurdly many ids.
+    pub fn add(&mut self, attr: Attr, ids: impl Iterator<Item = u64>) -> Result<(), Error> {
+        self.attrs.push(attr);
+        let number = self.attrs.len() - 1;
+        self.by_id.extend(ids.take(MAX_IDS).map(|id| (id, number)));
+        if self.by_id.len() >= MAX_IDS || self.attrs.len() > MAX_IDS {
+            return Err(Error::TooMuch { what: "event ids", limit: MAX_IDS as u64 });
+        }
+        Ok(())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.attrs.is_empty()
+    }
+
+    /// The attributes of a sample. Where events differ in their fields, perf has IDENTIFIER in all of them, and
+    /// each sample begins with its id.
+    fn of(&self, body: Bytes<'_>) -> Option<Attr> {
+        let first = *self.attrs.first()?;
+        if self.attrs.iter().all(|attr| *attr == first) {
+            return Some(first);
+        }
+        if self.attrs.iter().any(|attr| attr.sample_type & sample::IDENTIFIER == 0) {
+            return None;
+        }
+        let id = { body }.u64()?;
+        self.by_id.get(&id).map(|number| self.attrs[*number])
+    }
+
+    /// Takes a sample apart; [`None`] if it is damaged, or lacks a field that is needed.
+    pub fn sample<'a>(&self, body: Bytes<'a>) -> Option<Sample<'a>> {
+        let attr = self.of(body)?;
+        let mut body = body;
+        let has = |bit: u64| attr.sample_type & bit != 0;
+        for bit in [sample::IDENTIFIER, sample::IP] {
+            body.skip_words(u64::from(has(bit)))?;
+        }
+        let needed = sample::TID | sample::TIME | sample::RAW;
+        if attr.sample_type & needed != needed {
+            return None;
+        }
+        let (pid, tid) = (body.u32()?, body.u32()?);
+        let time_ns = body.u64()?;
+        for bit in [sample::ADDR, sample::ID, sample::STREAM_ID, sample::CPU, sample::PERIOD] {
+            body.skip_words(u64::from(has(bit)))?;
+        }
+        if has(sample::READ) {
+            skip_read(&mut body, attr.read_format)?;
+        }
+        if has(sample::CALLCHAIN) {
+            let length = body.u64()?;
+            body.skip_words(length)?;
+        }
+        let size = body.u32()?;
+        Some(Sample { pid, tid, time_ns, raw: body.take(u64::from(size))? })
+    }
+}
+
+/// Leaves a counter's values out.
+fn skip_read(body: &mut Bytes<'_>, format: u64) -> Option<()> {
+    let bits = |bits: [u64; 2]| bits.iter().filter(|bit| format & **bit != 0).count() as u64;
+    let first = body.u64()?;
+    body.skip_words(bits(read::TIMES))?;
+    // One value, which was `first`; or as many as `first` says.
+    let per_value = bits(read::PER_VALUE);
+    let words = if format & read::GROUP == 0 { per_value } else { first.checked_mul(per_value + 1)? };
+    body.skip_words(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[u64]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn attrs(list: &[(u64, u64, &[u64])]) -> Attrs {
+        let mut attrs = Attrs::default();
+        for &(sample_type, read_format, ids) in list {
+            attrs.add(Attr { sample_type, read_format }, ids.iter().copied()).unwrap();
+        }
+        attrs
+    }
+
+    const BASE: u64 = sample::TID | sample::TIME | sample::RAW;
+
+    #[test]
+    fn every_field_before_the_raw_data_is_skipped() {
+        let all = BASE | 1 << 16 | 1 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 7 | 1 << 8 | 1 << 4 | 1 << 5;
+        let attrs = attrs(&[(all, 0b1_1111, &[])]);
+        // identifier, ip, tid, time, addr, id, stream, cpu, period, {nr 2, times, 2 x (value, id, lost)}, chain
+        let mut data = words(&[9, 9, 7 << 32 | 5, 100, 9, 9, 9, 9, 9, 2, 9, 9, 9, 9, 9, 9, 9, 9, 1, 9]);
+        data.extend([3, 0, 0, 0, 1, 2, 3, 4]);
+        let sample = attrs.sample(Bytes::new(&data, false)).unwrap();
+        assert_eq!(sample, Sample { pid: 5, tid: 7, time_ns: 100, raw: &[1, 2, 3] });
+        for cut in 0..data.len() - 1 {
+            assert_eq!(attrs.sample(Bytes::new(&data[..cut], false)), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn events_that_differ_are_told_apart_by_the_identifier() {
+        let attrs = attrs(&[(BASE | 1 << 16, 0, &[1, 2]), (BASE | 1 << 16 | 1 << 7, 0, &[3])]);
+        let mut data = words(&[3, 7 << 32 | 5, 100, 0]);
+        data.extend([0; 4]);
+        assert!(attrs.sample(Bytes::new(&data, false)).is_some());
+        data[0] = 4;
+        assert_eq!(attrs.sample(Bytes::new(&data, false)), None);
+    }
+
+    #[test]
+    fn absurd_lengths_are_no_samples() {
+        let attrs = attrs(&[(BASE | 1 << 5, 0, &[])]);
+        assert_eq!(attrs.sample(Bytes::new(&words(&[0, 0, u64::MAX / 8 + 2]), false)), None);
+    }
+}

@@ -1,0 +1,395 @@
+//! Recording for days: when a new file begins, which old one goes, what happens when the disk is full. Pure: the
+//! files are a [`Store`]'s, the times are told.
+//!
+//! A file is never touched again once the next one has begun. Each begins with its own header, so each can be read
+//! alone. Intervals are never cut: a file is as large as asked for plus at most one interval, and what could be
+//! written of an interval only in part is cut off again.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    str::FromStr,
+};
+
+use crate::{
+    model::{Interval, Loss, Roster},
+    recording::{Writer, clock, lines::Header},
+};
+
+/// Where files are kept.
+pub trait Store {
+    /// An open file.
+    type File: Write;
+
+    /// Begins a new file; its name ends with `suffix`, which is empty if there is only one file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if there is one of that name.
+    fn create(&mut self, suffix: &str) -> io::Result<Self::File>;
+
+    /// Deletes the file with that suffix.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn remove(&mut self, suffix: &str) -> io::Result<()>;
+
+    /// Shortens a file to what was whole.
+    ///
+    /// # Errors
+    /// If that is not possible, as for a pipe.
+    fn cut(&mut self, file: &mut Self::File, length: u64) -> io::Result<()>;
+
+    /// Makes a file outlive a crash of the machine.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn sync(&mut self, file: &mut Self::File) -> io::Result<()>;
+}
+
+/// When a new file begins. `100M`, `1h`, `100M,1h` (whichever comes first), or `signal` for when asked only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// With so many bytes.
+    pub size: Option<u64>,
+    /// After so long.
+    pub age_ns: Option<u64>,
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const SIZES: [(char, u64); 4] = [('B', 1), ('K', 1 << 10), ('M', 1 << 20), ('G', 1 << 30)];
+        const TIMES: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+        let mut when = Self::default();
+        if text == "signal" {
+            return Ok(when);
+        }
+        for word in text.split(',') {
+            let unit = word.chars().last().unwrap_or(' ');
+            let number = word.strip_suffix(unit).and_then(|number| number.parse::<u64>().ok());
+            let of = |units: [(char, u64); 4], scale: u64| {
+                let (_, factor) = units.into_iter().find(|(name, _)| *name == unit)?;
+                number?.checked_mul(factor)?.checked_mul(scale).filter(|product| *product > 0)
+            };
+            match (of(SIZES, 1), of(TIMES, 1_000_000_000)) {
+                (Some(size), None) if when.size.is_none() => when.size = Some(size),
+                (None, Some(age)) if when.age_ns.is_none() => when.age_ns = Some(age),
+                _ => {
+                    return Err(
+                        "a size (B, K, M, G), a time (s, m, h, d), both with a comma, or `signal` is \
+                                needed: 100M, 1h, 100M,1d"
+                            .to_owned(),
+                    );
+                }
+            }
+        }
+        Ok(when)
+    }
+}
+
+/// How surely what was written stays, should the machine crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fsync {
+    /// After each interval
+    Interval,
+    /// When a file is complete
+    #[default]
+    Switch,
+    /// When the kernel likes
+    Never,
+}
+
+/// How to record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan {
+    /// When a new file begins; [`None`] records into one file.
+    pub switch: Option<When>,
+    /// How many files are kept.
+    pub max_files: Option<usize>,
+    /// How surely.
+    pub fsync: Fsync,
+}
+
+/// What became of an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the dump.
+    Written,
+    /// The disk is full, for the first time in a row: the interval is lost, the recording goes on.
+    Full,
+    /// The disk is still full.
+    StillFull,
+    /// It is in the dump, after so many that are not.
+    WrittenAgain(u64),
+}
+
+/// What a recording came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Intervals written.
+    pub intervals: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Files begun.
+    pub files: u64,
+    /// Intervals for which there was no room.
+    pub lost_intervals: u64,
+    /// The samples in them.
+    pub lost_samples: u64,
+}
+
+/// Writes intervals to one file after the other.
+pub struct Recorder<S: Store> {
+    store: S,
+    plan: Plan,
+    header: Header,
+    /// None while there is no room for a new file.
+    writer: Option<Writer<S::File>>,
+    suffixes: VecDeque<String>,
+    opened_ns: u64,
+    unwritten_samples: u64,
+    unwritten_intervals: u64,
+    totals: Totals,
+}
+
+impl<S: Store> Recorder<S> {
+    /// Begins the first file.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn begin(store: S, plan: Plan, header: Header, now_ns: u64) -> io::Result<Self> {
+        let start_unix_ms = header.start_unix_ms;
+        let mut recorder = Self {
+            store,
+            plan,
+            header,
+            writer: None,
+            suffixes: VecDeque::new(),
+            opened_ns: now_ns,
+            unwritten_samples: 0,
+            unwritten_intervals: 0,
+            totals: Totals::default(),
+        };
+        recorder.open(start_unix_ms, now_ns)?;
+        Ok(recorder)
+    }
+
+    /// Writes an interval, and begins a new file after it if one is due, or asked for. `change` is what the clocks
+    /// did in it.
+    ///
+    /// # Errors
+    /// Those of the store. A full disk is one only if there is a single file.
+    pub fn interval(
+        &mut self,
+        interval: &Interval,
+        roster: &Roster,
+        change: Option<clock::Change>,
+        asked: bool,
+    ) -> io::Result<Outcome> {
+        let missing = self.unwritten_intervals;
+        match self.write(interval, roster, change) {
+            Ok(()) => {
+                (self.unwritten_intervals, self.unwritten_samples) = (0, 0);
+                self.totals.intervals += 1;
+            }
+            Err(error) if self.plan.switch.is_some() && is_full(&error) => {
+                let samples = interval.cells.iter().map(|cell| cell.count).sum::<u64>();
+                self.unwritten_intervals += 1;
+                self.unwritten_samples += samples;
+                self.totals.lost_intervals += 1;
+                self.totals.lost_samples += samples;
+                return Ok(if missing == 0 { Outcome::Full } else { Outcome::StillFull });
+            }
+            Err(error) => return Err(error),
+        }
+        if asked || self.due(interval.end_ns) {
+            self.close("switched")?;
+            match self.open(interval.end_unix_ms, interval.end_ns) {
+                Err(error) if !is_full(&error) => return Err(error),
+                // The next interval tries again.
+                _ => {}
+            }
+        }
+        Ok(if missing == 0 { Outcome::Written } else { Outcome::WrittenAgain(missing) })
+    }
+
+    /// Ends the last file.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn end(mut self, why: &str) -> io::Result<Totals> {
+        self.close(why)?;
+        Ok(self.totals)
+    }
+
+    /// Whether a new file is due after an interval that ended then.
+    fn due(&self, now_ns: u64) -> bool {
+        let Some(when) = self.plan.switch else { return false };
+        let bytes = self.writer.as_ref().map_or(0, Writer::bytes);
+        when.size.is_some_and(|size| bytes >= size)
+            || when.age_ns.is_some_and(|age| now_ns.saturating_sub(self.opened_ns) >= age)
+    }
+
+    fn write(
+        &mut self,
+        interval: &Interval,
+        roster: &Roster,
+        change: Option<clock::Change>,
+    ) -> io::Result<()> {
+        if self.writer.is_none() {
+            self.open(interval.end_unix_ms, interval.start_ns)?;
+        }
+        let writer = self.writer.as_mut().expect("just opened");
+        let whole = writer.bytes();
+        if let Some(change) = change {
+            writer.clock(interval.number, change)?;
+        }
+        let written = if self.unwritten_samples == 0 {
+            writer.interval(interval, roster)
+        } else {
+            let mut interval = interval.clone();
+            interval.losses.add(Loss::Unwritten, self.unwritten_samples);
+            writer.interval(&interval, roster)
+        };
+        if let Err(error) = written {
+            // A pipe cannot be shortened, but nobody fills one up either.
+            let cut = self.store.cut(writer.get_mut(), whole);
+            return Err(if is_full(&error) { cut.err().unwrap_or(error) } else { error });
+        }
+        self.totals.bytes += writer.bytes() - whole;
+        if self.plan.fsync == Fsync::Interval {
+            self.store.sync(writer.get_mut())?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, unix_ms: u64, now_ns: u64) -> io::Result<()> {
+        // First, as on a full disk this makes room.
+        if let Some(max) = self.plan.max_files {
+            while self.suffixes.len() >= max {
+                let oldest = self.suffixes.pop_front().unwrap_or_default();
+                match self.store.remove(&oldest) {
+                    // Somebody else may have tidied up.
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        let (file, suffix) = self.create(unix_ms)?;
+        let header = Header { start_unix_ms: unix_ms, ..self.header.clone() };
+        match Writer::new(file, header) {
+            Ok(writer) => {
+                self.totals.bytes += writer.bytes();
+                self.totals.files += 1;
+                self.opened_ns = now_ns;
+                self.suffixes.push_back(suffix);
+                self.writer = Some(writer);
+                Ok(())
+            }
+            Err(error) => {
+                // A file without a header is none; the error that matters is the one above.
+                if self.plan.switch.is_some() {
+                    let _ = self.store.remove(&suffix);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A file of a name that is free: of that time, or some ms later.
+    fn create(&mut self, unix_ms: u64) -> io::Result<(S::File, String)> {
+        const TRIES: u64 = 1000;
+        if self.plan.switch.is_none() {
+            return Ok((self.store.create("")?, String::new()));
+        }
+        for later in 0..TRIES {
+            let suffix = suffix(unix_ms + later);
+            match self.store.create(&suffix) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return Ok((other?, suffix)),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn close(&mut self, why: &str) -> io::Result<()> {
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        let whole = writer.bytes();
+        if let Err(error) = writer.finish(why) {
+            if !is_full(&error) {
+                return Err(error);
+            }
+            // Without its end line it is as readable.
+            self.store.cut(writer.get_mut(), whole)?;
+        }
+        self.totals.bytes += writer.bytes() - whole;
+        if self.plan.fsync == Fsync::Never { Ok(()) } else { self.store.sync(writer.get_mut()) }
+    }
+}
+
+/// Whether there is no room, of the disk or of a quota.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What names of files end with: `.20261121T140507.042Z`, which sorts by time.
+///
+/// ```
+/// # use tracer_user::recording::rotate::suffix;
+/// assert_eq!(suffix(951_827_696_042), ".20000229T123456.042Z");
+/// ```
+pub fn suffix(unix_ms: u64) -> String {
+    let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!(".{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{ms:03}Z")
+}
+
+/// Year, month and day of a day since 1970. Years begin in March here, so that a leap day is the last of its year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const ERA: u64 = 146_097;
+    let days = days + 719_468;
+    let (era, day) = (days / ERA, days % ERA);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day_of_month = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + next, month, day_of_month)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times() {
+        let hour = 3_600_000_000_000;
+        for (text, size, age_ns) in [
+            ("100M", Some(100 << 20), None),
+            ("1h", None, Some(hour)),
+            ("2d,1G", Some(1 << 30), Some(48 * hour)),
+            ("signal", None, None),
+        ] {
+            assert_eq!(text.parse(), Ok(When { size, age_ns }), "{text}");
+        }
+        for text in ["", "0s", "5", "1x", "1h,2h", "1M,", "M", "signal,1h", "99999999999999G"] {
+            assert!(text.parse::<When>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn days_of_the_calendar() {
+        for (unix_ms, text) in [
+            (0, ".19700101T000000.000Z"),
+            (68_256_000_000, ".19720301T000000.000Z"),
+            (1_709_164_799_999, ".20240228T235959.999Z"),
+            (1_735_689_600_000, ".20250101T000000.000Z"),
+            (4_107_542_400_000, ".21000301T000000.000Z"),
+        ] {
+            assert_eq!(suffix(unix_ms), text);
+        }
+    }
+}
