@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::lab::kernels::Arch;
 use crate::process::{Output, capture};
-use crate::toolchain::{MUSL, cargo};
+use crate::toolchain::{MUSL, S390X, cargo};
 
 /// A program of ours: the arguments that select it, and its target's name.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,9 @@ pub const EXITLAT: Program = Program { select: &["build", "-p", "tracer-user"], 
 /// The tiny VMM whose exits are known exactly.
 pub const WORKLOAD: Program =
     Program { select: &["build", "-p", "exitlat-tests", "--bin", "workload"], name: "workload" };
+/// The tiny VMM whose SIE exits are scripted.
+pub const SIE_WORKLOAD: Program =
+    Program { select: &["build", "-p", "exitlat-tests", "--bin", "sie-workload"], name: "sie-workload" };
 /// The tests that run in the lab's guest.
 pub const LAB_TESTS: Program =
     Program { select: &["test", "-p", "exitlat-tests", "--test", "lab", "--no-run"], name: "lab" };
@@ -43,8 +47,12 @@ pub struct Profile {
 
 impl Profile {
     /// What is shipped and what goes into guests.
-    pub fn shipped() -> Self {
-        Self { release: true, target: Some(MUSL.to_owned()) }
+    pub fn shipped(arch: Arch) -> Self {
+        let target = match arch {
+            Arch::X86_64 => MUSL,
+            Arch::S390x => S390X,
+        };
+        Self { release: true, target: Some(target.to_owned()) }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use clap::ValueEnum;
 
+use crate::lab::kernels::Arch;
+use crate::toolchain::{MUSL, S390X};
+
 /// What set-up is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Purpose {
@@ -11,6 +14,8 @@ pub enum Purpose {
     Check,
     /// Booting the lab.
     Lab,
+    /// Compiling for s390x, and booting its lab.
+    S390x,
     /// Running all tests.
     Test,
     /// Measuring, and comparing with other tools.
@@ -20,15 +25,24 @@ pub enum Purpose {
 impl Purpose {
     /// Whether what is needed for `part` is needed for this.
     pub fn includes(self, part: Purpose) -> bool {
-        use Purpose::{Bench, Build, Check, Lab, Test};
+        use Purpose::{Bench, Build, Check, Lab, S390x, Test};
         let parts: &[Purpose] = match self {
             Build => &[Build],
             Check => &[Build, Check],
             Lab => &[Build, Lab],
+            S390x => &[Build, S390x],
             Test => &[Build, Check, Lab, Test],
             Bench => &[Build, Lab, Bench],
         };
         parts.contains(&part)
+    }
+
+    /// The lab of an architecture.
+    pub fn of_lab(arch: Arch) -> Purpose {
+        match arch {
+            Arch::X86_64 => Purpose::Lab,
+            Arch::S390x => Purpose::S390x,
+        }
     }
 }
 
@@ -63,7 +77,7 @@ const fn package(names: &'static [&'static str], probe: Probe, purposes: &'stati
 /// All packages. `qemu-utils` from backports breaks bookworm's `qemu-system-common`; it has to give way then.
 pub const PACKAGES: &[Package] = {
     use Probe::{File, Program, Static};
-    use Purpose::{Bench, Build, Lab, Test};
+    use Purpose::{Bench, Build, Lab, S390x, Test};
     &[
         package(&["gcc"], Program("cc"), &[Build]),
         package(&["libc6-dev"], File(&["/usr/include/stdlib.h"]), &[Build]),
@@ -72,12 +86,18 @@ pub const PACKAGES: &[Package] = {
             ..package(&["qemu-system-x86"], Program("qemu-system-x86_64"), &[Lab])
         },
         package(&["busybox-static"], Static(&crate::lab::BUSYBOX), &[Lab]),
-        package(&["xz-utils"], Program("xz"), &[Lab]),
+        Package {
+            fallback: Some(&["qemu-system-misc", "qemu-utils-"]),
+            ..package(&["qemu-system-misc"], Program("qemu-system-s390x"), &[S390x])
+        },
+        package(&["gcc-s390x-linux-gnu"], Program("s390x-linux-gnu-gcc"), &[S390x]),
+        package(&["libc6-dev-s390x-cross"], File(&["/usr/s390x-linux-gnu/include/stdlib.h"]), &[S390x]),
+        package(&["xz-utils"], Program("xz"), &[Lab, S390x]),
         package(&["binutils"], Program("strip"), &[Lab]),
         package(
             &["debian-archive-keyring"],
             File(&["/usr/share/keyrings/debian-archive-keyring.gpg"]),
-            &[Lab],
+            &[Lab, S390x],
         ),
         package(&["bochs"], Program("bochs-bin"), &[Lab]),
         package(
@@ -100,6 +120,9 @@ pub const PACKAGES: &[Package] = {
         package(&["bpftool", "linux-tools-common"], Program("bpftool"), &[Bench]),
     ]
 };
+
+/// Rust's targets beside the host's own.
+pub const TARGETS: &[(&str, Purpose)] = &[(MUSL, Purpose::Build), (S390X, Purpose::S390x)];
 
 /// A part of a Rust toolchain.
 #[derive(Debug)]
@@ -128,5 +151,6 @@ mod tests {
     fn tests_need_the_lab_and_the_lab_needs_a_build() {
         assert!(Purpose::Test.includes(Purpose::Lab) && Purpose::Lab.includes(Purpose::Build));
         assert!(!Purpose::Build.includes(Purpose::Lab) && !Purpose::Test.includes(Purpose::Bench));
+        assert!(Purpose::of_lab(Arch::S390x).includes(Purpose::Build));
     }
 }
