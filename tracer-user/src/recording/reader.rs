@@ -214,6 +214,7 @@ impl<R: BufRead> Reader<R> {
             vcpu,
             isa,
             reason,
+            detail,
             count,
             sum_ns,
             min_ns,
@@ -232,7 +233,7 @@ impl<R: BufRead> Reader<R> {
         }
         let thread = self.thread(pid, tid, vcpu, &vm);
         let buckets = start..interval.buckets.len();
-        let (detail, parts) = (0, Parts::default());
+        let parts = Parts::default();
         Ok(Cell {
             thread,
             isa: Isa(isa),
