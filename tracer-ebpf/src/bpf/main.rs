@@ -13,6 +13,7 @@ mod config;
 mod fast;
 mod floor;
 mod maps;
+mod sie;
 mod silence;
 mod synthetic;
 mod threads;

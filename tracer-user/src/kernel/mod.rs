@@ -10,6 +10,7 @@ pub mod mapped;
 pub mod raw;
 pub mod reader;
 pub mod session;
+pub mod sie;
 pub mod silence;
 pub mod tracefs;
 pub mod vms;

@@ -14,6 +14,7 @@ use crate::{
     kernel::{
         Unsupported, check, host, log, raw,
         reader::Reader,
+        sie,
         silence::Silence,
         tracefs::{self, Layout},
     },
@@ -88,6 +89,9 @@ impl Session {
     /// [`Unsupported`] if the host lacks something; others if the kernel refuses.
     pub fn start(options: &Options) -> Result<Self> {
         check::may_load()?;
+        if host::IS_S390X {
+            return Self::start_sie(options);
+        }
         let layout = tracefs::layout()?;
         let raw = match options.path {
             Path::Classic => Err("classic tracepoints, as asked for".to_owned()),
@@ -106,11 +110,48 @@ impl Session {
         Ok(session)
     }
 
+    /// The same on s390x.
+    fn start_sie(options: &Options) -> Result<Self> {
+        let layout = sie::layout()?;
+        if options.path == Path::Raw {
+            let what = "raw tracepoints are not used on s390x";
+            return Err(Unsupported::new(what, "use --path classic or auto").into());
+        }
+        let mut session = Self::load_with(options, None, None, &layout.offsets)?;
+        session.attach_sie(&layout.doors).context("cannot attach to the KVM tracepoints")?;
+        session.path = "classic tracepoints".to_owned();
+        session.reader.start();
+        Ok(session)
+    }
+
+    /// Loads everything before anything is attached.
+    fn attach_sie(&mut self, doors: &[&sie::Door]) -> Result<()> {
+        for door in doors {
+            classic(&mut self.ebpf, door.program)?;
+        }
+        self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
+        for door in doors {
+            attach_classic(&mut self.ebpf, door.program, door.event)?;
+            self.attached.push(door.program);
+        }
+        Ok(())
+    }
+
     /// Loads the object. Without layouts only the programs that read no event can be attached.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn load(options: &Options, layout: Option<&Layout>, raw: Option<&RawLayout>) -> Result<Self> {
+        Self::load_with(options, layout, raw, &[])
+    }
+
+    /// The same, with more offsets by the global that holds them.
+    fn load_with(
+        options: &Options,
+        layout: Option<&Layout>,
+        raw: Option<&RawLayout>,
+        offsets: &[(&str, u32)],
+    ) -> Result<Self> {
         let offset =
             |field: Option<crate::kernel::format::Field>| field.map_or(abi::ABSENT, |field| field.offset);
         let exit_reason = offset(layout.map(|layout| layout.exit_reason));
@@ -125,7 +166,11 @@ impl Session {
         pids[..filtered.len()].copy_from_slice(filtered);
         let filter_len = filtered.len() as u32;
         let log_level = log::program_level(options.verbose);
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        for (global, offset) in offsets {
+            loader.override_global(global, offset, true);
+        }
+        let mut ebpf = loader
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(names::OFF_EXIT_REASON, &exit_reason, true)
