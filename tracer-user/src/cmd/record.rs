@@ -52,7 +52,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     let (mut losses, mut samples) = (Losses::default(), 0);
     let why = drive(&mut session, schedule, |session, interval| {
         losses.merge(&interval.losses);
-        samples += interval.cells.iter().map(|cell| cell.count).sum::<u64>();
+        samples += interval.cells.iter().filter(|cell| cell.detail == 0).map(|cell| cell.count).sum::<u64>();
         writer.interval(interval, session.roster()).with_context(|| cannot_write(&args.output))
     })
     .await?;
