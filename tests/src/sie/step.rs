@@ -73,16 +73,16 @@ pub static KINDS: &[Kind] = kinds! {
     "host": other(0) => "Host interruption", ["exit_null"];
     "fault": Record { fault: true, ..NOTHING } => "Host interruption" / "Fault of the host inside SIE", [];
     "diag10": diag(0x10, [0x4000, 0, 0x5000]) => "Instruction" / "DIAG (0x10) release pages",
-        ["exit_instruction", "diag_10"];
-    "diag44": diag(0x44, [0; 3]) => "Instruction" / "DIAG (0x44) time slice end", ["exit_instruction", "diag_44"];
+        ["exit_instruction", "instruction_diagnose_10"];
+    "diag44": diag(0x44, [0; 3]) => "Instruction" / "DIAG (0x44) time slice end", ["exit_instruction", "instruction_diagnose_44"];
     "diag9c": diag(0x9c, [0; 3]) => "Instruction" / "DIAG (0x9c) time slice end directed",
-        ["exit_instruction", "diag_9c"];
+        ["exit_instruction", "instruction_diagnose_9c"];
     "diag258": diag(0x258, [0; 3]) => "Instruction" / "DIAG (0x258) page-reference services",
-        ["exit_instruction", "diag_258"];
-    "diag308": diag(0x308, [0, 0, 4]) => "Instruction" / "DIAG (0x308) ipl functions",
-        ["exit_instruction", "diag_308"];
+        ["exit_instruction", "instruction_diagnose_258"];
+    "diag308": diag(0x308, [0; 3]) => "Instruction" / "DIAG (0x308) ipl functions",
+        ["exit_instruction", "instruction_diagnose_308", "exit_userspace"];
     "diag500": diag(0x500, [99, 0, 0]) => "Instruction" / "DIAG (0x500) KVM virtio functions",
-        ["exit_instruction", "diag_500"];
+        ["exit_instruction", "instruction_diagnose_500", "exit_userspace"];
     "sigp1": sigp(0x01) => "Instruction" / "SIGP sense", ["exit_instruction", "instruction_sigp_sense"];
     "sigp2": sigp(0x02) => "Instruction" / "SIGP external call",
         ["exit_instruction", "instruction_sigp_external_call"];
@@ -91,7 +91,7 @@ pub static KINDS: &[Kind] = kinds! {
     "sigp15": sigp(0x15) => "Instruction" / "SIGP sense running",
         ["exit_instruction", "instruction_sigp_sense_running"];
     "pei": Record { icptcode: 0x38, ..sigp(0x02) } => "Partial-execution" / "SIGP external call", ["exit_pei"];
-    "stidp": b2(0x02) => "Instruction" / "0xB2 STIDP", ["exit_instruction"];
+    "stidp": b2(0x02) => "Instruction" / "0xB2 STIDP", ["exit_instruction", "instruction_stidp"];
     "stsi": b2(0x7d) => "Instruction" / "0xB2 STSI", ["exit_instruction", "instruction_stsi"];
     "ssch": b2(0x33) => "Instruction" / "0xB2 SSCH", ["exit_instruction"];
     "ssm": instruction(0x8000, 0) => "Instruction" / "SSM", ["exit_instruction", "exit_userspace"];
@@ -105,17 +105,18 @@ pub static KINDS: &[Kind] = kinds! {
     "prog11": Record { iprcc: 0x11, ..other(0x08) } => "Program interruption" / "Prog Page translation",
         ["exit_program_interruption"];
     "both": Record { iprcc: 6, ..other(0x0c) } => "Instruction and program interruption",
-        ["exit_instr_and_program", "exit_userspace"];
+        ["exit_userspace"];
     "extreq": other(0x10) => "External request", ["exit_external_request"];
     "extint": Record { eic: 0x1004, ..other(0x14) } => "External interruption", ["exit_external_interrupt"];
     "ioreq": other(0x18) => "I/O request", ["exit_io_request"];
-    "validity": Record { ipb: 0x0044_0000, ..other(0x20) } => "Validity" / "Validity 0x0044", ["exit_validity"];
+    "validity": Record { ipb: 0x0044_0000, ..other(0x20) } => "Validity" / "Validity 0x0044", ["exit_validity", "exit_userspace"];
     "stop": other(0x28) => "Stop request", ["exit_stop_request"];
     "operexc": other(0x2c) => "Operation exception" / "Operation exception on 0x00", ["exit_operation_exception"];
     "ioinst": other(0x40) => "I/O instruction", ["exit_userspace"];
     "mchkreq": other(0x60) => "ICPT_MCHKREQ", [];
     "intenable": other(0x64) => "ICPT_INT_ENABLE", [];
-    "pvinstr": Record { icptcode: 0x68, ..b2(0x02) } => "ICPT_PV_INSTR" / "0xB2 STIDP", ["exit_instruction"];
+    "pvinstr": Record { icptcode: 0x68, ..b2(0x02) } => "ICPT_PV_INSTR" / "0xB2 STIDP",
+        ["exit_instruction", "instruction_stidp"];
 };
 
 /// So many exits of a kind, as typed: `diag44=1000`.
@@ -171,7 +172,7 @@ mod tests {
         let below = Counts::from([("0xB2 STIDP", 2), ("DIAG (0x44) time slice end", 7)]);
         assert_eq!(causes, BTreeMap::from([("Instruction", below)]));
         assert_eq!(counted["exit_instruction"], 9);
-        assert_eq!((counted["diag_44"], counted["exit_wait_state"]), (7, 1));
+        assert_eq!((counted["instruction_diagnose_44"], counted["exit_wait_state"]), (7, 1));
         assert!("diag45=1".parse::<Step>().unwrap_err().contains("diag44"));
         assert!("diag44".parse::<Step>().is_err() && "diag44=x".parse::<Step>().is_err());
     }
