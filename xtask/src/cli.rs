@@ -108,7 +108,7 @@ pub struct LabArgs {
     /// Memory in MiB [default: 1024, or 512 for intel].
     #[arg(long, value_name = "MIB")]
     pub mem: Option<u32>,
-    /// Make guest time a number of instructions, repeatably: 1 ns each on amd, with one CPU, 2 ns on s390x.
+    /// Make one instruction one nanosecond of guest time, repeatably (not on intel; amd then has one CPU).
     #[arg(long)]
     pub icount: bool,
     /// More kernel parameters; `lab.nokvm` leaves KVM's modules unloaded.

@@ -19,8 +19,6 @@ struct Machine {
     program: &'static str,
     cpu: &'static str,
     append: &'static str,
-    /// The logarithm of the time, in ns, that an instruction takes with `icount`.
-    shift: u32,
     /// How many CPUs there are with `icount`, if not as many as asked for.
     icount_cpus: Option<u32>,
 }
@@ -32,15 +30,12 @@ const X86_64: Machine = Machine {
     program: "qemu-system-x86_64",
     cpu: "max,cx16=off",
     append: "console=ttyS0 quiet panic=1 oops=panic cryptomgr.notests",
-    shift: 0,
     icount_cpus: Some(1),
 };
 const S390X: Machine = Machine {
     program: "qemu-system-s390x",
     cpu: "max",
     append: "quiet panic=1 oops=panic cryptomgr.notests",
-    // At one instruction a nanosecond its clock, which ticks every 1/4096 us, would outrun its timers' resolution.
-    shift: 1,
     icount_cpus: None,
 };
 
@@ -94,8 +89,8 @@ fn command(spec: &Spec, kernel: &Path, initramfs: &Path) -> Command {
         "none",
     ]);
     if spec.icount {
-        // Guest time is a number of instructions, whatever the host does.
-        qemu.args(["-icount", &format!("shift={},sleep=off", machine.shift)]);
+        // One instruction is one nanosecond of guest time, whatever the host does.
+        qemu.args(["-icount", "shift=0,sleep=off"]);
     }
     qemu.args(["-smp", &cpus.to_string(), "-m", &spec.mem.to_string()]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
