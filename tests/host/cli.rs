@@ -11,7 +11,7 @@ use tracer_user::{
 };
 
 /// The program. The test harness builds it beside itself.
-fn exitlat(arguments: &str) -> Command {
+pub fn exitlat(arguments: &str) -> Command {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     if path.ends_with("deps") {

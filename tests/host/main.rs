@@ -2,4 +2,5 @@
 
 mod cli;
 mod dump;
+mod portable;
 mod scenarios;

@@ -116,6 +116,7 @@ fn report(vm: &Vm, steps: &[Step], outcomes: &[Outcome], wall: Duration) -> Resu
         json!({
             "id": id, "tid": outcome.tid, "s390": reasons, "causes": causes, "counted": counted,
             "unpaired_exits": 1, "returns": outcome.returns, "spun_ns": outcome.spun.as_nanos() as u64,
+            "wall_ns": outcome.wall.as_nanos() as u64,
             "waited_ns": outcome.waited.as_nanos() as u64, "kvm_stats": outcome.stats,
         })
     };

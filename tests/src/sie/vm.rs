@@ -115,6 +115,8 @@ pub struct Vcpu {
 pub struct Outcome {
     /// The thread.
     pub tid: u32,
+    /// From the first entry to the last exit.
+    pub wall: Duration,
     /// Returns from KVM_RUN, the last included.
     pub returns: u64,
     /// Time spun in the VMM.
@@ -227,6 +229,7 @@ impl Vcpu {
     /// # Errors
     /// If KVM_RUN fails in a way that the script does not provoke.
     pub fn run(&mut self) -> Result<Outcome> {
+        let begun = Instant::now();
         let (mut returns, mut spun, mut waited) = (0, Duration::ZERO, Duration::ZERO);
         loop {
             match request(&self.fd, RUN, 0) {
@@ -259,9 +262,10 @@ impl Vcpu {
             }
             run.dirty_regs |= SYNC_ARCH0;
         }
+        let wall = begun.elapsed();
         // SAFETY: no requirements.
         let tid = unsafe { libc::gettid() } as u32;
-        Ok(Outcome { tid, returns, spun, waited, stats: stats::read(&self.fd)? })
+        Ok(Outcome { tid, wall, returns, spun, waited, stats: stats::read(&self.fd)? })
     }
 }
 
