@@ -35,7 +35,7 @@ fn a_dump_of_s390x_has_its_reasons_counts_and_times() {
             assert_eq!((samples(row), row["idle"].as_bool()), (count, Some(idle)), "{row}");
             assert_eq!(row["isa"], "S390");
             let ns = |name: &str| row[name].as_u64().unwrap();
-            // An emulated nanosecond is an instruction or half of one: no exit takes none, none takes a second.
+            // A nanosecond was an instruction there: no exit takes less than a thousand, none takes a second.
             assert!(1_000 < ns("min_ns") && ns("max_ns") < 1_000_000_000, "{row}");
             assert!((ns("min_ns")..=ns("max_ns")).contains(&ns("p50_ns")), "{row}");
         }
@@ -70,9 +70,9 @@ fn the_histograms_of_a_dump_of_s390x_come_back() {
             row["buckets"].as_array().unwrap().iter().map(|bucket| bucket[2].as_u64().unwrap()).sum();
         assert_eq!(buckets, samples(row), "{row}");
     }
-    // 40 exits of each vCPU took the same time to the nanosecond or two: p50 is that time.
+    // More than half of these took the same time, to a few nanoseconds: 40 DIAG 0x44 of each vCPU.
     let rows = table["rows"].as_array().unwrap();
     let instruction = rows.iter().find(|row| row["reason"] == "Instruction").unwrap();
     let p50 = instruction["p50_ns"].as_u64().unwrap();
-    assert!((6_500..6_750).contains(&p50), "{instruction}");
+    assert!((3_150..3_350).contains(&p50), "{instruction}");
 }
