@@ -78,8 +78,6 @@ pub struct Vcpu {
     pub generation: u32,
     /// When the first exit was seen.
     pub first_ns: u64,
-    /// Cause of the open exit below its reason, see [`crate::detail`]; 0 if none is known.
-    pub open_detail: u64,
     /// Name of the thread at its first exit.
     pub comm: [u8; 16],
     /// Indexed by [`lost::PerVcpu`].
@@ -120,8 +118,6 @@ pub struct Slot {
     /// Which of `extremes` samples go to. Starts at 1, 0 while the slot is not handed out; after that user
     /// space raises it whenever it has taken the samples so far, so that minimum and maximum start afresh.
     pub epoch: u32,
-    /// Which cause of the exit; see [`crate::detail`].
-    pub detail: u64,
     /// Samples whose update was begun; written first.
     pub begun: u64,
     /// Sum of all samples.
@@ -148,28 +144,11 @@ impl Vcpu {
         tid: 0,
         generation: 0,
         first_ns: 0,
-        open_detail: 0,
         comm: [0; 16],
         lost: [0; lost::PerVcpu::COUNT],
         direct: [0; DIRECT],
         rare: [Rare { isa: 0, code: 0, slot: 0 }; RARE],
     };
-}
-
-/// Names a slot that is not found through [`Vcpu::direct`] and [`Vcpu::rare`]: key of the map `DETAIL_OF`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct DetailKey {
-    /// Index of the vCPU.
-    pub vcpu: u32,
-    /// Isa of the code.
-    pub isa: u32,
-    /// The exit code.
-    pub code: u32,
-    /// Keeps the layout explicit.
-    pub pad: u32,
-    /// See [`crate::detail`].
-    pub detail: u64,
 }
 
 impl Slot {
@@ -179,7 +158,6 @@ impl Slot {
         isa: 0,
         code: 0,
         epoch: 0,
-        detail: 0,
         begun: 0,
         sum_ns: 0,
         extremes: [Extremes { epoch: 0, pad: 0, min_ns: 0, max_ns: 0 }; 2],
@@ -188,7 +166,7 @@ impl Slot {
     };
 }
 
-const _: () = assert!(size_of::<Vcpu>() == 120 + 4 * DIRECT + 12 * RARE);
-const _: () = assert!(offset_of!(Vcpu, lost) == 80);
-const _: () = assert!(size_of::<Slot>() == 96 + 4 * BUCKETS);
-const _: () = assert!(offset_of!(Slot, buckets) == 96);
+const _: () = assert!(size_of::<Vcpu>() == 112 + 4 * DIRECT + 12 * RARE);
+const _: () = assert!(offset_of!(Vcpu, lost) == 72);
+const _: () = assert!(size_of::<Slot>() == 88 + 4 * BUCKETS);
+const _: () = assert!(offset_of!(Slot, buckets) == 88);

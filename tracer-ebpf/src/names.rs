@@ -8,8 +8,6 @@ pub const VCPUS: &str = "VCPUS";
 pub const SLOTS: &str = "SLOTS";
 /// Thread (`tgid << 32 | tid`) to index in [`VCPUS`]: hash.
 pub const VCPU_OF: &str = "VCPU_OF";
-/// [`crate::abi::DetailKey`] to slot number plus one: hash.
-pub const DETAIL_OF: &str = "DETAIL_OF";
 /// Free indices of [`VCPUS`]: stack, filled by user space.
 pub const FREE_VCPUS: &str = "FREE_VCPUS";
 /// Free indices of [`SLOTS`]: stack, filled by user space.

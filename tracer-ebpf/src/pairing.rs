@@ -25,7 +25,6 @@ pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> bool {
     vcpu.open_ns = now_ns;
     vcpu.open_isa = isa;
     vcpu.open_code = code;
-    vcpu.open_detail = 0;
     unpaired
 }
 

@@ -6,13 +6,13 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
-    abi::{DetailKey, Slot, Vcpu, state},
+    abi::{Slot, Vcpu, state},
     lost::{Global, PerVcpu},
     pairing::{self, Entry},
     slot,
 };
 
-use crate::maps::{self, DETAIL_OF, FREE_SLOTS, FREE_VCPUS, LOST, SLOTS, VCPU_OF, VCPUS, bump};
+use crate::maps::{self, FREE_SLOTS, FREE_VCPUS, LOST, SLOTS, VCPU_OF, VCPUS, bump};
 
 /// CLOCK_MONOTONIC: it does not run while the host is suspended, and user space has it too.
 #[inline(always)]
@@ -48,16 +48,6 @@ pub fn exit<C: EbpfContext>(
     pairing::on_exit(vcpu, now_ns, isa, code);
 }
 
-/// The cause, below its reason, of the exit that is open. The last one wins.
-#[inline(always)]
-pub fn cause(pid_tgid: u64, detail: u64) {
-    if let Some((_, vcpu)) = find(pid_tgid)
-        && vcpu.open_ns != 0
-    {
-        vcpu.open_detail = detail;
-    }
-}
-
 /// A vCPU entered its guest.
 #[inline(always)]
 pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
@@ -79,26 +69,6 @@ pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
         };
     }
     if let Some(slot) = slot_at(number - 1) {
-        slot::record(slot, ns);
-    }
-    if vcpu.open_detail != 0 {
-        below(index, vcpu, ns);
-    }
-}
-
-/// The same sample once more, for the cause below its reason.
-#[inline(never)]
-fn below(index: u32, vcpu: &mut Vcpu, ns: u64) {
-    let (isa, code, detail) = (vcpu.open_isa, vcpu.open_code, vcpu.open_detail);
-    let key = DetailKey { vcpu: index, isa, code, pad: 0, detail };
-    // SAFETY: the value is copied at once.
-    let known = unsafe { DETAIL_OF.get(key).copied() }.unwrap_or(0);
-    let number = if known != 0 { known } else { take_slot(index, isa, code, detail) };
-    if known == 0 && (number == 0 || DETAIL_OF.insert(key, number, 0).is_err()) {
-        vcpu.lost[PerVcpu::SlotTableFull as usize] += 1;
-        return;
-    }
-    if let Some(slot) = slot_at(number.wrapping_sub(1)) {
         slot::record(slot, ns);
     }
 }
@@ -165,26 +135,15 @@ fn assign(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> Result<u32, PerVc
     if !slot::has_place(vcpu, isa, code) {
         return Err(PerVcpu::RareCodesFull);
     }
-    let number = take_slot(index, isa, code, 0);
-    if number == 0 {
-        return Err(PerVcpu::SlotTableFull);
-    }
-    slot::note(vcpu, isa, code, number);
-    Ok(number)
-}
-
-/// Takes a free slot: its number plus one, 0 if there is none.
-#[inline(always)]
-fn take_slot(index: u32, isa: u32, code: u32, detail: u64) -> u32 {
-    let Ok(Some(free)) = FREE_SLOTS.pop() else { return 0 };
-    let Some(slot) = slot_at(free) else { return 0 };
+    let Ok(Some(free)) = FREE_SLOTS.pop() else { return Err(PerVcpu::SlotTableFull) };
+    let Some(slot) = slot_at(free) else { return Err(PerVcpu::SlotTableFull) };
     slot::set(&mut slot.vcpu, index);
     slot::set(&mut slot.isa, isa);
     slot::set(&mut slot.code, code);
-    slot::set(&mut slot.detail, detail);
     // Last: user space takes the slot as it is once it sees an epoch.
     slot::set(&mut slot.epoch, 1);
-    free + 1
+    slot::note(vcpu, isa, code, free + 1);
+    Ok(free + 1)
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, DetailKey, HINTS, Slot, Vcpu},
+    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINTS, Slot, Vcpu},
     lost, names,
 };
 
@@ -19,9 +19,6 @@ pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_SLOTS, BPF_F_MMA
 /// Thread to vCPU index. Written at a thread's first exit and at its death.
 #[map]
 pub static VCPU_OF: HashMap<u64, u32> = HashMap::with_max_entries(DEFAULT_VCPUS, 0);
-/// Slots with a detail. Written at the first sample of each, and by user space when their vCPU is dead.
-#[map]
-pub static DETAIL_OF: HashMap<DetailKey, u32> = HashMap::with_max_entries(DEFAULT_SLOTS, 0);
 /// Free entries. A stack because it hands out numbers on every kernel from 5.10 on: atomic operations that
 /// return the old value came with 5.12 (commit 5ca419f2864a).
 #[map]

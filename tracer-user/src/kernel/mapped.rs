@@ -8,7 +8,7 @@ use std::{
 };
 
 use memmap2::{MmapMut, MmapOptions};
-use tracer_ebpf::abi::{DetailKey, Extremes, Slot, Vcpu};
+use tracer_ebpf::abi::{Extremes, Slot, Vcpu};
 
 /// Types whose array may be mapped: plain data, any bytes are valid.
 ///
@@ -19,14 +19,6 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for Vcpu {}
 // SAFETY: as above.
 unsafe impl Plain for Slot {}
-
-/// A key of the map of details, as aya wants it.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub struct PlainKey(pub DetailKey);
-
-// SAFETY: integers only, no padding.
-unsafe impl aya::Pod for PlainKey {}
 
 /// A BPF array in our memory.
 #[derive(Debug)]

@@ -4,10 +4,10 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData, PerCpuArray, Stack},
+    maps::{Map, MapData, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DetailKey, Extremes, Slot, Vcpu, state},
+    abi::{Extremes, Slot, Vcpu, state},
     histogram::{BUCKETS, bounds_of},
     lost, names,
 };
@@ -16,7 +16,7 @@ use crate::{
     decode::Isa,
     kernel::{
         host,
-        mapped::{Mapped, NO_EXTREMES, Plain, PlainKey, Taken},
+        mapped::{Mapped, NO_EXTREMES, Plain, Taken},
         vms,
     },
     model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, losses},
@@ -47,7 +47,6 @@ pub struct Reader {
     _maps: [MapData; 2],
     free_vcpus: Stack<MapData, u32>,
     free_slots: Stack<MapData, u32>,
-    detail_of: HashMap<MapData, PlainKey, u32>,
     lost: PerCpuArray<MapData, u64>,
     known: Vec<Option<Box<Known>>>,
     owners: Vec<Owner>,
@@ -86,7 +85,6 @@ impl Reader {
             _maps: [vcpu_map, slot_map],
             free_vcpus,
             free_slots,
-            detail_of: HashMap::try_from(take(ebpf, names::DETAIL_OF)?)?,
             lost: PerCpuArray::try_from(take(ebpf, names::LOST)?)?,
             roster: Roster::default(),
             global_before: Losses::default(),
@@ -204,11 +202,11 @@ impl Reader {
                 "bug: slot {index} gained {count} samples, its buckets {in_buckets}"
             );
             (known.done, known.sum_ns) = (copy.done, copy.sum_ns);
-            let (isa, code, detail) = (Isa(copy.isa), copy.code, copy.detail);
+            let (isa, code) = (Isa(copy.isa), copy.code);
             let buckets = start..interval.buckets.len();
             let thread = self.meet(owner);
             let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
-            let parts = Parts::default();
+            let (detail, parts) = (0, Parts::default());
             interval.cells.push(Cell {
                 thread,
                 isa,
@@ -224,11 +222,6 @@ impl Reader {
         }
         if dead {
             self.known[index] = None;
-            let Slot { isa, code, detail, .. } = self.slots.copy(index);
-            if detail != 0 {
-                let key = DetailKey { vcpu: owner as u32, isa, code, pad: 0, detail };
-                self.detail_of.remove(&PlainKey(key)).context("cannot forget the cause of a slot")?;
-            }
             self.slots.clear(index);
             self.free_slots.push(index as u32, 0).context("cannot hand back a slot")?;
         }

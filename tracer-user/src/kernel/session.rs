@@ -186,7 +186,6 @@ impl Session {
             .override_global(names::LOG_LEVEL, &log_level, true)
             .map_max_entries(names::SLOTS, options.slots)
             .map_max_entries(names::FREE_SLOTS, options.slots)
-            .map_max_entries(names::DETAIL_OF, options.slots)
             .map_max_entries(names::VCPUS, options.vcpus)
             .map_max_entries(names::VCPU_OF, options.vcpus)
             .map_max_entries(names::FREE_VCPUS, options.vcpus)

@@ -53,8 +53,6 @@ pub struct Row {
     pub idle: bool,
     /// The samples.
     pub stats: Stats,
-    /// Of these samples those whose cause is known, by detail and code.
-    pub causes: BTreeMap<(u64, Isa), Stats>,
 }
 
 impl Row {
@@ -127,7 +125,7 @@ impl Rows {
 
     fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u64)], thread: &Thread) {
         let decoded = decode(cell.isa, cell.code);
-        if !decoded.known && cell.detail == 0 {
+        if !decoded.known {
             self.losses.add(Loss::UnknownCodes, cell.count);
         }
         let By { vm, vcpu, reason } = self.by;
@@ -143,13 +141,7 @@ impl Rows {
             reason: key.reason,
             idle: key.idle,
             stats: Stats::default(),
-            causes: BTreeMap::new(),
         });
-        if cell.detail != 0 {
-            let cause = row.causes.entry((cell.detail, cell.isa)).or_default();
-            cause.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
-            return;
-        }
         row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
     }
 

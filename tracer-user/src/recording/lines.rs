@@ -58,8 +58,6 @@ pub struct Slot<'a> {
     pub vcpu: Option<u32>,
     pub isa: u32,
     pub reason: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub detail: u64,
     #[serde(borrow)]
     pub name: Cow<'a, str>,
     pub count: u64,
@@ -68,11 +66,6 @@ pub struct Slot<'a> {
     pub max_ns: u64,
     #[serde(borrow)]
     pub hist: Cow<'a, str>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// A loss.

@@ -6,7 +6,7 @@
 //! | `type` | when | fields |
 //! |---|---|---|
 //! | `header` | first line | `schema` (1), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`) |
-//! | `slot` | for each interval and (vCPU thread, isa, reason) that had samples | `interval`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `detail` (the cause below the reason, of which these are the exits; left out for all exits of the reason), `name`, `count`, `sum_ns`, `min_ns`, `max_ns`, `hist` |
+//! | `slot` | for each interval and (vCPU thread, isa, reason) that had samples | `interval`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `count`, `sum_ns`, `min_ns`, `max_ns`, `hist` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
 //! | `in_flight` | for each exit still open at the end of an interval | `interval`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
 //! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms` |

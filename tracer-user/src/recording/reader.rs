@@ -214,7 +214,6 @@ impl<R: BufRead> Reader<R> {
             vcpu,
             isa,
             reason,
-            detail,
             count,
             sum_ns,
             min_ns,
@@ -233,7 +232,7 @@ impl<R: BufRead> Reader<R> {
         }
         let thread = self.thread(pid, tid, vcpu, &vm);
         let buckets = start..interval.buckets.len();
-        let parts = Parts::default();
+        let (detail, parts) = (0, Parts::default());
         Ok(Cell {
             thread,
             isa: Isa(isa),

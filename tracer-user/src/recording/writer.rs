@@ -48,7 +48,6 @@ impl<W: Write> Writer<W> {
                 vcpu: thread.vcpu,
                 isa: cell.isa.0,
                 reason: cell.code,
-                detail: cell.detail,
                 name: decode(cell.isa, cell.code).to_string().into(),
                 count: cell.count,
                 sum_ns: cell.sum_ns,

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    decode::{Isa, decode, detail::label},
+    decode::decode,
     model::{
-        OpenExit, Roster, Row, Rows, Stats,
+        OpenExit, Roster, Row, Rows,
         columns::{COLUMNS, Value},
         rows::Totals,
     },
@@ -79,21 +79,11 @@ impl JsonLines {
             };
             object.insert(column.id.into(), value);
         }
-        if !row.causes.is_empty() {
-            object.insert("causes".into(), row.causes.iter().map(cause).collect());
-        }
         if self.view.hist.as_ref().is_some_and(|pattern| pattern.is_match(&row.reason_label())) {
             object.insert("buckets".into(), buckets(row));
         }
         Json::Object(object)
     }
-}
-
-fn cause((&(detail, isa), stats): (&(u64, Isa), &Stats)) -> Json {
-    json!({
-        "detail": detail, "cause": label(isa, detail), "samples": stats.count, "sum_ns": stats.sum_ns,
-        "min_ns": stats.min_ns, "max_ns": stats.max_ns,
-    })
 }
 
 /// `[from_ns, to_ns, count]` of each bucket that is not empty; `to_ns` is `null` in the open last one.
