@@ -4,6 +4,8 @@
 # The host reads the serial port: everything between the two marks (a record separator, 036, starts each) is the
 # command's output. /lab/env has the settings, /lab/cmd the command; without one there is a shell.
 export PATH=/bin:/usr/bin:/sbin:/usr/sbin HOME=/root TERM=linux
+# A busybox of a foreign architecture could not be asked for its names before.
+[ -e /bin/mount ] || /bin/busybox --install -s /bin
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -30,6 +32,9 @@ finish() {
     [ "$LAB_CPU" = intel ] && sleep 3
     poweroff -f
 }
+
+# KVM on s390x wants page tables of its own kind in the process that makes a VM (page_table_allocate_pgste).
+[ "$LAB_CPU" = s390x ] && echo 1 >/proc/sys/vm/allocate_pgste
 
 # 125, as container tools do: the lab failed, not the command.
 if ! grep -qw lab.nokvm /proc/cmdline; then

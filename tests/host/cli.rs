@@ -11,7 +11,8 @@ use tracer_user::{
     recording::Writer,
 };
 
-fn exitlat(arguments: &str) -> Command {
+/// The program. The test harness builds it beside itself.
+pub fn exitlat(arguments: &str) -> Command {
     let mut command = program::exitlat();
     command.args(arguments.split_whitespace());
     command

@@ -7,5 +7,6 @@ mod export;
 mod files;
 mod merge;
 mod perfdata;
+mod portable;
 mod rotate;
 mod scenarios;

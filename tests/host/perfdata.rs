@@ -6,7 +6,7 @@ use exitlat_tests::{perfdata::Builder, scenario::Outcome};
 use tracer_user::{
     decode::decode,
     model::{Interval, Loss},
-    perfdata::{Error, ISA_S390, Recording, is_perf, is_stream, read_file, read_stream},
+    perfdata::{Error, Recording, is_perf, is_stream, read_file, read_stream},
     recording::{Reader, Writer},
 };
 
@@ -181,7 +181,7 @@ fn a_big_endian_recording_is_read() {
         assert!(is_perf(&data));
         let recording = read(&data).unwrap();
         let outcome = Outcome::of(&recording.interval, &recording.roster);
-        let isa = ISA_S390;
+        let isa = tracer_ebpf::abi::ISA_S390;
         let cells = [
             (format!("50/51/0 {isa}:0x1c"), [1, 5_000, 5_000, 5_000]),
             (format!("50/51/0 {isa}:0x4"), [1, 700, 700, 700]),

@@ -2,14 +2,26 @@
 //!
 //! Run by `cargo xtask test lab`, one test at a time, as root, on each kernel of `tests/kernels.toml`. Names
 //! that begin with `intel_` run on the VMX lab, those with `perf_` where perf is at hand, all others on the
-//! SVM lab. Nothing here depends on how fast anything is.
+//! SVM lab. On s390x there are others, whose names begin with `s390x_`, or with `icount_` if they need time to be a
+//! number of instructions. Nothing here depends on how fast anything is.
 
+#[cfg(target_arch = "x86_64")]
 mod counts;
+#[cfg(target_arch = "x86_64")]
 mod faults;
+#[cfg_attr(target_arch = "s390x", expect(dead_code, reason = "some helpers are for the tests on x86"))]
 mod guest;
+#[cfg(target_arch = "x86_64")]
 mod hosts;
+#[cfg(target_arch = "x86_64")]
 mod intel;
+#[cfg(target_arch = "x86_64")]
 mod lifecycle;
+#[cfg(target_arch = "x86_64")]
 mod parts;
+#[cfg(target_arch = "x86_64")]
 mod perf;
+#[cfg(target_arch = "s390x")]
+mod s390x;
+#[cfg(target_arch = "x86_64")]
 mod times;

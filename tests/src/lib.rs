@@ -4,5 +4,8 @@ pub mod noise;
 pub mod perfdata;
 pub mod program;
 pub mod scenario;
+pub mod sie;
+pub mod stats;
 pub mod synthetic;
+#[cfg(target_arch = "x86_64")]
 pub mod vmm;

@@ -26,6 +26,9 @@ pub const ISA_VMX: u32 = 1;
 /// `isa` of the tracepoint's record: SVM.
 pub const ISA_SVM: u32 = 2;
 
+/// Stands for s390, whose events carry no isa. No x86 vendor will ever have that many.
+pub const ISA_S390: u32 = 390;
+
 /// State of a [`Vcpu`] entry.
 pub mod state {
     /// Not in use.

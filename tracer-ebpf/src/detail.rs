@@ -56,6 +56,28 @@ pub const fn value_of(detail: u64) -> u64 {
     detail & VALUE_MASK
 }
 
+/// The key by which the kernel names an s390 instruction, from the `instruction` field of its events: the first
+/// byte alone or, in some groups of instructions, a byte that tells more behind it.
+///
+/// Mirrors `icpt_insn_decoder` (`arch/s390/include/uapi/asm/sie.h`).
+///
+/// ```
+/// # use tracer_ebpf::detail::instruction_key;
+/// assert_eq!(instruction_key(0x8300_0044_0000_0000), 0x83);
+/// assert_eq!(instruction_key(0xb233_0800_0000_0000), 0xb233);
+/// ```
+#[inline(always)]
+pub const fn instruction_key(instruction: u64) -> u64 {
+    let first = instruction >> 56;
+    let (shift, mask) = match first {
+        0x01 | 0xb2 | 0xb9 | 0xe3 | 0xe5 => (48, 0xff),
+        0xaa | 0xc8 => (48, 0x0f),
+        0xeb => (16, 0xff),
+        _ => return first,
+    };
+    first << 8 | (instruction >> shift & mask)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +88,21 @@ mod tests {
         assert_eq!((kind_of(detail), value_of(detail)), (kind::DIAG, 0x44));
         assert_eq!(kind_of(new(kind::SIGP, u64::MAX)), kind::SIGP);
         assert_eq!(new(kind::PLAIN, 0), 0);
+    }
+
+    #[test]
+    fn instructions_are_told_apart_as_by_the_kernel() {
+        // ipa, ipb: operation code and what follows it, in the order of the bytes in storage.
+        let key = |ipa: u64, ipb: u64| instruction_key(ipa << 48 | ipb << 16);
+        assert_eq!(key(0x0104, 0), 0x0104);
+        assert_eq!(key(0xaa35, 0), 0xaa05, "the second half of the byte is a register");
+        assert_eq!(key(0xb27d, 0x0800_0000), 0xb27d);
+        assert_eq!(key(0xb9ab, 0x0012_0000), 0xb9ab);
+        assert_eq!(key(0xc811, 0x1234_5678), 0xc801);
+        assert_eq!(key(0xe313, 0x1234_5678), 0xe313);
+        assert_eq!(key(0xe501, 0x1234_5678), 0xe501);
+        assert_eq!(key(0xeb03, 0x1000_0025), 0xeb25, "the last byte");
+        assert_eq!(key(0xae13, 0x0002_0000), 0xae);
+        assert_eq!(key(0, 0), 0);
     }
 }

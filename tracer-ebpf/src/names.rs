@@ -45,6 +45,26 @@ pub const FAST_WAKEUP: &str = "fast_wakeup";
 pub const CLASSIC_SWITCH: &str = "classic_switch";
 /// Classic tracepoint program on `sched:sched_wakeup`.
 pub const CLASSIC_WAKEUP: &str = "classic_wakeup";
+/// Classic tracepoint program on `kvm:kvm_s390_sie_exit`.
+pub const SIE_EXIT: &str = "sie_exit";
+/// Classic tracepoint program on `kvm:kvm_s390_sie_enter`.
+pub const SIE_ENTER: &str = "sie_enter";
+/// Classic tracepoint program on `kvm:kvm_s390_intercept_instruction`.
+pub const CAUSE_INSTRUCTION: &str = "cause_instruction";
+/// Classic tracepoint program on `kvm:kvm_s390_handle_diag`.
+pub const CAUSE_DIAG: &str = "cause_diag";
+/// Classic tracepoint program on `kvm:kvm_s390_handle_sigp`.
+pub const CAUSE_SIGP: &str = "cause_sigp";
+/// Classic tracepoint program on `kvm:kvm_s390_handle_sigp_pei`.
+pub const CAUSE_SIGP_PEI: &str = "cause_sigp_pei";
+/// Classic tracepoint program on `kvm:kvm_s390_intercept_prog`.
+pub const CAUSE_PROGRAM: &str = "cause_program";
+/// Classic tracepoint program on `kvm:kvm_s390_intercept_validity`.
+pub const CAUSE_VALIDITY: &str = "cause_validity";
+/// Classic tracepoint program on `kvm:kvm_s390_handle_operexc`.
+pub const CAUSE_OPERATION: &str = "cause_operation";
+/// Classic tracepoint program on `kvm:kvm_s390_sie_fault`.
+pub const CAUSE_SIE_FAULT: &str = "cause_sie_fault";
 /// Raw tracepoint program that does nothing.
 pub const FLOOR_RAW: &str = "floor_raw";
 /// Classic tracepoint program that does nothing.
@@ -119,6 +139,24 @@ pub const SCHED: &str = "SCHED";
 pub const GUEST: &str = "GUEST";
 /// 1 if exits of this machine can have a cause below their reason.
 pub const DETAILS: &str = "DETAILS";
+/// Offset of `icptcode` in the record of `kvm:kvm_s390_sie_exit`.
+pub const OFF_SIE_ICPTCODE: &str = "OFF_SIE_ICPTCODE";
+/// Offset of `id` there.
+pub const OFF_SIE_VCPU: &str = "OFF_SIE_VCPU";
+/// Offset of `instruction` in the record of `kvm:kvm_s390_intercept_instruction`.
+pub const OFF_INSTRUCTION: &str = "OFF_INSTRUCTION";
+/// Offset of `code` in the record of `kvm:kvm_s390_handle_diag`.
+pub const OFF_DIAG: &str = "OFF_DIAG";
+/// Offset of `order_code` in the record of `kvm:kvm_s390_handle_sigp`.
+pub const OFF_SIGP: &str = "OFF_SIGP";
+/// Offset of `order_code` in the record of `kvm:kvm_s390_handle_sigp_pei`.
+pub const OFF_SIGP_PEI: &str = "OFF_SIGP_PEI";
+/// Offset of `code` in the record of `kvm:kvm_s390_intercept_prog`.
+pub const OFF_PROGRAM: &str = "OFF_PROGRAM";
+/// Offset of `viwhy` in the record of `kvm:kvm_s390_intercept_validity`.
+pub const OFF_VALIDITY: &str = "OFF_VALIDITY";
+/// Offset of `instruction` in the record of `kvm:kvm_s390_handle_operexc`.
+pub const OFF_OPERATION: &str = "OFF_OPERATION";
 /// The isa of events whose record has none.
 pub const ISA_DEFAULT: &str = "ISA_DEFAULT";
 /// How many of [`FILTER_PIDS`] are set; 0 traces every process.

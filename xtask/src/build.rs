@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::lab::kernels::Arch;
 use crate::process::{Output, capture};
-use crate::toolchain::{MUSL, cargo};
+use crate::toolchain::{MUSL, S390X, cargo};
 
 /// A program of ours: the arguments that select it, and its target's name.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,9 @@ pub const EXITLAT: Program = Program { select: &["build", "-p", "tracer-user"], 
 /// The tiny VMM whose exits are known exactly.
 pub const WORKLOAD: Program =
     Program { select: &["build", "-p", "exitlat-tests", "--bin", "workload"], name: "workload" };
+/// The tiny VMM whose SIE exits are scripted.
+pub const SIE_WORKLOAD: Program =
+    Program { select: &["build", "-p", "exitlat-tests", "--bin", "sie-workload"], name: "sie-workload" };
 /// The tests that run in the lab's guest.
 pub const LAB_TESTS: Program =
     Program { select: &["test", "-p", "exitlat-tests", "--test", "lab", "--no-run"], name: "lab" };
@@ -49,13 +53,20 @@ pub struct Profile {
 
 impl Profile {
     /// What is shipped.
-    pub fn shipped() -> Self {
-        Self { name: Some(RELEASE), target: Some(MUSL.to_owned()) }
+    pub fn shipped(arch: Arch) -> Self {
+        Self { name: Some(RELEASE), target: Some(triple(arch).to_owned()) }
     }
 
     /// What goes into guests: the same BPF programs, user space built in a fraction of the time.
-    pub fn lab() -> Self {
-        Self { name: Some("lab"), target: Some(MUSL.to_owned()) }
+    pub fn lab(arch: Arch) -> Self {
+        Self { name: Some("lab"), target: Some(triple(arch).to_owned()) }
+    }
+}
+
+fn triple(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => MUSL,
+        Arch::S390x => S390X,
     }
 }
 

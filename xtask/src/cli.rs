@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::lab::kernels::Cpu;
+use crate::lab::kernels::{Arch, Cpu};
 use crate::setup::Purpose;
 use crate::test::Tier;
 
@@ -31,7 +31,8 @@ pub enum Command {
     },
     /// Build exitlat and print the path of the program.
     #[command(
-        after_help = "Examples:\n  cargo xtask build\n  cargo xtask build --release   # static, runs on any x86-64 Linux"
+        after_help = "Examples:\n  cargo xtask build\n  cargo xtask build --release   # static, runs on any x86-64 Linux\n  \
+        cargo xtask build --release --target s390x-unknown-linux-gnu"
     )]
     Build(BuildArgs),
     /// Build exitlat and run it on this host.
@@ -47,7 +48,8 @@ pub enum Command {
     /// Boot the lab, a guest with real KVM, and run a command or a shell there.
     #[command(after_help = "Examples:\n  cargo xtask lab\n  cargo xtask lab --kernel 5.10 -- uname -r\n  \
         cargo xtask lab -- sh -c 'workload --forever cpuid=100 & exitlat live 1 3'\n  \
-        cargo xtask lab --cpu intel --bare -- ls /sys/kernel/tracing/events/kvm")]
+        cargo xtask lab --cpu intel --bare -- ls /sys/kernel/tracing/events/kvm\n  \
+        cargo xtask lab --arch s390x --kernel 6.12 -- exitlat check")]
     Lab(LabArgs),
     /// Show exitlat on real exits in the lab, then say how to run it elsewhere.
     Demo,
@@ -108,8 +110,11 @@ pub struct LabArgs {
     /// A kernel of tests/kernels.toml.
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
-    /// Whose CPU: amd is emulated by QEMU, intel by Bochs.
-    #[arg(long, value_enum, default_value = "amd")]
+    /// The architecture; on s390x the guests' exits are scripted.
+    #[arg(long, value_enum, default_value = "x86_64")]
+    pub arch: Arch,
+    /// Whose CPU, on x86_64: amd is emulated by QEMU, intel by Bochs.
+    #[arg(long, value_enum, default_value = "amd", conflicts_with = "arch")]
     pub cpu: Cpu,
     /// How many CPUs [default: 2, or 1 for intel].
     #[arg(long, value_name = "N")]
@@ -117,7 +122,7 @@ pub struct LabArgs {
     /// Memory in MiB [default: 1024, or 512 for intel].
     #[arg(long, value_name = "MIB")]
     pub mem: Option<u32>,
-    /// Make one instruction one nanosecond of guest time, repeatably (amd only, one CPU).
+    /// Make one instruction one nanosecond of guest time, repeatably (not on intel; amd then has one CPU).
     #[arg(long)]
     pub icount: bool,
     /// More kernel parameters; `lab.nokvm` leaves KVM's modules unloaded.
@@ -152,7 +157,7 @@ pub struct TestArgs {
     /// Boot only that kernel, without the special runs.
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
-    /// Only the special lab run of that name (intel, perf).
+    /// Only the special lab run of that name (see tests/kernels.toml).
     #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
     pub run: Option<String>,
     /// Only tests whose names contain one of these.

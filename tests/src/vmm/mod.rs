@@ -2,9 +2,9 @@
 //!
 //! [`plan`] says what a guest does and how many exits that makes, [`code`] turns it into machine code, [`guest`]
 //! holds the guest's memory and registers, [`vm`] puts a virtual machine together, [`run`] is the loop around
-//! `KVM_RUN`, [`stats`] reads KVM's own counters, [`process`] is one virtual machine as a process and [`fleet`] starts
+//! `KVM_RUN`, [`crate::stats`] reads KVM's own counters, [`process`] is one virtual machine as a process and [`fleet`] starts
 //! several of these and collects their results.
-//! The command line is in `bin/workload.rs`. x86-64 only.
+//! [`cli`] is the command line. x86-64 only.
 //!
 //! # Exits, exactly
 //! Every vCPU runs its steps in order, once per round. One iteration makes:
@@ -38,12 +38,12 @@
 //! - with virtualised APIC (APICv, AVIC) the EOI of `khlt` does not exit;
 //! - without nested paging (shadow page tables) there are page fault exits instead of the nested ones, and others.
 
+pub mod cli;
 pub mod code;
 pub mod fleet;
 pub mod guest;
 pub mod plan;
 pub mod process;
 pub mod run;
-pub mod stats;
 pub mod sys;
 pub mod vm;

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::code::{DONE_PORT, IO_PORT};
 use super::plan::{Exits, Plan, by_code_json};
+use super::sys;
 use super::vm::Vcpu;
-use super::{stats, sys};
+use crate::stats;
 
 /// How often a vCPU that may not start yet looks again.
 const START_POLL: Duration = Duration::from_micros(50);

@@ -55,6 +55,33 @@ pub static GUEST: Global<u32> = Global::new(0);
 /// Whether exits of this machine can have a cause below their reason.
 #[unsafe(no_mangle)]
 pub static DETAILS: Global<u32> = Global::new(0);
+/// Offset of `icptcode` in the record of `kvm:kvm_s390_sie_exit`.
+#[unsafe(no_mangle)]
+pub static OFF_SIE_ICPTCODE: Global<u32> = Global::new(ABSENT);
+/// Offset of `id` there.
+#[unsafe(no_mangle)]
+pub static OFF_SIE_VCPU: Global<u32> = Global::new(ABSENT);
+/// Offset of `instruction` in the record of `kvm:kvm_s390_intercept_instruction`.
+#[unsafe(no_mangle)]
+pub static OFF_INSTRUCTION: Global<u32> = Global::new(ABSENT);
+/// Offset of `code` in the record of `kvm:kvm_s390_handle_diag`.
+#[unsafe(no_mangle)]
+pub static OFF_DIAG: Global<u32> = Global::new(ABSENT);
+/// Offset of `order_code` in the record of `kvm:kvm_s390_handle_sigp`.
+#[unsafe(no_mangle)]
+pub static OFF_SIGP: Global<u32> = Global::new(ABSENT);
+/// Offset of `order_code` in the record of `kvm:kvm_s390_handle_sigp_pei`.
+#[unsafe(no_mangle)]
+pub static OFF_SIGP_PEI: Global<u32> = Global::new(ABSENT);
+/// Offset of `code` in the record of `kvm:kvm_s390_intercept_prog`.
+#[unsafe(no_mangle)]
+pub static OFF_PROGRAM: Global<u32> = Global::new(ABSENT);
+/// Offset of `viwhy` in the record of `kvm:kvm_s390_intercept_validity`.
+#[unsafe(no_mangle)]
+pub static OFF_VALIDITY: Global<u32> = Global::new(ABSENT);
+/// Offset of `instruction` in the record of `kvm:kvm_s390_handle_operexc`.
+#[unsafe(no_mangle)]
+pub static OFF_OPERATION: Global<u32> = Global::new(ABSENT);
 /// Isa of the events if the record does not say.
 #[unsafe(no_mangle)]
 pub static ISA_DEFAULT: Global<u32> = Global::new(0);

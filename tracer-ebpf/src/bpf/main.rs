@@ -15,6 +15,7 @@ mod fast;
 mod floor;
 mod maps;
 mod sched;
+mod sie;
 mod silence;
 mod split;
 mod synthetic;

@@ -58,7 +58,7 @@ async fn attached() -> Result<Vec<Finding>> {
     tokio::time::sleep(PROBE).await;
     let mut interval = Interval::default();
     session.read(&mut interval)?;
-    let exits = interval.cells.iter().map(|cell| cell.count).sum::<u64>() + interval.open.len() as u64;
+    let exits = interval.exits() + interval.open.len() as u64;
     let counts = silence.counts()?;
     let moved = silence::moved(&counts);
     let text = silence::explain(exits, &counts);

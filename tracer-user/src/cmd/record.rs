@@ -56,7 +56,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     let mut watch = Watch::default();
     let why = drive(&mut session, schedule, |session, interval, cue| {
         losses.merge(&interval.losses);
-        samples += interval.cells.iter().map(|cell| cell.count).sum::<u64>();
+        samples += interval.exits();
         let change = watch.see(host::clocks());
         let outcome = recorder.interval(interval, session.roster(), change, cue == Cue::Switch);
         report(outcome.with_context(|| cannot_write(&args.output))?, interval.number);

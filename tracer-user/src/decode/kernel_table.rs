@@ -278,10 +278,12 @@ impl<'a> Cursor<'a> {
         FormatError::Syntax { expected, found: excerpt(&self.line[start..]) }
     }
 
-    /// `( REC->field [& mask] , { number, "name" } , ... )`
+    /// `( REC->field [& mask] , { number, "name" } , ... )`; in place of the field, too, an expression in brackets
+    /// that makes a number of it, as s390 has it for instructions.
     fn table(&mut self) -> Result<(String, Vec<(u32, String)>), FormatError> {
         self.expect("(", "`(`")?;
-        let field = self.field()?;
+        let bracketed = matches!(self.peek(), Some(Kind::Punct("(")));
+        let field = if bracketed { self.computed()? } else { self.field()? };
         let mut entries = Vec::new();
         while self.accept(",") {
             self.expect("{", "`{`")?;
@@ -289,6 +291,25 @@ impl<'a> Cursor<'a> {
         }
         self.expect(")", "`,` or `)`")?;
         if entries.is_empty() { Err(self.syntax("an entry")) } else { Ok((field, entries)) }
+    }
+
+    /// `( ... REC->field ... )`: names the field, skips what is made of it.
+    fn computed(&mut self) -> Result<String, FormatError> {
+        let mut field = None;
+        let mut open = 0;
+        loop {
+            match self.peek() {
+                Some(Kind::Ident("REC")) if field.is_none() => field = Some(self.field()?),
+                Some(Kind::Punct("(")) => open += 1,
+                Some(Kind::Punct(")")) => open -= 1,
+                Some(_) => {}
+                None => return Err(self.syntax("`)`")),
+            }
+            self.at += 1;
+            if open == 0 {
+                return field.ok_or_else(|| self.syntax("`REC->field`"));
+            }
+        }
     }
 
     /// `REC->field`, followed by what masks it; the mask says nothing about the names.

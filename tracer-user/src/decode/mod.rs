@@ -25,6 +25,7 @@ pub mod detail;
 pub mod kernel_table;
 pub mod kvm_exit;
 pub mod pvm;
+pub mod s390;
 pub mod svm;
 pub mod vmx;
 
@@ -57,12 +58,16 @@ impl Isa {
     /// PVM, which is out of tree.
     pub const PVM: Isa = Isa(3);
 
-    /// The name: `VMX`, `SVM`, `PVM`, or `isa 7`.
+    /// s390, whose events carry no number of this kind.
+    pub const S390: Isa = Isa(tracer_ebpf::abi::ISA_S390);
+
+    /// The name: `VMX`, `SVM`, `PVM`, `S390`, or `isa 7`.
     pub fn name(self) -> Cow<'static, str> {
         match self {
             Isa::VMX => Cow::Borrowed("VMX"),
             Isa::SVM => Cow::Borrowed("SVM"),
             Isa::PVM => Cow::Borrowed("PVM"),
+            Isa::S390 => Cow::Borrowed("S390"),
             Isa(other) => Cow::Owned(format!("isa {other}")),
         }
     }
@@ -73,6 +78,7 @@ impl Isa {
             Isa::VMX => Some(vmx::REASONS),
             Isa::SVM => Some(svm::REASONS),
             Isa::PVM => Some(pvm::REASONS),
+            Isa::S390 => Some(s390::intercept::REASONS),
             _ => None,
         }
     }
@@ -187,7 +193,7 @@ impl fmt::Display for Decoded {
 ///
 /// Under VMX the low 16 bits are the reason and the others become [`Tags`], except that all ones
 /// mean "no reason" ([`vmx::NO_REASON`]). Elsewhere all 32 bits are the reason. Unknown numbers are
-/// printed as the isa's header writes them: decimal for VMX, hexadecimal for SVM and PVM.
+/// printed as the isa's header writes them: decimal for VMX, hexadecimal for the others.
 pub fn decode(isa: Isa, code: u32) -> Decoded {
     let (base, tags) = match isa {
         Isa::VMX if code == vmx::NO_REASON.code => return Decoded::known(&vmx::NO_REASON, Tags::default()),
@@ -199,7 +205,7 @@ pub fn decode(isa: Isa, code: u32) -> Decoded {
     }
     let name = match isa {
         Isa::VMX => format!("UNKNOWN(VMX {base})"),
-        Isa::SVM | Isa::PVM => format!("UNKNOWN({isa} {base:#x})"),
+        Isa::SVM | Isa::PVM | Isa::S390 => format!("UNKNOWN({isa} {base:#x})"),
         _ => format!("UNKNOWN({isa}, {base})"),
     };
     Decoded::unknown(base, Cow::Owned(name), tags)
@@ -254,6 +260,7 @@ mod tests {
         assert_eq!(Isa::VMX.name(), "VMX");
         assert_eq!(Isa(2).name(), "SVM");
         assert_eq!(Isa(3).name(), "PVM");
+        assert_eq!(Isa(390), Isa::S390);
         assert_eq!(Isa(7).to_string(), "isa 7");
     }
 
@@ -269,7 +276,7 @@ mod tests {
 
     #[test]
     fn every_table_entry_decodes_to_itself() {
-        for isa in [Isa::VMX, Isa::SVM, Isa::PVM] {
+        for isa in [Isa::VMX, Isa::SVM, Isa::PVM, Isa::S390] {
             for info in isa.reasons().unwrap() {
                 let d = decode(isa, info.code);
                 assert_eq!((d.base, d.name.as_ref(), d.gloss), (info.code, info.name, info.gloss));

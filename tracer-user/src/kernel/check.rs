@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::kernel::{Unsupported, btf::Types, host, raw, tracefs};
+use crate::kernel::{Unsupported, btf::Types, host, raw, sie, tracefs};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,15 @@ fn kvm_modules() -> Finding {
             "modprobe kvm_intel, or modprobe kvm_amd",
         );
     }
+    // The device says more than a list of features: without SIE it would not be there.
+    if host::IS_S390X && !Path::new("/dev/kvm").exists() && !host::has_sie() {
+        return Finding::new(
+            "KVM backend",
+            Status::Blocker,
+            "this machine has no SIE, the instruction that runs guests (no `sie` among the features in /proc/cpuinfo)",
+            "use an LPAR or bare machine, or have the hypervisor below offer it: KVM with nested=1, or z/VM",
+        );
+    }
     match Path::new("/dev/kvm").exists() {
         true => Finding::new("KVM backend", Status::Ok, "/dev/kvm exists", ""),
         false => Finding::new("KVM backend", Status::Blocker, "KVM is not loaded", "modprobe kvm"),
@@ -127,7 +136,27 @@ fn tracefs_mount() -> Finding {
     }
 }
 
+/// The events on s390x.
+fn sie_events() -> Finding {
+    match sie::layout() {
+        Ok(layout) if layout.absent.is_empty() => {
+            let found = format!("{} and {} events with its causes", sie::EXIT, layout.doors.len() - 2);
+            Finding::new("KVM events", Status::Ok, found, "")
+        }
+        Ok(layout) => Finding::new(
+            "KVM events",
+            Status::Note,
+            format!("{}; this kernel has no {}", sie::EXIT, layout.absent.join(", ")),
+            "the causes that these tell are not shown below their reasons",
+        ),
+        Err(missing) => Finding::new("KVM events", Status::Blocker, missing.what, missing.remedy),
+    }
+}
+
 fn events() -> Finding {
+    if host::IS_S390X {
+        return sie_events();
+    }
     match tracefs::layout() {
         Ok(layout) => {
             let optional = [("isa", layout.exit_isa), ("vcpu_id", layout.exit_vcpu)];
@@ -189,6 +218,14 @@ fn lockdown() -> Finding {
 }
 
 fn btf() -> Finding {
+    if host::IS_S390X {
+        let found = if Path::new("/sys/kernel/btf/vmlinux").exists() {
+            "this kernel has it"
+        } else {
+            "this kernel has none"
+        };
+        return Finding::new("BTF", Status::Ok, format!("{found}; classic tracepoints need none"), "");
+    }
     match raw::layout(&Types::read_host()) {
         Ok(_) => Finding::new("BTF", Status::Ok, "has what raw tracepoints need", ""),
         Err(why) => {

@@ -5,21 +5,25 @@ use tracer_ebpf::{abi::ABSENT, names, part::Part};
 use crate::{
     kernel::{
         Unsupported,
-        btf::{SchedOffsets, Types},
+        btf::{BtfError, SchedOffsets, Types},
+        host,
         raw::{self, RawLayout},
         session::Path,
+        sie,
         tracefs::{self, Layout, SchedLayout},
     },
     model::Known,
 };
 
 /// How exits are seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Exits {
-    /// By raw tracepoints.
-    Raw(RawLayout),
+    /// By raw tracepoints, and where the classic records have their fields.
+    Raw(Layout, RawLayout),
     /// By classic tracepoints, and why.
-    Classic(String),
+    Classic(Layout, String),
+    /// By s390's classic tracepoints.
+    Sie(sie::Layout),
 }
 
 /// How the scheduler's events are seen.
@@ -45,10 +49,8 @@ pub enum Call {
 }
 
 /// All of them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Doors {
-    /// Fields of KVM's records.
-    pub layout: Layout,
     /// How exits are seen.
     pub exits: Exits,
     /// How the scheduler is seen.
@@ -63,25 +65,14 @@ impl Doors {
     /// # Errors
     /// [`Unsupported`] if it lacks what is needed, or what `path` asks for.
     pub fn choose(path: Path, sched: bool) -> Result<Self, Unsupported> {
-        let layout = tracefs::layout()?;
-        let types = Types::read_host();
-        let raw = match path {
-            Path::Classic => Err("classic tracepoints, as asked for".to_owned()),
-            _ => raw::layout(&types).map_err(|why| format!("classic tracepoints, because {why}")),
+        // Raw tracepoints of s390 would need its structures, for no gain without a JIT.
+        let types = if host::IS_S390X { None } else { Some(Types::read_host()) };
+        let exits = match &types {
+            None => sie_exits(path)?,
+            Some(types) => exits(path, types)?,
         };
-        let exits = match (path, raw) {
-            (_, Ok(raw)) => Exits::Raw(raw),
-            (Path::Raw, Err(why)) => {
-                let why = why.trim_start_matches("classic tracepoints, because ");
-                return Err(Unsupported::new(
-                    format!("raw tracepoints cannot be used: {why}"),
-                    "use --path classic or auto",
-                ));
-            }
-            (_, Err(why)) => Exits::Classic(why),
-        };
-        let sched_types = types.as_ref().ok().filter(|_| path != Path::Classic).map(Types::sched);
-        let sched = match (sched, sched_types) {
+        let types = types.and_then(Result::ok).filter(|_| path != Path::Classic);
+        let sched = match (sched, types.as_ref().map(Types::sched)) {
             (false, _) => Sched::Off("as asked for by --no-sched".to_owned()),
             (true, Some(Ok(offsets))) => Sched::Raw(offsets),
             (true, _) => {
@@ -89,15 +80,24 @@ impl Doors {
             }
         };
         let call = if tracefs::has("kvm_fpu") { Call::Fpu } else { Call::Probe };
-        Ok(Self { layout, exits, sched, call })
+        Ok(Self { exits, sched, call })
+    }
+
+    /// Where x86's records have their fields.
+    pub fn layout(&self) -> Option<Layout> {
+        match &self.exits {
+            Exits::Raw(layout, _) | Exits::Classic(layout, _) => Some(*layout),
+            Exits::Sie(_) => None,
+        }
     }
 
     /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
     pub fn path(&self) -> String {
         match &self.exits {
-            Exits::Raw(RawLayout { cast: Some(_), .. }) => "raw tracepoints and typed loads".to_owned(),
-            Exits::Raw(_) => "raw tracepoints".to_owned(),
-            Exits::Classic(why) => why.clone(),
+            Exits::Raw(_, RawLayout { cast: Some(_), .. }) => "raw tracepoints and typed loads".to_owned(),
+            Exits::Raw(..) => "raw tracepoints".to_owned(),
+            Exits::Classic(_, why) => why.clone(),
+            Exits::Sie(_) => "classic tracepoints".to_owned(),
         }
     }
 
@@ -125,6 +125,14 @@ impl Doors {
         Known::of(&known)
     }
 
+    /// The read-only globals of s390's programs.
+    pub fn sie_globals(&self) -> &[(&'static str, u32)] {
+        match &self.exits {
+            Exits::Sie(layout) => &layout.offsets,
+            _ => &[],
+        }
+    }
+
     /// The read-only globals of the scheduler's programs.
     pub fn sched_globals(&self) -> [(&'static str, u32); 7] {
         let mut globals = [
@@ -150,4 +158,28 @@ impl Doors {
         }
         globals
     }
+}
+
+fn exits(path: Path, types: &Result<Types, BtfError>) -> Result<Exits, Unsupported> {
+    let layout = tracefs::layout()?;
+    if path == Path::Classic {
+        return Ok(Exits::Classic(layout, "classic tracepoints, as asked for".to_owned()));
+    }
+    match raw::layout(types) {
+        Ok(raw) => Ok(Exits::Raw(layout, raw)),
+        Err(why) if path == Path::Raw => Err(Unsupported::new(
+            format!("raw tracepoints cannot be used: {why}"),
+            "use --path classic or auto",
+        )),
+        Err(why) => Ok(Exits::Classic(layout, format!("classic tracepoints, because {why}"))),
+    }
+}
+
+fn sie_exits(path: Path) -> Result<Exits, Unsupported> {
+    let layout = sie::layout()?;
+    if path == Path::Raw {
+        let what = "raw tracepoints are not used on s390x";
+        return Err(Unsupported::new(what, "use --path classic or auto"));
+    }
+    Ok(Exits::Sie(layout))
 }

@@ -21,8 +21,14 @@ pub struct Host {
     pub backend: String,
 }
 
-/// The vendor modules that can sit under kvm.ko.
-const BACKENDS: [&str; 3] = ["kvm_intel", "kvm_amd", "kvm_pvm"];
+/// Whether guests run by SIE here.
+pub const IS_S390X: bool = cfg!(target_arch = "s390x");
+
+/// How KVM is loaded here.
+pub const LOAD_KVM: &str = if IS_S390X { "modprobe kvm" } else { "modprobe kvm_intel, or modprobe kvm_amd" };
+
+/// The vendor modules that can sit under kvm.ko; on s390x there is nothing under it.
+const BACKENDS: &[&str] = if IS_S390X { &["kvm"] } else { &["kvm_intel", "kvm_amd", "kvm_pvm"] };
 
 impl Host {
     /// Reads them.
@@ -31,7 +37,7 @@ impl Host {
             fs::read_to_string(format!("/proc/sys/kernel/{name}")).map_or_else(|_| "unknown".into(), trimmed)
         };
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cpu = cpuinfo_field(&cpuinfo, "model name").unwrap_or("unknown").to_owned();
+        let cpu = cpu_model(&cpuinfo);
         let backends = backends();
         Self {
             name: sys("hostname"),
@@ -45,7 +51,7 @@ impl Host {
 
 /// The vendor modules that are loaded or built in.
 pub fn backends() -> Vec<&'static str> {
-    BACKENDS.into_iter().filter(|name| fs::metadata(format!("/sys/module/{name}")).is_ok()).collect()
+    BACKENDS.iter().copied().filter(|name| fs::metadata(format!("/sys/module/{name}")).is_ok()).collect()
 }
 
 /// The isa of this host's exits, for kernels whose records do not say: by the processor's vendor, as perf
@@ -56,6 +62,27 @@ pub fn isa_by_vendor() -> u32 {
         Some("AuthenticAMD" | "HygonGenuine") => abi::ISA_SVM,
         _ => abi::ISA_VMX,
     }
+}
+
+/// Whether this s390x machine has the instruction that runs guests: a machine, or a hypervisor, without gives the
+/// kernel none, and kvm.ko does not load (`show_cpuinfo`, arch/s390/kernel/processor.c).
+pub fn has_sie() -> bool {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    lists_sie(&cpuinfo)
+}
+
+fn lists_sie(cpuinfo: &str) -> bool {
+    cpuinfo_field(cpuinfo, "features").is_some_and(|list| list.split_whitespace().any(|name| name == "sie"))
+}
+
+/// The processor's model; s390x has numbers for them.
+fn cpu_model(cpuinfo: &str) -> String {
+    let numbered = || {
+        let vendor = cpuinfo_field(cpuinfo, "vendor_id")?;
+        Some(format!("{vendor} machine {}", cpuinfo_field(cpuinfo, "machine")?))
+    };
+    let named = cpuinfo_field(cpuinfo, "model name").map(str::to_owned);
+    named.or_else(numbered).unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
@@ -108,4 +135,28 @@ fn clock(clock: libc::clockid_t) -> u64 {
 pub fn unix_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S390X: &str = "vendor_id       : IBM/S390\n# processors    : 2\n\
+        features\t: esan3 zarch stfle msa ldisp eimm etf3eh highgprs vx vxe vxe2 \n\
+        processor 0: version = 00,  identification = 000000,  machine = 8561\n\n\
+        cpu number      : 0\nmachine         : 8561\n";
+
+    #[test]
+    fn a_machine_without_sie_is_told() {
+        assert!(!lists_sie(S390X));
+        assert!(lists_sie(&S390X.replace("vxe2 ", "vxe2 sie ")));
+        assert!(!lists_sie("flags\t\t: fpu sie\n"));
+    }
+
+    #[test]
+    fn models_have_names_or_numbers() {
+        assert_eq!(cpu_model(S390X), "IBM/S390 machine 8561");
+        assert_eq!(cpu_model("vendor_id\t: X\nmodel name\t: Fast One\n"), "Fast One");
+        assert_eq!(cpu_model(""), "unknown");
+    }
 }

@@ -12,6 +12,7 @@ pub mod mapped;
 pub mod raw;
 pub mod reader;
 pub mod session;
+pub mod sie;
 pub mod silence;
 pub mod times;
 pub mod tracefs;

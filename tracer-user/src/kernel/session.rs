@@ -101,12 +101,12 @@ impl Session {
     /// If the kernel refuses.
     pub fn load(options: &Options, doors: Option<&Doors>) -> Result<Self> {
         let offset = |field: Option<Field>| field.map_or(abi::ABSENT, |field| field.offset);
-        let layout = doors.map(|doors| doors.layout);
+        let layout = doors.and_then(Doors::layout);
         let exit_reason = offset(layout.map(|layout| layout.exit_reason));
         let exit_isa = offset(layout.and_then(|layout| layout.exit_isa));
         let exit_vcpu = offset(layout.and_then(|layout| layout.exit_vcpu));
         let raw = match doors.map(|doors| &doors.exits) {
-            Some(Exits::Raw(raw)) => Some(raw),
+            Some(Exits::Raw(_, raw)) => Some(raw),
             _ => None,
         };
         let vmx_reason = raw.and_then(|raw| raw.vmx_reason).unwrap_or(abi::ABSENT);
@@ -114,7 +114,8 @@ impl Session {
         let vcpu_id = raw.map_or(abi::ABSENT, |raw| raw.vcpu_id);
         // Without doors the events come from a test, which brings all kinds.
         let sched = doors.map_or([(names::SCHED, 1); 7], Doors::sched_globals);
-        let (guest, details) = (u32::from(options.guest), u32::from(doors.is_none()));
+        let guest = u32::from(options.guest);
+        let details = u32::from(doors.is_none_or(|doors| matches!(doors.exits, Exits::Sie(_))));
         let isa_default = host::isa_by_vendor();
         let mut pids = [0u32; abi::MAX_FILTER_PIDS];
         let filtered = if options.pids.len() <= pids.len() { options.pids.as_slice() } else { &[] };
@@ -125,7 +126,8 @@ impl Session {
         let casts = raw.and_then(|raw| raw.cast).map_or(0, |numbers| cast::patch(&mut object, numbers));
         let cast = u32::from(casts != 0);
         let mut loader = EbpfLoader::new();
-        for (name, value) in &sched {
+        let sie = doors.map_or(&[][..], Doors::sie_globals);
+        for (name, value) in sched.iter().chain(sie) {
             loader.override_global(name, value, true);
         }
         let mut ebpf = loader
@@ -196,19 +198,31 @@ impl Session {
     /// Entries first: an entry of a thread of which no exit was seen is counted and otherwise ignored, while
     /// an exit whose entry is missed would have to be taken back.
     fn attach_exits(&mut self, doors: &Doors) -> Result<()> {
-        if matches!(doors.exits, Exits::Raw(_)) {
-            return self.attach_all_raw(&[
-                (names::THREAD_EXIT, "sched_process_exit"),
-                (names::FAST_ENTRY, "kvm_entry"),
-                (names::FAST_EXIT, "kvm_exit"),
-            ]);
-        }
-        classic(&mut self.ebpf, names::CLASSIC_ENTRY)?;
-        classic(&mut self.ebpf, names::CLASSIC_EXIT)?;
         self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
-        attach_classic(&mut self.ebpf, names::CLASSIC_ENTRY, "kvm:kvm_entry")?;
-        attach_classic(&mut self.ebpf, names::CLASSIC_EXIT, "kvm:kvm_exit")?;
-        self.attached.extend([names::CLASSIC_ENTRY, names::CLASSIC_EXIT]);
+        match &doors.exits {
+            Exits::Raw(..) => {
+                self.attach_all_raw(&[(names::FAST_ENTRY, "kvm_entry"), (names::FAST_EXIT, "kvm_exit")])
+            }
+            Exits::Classic(..) => self.attach_all_classic(&[
+                (names::CLASSIC_ENTRY, "kvm_entry"),
+                (names::CLASSIC_EXIT, "kvm_exit"),
+            ]),
+            Exits::Sie(layout) => {
+                let doors: Vec<_> = layout.doors.iter().map(|door| (door.program, door.event)).collect();
+                self.attach_all_classic(&doors)
+            }
+        }
+    }
+
+    /// Attaches to KVM's events.
+    fn attach_all_classic(&mut self, programs: &[(&'static str, &str)]) -> Result<()> {
+        for (name, _) in programs {
+            classic(&mut self.ebpf, name)?;
+        }
+        for (name, event) in programs {
+            attach_classic(&mut self.ebpf, name, &format!("kvm:{event}"))?;
+            self.attached.push(name);
+        }
         Ok(())
     }
 

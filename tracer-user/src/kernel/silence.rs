@@ -7,11 +7,24 @@ use aya::{
 };
 use tracer_ebpf::names;
 
-use crate::kernel::session;
+use crate::kernel::{host, session, sie};
 
 /// The events counted, by the program that counts them.
-pub const EVENTS: [&str; names::SILENCE_PROGRAMS.len()] =
-    ["kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr", "kvm_emulate_insn"];
+pub const EVENTS: [&str; names::SILENCE_PROGRAMS.len()] = if host::IS_S390X {
+    [
+        "kvm_userspace_exit",
+        "kvm_s390_intercept_instruction",
+        "kvm_s390_intercept_prog",
+        "kvm_s390_handle_diag",
+        "kvm_s390_handle_sigp",
+    ]
+} else {
+    ["kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr", "kvm_emulate_insn"]
+};
+
+/// The events of exits and entries.
+const EXIT_AND_ENTRY: [&str; 2] =
+    if host::IS_S390X { [sie::EXIT, "kvm_s390_sie_enter"] } else { ["kvm_exit", "kvm_entry"] };
 
 /// Running counters of KVM's other events.
 pub struct Silence {
@@ -65,11 +78,12 @@ pub fn explain(exits: u64, counts: &[(&'static str, Option<u64>)]) -> String {
             count.filter(|count| *count != 0).map(|count| format!("{event} {count}"))
         })
         .collect();
+    let [exit, entry] = EXIT_AND_ENTRY;
     match (exits, !moved(counts)) {
-        (1.., _) => format!("kvm_exit fires ({exits} samples)"),
+        (1.., _) => format!("{exit} fires ({exits} samples)"),
         (0, true) => "no KVM event fires: no guest is running now".to_owned(),
         (0, false) => format!(
-            "kvm_exit and kvm_entry stay silent while other KVM events fire ({}): this KVM backend does not \
+            "{exit} and {entry} stay silent while other KVM events fire ({}): this KVM backend does not \
              report its exits, so exit latencies cannot be measured on this host",
             firing.join(", ")
         ),

@@ -8,6 +8,7 @@ use std::{
 use crate::kernel::{
     Unsupported,
     format::{Field, field},
+    host,
 };
 
 /// The mount points that aya looks at too.
@@ -63,7 +64,7 @@ pub fn format_text(event: &str) -> Result<String, Unsupported> {
         if error.kind() == io::ErrorKind::NotFound {
             Unsupported::new(
                 format!("the kernel has no tracepoint {group}:{event}"),
-                "load KVM first: modprobe kvm_intel, or modprobe kvm_amd",
+                format!("load KVM first: {}", host::LOAD_KVM),
             )
         } else {
             Unsupported::new(format!("cannot read {}: {error}", path.display()), "run as root")

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use tracer_ebpf::detail::{self, kind};
+
 use crate::{
     decode::Isa,
     model::{Known, Losses, Parts},
@@ -131,6 +133,12 @@ impl Interval {
         self.vcpus.clear();
         self.losses = Losses::default();
         self.host = None;
+    }
+
+    /// How many exits were completed.
+    pub fn exits(&self) -> u64 {
+        let whole = |cell: &&Cell| matches!(detail::kind_of(cell.detail), kind::PLAIN | kind::HALTED);
+        self.cells.iter().filter(whole).map(|cell| cell.count).sum()
     }
 
     /// The buckets of one of its cells.

@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 
-use tracer_ebpf::abi::ABSENT;
+use tracer_ebpf::abi::{ABSENT, ISA_S390};
 
 use super::{bytes::Bytes, tracing::Format};
 use crate::{
     kernel::format::{Field, field},
     replay::Event,
 };
-
-/// The number of z/Architecture's interception codes among the isas; its records have no such field.
-pub const ISA_S390: u32 = 390;
 
 /// Where the isa of an exit's code comes from.
 #[derive(Clone, Copy, Debug)]

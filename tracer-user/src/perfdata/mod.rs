@@ -24,7 +24,6 @@ mod unpack;
 use std::io;
 
 pub use container::{read_file, read_stream};
-pub use events::ISA_S390;
 
 use crate::{
     model::{Interval, Roster},

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::build::{FLOOR, Profile, SWITCHES, build};
 use crate::cli::BenchArgs;
 use crate::cmd::lab::add_programs;
-use crate::lab::kernels::{Cpu, Matrix};
+use crate::lab::kernels::{Arch, Cpu, Matrix};
 use crate::lab::{Spec, boot, libs};
 use crate::paths;
 use crate::process::{Output, probe};
@@ -33,7 +33,7 @@ pub type Costs = BTreeMap<String, BTreeMap<String, f64>>;
 pub fn run(args: &BenchArgs) -> Result<u8> {
     setup::run_for(Purpose::Bench)?;
     let matrix = Matrix::load()?;
-    let kernel = matrix.kernel(args.kernel.as_deref())?;
+    let kernel = matrix.kernel(Arch::X86_64, args.kernel.as_deref())?;
     let before = args.compare.as_deref().map(table::read).transpose()?;
     let (mut here, missing): (Vec<_>, Vec<_>) =
         MODES.iter().partition(|mode| mode.needs.is_none_or(|tool| program(tool).is_ok()));
@@ -45,7 +45,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     spec.silence = 900;
     add_programs(&mut spec, Output::Terminal)?;
     for (program, to) in [(FLOOR, "/bin/floor"), (SWITCHES, "/bin/switches")] {
-        spec.files.push((build(program, &Profile::lab(), Output::Terminal)?, to.to_owned()));
+        spec.files.push((build(program, &Profile::lab(Arch::X86_64), Output::Terminal)?, to.to_owned()));
     }
     for tool in ["perf", "bpftrace"] {
         if here.iter().any(|mode| mode.needs == Some(tool)) {

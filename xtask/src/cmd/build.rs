@@ -9,7 +9,7 @@ use crate::build::{EXITLAT, Profile, RELEASE, build as build_program};
 use crate::cli::BuildArgs;
 use crate::process::{Output, cannot_start};
 use crate::setup::{self, Purpose};
-use crate::toolchain::MUSL;
+use crate::toolchain::{MUSL, S390X};
 
 /// Builds exitlat and prints where it is.
 pub fn build(args: BuildArgs) -> Result<u8> {
@@ -27,7 +27,7 @@ pub fn run(release: bool, args: &[String]) -> Result<u8> {
 }
 
 fn exitlat(args: BuildArgs) -> Result<PathBuf> {
-    setup::run_for(Purpose::Build)?;
+    setup::run_for(if args.target.as_deref() == Some(S390X) { Purpose::S390x } else { Purpose::Build })?;
     let target = args.target.or_else(|| args.release.then(|| MUSL.to_owned()));
     build_program(EXITLAT, &Profile { name: args.release.then_some(RELEASE), target }, Output::Terminal)
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::lab::{add_programs, terminal};
 use crate::build::{EXITLAT, Profile, build};
-use crate::lab::kernels::{Cpu, Matrix};
+use crate::lab::kernels::{Arch, Cpu, Matrix};
 use crate::lab::{Spec, boot};
 use crate::process::Output;
 use crate::setup::{self, Purpose};
@@ -27,13 +27,13 @@ exitlat report /tmp/exact
 /// Shows it, then tells how to see one's own guests.
 pub fn run() -> Result<u8> {
     setup::run_for(Purpose::Lab)?;
-    let mut spec = Spec::new(Matrix::load()?.kernel(None)?, Cpu::Amd);
+    let mut spec = Spec::new(Matrix::load()?.kernel(Arch::X86_64, None)?, Cpu::Amd);
     add_programs(&mut spec, Output::Terminal)?;
     spec.terminal = terminal();
     spec.command = Some(SCRIPT.to_owned());
     eprintln!("demo: booting a guest with Linux {} and KVM; in it two small KVM guests", spec.kernel.name);
     let status = boot(&spec, &mut io::stdout())?;
-    let program = build(EXITLAT, &Profile::shipped(), Output::Terminal)?;
+    let program = build(EXITLAT, &Profile::shipped(Arch::X86_64), Output::Terminal)?;
     println!(
         "\nTo see your own guests, on a host that runs KVM, as root:\n  \
          cargo xtask run -- live\n\

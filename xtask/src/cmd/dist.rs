@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::build::{EXITLAT, Profile, build};
+use crate::lab::kernels::Arch;
 use crate::paths::{root, target};
 use crate::process::{Output, capture, run as run_tool};
 use crate::setup::{self, Purpose};
@@ -17,7 +18,7 @@ const PAPERS: [&str; 5] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACH
 /// Builds the static program and packs it.
 pub fn run() -> Result<u8> {
     setup::run_for(Purpose::Build)?;
-    let program = build(EXITLAT, &Profile::shipped(), Output::Terminal)?;
+    let program = build(EXITLAT, &Profile::shipped(Arch::X86_64), Output::Terminal)?;
     let name = format!("exitlat-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
     let dist = target().join("dist");
     let tree = dist.join(&name);

@@ -5,31 +5,44 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::build::{EXITLAT, LAB_TESTS, Profile, WORKLOAD, build};
+use crate::build::{EXITLAT, LAB_TESTS, Profile, SIE_WORKLOAD, WORKLOAD, build};
 use crate::cli::{LabArgs, split_with};
-use crate::lab::kernels::{Cpu, Matrix};
+use crate::lab::kernels::{Arch, Cpu, Matrix};
 use crate::lab::{Spec, boot, libs};
 use crate::process::{Output, quote};
 use crate::setup::{self, Purpose};
 
 /// Our programs: what to build and where it goes in the guest.
-const PROGRAMS: [(crate::build::Program, &str); 2] = [(EXITLAT, "/bin/exitlat"), (WORKLOAD, "/bin/workload")];
+fn programs(arch: Arch) -> [(crate::build::Program, &'static str); 2] {
+    let workload = match arch {
+        Arch::X86_64 => WORKLOAD,
+        Arch::S390x => SIE_WORKLOAD,
+    };
+    [(EXITLAT, "/bin/exitlat"), (workload, "/bin/workload")]
+}
 /// The lab tests, likewise.
 const TESTS: (crate::build::Program, &str) = (LAB_TESTS, "/bin/lab-tests");
 
 /// Boots what the arguments ask for.
 pub fn run(args: LabArgs) -> Result<u8> {
-    setup::run_for(Purpose::Lab)?;
+    let cpu = match args.arch {
+        Arch::X86_64 => args.cpu,
+        Arch::S390x => Cpu::S390x,
+    };
+    setup::run_for(Purpose::of_lab(cpu.arch()))?;
     if args.icount && args.cpu == Cpu::Intel {
         bail!("--icount is QEMU's; under Bochs (--cpu intel) time is always the number of instructions");
     }
     let matrix = Matrix::load()?;
-    let mut spec = Spec::new(matrix.kernel(args.kernel.as_deref())?, args.cpu);
+    let mut spec = Spec::new(matrix.kernel(cpu.arch(), args.kernel.as_deref())?, cpu);
     spec.smp = args.smp.unwrap_or(spec.smp);
     spec.icount = args.icount;
     spec.append = args.append;
     spec.silence = args.silence;
     if args.with_perf {
+        if cpu == Cpu::S390x {
+            bail!("perf of this host does not run in an s390x guest");
+        }
         spec.take(libs::perf()?);
     }
     spec.mem = args.mem.unwrap_or(spec.mem);
@@ -49,8 +62,9 @@ pub fn run(args: LabArgs) -> Result<u8> {
 
 /// Builds exitlat and workload as they are shipped and takes them along.
 pub fn add_programs(spec: &mut Spec, output: Output<'_>) -> Result<()> {
-    for (program, to) in PROGRAMS {
-        spec.files.push((build(program, &Profile::lab(), output)?, to.to_owned()));
+    let arch = spec.cpu.arch();
+    for (program, to) in programs(arch) {
+        spec.files.push((build(program, &Profile::lab(arch), output)?, to.to_owned()));
     }
     spec.env.extend([("EXITLAT", "/bin/exitlat"), ("WORKLOAD", "/bin/workload")].map(owned));
     Ok(())
@@ -59,7 +73,7 @@ pub fn add_programs(spec: &mut Spec, output: Output<'_>) -> Result<()> {
 /// Builds the lab tests and takes them along.
 pub fn add_tests(spec: &mut Spec, output: Output<'_>) -> Result<()> {
     let (program, to) = TESTS;
-    spec.files.push((build(program, &Profile::lab(), output)?, to.to_owned()));
+    spec.files.push((build(program, &Profile::lab(spec.cpu.arch()), output)?, to.to_owned()));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::kernels::Kernel;
+use super::kernels::{Arch, Kernel};
 use crate::process::{Output, capture, probe, run};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -22,6 +22,7 @@ const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 #[derive(Debug)]
 pub struct Suite {
     name: String,
+    arch: Arch,
     dir: PathBuf,
 }
 
@@ -38,16 +39,17 @@ pub struct Package {
 
 impl Suite {
     /// Fetches the index of a suite into `dir`.
-    pub fn open(name: &str, dir: &Path) -> Result<Self> {
+    pub fn open(name: &str, arch: Arch, dir: &Path) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             bail!("{KEYRING} is missing, so kernels cannot be verified: install debian-archive-keyring");
         }
-        let suite = Self { name: name.to_owned(), dir: dir.to_owned() };
+        let suite = Self { name: name.to_owned(), arch, dir: dir.to_owned() };
         for sub in ["state/lists/partial", "cache/archives/partial", "debs"] {
             fs::create_dir_all(dir.join(sub))
                 .with_context(|| format!("cannot make {}", dir.join(sub).display()))?;
         }
-        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {name} main\n", repository()?);
+        let source =
+            format!("deb [arch={} signed-by={KEYRING}] {} {name} main\n", arch.debian(), repository()?);
         for (file, contents) in [("sources.list", source.as_str()), ("status", "")] {
             let path = dir.join(file);
             fs::write(&path, contents).with_context(|| format!("cannot write {}", path.display()))?;
@@ -70,7 +72,8 @@ impl Suite {
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
             "Dir::Etc::preferences=/dev/null".to_owned(),
             "Dir::Etc::preferencesparts=/dev/null".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
+            format!("APT::Architecture={}", self.arch.debian()),
+            format!("APT::Architectures={}", self.arch.debian()),
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
@@ -84,7 +87,7 @@ impl Suite {
     /// The packages that make up the kernel, e.g. `linux-image-6.1.0-50-cloud-amd64`, image first.
     pub fn resolve(&self, kernel: &Kernel) -> Result<Vec<String>> {
         let fields = self.query(&["show", "--no-all-versions", &kernel.meta])?;
-        let current = depends(&fields).find(|name| is_image(name, &kernel.version)).map(str::to_owned);
+        let current = depends(&fields).find(|name| is_image(name, kernel)).map(str::to_owned);
         let image = match current {
             Some(image) => image,
             None => self.newest(kernel)?,
@@ -100,8 +103,7 @@ impl Suite {
     /// The newest image of the wanted version, for when the meta package has moved on.
     fn newest(&self, kernel: &Kernel) -> Result<String> {
         let names = self.query(&["pkgnames", &format!("{}{}", PARTS[0], kernel.version)])?;
-        let newest =
-            names.lines().filter(|name| is_image(name, &kernel.version)).max_by_key(|name| numbers(name));
+        let newest = names.lines().filter(|name| is_image(name, kernel)).max_by_key(|name| numbers(name));
         newest.map(str::to_owned).with_context(|| {
             format!(
                 "suite {} has no kernel {} any more: give kernel \"{}\" another suite in tests/kernels.toml",
@@ -154,10 +156,10 @@ fn depends(fields: &str) -> impl Iterator<Item = &str> {
     line.split(", ").filter_map(|clause| clause.split(' ').next())
 }
 
-/// Whether a package is a cloud kernel of that version, signed, without debug information.
-fn is_image(package: &str, version: &str) -> bool {
-    let release = package.strip_prefix(PARTS[0]).and_then(|rest| rest.strip_prefix(version));
-    release.is_some_and(|rest| rest.starts_with(['.', '-', '+']) && rest.ends_with("-cloud-amd64"))
+/// Whether a package is a kernel of that version and flavour, signed, without debug information.
+fn is_image(package: &str, kernel: &Kernel) -> bool {
+    let release = package.strip_prefix(PARTS[0]).and_then(|rest| rest.strip_prefix(&kernel.version));
+    release.is_some_and(|rest| rest.starts_with(['.', '-', '+']) && rest.ends_with(kernel.flavour()))
 }
 
 /// The numbers in a name, which order versions well enough.
@@ -169,21 +171,33 @@ fn numbers(name: &str) -> Vec<u64> {
 mod tests {
     use super::*;
 
+    fn kernel(version: &str, meta: &str) -> Kernel {
+        let (name, suite) = (version.to_owned(), "any".to_owned());
+        let (version, meta) = (version.to_owned(), meta.to_owned());
+        Kernel { name, arch: Arch::X86_64, version, suite, meta, default: false, expect_skips: Vec::new() }
+    }
+
+    const META: &str = "linux-image-cloud-amd64";
+
     #[test]
     fn the_meta_package_leads_to_the_image() {
         let fields = "Package: linux-image-cloud-amd64\nDepends: linux-base-cloud-amd64 (= 7.2.12-1), \
                       linux-image-7.2.12+deb13-cloud-amd64 (= 7.2.12-1)\n";
-        let names = depends(fields).filter(|name| is_image(name, "7.2")).collect::<Vec<_>>();
+        let names = depends(fields).filter(|name| is_image(name, &kernel("7.2", META))).collect::<Vec<_>>();
         assert_eq!(names, ["linux-image-7.2.12+deb13-cloud-amd64"]);
-        assert!(!depends(fields).any(|name| is_image(name, "7.3")));
+        assert!(!depends(fields).any(|name| is_image(name, &kernel("7.3", META))));
     }
 
     #[test]
     fn only_signed_images_of_the_very_version_count() {
-        assert!(is_image("linux-image-6.1.0-50-cloud-amd64", "6.1"));
-        assert!(!is_image("linux-image-6.12.1-cloud-amd64", "6.1"));
-        assert!(!is_image("linux-image-6.1.0-50-cloud-amd64-unsigned", "6.1"));
-        assert!(!is_image("linux-image-6.1.0-50-amd64", "6.1"));
+        let cloud = kernel("6.1", META);
+        assert!(is_image("linux-image-6.1.0-50-cloud-amd64", &cloud));
+        assert!(!is_image("linux-image-6.12.1-cloud-amd64", &cloud));
+        assert!(!is_image("linux-image-6.1.0-50-cloud-amd64-unsigned", &cloud));
+        assert!(!is_image("linux-image-6.1.0-50-amd64", &cloud));
+        let s390x = kernel("6.1", "linux-image-s390x");
+        assert!(is_image("linux-image-6.1.0-50-s390x", &s390x));
+        assert!(!is_image("linux-image-6.1.0-50-s390x-dbg", &s390x));
         assert!(numbers("linux-image-7.2.12+deb13") > numbers("linux-image-7.2.9+deb13"));
     }
 }

@@ -1,22 +1,34 @@
-//! The little of ELF that the lab must read: what a kernel module depends on, and whether a program is static.
+//! The little of ELF that the lab must read: what a kernel module depends on, where its code is, and whether a program is
+//! static.
 //!
 //! Reading it ourselves keeps kmod and binutils off the list of things to install.
+
+use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 
 const PT_INTERP: u32 = 3;
 
-/// A 64-bit little-endian ELF file.
+/// What a section is, and that it holds instructions.
+const SHT_PROGBITS: usize = 1;
+const SHF_EXECINSTR: usize = 4;
+
+/// A 64-bit ELF file.
 #[derive(Debug)]
-pub struct Elf<'a>(&'a [u8]);
+pub struct Elf<'a> {
+    bytes: &'a [u8],
+    big_endian: bool,
+}
 
 impl<'a> Elf<'a> {
     /// Checks the identification only.
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
-        if bytes.len() < 64 || !bytes.starts_with(b"\x7fELF\x02\x01") {
-            bail!("not a 64-bit little-endian ELF file");
-        }
-        Ok(Self(bytes))
+        let big_endian = match bytes.get(..6) {
+            Some(b"\x7fELF\x02\x01") => false,
+            Some(b"\x7fELF\x02\x02") => true,
+            _ => bail!("not a 64-bit ELF file"),
+        };
+        Ok(Self { bytes, big_endian })
     }
 
     /// Whether the program needs no dynamic linker.
@@ -38,10 +50,31 @@ impl<'a> Elf<'a> {
         Ok(list.split(',').filter(|name| !name.is_empty()).map(module_name).collect())
     }
 
-    fn section(&self, wanted: &str) -> Result<Option<&'a [u8]>> {
+    /// Where the sections with instructions are in the file.
+    pub fn code(&self) -> Result<Vec<Range<usize>>> {
+        let mut found = Vec::new();
+        for header in self.headers()? {
+            let (kind, flags) = (self.uint(header + 4, 4)?, self.uint(header + 8, 8)?);
+            if kind == SHT_PROGBITS && flags & SHF_EXECINSTR != 0 {
+                let (offset, size) = (self.uint(header + 24, 8)?, self.uint(header + 32, 8)?);
+                self.bytes(offset, size)?;
+                found.push(offset..offset + size);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where the section headers are.
+    fn headers(&self) -> Result<impl Iterator<Item = usize> + use<>> {
         let (table, size, count) = (self.uint(40, 8)?, self.uint(58, 2)?, self.uint(60, 2)?);
-        let names = self.contents(table + size * self.uint(62, 2)?)?;
-        for header in (0..count).map(|index| table + index * size) {
+        Ok((0..count).map(move |index| table + index * size))
+    }
+
+    fn section(&self, wanted: &str) -> Result<Option<&'a [u8]>> {
+        let mut headers = self.headers()?;
+        let names = headers.nth(self.uint(62, 2)?).context("the ELF file has no names of sections")?;
+        let names = self.contents(names)?;
+        for header in self.headers()? {
             let name = names.get(self.uint(header, 4)?..).unwrap_or_default();
             if name.split(|&byte| byte == 0).next() == Some(wanted.as_bytes()) {
                 return self.contents(header).map(Some);
@@ -56,13 +89,20 @@ impl<'a> Elf<'a> {
 
     fn uint(&self, offset: usize, size: usize) -> Result<usize> {
         let mut wide = [0; 8];
-        wide[..size].copy_from_slice(self.bytes(offset, size)?);
-        usize::try_from(u64::from_le_bytes(wide)).context("an ELF offset beyond this machine's address space")
+        let bytes = self.bytes(offset, size)?;
+        let number = if self.big_endian {
+            wide[8 - size..].copy_from_slice(bytes);
+            u64::from_be_bytes(wide)
+        } else {
+            wide[..size].copy_from_slice(bytes);
+            u64::from_le_bytes(wide)
+        };
+        usize::try_from(number).context("an ELF offset beyond this machine's address space")
     }
 
     fn bytes(&self, offset: usize, size: usize) -> Result<&'a [u8]> {
         let end = offset.checked_add(size).context("an ELF offset overflows")?;
-        self.0.get(offset..end).context("the ELF file is cut short")
+        self.bytes.get(offset..end).context("the ELF file is cut short")
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::apt::{Package, Suite};
-use super::kernels::{Cpu, Kernel};
+use super::kernels::{Arch, Cpu, Kernel};
 use super::modules;
 use crate::paths::{self, Scratch};
 use crate::process::{Output, capture, run};
@@ -17,6 +17,9 @@ use crate::process::{Output, capture, run};
 /// Changes when the layout of the cache does; an older one is fetched anew.
 const LAYOUT: u32 = 1;
 const MANIFEST: &str = "manifest.toml";
+/// The busybox of a foreign architecture; the host's is used for its own.
+const FOREIGN_BUSYBOX: &str = "busybox";
+const BUSYBOX_PACKAGE: &str = "busybox-static";
 
 /// A kernel that can be booted.
 #[derive(Debug)]
@@ -47,12 +50,12 @@ struct Origin {
 impl Files {
     /// The kernel from the cache; fetches it when it is not there.
     pub fn get(kernel: &Kernel) -> Result<Self> {
-        let dir = paths::cache()?.join("lab").join(&kernel.name);
+        let dir = paths::cache()?.join("lab").join(kernel.full_name());
         match Self::cached(&dir).filter(|files| files.is_from(&kernel.suite)) {
             Some(files) => Ok(files),
             None => {
-                eprintln!("lab: fetching kernel {} from {}", kernel.name, kernel.suite);
-                fetch(kernel, &dir).with_context(|| format!("cannot get kernel {}", kernel.name))
+                eprintln!("lab: fetching kernel {} from {}", kernel.full_name(), kernel.suite);
+                fetch(kernel, &dir).with_context(|| format!("cannot get kernel {}", kernel.full_name()))
             }
         }
     }
@@ -73,6 +76,11 @@ impl Files {
         self.dir.join("vmlinuz")
     }
 
+    /// A static busybox for the kernel's architecture, if that is not the host's.
+    pub fn busybox(&self) -> Option<PathBuf> {
+        Some(self.dir.join(FOREIGN_BUSYBOX)).filter(|path| path.exists())
+    }
+
     /// The modules which that CPU's KVM needs, in the order to load them.
     pub fn modules(&self, cpu: Cpu) -> Vec<PathBuf> {
         let names = self.manifest.modules.get(cpu.module()).map(Vec::as_slice).unwrap_or_default();
@@ -82,11 +90,15 @@ impl Files {
 
 /// Downloads, unpacks beside the cache, and moves the result into place in one step.
 fn fetch(kernel: &Kernel, dir: &Path) -> Result<Files> {
-    let work = Scratch::new(&paths::cache()?.join("work"), &kernel.name)?;
-    let suite = Suite::open(&kernel.suite, &work.path().join("apt"))?;
+    let work = Scratch::new(&paths::cache()?.join("work"), &kernel.full_name())?;
+    let suite = Suite::open(&kernel.suite, kernel.arch, &work.path().join("apt"))?;
     let unpacked = work.path().join("unpacked");
     let mut packages = Vec::new();
-    for name in suite.resolve(kernel)? {
+    let mut names = suite.resolve(kernel)?;
+    if kernel.arch != Arch::X86_64 {
+        names.push(BUSYBOX_PACKAGE.to_owned());
+    }
+    for name in names {
         let package = suite.download(&name)?;
         eprintln!("lab: unpacking {} {}", package.name, package.version);
         run(Command::new("dpkg-deb").arg("-x").arg(&package.file).arg(&unpacked), Output::Terminal)?;
@@ -103,8 +115,15 @@ fn fetch(kernel: &Kernel, dir: &Path) -> Result<Files> {
     };
     fs::copy(image, ready.join("vmlinuz")).with_context(|| format!("cannot copy {}", image.display()))?;
 
+    if kernel.arch != Arch::X86_64 {
+        let places = ["bin/busybox", "usr/bin/busybox"].map(|place| unpacked.join(place));
+        let busybox = places.iter().find(|path| path.exists());
+        let busybox = busybox.with_context(|| format!("{BUSYBOX_PACKAGE} has no bin/busybox"))?;
+        fs::copy(busybox, ready.join(FOREIGN_BUSYBOX)).context("cannot copy busybox")?;
+    }
+
     let mut orders = BTreeMap::new();
-    for cpu in [Cpu::Amd, Cpu::Intel] {
+    for &cpu in kernel.arch.cpus() {
         let order = modules::closure(&tree, cpu.module(), &ready.join("modules"))?;
         orders.insert(cpu.module().to_owned(), order);
     }

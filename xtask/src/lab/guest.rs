@@ -11,12 +11,14 @@ use super::elf::Elf;
 use super::fetch::Files;
 use super::initramfs::Initramfs;
 use super::kernels::Cpu;
-use super::{Spec, libs};
+use super::{Spec, libs, sie};
 use crate::paths;
 use crate::process::{Output, capture, quote, run};
 
 /// Where a static busybox is.
 pub const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox.static", "/bin/busybox.static"];
+/// The module that calls SIE.
+const SIE_MODULE: &str = "kvm.ko";
 /// Where things get mounted or written.
 const DIRS: [&str; 9] = ["dev", "lib/modules", "proc", "root", "run", "sbin", "sys", "tmp", "usr/bin"];
 
@@ -27,11 +29,10 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
     // The kernel opens the console before anything is mounted.
     fs.device("dev/console", 5, 1);
     fs.device("dev/null", 1, 3);
-    let busybox = busybox()?;
-    fs.copy(&busybox, "bin/busybox")?;
-    let applets = capture(Command::new(&busybox).arg("--list"), Output::Terminal)?;
-    for applet in applets.lines().filter(|applet| *applet != "busybox") {
-        fs.link(&format!("bin/{applet}"), "busybox");
+    match kernel.busybox() {
+        // It does not run here to say what it can be; init asks it.
+        Some(foreign) => fs.copy(&foreign, "bin/busybox")?,
+        None => own_busybox(&mut fs)?,
     }
     let init = paths::root().join("tests/lab-init.sh");
     fs.file("init", 0o755, fs::read(&init).with_context(|| format!("cannot read {}", init.display()))?);
@@ -40,6 +41,8 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
     for module in kernel.modules(spec.cpu) {
         let name = module.file_name().context("a module without a name")?.to_string_lossy().into_owned();
         let path = format!("/lib/modules/{name}");
+        let module =
+            if spec.cpu == Cpu::S390x && name == SIE_MODULE { sie::link(&module, scratch)? } else { module };
         fs.copy(&lean(spec.cpu, &module, scratch)?, &path)?;
         order.push_str(&path);
         order.push('\n');
@@ -72,6 +75,17 @@ fn environment(spec: &Spec) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect()
 }
 
+/// The host's busybox, with links by the names of all that it can be.
+fn own_busybox(fs: &mut Initramfs) -> Result<()> {
+    let busybox = busybox()?;
+    fs.copy(&busybox, "bin/busybox")?;
+    let applets = capture(Command::new(&busybox).arg("--list"), Output::Terminal)?;
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        fs.link(&format!("bin/{applet}"), "busybox");
+    }
+    Ok(())
+}
+
 /// The host's busybox, which must need no library.
 fn busybox() -> Result<PathBuf> {
     let is_static = |path: &PathBuf| {
@@ -87,7 +101,7 @@ fn busybox() -> Result<PathBuf> {
 /// files go there without debug information and signature; BTF stays.
 fn lean(cpu: Cpu, file: &Path, scratch: &Path) -> Result<PathBuf> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if cpu == Cpu::Amd || Elf::new(&bytes).is_err() {
+    if cpu != Cpu::Intel || Elf::new(&bytes).is_err() {
         return Ok(file.to_owned());
     }
     let Some(name) = file.file_name() else { bail!("{} has no file name", file.display()) };

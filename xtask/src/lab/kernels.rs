@@ -27,17 +27,65 @@ pub struct Matrix {
 pub struct Kernel {
     /// What `--kernel` takes.
     pub name: String,
+    /// The architecture.
+    #[serde(default)]
+    pub arch: Arch,
     /// What the version of its package must start with.
     pub version: String,
     /// The Debian suite.
     pub suite: String,
     /// The package that points at the suite's current kernel.
     pub meta: String,
-    /// Whether it is what `cargo xtask lab` boots when not told.
+    /// Whether it is what `cargo xtask lab` boots for this architecture when not told.
     #[serde(default)]
     pub default: bool,
     /// Tests that may skip there.
     pub expect_skips: Vec<String>,
+}
+
+impl Kernel {
+    /// Its name among the kernels of all architectures, for directories.
+    pub fn full_name(&self) -> String {
+        match self.arch {
+            Arch::X86_64 => self.name.clone(),
+            Arch::S390x => format!("s390x-{}", self.name),
+        }
+    }
+
+    /// What the names of its images end with: the meta package's name says which of a suite's kernels it is.
+    pub fn flavour(&self) -> &str {
+        self.meta.trim_start_matches("linux-image")
+    }
+}
+
+/// An architecture with a lab.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// 64-bit x86.
+    #[default]
+    #[value(name = "x86_64")]
+    X86_64,
+    /// IBM Z.
+    S390x,
+}
+
+impl Arch {
+    /// Its name in Debian.
+    pub fn debian(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "amd64",
+            Arch::S390x => "s390x",
+        }
+    }
+
+    /// The CPUs that can be emulated.
+    pub fn cpus(self) -> &'static [Cpu] {
+        match self {
+            Arch::X86_64 => &[Cpu::Amd, Cpu::Intel],
+            Arch::S390x => &[Cpu::S390x],
+        }
+    }
 }
 
 /// The emulated CPU, by maker.
@@ -48,6 +96,9 @@ pub enum Cpu {
     Amd,
     /// VMX, under Bochs.
     Intel,
+    /// IBM Z, under QEMU, with a scripted SIE.
+    #[value(skip)]
+    S390x,
 }
 
 impl Cpu {
@@ -56,6 +107,15 @@ impl Cpu {
         match self {
             Cpu::Amd => "amd",
             Cpu::Intel => "intel",
+            Cpu::S390x => "s390x",
+        }
+    }
+
+    /// The architecture it is of.
+    pub fn arch(self) -> Arch {
+        match self {
+            Cpu::Amd | Cpu::Intel => Arch::X86_64,
+            Cpu::S390x => Arch::S390x,
         }
     }
 
@@ -64,6 +124,7 @@ impl Cpu {
         match self {
             Cpu::Amd => "kvm_amd",
             Cpu::Intel => "kvm_intel",
+            Cpu::S390x => "kvm",
         }
     }
 }
@@ -83,6 +144,9 @@ pub struct Run {
     /// Whether perf is in the guest.
     #[serde(default)]
     pub with_perf: bool,
+    /// Whether guest time is a number of instructions.
+    #[serde(default)]
+    pub icount: bool,
     /// Tests that may skip there.
     pub expect_skips: Vec<String>,
 }
@@ -103,14 +167,20 @@ impl Matrix {
         toml::from_str(&text).with_context(|| format!("{} is not as it must be", path.display()))
     }
 
+    /// The kernels of an architecture.
+    pub fn of(&self, arch: Arch) -> impl Iterator<Item = &Kernel> {
+        self.kernels.iter().filter(move |kernel| kernel.arch == arch)
+    }
+
     /// A kernel by name, or the default one.
-    pub fn kernel(&self, name: Option<&str>) -> Result<&Kernel> {
+    pub fn kernel(&self, arch: Arch, name: Option<&str>) -> Result<&Kernel> {
         let wanted = |kernel: &&Kernel| name.map_or(kernel.default, |name| kernel.name == name);
-        self.kernels.iter().find(wanted).with_context(|| {
-            let known = self.kernels.iter().map(|kernel| kernel.name.as_str()).collect::<Vec<_>>().join(", ");
+        self.of(arch).find(wanted).with_context(|| {
+            let known = self.of(arch).map(|kernel| kernel.name.as_str()).collect::<Vec<_>>().join(", ");
             format!(
-                "tests/kernels.toml has no kernel \"{}\"; it has {known}",
-                name.unwrap_or("default = true")
+                "tests/kernels.toml has no kernel \"{}\" for {}; it has {known}",
+                name.unwrap_or("default = true"),
+                arch.debian()
             )
         })
     }
@@ -123,12 +193,17 @@ mod tests {
     #[test]
     fn the_matrix_is_sound() {
         let matrix = Matrix::load().unwrap();
-        assert_eq!(matrix.kernels.iter().filter(|kernel| kernel.default).count(), 1);
-        assert_eq!(matrix.kernel(None).unwrap().name, "6.1");
-        for run in &matrix.runs {
-            matrix.kernel(Some(&run.kernel)).unwrap();
+        for arch in [Arch::X86_64, Arch::S390x] {
+            assert_eq!(matrix.of(arch).filter(|kernel| kernel.default).count(), 1);
+            assert_eq!(matrix.kernel(arch, None).unwrap().name, "6.1");
+            assert!(arch.cpus().iter().all(|cpu| cpu.arch() == arch));
         }
-        let error = matrix.kernel(Some("2.6")).unwrap_err().to_string();
-        assert!(error.contains("5.10, 6.1, 6.12, 7.2"), "{error}");
+        for run in &matrix.runs {
+            matrix.kernel(run.cpu.arch(), Some(&run.kernel)).unwrap();
+        }
+        let error = matrix.kernel(Arch::X86_64, Some("2.6")).unwrap_err().to_string();
+        assert!(error.ends_with("5.10, 6.1, 6.12, 7.2"), "{error}");
+        let error = matrix.kernel(Arch::S390x, Some("5.10")).unwrap_err().to_string();
+        assert!(error.ends_with("6.1, 6.12"), "{error}");
     }
 }

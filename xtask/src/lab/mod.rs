@@ -1,7 +1,7 @@
 //! The lab: a small guest in which a distribution's own kernel runs real KVM, without special hardware.
 //!
 //! [`boot`] takes a kernel from the cache, makes an initramfs of busybox, KVM's modules and our programs, and runs one
-//! command under an emulator: QEMU for an AMD CPU, Bochs for an Intel one.
+//! command under an emulator: QEMU for an AMD CPU and for s390x, Bochs for an Intel one.
 
 mod apt;
 mod bochs;
@@ -15,6 +15,7 @@ mod machine;
 mod modules;
 mod qemu;
 mod serial;
+mod sie;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -64,7 +65,7 @@ impl Spec {
     /// The usual guest.
     pub fn new(kernel: &Kernel, cpu: Cpu) -> Self {
         let (smp, mem) = match cpu {
-            Cpu::Amd => (2, 1024),
+            Cpu::Amd | Cpu::S390x => (2, 1024),
             Cpu::Intel => (1, 512),
         };
         Self {
@@ -87,7 +88,7 @@ impl Spec {
     pub fn take(&mut self, program: PathBuf) {
         self.programs.push(program);
         self.mem = self.mem.max(match self.cpu {
-            Cpu::Amd => 3072,
+            Cpu::Amd | Cpu::S390x => 3072,
             Cpu::Intel => 1024,
         });
     }
@@ -101,8 +102,10 @@ pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
     let out = File::create(&initramfs).with_context(|| format!("cannot write {}", initramfs.display()))?;
     guest::root(spec, &files, scratch.path())?.write(BufWriter::new(out))?;
     let mut attempt = || match (spec.cpu, &spec.command) {
-        (Cpu::Amd, Some(_)) => qemu::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink),
-        (Cpu::Amd, None) => qemu::interactive(spec, &files.image(), &initramfs),
+        (Cpu::Amd | Cpu::S390x, Some(_)) => {
+            qemu::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink)
+        }
+        (Cpu::Amd | Cpu::S390x, None) => qemu::interactive(spec, &files.image(), &initramfs),
         (Cpu::Intel, Some(_)) => bochs::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink),
         (Cpu::Intel, None) => {
             bail!("the Intel lab has no shell, as Bochs has no input: give a command after --")
@@ -112,7 +115,7 @@ pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
     // has run by then. Whatever happens later counts.
     match attempt() {
         Err(error) if error.is::<machine::LostInBoot>() => {
-            eprintln!("lab: kernel {} did not boot; trying once more. {error:#}", spec.kernel.name);
+            eprintln!("lab: kernel {} did not boot; trying once more. {error:#}", spec.kernel.full_name());
             attempt()
         }
         result => result,

@@ -1,4 +1,5 @@
-//! The AMD guest: QEMU's own emulator has SVM, so a stock kernel finds KVM hardware on any host.
+//! The guests under QEMU. Its emulation of x86 has SVM, so a stock kernel finds KVM hardware on any host; that of s390x
+//! has no SIE, so one is scripted there (see `sie`).
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,18 +8,40 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::machine::Machine;
+use super::kernels::Arch;
+use super::machine::Machine as Running;
 use super::{Sink, Spec};
 use crate::process::cannot_start;
 
-const QEMU: &str = "qemu-system-x86_64";
+/// How an architecture is emulated.
+#[derive(Debug)]
+struct Machine {
+    program: &'static str,
+    cpu: &'static str,
+    append: &'static str,
+    /// How many CPUs there are with `icount`, if not as many as asked for.
+    icount_cpus: Option<u32>,
+}
+
+/// `panic=1` with `-no-reboot` ends QEMU; self-tests of ciphers only take time.
+///
+/// Kernels that use CMPXCHG16B crash now and then under QEMU 7.2's emulation, 6.12 at every second boot.
+const X86_64: Machine = Machine {
+    program: "qemu-system-x86_64",
+    cpu: "max,cx16=off",
+    append: "console=ttyS0 quiet panic=1 oops=panic cryptomgr.notests",
+    icount_cpus: Some(1),
+};
+const S390X: Machine = Machine {
+    program: "qemu-system-s390x",
+    cpu: "max",
+    append: "quiet panic=1 oops=panic cryptomgr.notests",
+    icount_cpus: None,
+};
+
 /// All CPUs in one thread. With a thread for each, QEMU 7.2 now and then runs stale code after the kernel has
 /// patched itself, which attaching to a tracepoint makes it do: hangs and stray breakpoint exceptions follow.
 const ACCEL: &str = "tcg,thread=single";
-/// Kernels that use CMPXCHG16B crash now and then under QEMU 7.2's emulation, 6.12 at every second boot.
-const CPU: &str = "max,cx16=off";
-/// `panic=1` with `-no-reboot` ends QEMU; self-tests of ciphers only take time.
-const APPEND: &str = "console=ttyS0 quiet panic=1 oops=panic cryptomgr.notests";
 
 /// Boots the guest, passes its output on, returns the command's status.
 pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: Sink<'_>) -> Result<u8> {
@@ -30,7 +53,7 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = qemu.spawn().with_context(|| cannot_start(&qemu))?;
     let port = child.stdout.take().context("QEMU has no standard output")?;
-    Machine::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
+    Running::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
         let complaints = fs::read_to_string(&complaints).unwrap_or_default();
         format!("the lab under QEMU failed {complaints}").trim().to_owned()
     })
@@ -48,15 +71,29 @@ pub fn interactive(spec: &Spec, kernel: &Path, initramfs: &Path) -> Result<u8> {
 }
 
 fn command(spec: &Spec, kernel: &Path, initramfs: &Path) -> Command {
-    let mut qemu = Command::new(QEMU);
-    let cpus = if spec.icount { 1 } else { spec.smp };
-    qemu.args(["-accel", ACCEL, "-cpu", CPU, "-no-reboot", "-nodefaults", "-no-user-config", "-net", "none"]);
+    let machine = match spec.cpu.arch() {
+        Arch::X86_64 => &X86_64,
+        Arch::S390x => &S390X,
+    };
+    let mut qemu = Command::new(machine.program);
+    let cpus = machine.icount_cpus.filter(|_| spec.icount).unwrap_or(spec.smp);
+    qemu.args([
+        "-accel",
+        ACCEL,
+        "-cpu",
+        machine.cpu,
+        "-no-reboot",
+        "-nodefaults",
+        "-no-user-config",
+        "-net",
+        "none",
+    ]);
     if spec.icount {
         // One instruction is one nanosecond of guest time, whatever the host does.
         qemu.args(["-icount", "shift=0,sleep=off"]);
     }
     qemu.args(["-smp", &cpus.to_string(), "-m", &spec.mem.to_string()]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
-    qemu.arg("-append").arg(format!("{APPEND} {}", spec.append));
+    qemu.arg("-append").arg(format!("{} {}", machine.append, spec.append));
     qemu
 }

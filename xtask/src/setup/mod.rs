@@ -16,8 +16,8 @@ pub use needs::Purpose;
 
 use crate::lab::Elf;
 use crate::process::{Output, in_path, probe, run};
-use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_FUZZ, MUSL, installed_bpf};
-use needs::{COMPONENTS, PACKAGES, Package, Probe};
+use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_FUZZ, installed_bpf};
+use needs::{COMPONENTS, PACKAGES, Package, Probe, TARGETS};
 
 /// Installs what is missing.
 pub fn run_for(purpose: Purpose) -> Result<()> {
@@ -114,8 +114,10 @@ fn rust(purpose: Purpose) -> Result<()> {
         }
     };
     let targets = rustup(None, &["target", "list", "--installed"])?;
-    if !targets.lines().any(|target| target == MUSL) {
-        say_and_run(Command::new("rustup").args(["target", "add", MUSL]))?;
+    for (target, part) in TARGETS {
+        if purpose.includes(*part) && !targets.lines().any(|installed| installed == *target) {
+            say_and_run(Command::new("rustup").args(["target", "add", target]))?;
+        }
     }
     for toolchain in [None, Some(bpf)] {
         let installed = rustup(toolchain, &["component", "list", "--installed"])?;

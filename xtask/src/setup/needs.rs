@@ -2,6 +2,9 @@
 
 use clap::ValueEnum;
 
+use crate::lab::kernels::Arch;
+use crate::toolchain::{MUSL, S390X};
+
 /// What set-up is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Purpose {
@@ -17,6 +20,8 @@ pub enum Purpose {
     LabTest,
     /// Having what is exported read by other programs.
     Foreign,
+    /// Compiling for s390x, and booting its lab.
+    S390x,
     /// Running all tests.
     Test,
     /// Measuring, and comparing with other tools.
@@ -26,7 +31,7 @@ pub enum Purpose {
 impl Purpose {
     /// Whether what is needed for `part` is needed for this.
     pub fn includes(self, part: Purpose) -> bool {
-        use Purpose::{Bench, Build, Check, Foreign, Fuzz, Lab, LabTest, Test};
+        use Purpose::{Bench, Build, Check, Foreign, Fuzz, Lab, LabTest, S390x, Test};
         let parts: &[Purpose] = match self {
             Build => &[Build],
             Check => &[Build, Check],
@@ -34,10 +39,19 @@ impl Purpose {
             Lab => &[Build, Lab],
             LabTest => &[Build, Check, Lab, LabTest],
             Foreign => &[Build, Check, Foreign],
+            S390x => &[Build, S390x],
             Test => &[Build, Check, Fuzz, Lab, LabTest, Foreign, Test],
             Bench => &[Build, Lab, Bench],
         };
         parts.contains(&part)
+    }
+
+    /// The lab of an architecture.
+    pub fn of_lab(arch: Arch) -> Purpose {
+        match arch {
+            Arch::X86_64 => Purpose::Lab,
+            Arch::S390x => Purpose::S390x,
+        }
     }
 }
 
@@ -77,7 +91,7 @@ pub const HDRHISTOGRAM: &str = "/usr/share/java/hdrhistogram.jar";
 /// All packages. `qemu-utils` from backports breaks bookworm's `qemu-system-common`; it has to give way then.
 pub const PACKAGES: &[Package] = {
     use Probe::{File, Program, Runs, Static};
-    use Purpose::{Bench, Build, Foreign, Fuzz, Lab, LabTest};
+    use Purpose::{Bench, Build, Foreign, Fuzz, Lab, LabTest, S390x};
     &[
         package(&["gcc"], Program("cc"), &[Build]),
         package(&["g++"], Program("c++"), &[Fuzz]),
@@ -87,12 +101,18 @@ pub const PACKAGES: &[Package] = {
             ..package(&["qemu-system-x86"], Program("qemu-system-x86_64"), &[Lab])
         },
         package(&["busybox-static"], Static(&crate::lab::BUSYBOX), &[Lab]),
-        package(&["xz-utils"], Program("xz"), &[Lab]),
+        Package {
+            fallback: Some(&["qemu-system-misc", "qemu-utils-"]),
+            ..package(&["qemu-system-misc"], Program("qemu-system-s390x"), &[S390x])
+        },
+        package(&["gcc-s390x-linux-gnu"], Program("s390x-linux-gnu-gcc"), &[S390x]),
+        package(&["libc6-dev-s390x-cross"], File(&["/usr/s390x-linux-gnu/include/stdlib.h"]), &[S390x]),
+        package(&["xz-utils"], Program("xz"), &[Lab, S390x]),
         package(&["binutils"], Program("strip"), &[Lab]),
         package(
             &["debian-archive-keyring"],
             File(&["/usr/share/keyrings/debian-archive-keyring.gpg"]),
-            &[Lab],
+            &[Lab, S390x],
         ),
         package(&["bochs"], Program("bochs-bin"), &[Lab]),
         package(
@@ -120,6 +140,9 @@ pub const PACKAGES: &[Package] = {
         package(&["bpftool", "linux-tools-common"], Program("bpftool"), &[Bench]),
     ]
 };
+
+/// Rust's targets beside the host's own.
+pub const TARGETS: &[(&str, Purpose)] = &[(MUSL, Purpose::Build), (S390X, Purpose::S390x)];
 
 /// A part of a Rust toolchain.
 #[derive(Debug)]
@@ -149,5 +172,6 @@ mod tests {
         assert!(Purpose::Test.includes(Purpose::Lab) && Purpose::Lab.includes(Purpose::Build));
         assert!(!Purpose::Build.includes(Purpose::Lab) && !Purpose::Test.includes(Purpose::Bench));
         assert!(Purpose::Test.includes(Purpose::Foreign) && !Purpose::LabTest.includes(Purpose::Foreign));
+        assert!(Purpose::of_lab(Arch::S390x).includes(Purpose::Build));
     }
 }
