@@ -88,6 +88,13 @@ fn exact_halts_in_the_kernel() {
 }
 
 #[test]
+fn exact_many_small_vms() {
+    let (vcpus, dump) = record("", "--vms 24 --vcpus 2 cpuid=30 msr=20 io=5", "svm");
+    assert_eq!(vcpus.len(), 48);
+    demand_exact(&report(&dump, BY), &vcpus, "svm");
+}
+
+#[test]
 fn exact_for_two_tracers_at_once() {
     let first = Live::start(&format!("-d 600 {BY}"));
     let (vcpus, dump) = record("", MIX, "svm");

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::programs::{RawTracePointRunOptions, TestRun as _};
+use aya::{
+    programs::{RawTracePointRunOptions, TestRun as _},
+    sys::{Stats, enable_stats},
+};
 use tracer_ebpf::names;
 use tracer_user::{
     kernel::session::{Options, Session},
@@ -20,7 +23,11 @@ use tracer_user::{
 };
 
 const REASONS: u64 = 20;
-const VCPUS: [u64; 3] = [1, 64, 512];
+const VCPUS: [u64; 6] = [1, 16, 64, 128, 256, 512];
+/// Pairs of events for the programs' own run time.
+const PAIRS: u64 = 100_000;
+/// Length of the longest bar of the curve.
+const BAR: f64 = 30.0;
 const SAMPLES_PER_SLOT: u64 = 3;
 const READINGS: u32 = 10;
 
@@ -33,13 +40,44 @@ fn main() -> Result<()> {
         "| vCPUs | start-up | reading | reading and table | memory: maps | memory: process | dump, each interval |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|");
+    let mut curve = Vec::new();
     for vcpus in VCPUS {
-        println!("{}", row(vcpus)?);
+        let (row, reading) = row(vcpus)?;
+        println!("{row}");
+        curve.push((vcpus, reading.as_secs_f64() * 1e3));
+    }
+    println!("\nHow a reading grows with the vCPUs:\n\n```");
+    let most = curve.iter().map(|(_, ms)| *ms).fold(f64::MIN_POSITIVE, f64::max);
+    for (vcpus, ms) in &curve {
+        let bar = "#".repeat((BAR * ms / most).round() as usize);
+        println!("{vcpus:>5} vCPUs {ms:>8.2} ms {:>6.1} us each |{bar}", 1e3 * ms / *vcpus as f64);
+    }
+    println!("```\n");
+    native()
+}
+
+/// What the programs' bodies take at this machine's own speed, by the kernel's count (`BPF_ENABLE_STATS`). It counts
+/// what is around the programs too.
+fn native() -> Result<()> {
+    let _counting =
+        enable_stats(Stats::RunTime).context("the kernel does not count the programs' run time")?;
+    let mut session = Session::load(&Options::default(), None)?;
+    let thread = 100 << 32 | 10_000;
+    for pair in 0..PAIRS {
+        run(&mut session, names::SYNTHETIC_EXIT, &[thread, pair * 1_000 + 1, 2, 0x72, 0])?;
+        run(&mut session, names::SYNTHETIC_ENTRY, &[thread, pair * 1_000 + 501])?;
+    }
+    println!("Run time of the shared bodies at native speed, by the kernel's own count:\n");
+    println!("| program | runs | each |\n|---|---:|---:|");
+    for name in [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY] {
+        let info = session.raw(name)?.info()?;
+        let (runs, time) = (info.run_count(), info.run_time());
+        println!("| {name} | {runs} | {:.0} ns |", time.as_nanos() as f64 / runs.max(1) as f64);
     }
     Ok(())
 }
 
-fn row(vcpus: u64) -> Result<String> {
+fn row(vcpus: u64) -> Result<(String, Duration)> {
     let slots = (vcpus * REASONS).max(64) as u32;
     let options = Options { slots, vcpus: vcpus as u32, ..Options::default() };
     let before = resident_kib()?;
@@ -71,15 +109,17 @@ fn row(vcpus: u64) -> Result<String> {
     }
     let maps = u64::from(slots) * size_of::<tracer_ebpf::abi::Slot>() as u64
         + vcpus * size_of::<tracer_ebpf::abi::Vcpu>() as u64;
-    Ok(format!(
+    let reading = median(readings);
+    let row = format!(
         "| {vcpus} | {} | {} | {} | {:.1} MiB | {:.1} MiB | {} KiB |",
         ms(start_up),
-        ms(median(readings)),
+        ms(reading),
         ms(median(tables)),
         maps as f64 / f64::from(1 << 20),
         (resident_kib()?.saturating_sub(before)) as f64 / 1024.0,
         bytes.div_ceil(1024),
-    ))
+    );
+    Ok((row, reading))
 }
 
 /// New samples for every slot, spread over buckets as real exits are.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::build::{FLOOR, Profile, SWITCHES, build};
 use crate::cli::BenchArgs;
 use crate::cmd::lab::add_programs;
-use crate::lab::kernels::{Arch, Cpu, Matrix};
+use crate::lab::kernels::{Arch, Cpu, Kernel, Matrix};
 use crate::lab::{Spec, boot, libs};
 use crate::paths;
 use crate::process::{Output, probe};
@@ -28,18 +28,47 @@ use modes::{EXITS_BT, HIST_BT, MODES, Mode};
 
 /// Instructions per exit and entry, by mode and load; none where the mode could not run.
 pub type Costs = BTreeMap<String, BTreeMap<String, f64>>;
+/// The same by kernel.
+pub type ByKernel = BTreeMap<String, Costs>;
+
+/// Measured beside the matrix's default kernel: the first of the matrix that has typed loads. Without the other tools,
+/// whose cost is much the same.
+const NEWER: &str = "6.12";
 
 /// Runs it.
 pub fn run(args: &BenchArgs) -> Result<u8> {
     setup::run_for(Purpose::Bench)?;
     let matrix = Matrix::load()?;
-    let kernel = matrix.kernel(Arch::X86_64, args.kernel.as_deref())?;
+    let first = matrix.kernel(Arch::X86_64, args.kernel.as_deref())?;
     let before = args.compare.as_deref().map(table::read).transpose()?;
     let (mut here, missing): (Vec<_>, Vec<_>) =
         MODES.iter().partition(|mode| mode.needs.is_none_or(|tool| program(tool).is_ok()));
     if let Some(only) = &args.only {
         here.retain(|mode| mode.name == MODES[0].name || mode.name.contains(only.as_str()));
     }
+    let mut sections = Vec::new();
+    let mut all = ByKernel::new();
+    let costs = measure(first, &here)?;
+    sections.push(table::section(&costs, &missing, first));
+    all.insert(first.name.clone(), costs);
+    if args.kernel.is_none() {
+        let newer = matrix.kernel(Arch::X86_64, Some(NEWER))?;
+        here.retain(|mode| mode.needs.is_none());
+        let costs = measure(newer, &here)?;
+        sections.push(table::section(&costs, &[], newer));
+        all.insert(newer.name.clone(), costs);
+    }
+    if args.only.is_none() {
+        sections.push(refresh::run()?);
+    }
+    let text = table::page(&sections, &versions());
+    println!("{text}");
+    table::write(&all, &text, args.only.is_none() && args.kernel.is_none())?;
+    Ok(u8::from(before.is_some_and(|before| table::slower(&before, &all))))
+}
+
+/// Runs all modes on one kernel.
+fn measure(kernel: &Kernel, modes: &[&Mode]) -> Result<Costs> {
     let mut spec = Spec::new(kernel, Cpu::Amd);
     spec.icount = true;
     spec.silence = 900;
@@ -48,7 +77,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         spec.files.push((build(program, &Profile::lab(Arch::X86_64), Output::Terminal)?, to.to_owned()));
     }
     for tool in ["perf", "bpftrace"] {
-        if here.iter().any(|mode| mode.needs == Some(tool)) {
+        if modes.iter().any(|mode| mode.needs == Some(tool)) {
             spec.take(program(tool)?);
         }
     }
@@ -58,21 +87,15 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         spec.files.push((path, format!("/lab/{name}")));
     }
-    spec.command = Some(modes::script(&here));
-    eprintln!("bench: {} ways of watching, on Linux {}; this takes some minutes", here.len(), kernel.name);
+    spec.command = Some(modes::script(modes));
+    eprintln!("bench: {} ways of watching, on Linux {}; this takes some minutes", modes.len(), kernel.name);
     let mut output = Progress::default();
     let status = boot(&spec, &mut output)?;
     let output = String::from_utf8_lossy(&output.0).into_owned();
     if status != 0 {
         bail!("the bench in the guest ended with status {status}: {output}");
     }
-    let costs =
-        costs(&output).with_context(|| format!("cannot make sense of the guest's output: {output}"))?;
-    let refresh = if args.only.is_none() { Some(refresh::run()?) } else { None };
-    let text = table::text(&costs, &missing, kernel, &versions(), refresh.as_deref());
-    println!("{text}");
-    table::write(&costs, &text, args.only.is_none())?;
-    Ok(u8::from(before.is_some_and(|before| table::slower(&before, &costs))))
+    costs(&output).with_context(|| format!("cannot make sense of the guest's output: {output}"))
 }
 
 /// Keeps the guest's output, and says on standard error what has been measured.
