@@ -43,9 +43,9 @@ fn icount_a_slower_vmm_is_caught_and_the_same_one_is_not() {
             rows.iter().find(|row| row["reason"] == reason).unwrap_or_else(|| panic!("no {reason}: {text}"));
         row["metrics"][metric].clone()
     };
-    assert_eq!(metric("io", "p99")["verdict"], "regressed", "{text}");
+    assert_eq!(metric("io", "p99_ns")["verdict"], "regressed", "{text}");
     for reason in ["cpuid", "msr"] {
-        assert_ne!(metric(reason, "p99")["verdict"], "regressed", "{text}");
+        assert_ne!(metric(reason, "p99_ns")["verdict"], "regressed", "{text}");
     }
     // The same, as a rule for a pipeline.
     assert_eq!(diff(&base, &slower, "--fail-on p99:+50%,reason=io").status.code(), Some(3));
