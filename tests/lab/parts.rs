@@ -39,7 +39,7 @@ fn demand_sums(table: &Table) {
 }
 
 fn cause<'a>(row: &'a Value, name: &str) -> &'a Value {
-    let causes = row["causes"].as_array().unwrap_or_else(|| panic!("no causes in {row}"));
+    let causes = row["user_exits"].as_array().unwrap_or_else(|| panic!("no user exits in {row}"));
     causes.iter().find(|cause| cause["cause"] == name).unwrap_or_else(|| panic!("no {name} in {row}"))
 }
 
@@ -70,7 +70,7 @@ fn a_vmm_that_sleeps_is_asleep_and_not_in_the_kernel() {
         assert_eq!(trips["samples"], 40, "{io}");
         assert_eq!(ns(trips, "sum_ns"), ns(io, "user_ns") + ns(io, "user_blocked_ns"), "{io}");
         assert!(ns(trips, "min_ns") >= 5_000_000, "{trips}");
-        assert!(table.reason("cpuid")["causes"].is_null(), "{}", table.0);
+        assert!(table.reason("cpuid")["user_exits"].is_null(), "{}", table.0);
         assert_eq!(ns(table.reason("cpuid"), "user_blocked_ns"), 0);
     }
 }

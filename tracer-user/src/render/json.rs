@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json, json};
+use tracer_ebpf::detail::{kind, kind_of};
 
 use crate::{
     decode::{Isa, decode, detail},
@@ -91,10 +92,17 @@ impl JsonLines {
         if self.view.hist.as_ref().is_some_and(|pattern| pattern.is_match(&row.reason_label())) {
             object.insert("buckets".into(), buckets(&row.stats));
         }
-        let causes: Vec<Json> =
-            row.causes.iter().filter_map(|(cause, stats)| self.cause(row, *cause, stats)).collect();
-        if !causes.is_empty() {
-            object.insert("causes".into(), Json::Array(causes));
+        // Returns to the VMM are a part of the exit's time, and go across the other causes.
+        for (name, to_vmm) in [("causes", false), ("user_exits", true)] {
+            let of_kind = row
+                .causes
+                .iter()
+                .filter(|(cause, _)| (kind_of(**cause) == kind::USER_EXIT) == to_vmm)
+                .filter_map(|(cause, stats)| self.cause(row, *cause, stats));
+            let array: Vec<Json> = of_kind.collect();
+            if !array.is_empty() {
+                object.insert(name.into(), Json::Array(array));
+            }
         }
         Json::Object(object)
     }
