@@ -185,6 +185,36 @@ fn s390x_a_storm_of_time_slice_ends_is_seen() {
     assert!(siblings().all(|other| other["sum_ns"].as_u64() < storm["sum_ns"].as_u64()), "{instruction}");
 }
 
+/// Two guests on two CPUs, one of them with 64 vCPUs that give up their time slices all the time: the line by VM names
+/// the guest and what its vCPUs wait for, and the rows of that guest the DIAG.
+#[test]
+fn s390x_the_guest_with_the_storm_is_found() {
+    let quiet = Background::start("--vcpus 1 --guest-us 50 stidp=200 diag44=5");
+    let live = Live::start("-d 600 --by vm,reason");
+    quiet.go();
+    let storm = "--vcpus 64 --guest-us 50 --rounds 4 diag44=95 stidp=5";
+    let output = succeed(Command::new(workload_path()).args(storm.split_whitespace()));
+    let storm = crate::guest::oracle(&output.stdout, "s390");
+    let quiet = quiet.finish("s390");
+    let (status, blocks) = live.stop(libc::SIGINT);
+    assert_eq!((status, storm.len(), quiet.len()), (0, 64, 1));
+    let table = Table::last(&blocks);
+    let (loud, calm) = (storm[0].pid, quiet[0].pid);
+    let samples = |pid: u64| {
+        let row =
+            table.rows().iter().find(|row| row["pid"] == pid && row["reason"] == "Instruction").unwrap();
+        causes(row)["DIAG (0x44) time slice end"]
+    };
+    assert_eq!((samples(loud), samples(calm)), (64 * 4 * 95, 5));
+    let times = |pid: u64| {
+        let vm = table.0["vms"].as_array().unwrap().iter().find(|vm| vm["pid"] == pid).unwrap();
+        let share = |part: &Value| part.as_u64().unwrap() as f64 / vm["elapsed_ns"].as_f64().unwrap();
+        (share(&vm["guest_ns"]), share(&vm["parts"]["runqueue_ns"]))
+    };
+    let (guest, runqueue) = times(loud);
+    assert!(runqueue > guest && runqueue > 0.25, "64 vCPUs on 2 CPUs wait for them: {}", table.0);
+}
+
 #[test]
 fn s390x_filters_by_vcpu_reason_and_process() {
     let (vcpus, dump) = record("", "--vcpus 2 diag44=30 prog6=20 extreq=10", "s390");
