@@ -80,9 +80,10 @@ Examples:
   exitlat live --once --format json  one interval, for a script
   exitlat live 1 10                  ten intervals of 1 s, as the bcc tools take it
 
-Time% is of handled time: exits in which the guest waits for work (HLT and its kin) stand apart below;
---idle counts them in. Count, Min, Max and Avg are exact; +- is the standard deviation of the mean, which
-like p50, p99 and p99.9 comes from histogram buckets and is within 3.2 %.";
+All times but Idle are handled time: exits without the time in which the guest had nothing to do;
+--idle counts that in. Below stands where the wall time of each VM's vCPUs went.
+Samples, Min, Max and Avg are exact; +- is the standard deviation of the mean, which like p50, p99
+and p99.9 comes from histogram buckets and is within 3.2 %.";
 
 const RECORD_EXAMPLES: &str = "\
 Examples:

@@ -38,6 +38,9 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     if files.iter().all(|file| file.as_os_str() == "-") {
         return Err(Usage("`-` is given twice; there is one standard input".into()).into());
     }
+    if args.by.part {
+        return Err(Usage("diff compares exits: leave `part` out of --by".into()).into());
+    }
     let selection = Selection {
         vcpus: args.vcpu.clone(),
         pids: args.pid.clone(),

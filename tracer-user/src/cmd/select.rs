@@ -68,6 +68,9 @@ pub fn found(selection: &Selection, rosters: &[&Roster]) -> Result<()> {
         }
         Ok(())
     };
+    if let Some(pid) = selection.pids.iter().find(|pid| !threads().any(|thread| thread.pid == **pid)) {
+        return Err(Usage(format!("no process {pid} in the dump")).into());
+    }
     all(&selection.guests, "VM", |thread| &thread.vm)?;
     all(&selection.hosts, "host", |thread| thread.host.as_deref().unwrap_or_default())?;
     Ok(())

@@ -81,7 +81,8 @@ pub static COLUMNS: [Column; 12 + Part::COUNT] = [
         set: Set::Usual,
         rank: 0,
         get: |row, totals| {
-            Value::Share(if row.idle { None } else { share(row.stats.sum_ns, totals.handled_ns) })
+            let whole_ns = if row.slice.is_some() { totals.slices_ns } else { totals.handled_ns };
+            Value::Share(if row.idle { None } else { share(row.stats.sum_ns, whole_ns) })
         },
     },
     Column {

@@ -161,6 +161,7 @@ pub struct Rows {
     by: By,
     idle: bool,
     groups: BTreeMap<Key, Row>,
+    sums: Totals,
     guests: BTreeMap<Key, Row>,
     /// Where the time of each VM went, by host (of a merged dump) and pid.
     pub vms: BTreeMap<(Option<String>, u32), VmTime>,
@@ -185,6 +186,7 @@ impl Rows {
             by,
             idle: false,
             groups: BTreeMap::new(),
+            sums: Totals::default(),
             guests: BTreeMap::new(),
             vms: BTreeMap::new(),
             losses: Losses::default(),
@@ -256,8 +258,10 @@ impl Rows {
         // Where idle time was measured it is not in the samples; elsewhere the reason has to do.
         let idle = decoded.idle && !known.has(Part::Halt);
         let reason = Some((cell.isa, cell.code));
+        self.sum_up(cell, kind, idle);
         if self.by.part {
-            if self.by.reason && whole_exit {
+            // Without parts all would be the kernel's.
+            if self.by.reason && whole_exit && known.has(Part::Kernel) {
                 for part in Part::ALL.into_iter().filter(|part| cell.parts.get(*part) != 0) {
                     let key = self.key(thread, cell.thread, reason, false, Some(Slice::Of(part)));
                     self.add_slice(key, thread, known, cell.parts.get(part));
@@ -286,6 +290,28 @@ impl Rows {
         }
     }
 
+    fn sum_up(&mut self, cell: &Cell, kind: u8, idle: bool) {
+        let counts = match kind {
+            kind::PLAIN => true,
+            kind::HALTED => !self.idle,
+            kind::WHOLE => self.idle,
+            _ => return,
+        };
+        let sums = &mut self.sums;
+        if !self.idle && kind != kind::WHOLE {
+            sums.idle_ns = sums.idle_ns.saturating_add(cell.parts.get(Part::Halt));
+        }
+        if counts {
+            let (count, sum) = if idle {
+                (&mut sums.idle_count, &mut sums.idle_ns)
+            } else {
+                (&mut sums.handled_count, &mut sums.handled_ns)
+            };
+            *count = count.saturating_add(cell.count);
+            *sum = sum.saturating_add(cell.sum_ns);
+        }
+    }
+
     fn add_time(&mut self, time: &VcpuTime, thread: &Thread, known: Known) {
         let vm = self
             .vms
@@ -311,6 +337,7 @@ impl Rows {
         let by = self.by;
         let row = self.groups.entry(key).or_insert_with_key(|key| by.row(key, thread, known));
         row.stats.sum_ns = row.stats.sum_ns.saturating_add(ns);
+        self.sums.slices_ns = self.sums.slices_ns.saturating_add(ns);
     }
 
     fn key(
@@ -347,22 +374,9 @@ impl Rows {
         self.groups.is_empty()
     }
 
-    /// Sum of the handled rows and sum of the idle rows.
+    /// Sums over all exits, however they are grouped.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        for row in self.iter() {
-            let (count, sum) = if row.idle {
-                (&mut totals.idle_count, &mut totals.idle_ns)
-            } else {
-                (&mut totals.handled_count, &mut totals.handled_ns)
-            };
-            *count = count.saturating_add(row.stats.count);
-            *sum = sum.saturating_add(row.stats.sum_ns);
-            if !self.idle {
-                totals.idle_ns = totals.idle_ns.saturating_add(row.parts.get(Part::Halt));
-            }
-        }
-        totals
+        self.sums
     }
 }
 
@@ -394,6 +408,8 @@ pub struct Totals {
     pub idle_count: u64,
     /// Their time, and the measured idle time of the others.
     pub idle_ns: u64,
+    /// Time of all rows by part.
+    pub slices_ns: u64,
 }
 
 impl Totals {

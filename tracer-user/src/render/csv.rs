@@ -57,7 +57,7 @@ impl Printer for Csv {
             writer.write_record(record(row, "", rows, &totals, span))?;
             for (cause, stats) in &row.causes {
                 let isa = row.reason.map_or(Isa(0), |(isa, _)| isa);
-                let label = detail::label(isa, *cause).unwrap_or_default();
+                let Some(label) = detail::label(isa, *cause) else { continue };
                 let cause = Row {
                     stats: stats.clone(),
                     parts: Parts::default(),

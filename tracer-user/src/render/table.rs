@@ -38,7 +38,12 @@ impl Printer for Table {
     fn print(&mut self, out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
         let sorted = sorted(rows, &self.view);
         let totals = if self.view.idle { with_idle(rows.totals()) } else { rows.totals() };
-        if rows.is_empty() {
+        if rows.is_empty() && totals.count() != 0 {
+            writeln!(
+                out,
+                "Where the time of these exits went was not measured (schema 1, or recorded by perf)."
+            )?;
+        } else if rows.is_empty() {
             writeln!(out, "No exits {}.", if span == Span::Total { "at all" } else { "in this interval" })?;
         } else {
             let layout = Layout::new(rows.by(), &sorted, &self.view);
@@ -280,7 +285,7 @@ fn cut(text: &str, width: usize) -> String {
 
 fn summary(out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
     let totals = rows.totals();
-    let vms: BTreeSet<u32> = roster.threads.iter().map(|thread| thread.pid).collect();
+    let vms: BTreeSet<_> = roster.threads.iter().map(|thread| (&thread.host, thread.pid)).collect();
     writeln!(
         out,
         "\nTotal Samples: {} ({:.1}/s), handled {}, idle {}; {} {} seen{}",
