@@ -126,8 +126,9 @@ pub struct Vcpu {
     pub open_detail: u64,
     /// The slot of the guest intervals: number plus one, 0 while there is none.
     pub guest_slot: u32,
-    /// Keeps the layout explicit.
-    pub pad: u32,
+    /// Not 0 while a program of [`crate::split`] is at work on the entry. From Linux 7.0 on raw tracepoints do not keep
+    /// the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs then leave it alone.
+    pub busy: u32,
     /// The parts of the open exit and of the complete ones.
     pub split: Split,
     /// Name of the thread at its first exit.
@@ -207,7 +208,7 @@ impl Vcpu {
         away_ns: 0,
         open_detail: 0,
         guest_slot: 0,
-        pad: 0,
+        busy: 0,
         split: Split::NONE,
         comm: [0; 16],
         lost: [0; lost::PerVcpu::COUNT],

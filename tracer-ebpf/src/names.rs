@@ -37,6 +37,14 @@ pub const ENTERED_KVM_PROBE: &str = "entered_kvm_probe";
 pub const ENTERED_KVM_FUNCTION: &str = "kvm_arch_vcpu_ioctl_run";
 /// Raw tracepoint program on `kvm_vcpu_wakeup`: the end of a halt.
 pub const HALTED: &str = "halted";
+/// Classic tracepoint program on `kvm:kvm_userspace_exit`.
+pub const CLASSIC_LEFT_KVM: &str = "classic_left_kvm";
+/// Classic tracepoint program on `kvm:kvm_fpu`.
+pub const CLASSIC_ENTERED_KVM: &str = "classic_entered_kvm";
+/// Classic tracepoint program on `kvm:kvm_vcpu_wakeup`.
+pub const CLASSIC_HALTED: &str = "classic_halted";
+/// Classic tracepoint program on `sched:sched_process_exit`.
+pub const CLASSIC_THREAD_EXIT: &str = "classic_thread_exit";
 /// Raw tracepoint program on `sched_switch`.
 pub const FAST_SWITCH: &str = "fast_switch";
 /// Raw tracepoint program on `sched_wakeup`.

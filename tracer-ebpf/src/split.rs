@@ -63,11 +63,15 @@ pub const fn off_by_state(preempted: bool, state: u32) -> u32 {
 }
 
 /// The reason under which a return to the VMM is counted. KVM_RUN fails with EINTR when a signal is pending,
-/// without always having set the reason.
+/// without always having set the reason; and with EFAULT or EHWPOISON where it reports a fault of guest memory, which
+/// is a reason like others (`Documentation/virt/kvm/api.rst`, KVM_EXIT_MEMORY_FAULT).
 #[inline(always)]
 pub const fn user_reason(reason: u32, errno: i32) -> u32 {
     const EINTR: i32 = -4;
-    if errno >= 0 {
+    const EFAULT: i32 = -14;
+    const EHWPOISON: i32 = -133;
+    const MEMORY_FAULT: u32 = 39;
+    if errno >= 0 || (reason == MEMORY_FAULT && (errno == EFAULT || errno == EHWPOISON)) {
         reason
     } else if errno == EINTR {
         KVM_EXIT_INTR
@@ -228,10 +232,15 @@ pub fn halted(vcpu: &mut Vcpu, now_ns: u64, ns: u64, waited: bool, sched: bool) 
         split.parts[part as usize] += ns.min(left_ns);
         return;
     }
-    split.parts[Part::Blocked as usize] -= split.halting_ns;
-    split.parts[Part::Halt as usize] += split.halting_ns;
     let from_ns = now_ns.wrapping_sub(ns);
-    let asleep = split.asleep_ns >= from_ns && split.asleep_ns != 0;
+    if waited {
+        // Not more than the halt took: what is left was another sleep.
+        let slept_ns = split.halting_ns.min(ns);
+        split.parts[Part::Blocked as usize] -= slept_ns;
+        split.parts[Part::Halt as usize] += slept_ns;
+    }
+    // KVM took its time a little before this event.
+    let asleep = waited && split.asleep_ns != 0;
     let until_ns = if asleep { split.asleep_ns } else { now_ns };
     let mut polled_ns = until_ns.saturating_sub(from_ns);
     // KVM stops polling when the thread has to give way, so there is at most one such wait.

@@ -397,7 +397,7 @@ mod tests {
                 for vcpu in &replay.vcpus {
                     prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
                     for idle in [false, true] {
-                        let times = times::add_up(vcpu, idle, now_ns);
+                        let times = times::add_up(vcpu, idle, true, now_ns);
                         let sum_ns = times.guest_ns + times.parts.total_ns() + vcpu.lost_ns;
                         prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.split);
                     }

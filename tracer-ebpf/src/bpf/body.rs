@@ -42,6 +42,10 @@ pub fn exit<C: EbpfContext>(
             Some(vcpu) => {
                 debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa, code);
                 pairing::on_exit(vcpu, now_ns, isa, code);
+                // Last, and in this order: user space takes the entry as it is once it sees them.
+                let generation = vcpu.generation + 1;
+                slot::set(&mut vcpu.generation, generation);
+                slot::set(&mut vcpu.state, state::LIVE);
                 return;
             }
             None => {
@@ -128,10 +132,16 @@ pub fn find_tid(tid: u32) -> Option<(u32, &'static mut Vcpu)> {
         return None;
     }
     let vcpu = vcpu_at(guess - 1)?;
-    if vcpu.tid == tid && vcpu.state == state::LIVE {
-        return Some((guess - 1, vcpu));
+    if vcpu.state == state::LIVE {
+        return if vcpu.tid == tid { Some((guess - 1, vcpu)) } else { find_slowly(tid) };
     }
-    find_slowly(tid)
+    let found = find_slowly(tid);
+    if found.is_none() {
+        // The hint is of a dead thread. A living one that shares these bits puts its own here at its next exit.
+        // SAFETY: in bounds.
+        unsafe { maps::hint(tid).write_volatile(0) };
+    }
+    found
 }
 
 #[inline(always)]
@@ -143,7 +153,7 @@ fn find_slowly(tid: u32) -> Option<(u32, &'static mut Vcpu)> {
     Some((index, vcpu_at(index)?))
 }
 
-/// Gives a thread an entry. User space has zeroed it, but for the generation.
+/// Gives a thread an entry, still to be published. User space has zeroed it, but for the generation.
 #[inline(never)]
 fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static mut Vcpu> {
     let tid = pid_tgid as u32;
@@ -162,10 +172,6 @@ fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static 
     vcpu.comm = bpf_get_current_comm().unwrap_or_default();
     vcpu.vcpu_id = vcpu_id;
     vcpu.pid_tgid = pid_tgid;
-    // Last, and in this order: user space takes the entry as it is once it sees them.
-    let generation = vcpu.generation + 1;
-    slot::set(&mut vcpu.generation, generation);
-    slot::set(&mut vcpu.state, state::LIVE);
     Some(vcpu)
 }
 
@@ -209,6 +215,15 @@ pub fn take_slot(index: u32, isa: u32, code: u32, detail: u64) -> u32 {
     free + 1
 }
 
+/// Gives a slot back that nobody has seen.
+#[inline(always)]
+pub fn give_back(number: u32) {
+    if let Some(slot) = slot_at(number) {
+        slot::set(&mut slot.epoch, 0);
+        let _ = FREE_SLOTS.push(number, 0);
+    }
+}
+
 /// A guest interval.
 #[inline(always)]
 fn guest(index: u32, vcpu: &mut Vcpu, ns: u64) {
@@ -224,7 +239,8 @@ fn guest(index: u32, vcpu: &mut Vcpu, ns: u64) {
 #[inline(always)]
 pub fn vcpu_at(index: u32) -> Option<&'static mut Vcpu> {
     // SAFETY: array elements live as long as the program; one vCPU is one thread, so one event at a time
-    // holds this reference. User space only reads while the thread lives.
+    // holds this reference, but for the scheduler's, which keep off (`Vcpu::busy`). User space only reads while the
+    // thread lives.
     VCPUS.get_ptr_mut(index).map(|vcpu| unsafe { &mut *vcpu })
 }
 

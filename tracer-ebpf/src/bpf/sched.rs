@@ -64,6 +64,7 @@ pub fn classic_wakeup(ctx: TracePointContext) -> u32 {
 fn out(tid: u32, why: impl FnOnce() -> u32) {
     if tid != 0
         && let Some((_, vcpu)) = find_tid(tid)
+        && vcpu.busy == 0
     {
         split::switched_out(vcpu, clock_ns(), why());
     }
@@ -73,6 +74,7 @@ fn out(tid: u32, why: impl FnOnce() -> u32) {
 fn r#in(tid: u32) {
     if tid != 0
         && let Some((_, vcpu)) = find_tid(tid)
+        && vcpu.busy == 0
     {
         split::switched_in(vcpu, clock_ns());
     }

@@ -2,9 +2,10 @@
 //! or lost its CPU. Slower than the other, and taken by few.
 
 use aya_ebpf::{
+    EbpfContext as _,
     helpers::bpf_get_current_pid_tgid,
-    macros::{kprobe, raw_tracepoint},
-    programs::{ProbeContext, RawTracePointContext},
+    macros::{kprobe, raw_tracepoint, tracepoint},
+    programs::{ProbeContext, RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::{
     abi::{DetailKey, Slot, Vcpu},
@@ -17,7 +18,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    body::{self, clock_ns, find_tid, plain_slot, slot_at, take_slot},
+    body::{self, clock_ns, find_tid, give_back, plain_slot, slot_at, take_slot},
     config,
     maps::DETAIL_OF,
 };
@@ -25,16 +26,15 @@ use crate::{
 /// `kvm_userspace_exit(reason, errno)`: KVM_RUN returns to the VMM.
 #[raw_tracepoint]
 pub fn left_kvm(ctx: RawTracePointContext) -> i32 {
-    if let Some((index, vcpu)) = find_tid(current_tid()) {
-        left(index, vcpu, clock_ns(), split::user_reason(ctx.arg(0), ctx.arg(1)));
-    }
+    on_left(ctx.arg(0), ctx.arg(1));
     0
 }
 
-#[inline(always)]
-pub fn left(index: u32, vcpu: &mut Vcpu, now_ns: u64, reason: u32) {
-    let trip = split::left_kvm(vcpu, now_ns, reason);
-    end_trip(index, vcpu, trip);
+/// `kvm:kvm_userspace_exit`; the loader has checked where its fields are, as for those below.
+#[tracepoint]
+pub fn classic_left_kvm(ctx: TracePointContext) -> u32 {
+    on_left(at(&ctx, 8), at(&ctx, 12));
+    1
 }
 
 /// `kvm_fpu(load)`: x86 loads the guest's registers when KVM_RUN is called (`kvm_load_guest_fpu`,
@@ -42,39 +42,87 @@ pub fn left(index: u32, vcpu: &mut Vcpu, now_ns: u64, reason: u32) {
 #[raw_tracepoint]
 pub fn entered_kvm(ctx: RawTracePointContext) -> i32 {
     if ctx.arg::<u32>(0) != 0 {
-        call();
+        on_call();
     }
     0
+}
+
+/// `kvm:kvm_fpu`.
+#[tracepoint]
+pub fn classic_entered_kvm(ctx: TracePointContext) -> u32 {
+    if at::<u32>(&ctx, 8) != 0 {
+        on_call();
+    }
+    1
 }
 
 /// `kvm_arch_vcpu_ioctl_run`: KVM_RUN is called.
 #[kprobe]
 pub fn entered_kvm_probe(_ctx: ProbeContext) -> u32 {
-    call();
+    on_call();
     0
 }
 
+/// `kvm_vcpu_wakeup(ns, waited, valid)`: the end of a halt.
+#[raw_tracepoint]
+pub fn halted(ctx: RawTracePointContext) -> i32 {
+    on_halted(ctx.arg(0), ctx.arg::<u8>(1) != 0);
+    0
+}
+
+/// `kvm:kvm_vcpu_wakeup`.
+#[tracepoint]
+pub fn classic_halted(ctx: TracePointContext) -> u32 {
+    on_halted(at(&ctx, 8), at::<u8>(&ctx, 16) != 0);
+    1
+}
+
 #[inline(always)]
-fn call() {
+fn on_left(reason: u32, errno: i32) {
     if let Some((index, vcpu)) = find_tid(current_tid()) {
-        called(index, vcpu, clock_ns());
+        slot::set(&mut vcpu.busy, 1);
+        left(index, vcpu, clock_ns(), split::user_reason(reason, errno));
+        slot::set(&mut vcpu.busy, 0);
     }
 }
 
+#[inline(always)]
+fn on_call() {
+    if let Some((index, vcpu)) = find_tid(current_tid()) {
+        slot::set(&mut vcpu.busy, 1);
+        called(index, vcpu, clock_ns());
+        slot::set(&mut vcpu.busy, 0);
+    }
+}
+
+#[inline(always)]
+fn on_halted(ns: u64, waited: bool) {
+    if let Some((_, vcpu)) = find_tid(current_tid()) {
+        slot::set(&mut vcpu.busy, 1);
+        split::halted(vcpu, clock_ns(), ns, waited, config::SCHED.load() != 0);
+        slot::set(&mut vcpu.busy, 0);
+    }
+}
+
+/// The VMM got control.
+#[inline(always)]
+pub fn left(index: u32, vcpu: &mut Vcpu, now_ns: u64, reason: u32) {
+    let trip = split::left_kvm(vcpu, now_ns, reason);
+    end_trip(index, vcpu, trip);
+}
+
+/// The VMM gave it back.
 #[inline(always)]
 pub fn called(index: u32, vcpu: &mut Vcpu, now_ns: u64) {
     let trip = split::entered_kvm(vcpu, now_ns);
     end_trip(index, vcpu, trip);
 }
 
-/// `kvm_vcpu_wakeup(ns, waited, valid)`: the end of a halt.
-#[raw_tracepoint]
-pub fn halted(ctx: RawTracePointContext) -> i32 {
-    if let Some((_, vcpu)) = find_tid(current_tid()) {
-        let waited = ctx.arg::<u8>(1) != 0;
-        split::halted(vcpu, clock_ns(), ctx.arg(0), waited, config::SCHED.load() != 0);
-    }
-    0
+/// A field of a record.
+#[inline(always)]
+fn at<T: Copy>(ctx: &TracePointContext, offset: usize) -> T {
+    // SAFETY: the loader has checked against the `format` file that such a field is here.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(offset).cast()) }
 }
 
 /// A vCPU entered its guest, and the exit before that has parts.
@@ -87,7 +135,9 @@ pub fn entry(index: u32, now_ns: u64) {
     called(index, vcpu, now_ns);
     let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
     let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_detail);
-    let parts = &vcpu.split.parts;
+    // Taken off at once: a reader that copies the entry sees the exit's parts with the exit or with the sums.
+    let parts = vcpu.split.parts;
+    split::close(vcpu);
     let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
     let handled_ns = ns.saturating_sub(idle_ns);
     let slot = if idle_ns == 0 {
@@ -97,12 +147,11 @@ pub fn entry(index: u32, now_ns: u64) {
         detail_slot(index, isa, code, detail::new(kind::HALTED, 0))
     };
     if let Some(slot) = slot {
-        slot::record_parts(slot, handled_ns, &vcpu.split.parts);
+        slot::record_parts(slot, handled_ns, &parts);
     }
     if config::DETAILS.load() != 0 && cause != 0 {
         sample(index, isa, code, cause, handled_ns);
     }
-    split::close(vcpu);
 }
 
 #[inline(always)]
@@ -129,7 +178,11 @@ fn detail_slot(vcpu: u32, isa: u32, code: u32, detail: u64) -> Option<&'static m
     let mut number = unsafe { DETAIL_OF.get(&key).copied() }.unwrap_or(0);
     if number == 0 {
         number = take_slot(vcpu, isa, code, detail);
-        if number == 0 || DETAIL_OF.insert(&key, number, 0).is_err() {
+        if number != 0 && DETAIL_OF.insert(&key, number, 0).is_err() {
+            give_back(number - 1);
+            number = 0;
+        }
+        if number == 0 {
             if let Some(vcpu) = body::vcpu_at(vcpu) {
                 vcpu.lost[PerVcpu::SlotTableFull as usize] += 1;
             }

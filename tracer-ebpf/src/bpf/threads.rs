@@ -1,6 +1,10 @@
 //! The end of threads: without it a reused tid would inherit a dead vCPU's open exit.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
 
 use crate::body;
 
@@ -9,4 +13,11 @@ use crate::body;
 pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
     body::death(bpf_get_current_pid_tgid() as u32, body::clock_ns);
     0
+}
+
+/// `sched:sched_process_exit`, where raw tracepoints let the thread lose its CPU meanwhile.
+#[tracepoint]
+pub fn classic_thread_exit(_ctx: TracePointContext) -> u32 {
+    body::death(bpf_get_current_pid_tgid() as u32, body::clock_ns);
+    1
 }

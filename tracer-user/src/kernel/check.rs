@@ -88,8 +88,7 @@ pub fn may_load() -> Result<(), Unsupported> {
 
 fn kernel() -> Finding {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into());
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let version = host::kernel_version();
     let status = if version >= (5, 10) { Status::Ok } else { Status::Note };
     let remedy =
         if status == Status::Ok { "" } else { "tested from 5.10 on; older kernels may refuse the programs" };

@@ -15,6 +15,9 @@ use crate::{
     model::Known,
 };
 
+/// Since when raw tracepoints do not keep preemption off (commit a46023d5616e).
+const PREEMPTIBLE: (u32, u32) = (7, 0);
+
 /// How exits are seen.
 #[derive(Debug)]
 pub enum Exits {
@@ -57,6 +60,9 @@ pub struct Doors {
     pub sched: Sched,
     /// What ends a stay in the VMM.
     pub call: Call,
+    /// Raw tracepoints outside the scheduler let the thread lose its CPU while a program runs, and skip the program
+    /// for others meanwhile: classic ones have to do for the parts.
+    pub preemptible: bool,
 }
 
 impl Doors {
@@ -79,8 +85,11 @@ impl Doors {
                 tracefs::sched_layout().map_or_else(|missing| Sched::Off(missing.what), Sched::Classic)
             }
         };
-        let call = if tracefs::has("kvm_fpu") { Call::Fpu } else { Call::Probe };
-        Ok(Self { exits, sched, call })
+        // With MPX, KVM_GET_MP_STATE loads the guest's registers too (`kvm_arch_vcpu_ioctl_get_mpstate`).
+        let fpu = tracefs::has("kvm_fpu") && !host::has_cpu_flag("mpx");
+        let call = if fpu { Call::Fpu } else { Call::Probe };
+        let preemptible = host::kernel_version() >= PREEMPTIBLE && tracefs::part_records_are_known();
+        Ok(Self { exits, sched, call, preemptible })
     }
 
     /// Where x86's records have their fields.

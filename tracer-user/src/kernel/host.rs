@@ -85,6 +85,19 @@ fn cpu_model(cpuinfo: &str) -> String {
     named.or_else(numbered).unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Whether the processors have a feature, by its name in /proc/cpuinfo.
+pub fn has_cpu_flag(flag: &str) -> bool {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cpuinfo_field(&cpuinfo, "flags").is_some_and(|flags| flags.split_whitespace().any(|one| one == flag))
+}
+
+/// Major and minor version of the running kernel; zeroes if unknown.
+pub fn kernel_version() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
     cpuinfo.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;

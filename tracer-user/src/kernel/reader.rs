@@ -45,7 +45,13 @@ struct Owner {
     times: Times,
     /// It was dead before the slots were read, so that they have all been handed back.
     gone: bool,
+    /// Its times could not be had at the last reading.
+    skipped: bool,
 }
+
+/// So many unused slots in a row are the end of the used ones: more than there are CPUs that could be about to
+/// publish one.
+const UNUSED: usize = 1024;
 
 /// Tries at a consistent copy of a vCPU entry. What the programs do with one takes some 50 ns.
 const TRIES: usize = 100;
@@ -147,12 +153,18 @@ impl Reader {
         interval.known = self.measured;
         self.last_ns = interval.end_ns;
         self.greet();
+        let mut unused = 0;
         for index in 0..self.slots.len() {
             match self.slots.done(index) {
                 Some(done) => self.read_slot(index, done, interval)?,
-                // Slots are handed out from the lowest on, and returned ones first: what follows one that was
-                // never used was never used.
-                None if self.known[index].is_none() => break,
+                // Slots are handed out from the lowest on, and returned ones first: what follows many that were
+                // never used was never used. One alone may be about to be.
+                None if self.known[index].is_none() => {
+                    unused += 1;
+                    if unused > UNUSED {
+                        break;
+                    }
+                }
                 None => {}
             }
         }
@@ -166,13 +178,17 @@ impl Reader {
 
     /// Looks at new vCPUs, so that a VM which ends before the next reading has its name taken down.
     pub fn greet(&mut self) {
+        let mut unused = 0;
         for index in 0..self.vcpus.len() {
             let (state, generation) = self.vcpus.state(index);
             if state != state::FREE {
                 self.meet(index);
             } else if generation == 0 {
-                // As with slots: nothing after it was ever used.
-                break;
+                // As with slots.
+                unused += 1;
+                if unused > UNUSED {
+                    break;
+                }
             }
             self.owners[index].gone = state == state::DEAD;
         }
@@ -197,6 +213,7 @@ impl Reader {
                 lost: Default::default(),
                 times: Times { until_ns: vcpu.first_ns, ..Times::default() },
                 gone: false,
+                skipped: false,
             };
         }
         self.owners[index].thread
@@ -283,7 +300,7 @@ impl Reader {
         if vcpu_state == state::FREE || self.owners[index].generation != generation {
             return Ok(());
         }
-        let vcpu = self.consistent(index);
+        let (vcpu, consistent) = self.consistent(index);
         let owner = &mut self.owners[index];
         let thread = owner.thread;
         for (cause, loss) in losses::PER_VCPU {
@@ -294,12 +311,19 @@ impl Reader {
         let (isa, code) = (Isa(vcpu.open_isa), vcpu.open_code);
         // After the copy, so that nothing in it is later; of a dead thread nothing is later than its end.
         let until_ns = if vcpu_state == state::DEAD { vcpu.split.since_ns } else { host::monotonic_ns() };
-        let times = times::add_up(&vcpu, decode(isa, code).idle, until_ns.max(owner.times.until_ns));
-        let (elapsed_ns, guest_ns, parts) = times.since(&owner.times);
-        owner.times = times;
-        if elapsed_ns != 0 {
-            interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts });
+        // A thread that was in the way of every try is left for the next reading, which covers both; once, or time
+        // that does not add up would never be seen.
+        if consistent || vcpu_state == state::DEAD || owner.skipped {
+            let sched = self.measured.has(Part::Runqueue);
+            let idle = decode(isa, code).idle;
+            let times = times::add_up(&vcpu, idle, sched, until_ns.max(owner.times.until_ns));
+            let (elapsed_ns, guest_ns, parts) = times.since(&owner.times);
+            owner.times = times;
+            if elapsed_ns != 0 {
+                interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts });
+            }
         }
+        owner.skipped = !consistent;
         if owner.gone {
             interval.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
             self.owners[index].generation = 0;
@@ -312,17 +336,17 @@ impl Reader {
         Ok(())
     }
 
-    /// A copy of an entry that is of one moment. If its thread was too busy for that the last try has to do; what
-    /// does not add up in it shows as time not accounted for.
-    fn consistent(&self, index: usize) -> Vcpu {
+    /// A copy of an entry, and whether it is of one moment.
+    fn consistent(&self, index: usize) -> (Vcpu, bool) {
         let mut vcpu = self.vcpus.copy(index);
         for _ in 0..TRIES {
-            if times::consistent(&vcpu) {
-                break;
+            let again = self.vcpus.copy(index);
+            if times::consistent(&vcpu) && times::same(&vcpu, &again) {
+                return (vcpu, true);
             }
-            vcpu = self.vcpus.copy(index);
+            vcpu = again;
         }
-        vcpu
+        (vcpu, false)
     }
 
     fn read_global(&mut self, interval: &mut Interval, missed: u64) -> Result<()> {
@@ -350,8 +374,15 @@ fn parts_since(copy: &Slot, known: &Known, sum_ns: u64) -> Result<Parts> {
     }
     let unhandled_ns = parts.get(Part::Halt) + parts.get(Part::Stopped);
     let told_ns = parts.total_ns();
-    ensure!(told_ns <= sum_ns + unhandled_ns, "bug: parts of {told_ns} ns in {sum_ns} ns");
-    parts.add(Part::Kernel, rest_ns(&parts.0, sum_ns + unhandled_ns));
+    let whole_ns = sum_ns + unhandled_ns;
+    if told_ns > whole_ns {
+        // Events of one thread that got in each other's way; the parts must not claim more than the exits took.
+        let over_ns = told_ns - whole_ns;
+        let largest = Part::ALL.into_iter().filter(|part| !matches!(part, Part::Halt | Part::Stopped));
+        let largest = largest.max_by_key(|part| parts.get(*part)).expect("there are parts");
+        parts.0[largest as usize] = parts.get(largest).saturating_sub(over_ns);
+    }
+    parts.add(Part::Kernel, rest_ns(&parts.0, whole_ns));
     Ok(parts)
 }
 

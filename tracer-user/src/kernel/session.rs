@@ -17,6 +17,7 @@ use crate::{
         format::Field,
         host, log,
         reader::Reader,
+        sie,
         silence::Silence,
     },
     model::{Interval, Known, Roster},
@@ -88,7 +89,9 @@ impl Session {
         check::may_load()?;
         let mut doors = Doors::choose(options.path, options.sched)?;
         let mut session = Self::load(options, Some(&doors))?;
-        session.attach_parts(&mut doors).context("cannot attach to what tells the parts of an exit")?;
+        session.attach_parts(&mut doors).context(
+            "cannot attach to what tells the parts of an exit; --no-sched leaves the scheduler out",
+        )?;
         session.attach_exits(&doors).context("cannot attach to the KVM tracepoints")?;
         session.reader.start(doors.known());
         (session.path, session.parts) = (doors.path(), doors.parts());
@@ -162,20 +165,32 @@ impl Session {
     /// What tells the parts of an exit. Attached before the exits: these programs ignore threads of which no exit
     /// was seen.
     fn attach_parts(&mut self, doors: &mut Doors) -> Result<()> {
-        let mut raw = vec![(names::LEFT_KVM, "kvm_userspace_exit"), (names::HALTED, "kvm_vcpu_wakeup")];
-        if doors.call == Call::Fpu {
-            raw.push((names::ENTERED_KVM, "kvm_fpu"));
+        let mut raw = Vec::new();
+        let mut classic = Vec::new();
+        if doors.preemptible {
+            classic.extend([
+                (names::CLASSIC_LEFT_KVM, "kvm:kvm_userspace_exit"),
+                (names::CLASSIC_HALTED, "kvm:kvm_vcpu_wakeup"),
+            ]);
+        } else {
+            raw.extend([(names::LEFT_KVM, "kvm_userspace_exit"), (names::HALTED, "kvm_vcpu_wakeup")]);
+        }
+        match (doors.call, doors.preemptible) {
+            (Call::Fpu, true) => classic.push((names::CLASSIC_ENTERED_KVM, "kvm:kvm_fpu")),
+            (Call::Fpu, false) => raw.push((names::ENTERED_KVM, "kvm_fpu")),
+            _ => {}
         }
         match doors.sched {
             Sched::Raw(_) => {
                 raw.extend([(names::FAST_WAKEUP, "sched_wakeup"), (names::FAST_SWITCH, "sched_switch")]);
             }
-            Sched::Classic(_) => {
-                attach_classic(&mut self.ebpf, names::CLASSIC_WAKEUP, "sched:sched_wakeup")?;
-                attach_classic(&mut self.ebpf, names::CLASSIC_SWITCH, "sched:sched_switch")?;
-            }
+            Sched::Classic(_) => classic.extend([
+                (names::CLASSIC_WAKEUP, "sched:sched_wakeup"),
+                (names::CLASSIC_SWITCH, "sched:sched_switch"),
+            ]),
             Sched::Off(_) => {}
         }
+        self.attach_all_classic(&classic)?;
         self.attach_all_raw(&raw)?;
         if doors.call == Call::Probe
             && let Err(error) = self.attach_probe()
@@ -190,6 +205,7 @@ impl Session {
         let program: &mut KProbe = program(&mut self.ebpf, names::ENTERED_KVM_PROBE)?.try_into()?;
         loaded(names::ENTERED_KVM_PROBE, program.load())?;
         program.attach(names::ENTERED_KVM_FUNCTION, 0)?;
+        self.attached.push(names::ENTERED_KVM_PROBE);
         Ok(())
     }
 
@@ -198,29 +214,36 @@ impl Session {
     /// Entries first: an entry of a thread of which no exit was seen is counted and otherwise ignored, while
     /// an exit whose entry is missed would have to be taken back.
     fn attach_exits(&mut self, doors: &Doors) -> Result<()> {
-        self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
+        if doors.preemptible {
+            self.attach_all_classic(&[(names::CLASSIC_THREAD_EXIT, "sched:sched_process_exit")])?;
+        } else {
+            self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
+        }
         match &doors.exits {
             Exits::Raw(..) => {
                 self.attach_all_raw(&[(names::FAST_ENTRY, "kvm_entry"), (names::FAST_EXIT, "kvm_exit")])
             }
             Exits::Classic(..) => self.attach_all_classic(&[
-                (names::CLASSIC_ENTRY, "kvm_entry"),
-                (names::CLASSIC_EXIT, "kvm_exit"),
+                (names::CLASSIC_ENTRY, "kvm:kvm_entry"),
+                (names::CLASSIC_EXIT, "kvm:kvm_exit"),
             ]),
             Exits::Sie(layout) => {
-                let doors: Vec<_> = layout.doors.iter().map(|door| (door.program, door.event)).collect();
+                let event = |door: &&sie::Door| format!("kvm:{}", door.event);
+                let events: Vec<_> = layout.doors.iter().map(event).collect();
+                let programs = layout.doors.iter().map(|door| door.program);
+                let doors: Vec<_> = programs.zip(events.iter().map(String::as_str)).collect();
                 self.attach_all_classic(&doors)
             }
         }
     }
 
-    /// Attaches to KVM's events.
+    /// Attaches to events, `group:name`.
     fn attach_all_classic(&mut self, programs: &[(&'static str, &str)]) -> Result<()> {
         for (name, _) in programs {
             classic(&mut self.ebpf, name)?;
         }
         for (name, event) in programs {
-            attach_classic(&mut self.ebpf, name, &format!("kvm:{event}"))?;
+            attach_classic(&mut self.ebpf, name, event)?;
             self.attached.push(name);
         }
         Ok(())

@@ -22,12 +22,25 @@ pub struct Times {
 
 /// Whether a copy is consistent: every nanosecond up to its newest event is in exactly one interval.
 pub fn consistent(vcpu: &Vcpu) -> bool {
-    pairing::accounted_ns(vcpu) == pairing::stamp_ns(vcpu)
+    let settled = vcpu.open_ns != 0 || vcpu.split.touched == 0;
+    settled && pairing::accounted_ns(vcpu) == pairing::stamp_ns(vcpu)
+}
+
+/// Whether two copies are of the same state, as far as it can be told: what writers change between is in these.
+pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
+    let split = |vcpu: &Vcpu| {
+        let Split { touched, mode, off, since_ns, parts, closed, halting_ns, .. } = vcpu.split;
+        (touched, mode, off, since_ns, parts, closed, halting_ns)
+    };
+    (one.open_ns, one.entered_ns, one.guest_ns, one.exit_ns)
+        == (other.open_ns, other.entered_ns, other.guest_ns, other.exit_ns)
+        && split(one) == split(other)
 }
 
 /// Adds up a consistent copy, as of `now_ns`, which is not before anything in it. `idle` says whether the reason of the open exit is one on which a
-/// vCPU waits for work: only then can a sleep that is not over be told from others.
-pub fn add_up(vcpu: &Vcpu, idle: bool, now_ns: u64) -> Times {
+/// vCPU waits for work: only then can a sleep that is not over be told from others. Without the scheduler (`sched`) no
+/// sleep is seen before it is over, and the vCPU is taken to sleep from the start of such an exit.
+pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, now_ns: u64) -> Times {
     let now_ns = now_ns.max(pairing::stamp_ns(vcpu));
     let mut parts = Parts(vcpu.split.closed);
     let mut guest_ns = vcpu.guest_ns;
@@ -54,7 +67,9 @@ pub fn add_up(vcpu: &Vcpu, idle: bool, now_ns: u64) -> Times {
             open.0[Part::Blocked as usize] = open.get(Part::Blocked).saturating_sub(halting_ns);
             open.add(Part::Halt, halting_ns);
         }
-        open.add(Part::Kernel, (now_ns - vcpu.open_ns).saturating_sub(open.total_ns()));
+        let unseen = !sched && idle && vcpu.split.mode == mode::KERNEL;
+        let rest = if unseen { Part::Halt } else { Part::Kernel };
+        open.add(rest, (now_ns - vcpu.open_ns).saturating_sub(open.total_ns()));
         parts.merge(&open);
     }
     Times { until_ns: now_ns, guest_ns, parts }
@@ -113,7 +128,10 @@ impl Times {
         }
         // A copy that could not be had of one moment must not claim more time than has passed.
         debt_ns = debt_ns.max((guest_ns + parts.total_ns()).saturating_sub(elapsed_ns));
-        for sum in std::iter::once(&mut guest_ns).chain(&mut parts.0) {
+        // What was charged elsewhere before is now in the part that grew most; time in the guest is never mistaken.
+        let mut largest: Vec<&mut u64> = parts.0.iter_mut().collect();
+        largest.sort_by_key(|sum| std::cmp::Reverse(**sum));
+        for sum in largest.into_iter().chain([&mut guest_ns]) {
             let paid_ns = debt_ns.min(*sum);
             *sum -= paid_ns;
             debt_ns -= paid_ns;
@@ -137,7 +155,7 @@ mod tests {
         let mut vcpu = exit_at(1_000);
         let total = |vcpu: &Vcpu, now_ns| {
             assert!(consistent(vcpu));
-            let times = add_up(vcpu, true, now_ns);
+            let times = add_up(vcpu, true, true, now_ns);
             assert_eq!(times.guest_ns + times.parts.total_ns(), now_ns - 1_000, "{times:?}");
             times
         };
@@ -180,5 +198,19 @@ mod tests {
         };
         let (elapsed_ns, guest_ns, parts) = times(150, 0, 150).since(&times(100, 100, 0));
         assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (50, 50));
+    }
+
+    #[test]
+    fn a_halt_without_the_scheduler_is_idle_and_takes_nothing_from_the_guest() {
+        let mut vcpu = exit_at(1_000);
+        pairing::on_entry(&mut vcpu, 1_100);
+        pairing::on_exit(&mut vcpu, 1_500, 1, 12);
+        let asleep = add_up(&vcpu, true, false, 5_500);
+        assert_eq!((asleep.guest_ns, asleep.parts.get(Part::Halt)), (400, 4_000));
+        split::halted(&mut vcpu, 6_400, 4_800, true, false);
+        pairing::on_entry(&mut vcpu, 6_500);
+        split::close(&mut vcpu);
+        let (elapsed_ns, guest_ns, parts) = add_up(&vcpu, true, false, 6_900).since(&asleep);
+        assert_eq!((elapsed_ns, guest_ns, guest_ns + parts.total_ns()), (1_400, 400, 1_400));
     }
 }

@@ -53,6 +53,18 @@ pub fn has(event: &str) -> bool {
     events().is_ok_and(|events| events.join("kvm").join(event).is_dir())
 }
 
+/// Whether the records of the events between exit and entry are as the classic programs on them read them.
+pub fn part_records_are_known() -> bool {
+    let has = |event: &str, name: &str, offset: u32, size: u32| {
+        format_text(event).is_ok_and(|text| field(&text, name) == Some(Field { offset, size }))
+    };
+    has("kvm_userspace_exit", "reason", 8, 4)
+        && has("kvm_userspace_exit", "errno", 12, 4)
+        && has("kvm_vcpu_wakeup", "ns", 8, 8)
+        && has("kvm_vcpu_wakeup", "waited", 16, 1)
+        && has("kvm_fpu", "load", 8, 4)
+}
+
 /// The text of an event's `format` file.
 ///
 /// # Errors
