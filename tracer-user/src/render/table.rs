@@ -251,7 +251,9 @@ impl Layout {
             if column.id == "time_share" && row.idle && idle_counts && totals.handled_ns != 0 {
                 value = Value::Share(Some(row.stats.sum_ns as f64 / totals.handled_ns as f64));
             }
-            line.push_str(&format!("{:>width$} ", units::value(value), width = column.width));
+            let nothing = column.set == Set::IfAny && value == Value::Ns(Some(0));
+            let text = if nothing { "-".to_owned() } else { units::value(value) };
+            line.push_str(&format!("{text:>width$} ", width = column.width));
         }
         writeln!(out, "{}", line.trim_end())
     }
