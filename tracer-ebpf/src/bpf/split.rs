@@ -175,10 +175,10 @@ pub fn sample(index: u32, isa: u32, code: u32, detail: u64, ns: u64) {
 fn detail_slot(vcpu: u32, isa: u32, code: u32, detail: u64) -> Option<&'static mut Slot> {
     let key = DetailKey { vcpu, isa, code, pad: 0, detail };
     // SAFETY: the value is copied at once.
-    let mut number = unsafe { DETAIL_OF.get(&key).copied() }.unwrap_or(0);
+    let mut number = unsafe { DETAIL_OF.get(key).copied() }.unwrap_or(0);
     if number == 0 {
         number = take_slot(vcpu, isa, code, detail);
-        if number != 0 && DETAIL_OF.insert(&key, number, 0).is_err() {
+        if number != 0 && DETAIL_OF.insert(key, number, 0).is_err() {
             give_back(number - 1);
             number = 0;
         }
