@@ -86,7 +86,8 @@ impl Doors {
             }
         };
         // With MPX, KVM_GET_MP_STATE loads the guest's registers too (`kvm_arch_vcpu_ioctl_get_mpstate`).
-        let fpu = tracefs::has("kvm_fpu") && !host::has_cpu_flag("mpx");
+        // Other architectures have the event, which never fires there.
+        let fpu = cfg!(target_arch = "x86_64") && tracefs::has("kvm_fpu") && !host::has_cpu_flag("mpx");
         let call = if fpu { Call::Fpu } else { Call::Probe };
         let preemptible = host::kernel_version() >= PREEMPTIBLE && tracefs::part_records_are_known();
         Ok(Self { exits, sched, call, preemptible })
