@@ -10,7 +10,7 @@ use crate::guest::{
 
 /// Programs of ours in the kernel, whoever loaded them.
 fn our_programs() -> usize {
-    let ours = ["classic_exit", "classic_entry", "fast_exit", "fast_entry", "thread_exit"];
+    let ours = ["classic_exit", "classic_entry", "fast_exit", "fast_entry"];
     aya::programs::loaded_programs()
         .filter_map(Result::ok)
         .filter(|program| program.name_as_str().is_some_and(|name| ours.contains(&name)))
@@ -21,7 +21,7 @@ fn our_programs() -> usize {
 fn a_killed_tracer_leaves_nothing() {
     assert_eq!(our_programs(), 0);
     let live = Live::start("-d 600");
-    assert_eq!(our_programs(), 3);
+    assert_eq!(our_programs(), 2);
     let (status, _) = live.stop(libc::SIGKILL);
     assert_eq!(status, -libc::SIGKILL);
     // The kernel frees them a grace period later.

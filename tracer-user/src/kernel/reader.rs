@@ -62,6 +62,15 @@ impl Default for Known {
     }
 }
 
+/// Runs of programs that the kernel skipped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Missed {
+    /// Of those on exits, entries and ends of threads.
+    pub exits: u64,
+    /// Of those that tell the parts.
+    pub parts: u64,
+}
+
 /// Takes intervals out of the maps.
 pub struct Reader {
     vcpus: Mapped<Vcpu>,
@@ -138,12 +147,11 @@ impl Reader {
         self.measured = measured;
     }
 
-    /// Fills `interval` with what has happened since the last reading. `missed` is the kernel's count of
-    /// skipped program runs so far.
+    /// Fills `interval` with what has happened since the last reading. `missed` is the kernel's count so far.
     ///
     /// # Errors
     /// If a map cannot be read, or if a counter went back, which would be a bug.
-    pub fn read(&mut self, interval: &mut Interval, missed: u64) -> Result<()> {
+    pub fn read(&mut self, interval: &mut Interval, missed: Missed) -> Result<()> {
         interval.reset();
         self.number += 1;
         interval.number = self.number;
@@ -349,13 +357,14 @@ impl Reader {
         (vcpu, false)
     }
 
-    fn read_global(&mut self, interval: &mut Interval, missed: u64) -> Result<()> {
+    fn read_global(&mut self, interval: &mut Interval, missed: Missed) -> Result<()> {
         let mut now = Losses::default();
         for (cause, loss) in GLOBAL {
             let per_cpu = self.lost.get(&(cause as u32), 0).context("cannot read the loss counters")?;
             now.add(loss, per_cpu.iter().sum());
         }
-        now.add(Loss::MissedRuns, missed);
+        now.add(Loss::MissedRuns, missed.exits);
+        now.add(Loss::MissedParts, missed.parts);
         interval.losses.merge(&now.since(&self.global_before));
         self.global_before = now;
         Ok(())

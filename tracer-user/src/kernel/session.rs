@@ -16,7 +16,7 @@ use crate::{
         doors::{Call, Doors, Exits, Sched},
         format::Field,
         host, log,
-        reader::Reader,
+        reader::{Missed, Reader},
         sie,
         silence::Silence,
     },
@@ -76,6 +76,8 @@ pub struct Session {
     ebpf: Ebpf,
     reader: Reader,
     attached: Vec<&'static str>,
+    /// How many of them tell parts; they come first.
+    parts_attached: usize,
     path: String,
     parts: String,
 }
@@ -159,7 +161,14 @@ impl Session {
             .load(&object)
             .map_err(|error| refused(error.into()))?;
         let reader = Reader::new(&mut ebpf)?;
-        Ok(Self { ebpf, reader, attached: Vec::new(), path: String::new(), parts: String::new() })
+        Ok(Self {
+            ebpf,
+            reader,
+            attached: Vec::new(),
+            parts_attached: 0,
+            path: String::new(),
+            parts: String::new(),
+        })
     }
 
     /// What tells the parts of an exit. Attached before the exits: these programs ignore threads of which no exit
@@ -198,6 +207,7 @@ impl Session {
             ::log::debug!("no kprobe on {}: {error:#}", names::ENTERED_KVM_FUNCTION);
             doors.call = Call::Nothing;
         }
+        self.parts_attached = self.attached.len();
         Ok(())
     }
 
@@ -351,14 +361,15 @@ impl Session {
 
     /// Runs that the kernel skipped because the program was already running on that CPU. It prints them in
     /// the program's fdinfo since 5.12 (commit 9ed9e9ba2337).
-    fn missed_runs(&self) -> u64 {
+    fn missed_runs(&self) -> Missed {
         let of = |name: &&str| -> Option<u64> {
             let program = self.ebpf.program(name)?;
             let fd = program.fd().ok()?.as_fd().as_raw_fd();
             let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
         };
-        self.attached.iter().filter_map(of).sum()
+        let (parts, exits) = self.attached.split_at(self.parts_attached);
+        Missed { exits: exits.iter().filter_map(of).sum(), parts: parts.iter().filter_map(of).sum() }
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Loss {
     LostRecords,
     /// Samples of intervals that could not be written to a dump.
     Unwritten,
+    /// Runs of the programs that tell the parts of exits, which the kernel skipped.
+    MissedParts,
     /// Threads that ended in the middle of an exit.
     DiedInExit,
     /// Entries of threads of which no exit had been seen.
@@ -124,6 +126,13 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         true,
     ),
     info(
+        Loss::MissedParts,
+        "missed_parts",
+        "missed part events",
+        "the kernel skipped a program that tells the parts of exits, because another was running on that CPU; no exit is missing, but some time is in another part",
+        false,
+    ),
+    info(
         Loss::DiedInExit,
         "died_in_exit",
         "ended in an exit",
@@ -167,7 +176,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {
