@@ -28,7 +28,7 @@ struct Machine {
 /// Kernels that use CMPXCHG16B crash now and then under QEMU 7.2's emulation, 6.12 at every second boot.
 const X86_64: Machine = Machine {
     program: "qemu-system-x86_64",
-    cpu: "max,cx16=off",
+    cpu: "max,cx16=off,mpx=off",
     append: "console=ttyS0 quiet panic=1 oops=panic cryptomgr.notests",
     icount_cpus: Some(1),
 };
