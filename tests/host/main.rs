@@ -6,6 +6,7 @@ mod dump;
 mod export;
 mod files;
 mod merge;
+mod merged;
 mod perfdata;
 mod portable;
 mod rotate;

@@ -279,7 +279,7 @@ pub struct ExportArgs {
     /// Overwrite files that exist
     #[arg(long)]
     pub force: bool,
-    /// What is told apart: vm, vcpu, reason, or a list like vm,reason [default: by format]
+    /// What is told apart: host, vm, vcpu, reason, or a list like vm,reason [default: by format]
     #[arg(long, value_name = "LIST")]
     pub by: Option<By>,
     /// Only reasons that match this regular expression
@@ -294,6 +294,9 @@ pub struct ExportArgs {
     /// Only VMs of this name or glob
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
     pub guest: Vec<Wanted>,
+    /// Only these hosts (name or glob) of a merged dump
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub host: Vec<Wanted>,
     /// The dump to compare with (html only)
     #[arg(long, value_name = "DUMP")]
     pub diff_base: Option<PathBuf>,

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::{ExportArgs, ExportFormat, NamesMode},
     cmd::{DONE, Usage, input::Input, select},
-    model::{By, Groups, Interval, Names, Roster, Selection, Thread, Wanted, names::Policy},
+    model::{By, Groups, Interval, Names, Roster, Selection, names::Policy},
     recording::lines::Header,
     render::export::{
         Export, hdr, hgrm,
@@ -45,7 +45,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         Some(path) => Some(page_data(path, args, &mut names)?),
         None => None,
     };
-    let mut source = Source::open(&args.file)?;
+    let mut source = Source::open(&args.file, by_host(args))?;
     let header = source.header(&names);
     let by = args.by.unwrap_or_else(|| default_by(format));
     let mut export: Box<dyn Export> = match format {
@@ -64,6 +64,10 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         Ok(export.finish(out)?)
     })?;
     Ok(DONE)
+}
+
+fn by_host(args: &ExportArgs) -> bool {
+    args.by.is_some_and(|by| by.host) || !args.host.is_empty()
 }
 
 /// What is told apart unless asked otherwise.
@@ -124,8 +128,12 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
-        let reader = Input::open(path).with_context(|| unreadable(path))?;
+    /// `hosts` are to be told apart, even if there is only one.
+    fn open(path: &'a Path, hosts: bool) -> Result<Self> {
+        let mut reader = Input::open(path).with_context(|| unreadable(path))?;
+        if hosts {
+            reader = reader.with_hosts();
+        }
         Ok(Self { path, reader })
     }
 
@@ -143,17 +151,22 @@ impl<'a> Source<'a> {
         let asked = Selection {
             vcpus: args.vcpu.clone(),
             pids: args.pid.clone(),
-            fields: args.fields.clone(),
-            ..Selection::default()
+            hosts: args.host.clone(),
+            guests: args.guest.clone(),
+            fields: None,
         };
+        // Threads are chosen here, by their own names, whatever is shown; left are reasons.
+        let fields = Selection { fields: args.fields.clone(), ..Selection::default() };
         let mut interval = Interval::default();
         names.next_roster();
         while self.reader.next_interval(&mut interval).with_context(|| unreadable(self.path))? {
-            // Guests are meant by their own names, whatever is shown.
-            let selection = guests_so_far(&asked, &args.guest, self.reader.roster());
-            take(&interval, names.roster(self.reader.roster()), &selection)?;
+            let roster = self.reader.roster();
+            if asked.wants_host(interval.host.as_deref()) {
+                narrow(&mut interval, roster, &asked);
+                interval.host = interval.host.as_deref().map(|host| names.told_host(host));
+                take(&interval, names.roster(roster), &fields)?;
+            }
         }
-        let asked = Selection { guests: args.guest.clone(), ..asked };
         select::found(&asked, &[self.reader.roster()])?;
         for note in self.reader.notes() {
             eprintln!("exitlat: {}: {note}", self.path.display());
@@ -162,20 +175,12 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A selection with the processes of guests, as far as a recording has named them up to here: by the time that it is
-/// asked, their names may have been replaced.
-fn guests_so_far(selection: &Selection, wanted: &[Wanted], roster: &Roster) -> Selection {
-    let mut selection = selection.clone();
-    if wanted.is_empty() {
-        return selection;
-    }
-    let meant = |thread: &&Thread| wanted.iter().any(|guest| guest.matches(&thread.vm));
-    selection.pids.extend(roster.threads.iter().filter(meant).map(|thread| thread.pid));
-    if selection.pids.is_empty() {
-        // No process has this number: until the guest appears, nothing is shown.
-        selection.pids.push(u32::MAX);
-    }
-    selection
+/// Leaves in an interval what is of the chosen threads, and what is of none.
+fn narrow(interval: &mut Interval, roster: &Roster, asked: &Selection) {
+    let wanted = |thread: usize| asked.wants_thread(&roster.threads[thread]);
+    interval.cells.retain(|cell| wanted(cell.thread));
+    interval.vcpus.retain(|vcpu| wanted(vcpu.thread));
+    interval.open.retain(|open| wanted(open.thread));
 }
 
 fn unreadable(path: &Path) -> String {
@@ -184,7 +189,7 @@ fn unreadable(path: &Path) -> String {
 
 /// The data of a page for a whole dump.
 fn page_data(path: &Path, args: &ExportArgs, names: &mut Names) -> Result<Data> {
-    let mut source = Source::open(path)?;
+    let mut source = Source::open(path, by_host(args))?;
     let by = args.by.unwrap_or_else(|| default_by(ExportFormat::Html));
     let mut data = Data::new(source.header(names), by);
     source.each(args, names, |interval, roster, selection| {

@@ -44,8 +44,8 @@ pub struct Data {
     /// The rows.
     groups: Groups,
     heat: Heat,
-    /// Time that passed, guest time and parts, by pid and name of the VM.
-    vms: BTreeMap<(String, u32), (u64, u64, Parts)>,
+    /// Time that passed, guest time and parts, by host, name and pid of the VM.
+    vms: BTreeMap<split::Key, (u64, u64, Parts)>,
     known: Option<Known>,
     losses: Losses,
     elapsed_ns: u64,
@@ -87,7 +87,8 @@ impl Data {
         let selected = |index: usize| Some(&roster.threads[index]).filter(|t| selection.wants_thread(t));
         for vcpu in &interval.vcpus {
             let Some(thread) = selected(vcpu.thread) else { continue };
-            let (elapsed, guest, parts) = self.vms.entry((thread.vm.clone(), thread.pid)).or_default();
+            let key = (thread.host.clone(), thread.vm.clone(), thread.pid);
+            let (elapsed, guest, parts) = self.vms.entry(key).or_default();
             *elapsed = elapsed.saturating_add(vcpu.elapsed_ns);
             *guest = guest.saturating_add(vcpu.guest_ns);
             parts.merge(&vcpu.parts);
