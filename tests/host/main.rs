@@ -7,6 +7,7 @@ mod export;
 mod files;
 mod merge;
 mod merged;
+mod overwrite;
 mod perfdata;
 mod portable;
 mod rotate;

@@ -248,6 +248,9 @@ pub struct ReportArgs {
     /// Write what was read to a new dump too, in the present schema, whatever of it is shown
     #[arg(long, value_name = "FILE")]
     pub write_dump: Option<PathBuf>,
+    /// Overwrite that dump if it exists
+    #[arg(long, requires = "write_dump")]
+    pub force: bool,
     /// How shown.
     #[command(flatten)]
     pub view: ViewArgs,

@@ -1,16 +1,22 @@
 //! `exitlat export`: a dump in the format of another tool.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Read as _, Write},
+    fs::{self, File},
+    io::{Read as _, Write},
     path::Path,
 };
 
 use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
 
 use crate::{
     cli::{ExportArgs, ExportFormat, NamesMode},
-    cmd::{DONE, Usage, input::Input, select},
+    cmd::{
+        DONE, Usage,
+        input::Input,
+        replace::{Output, cannot_write},
+        select,
+    },
     model::{By, Groups, Interval, Names, Roster, Selection, names::Policy},
     recording::lines::Header,
     render::export::{
@@ -59,9 +65,9 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     let path = args.output.as_deref().unwrap_or(Path::new("-"));
     write(path, args.force, |out| {
         source.each(args, &mut names, |interval, roster, selection| {
-            Ok(export.interval(out, interval, roster, selection)?)
+            export.interval(out, interval, roster, selection).with_context(|| cannot_write(path))
         })?;
-        Ok(export.finish(out)?)
+        export.finish(out).with_context(|| cannot_write(path))
     })?;
     Ok(DONE)
 }
@@ -223,39 +229,26 @@ fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: By) 
         };
         hdr::fill(&mut histogram, &group.stats);
         let path = args.output.as_deref().unwrap_or(Path::new("-"));
-        write(path, args.force, |out| Ok(hgrm::print(out, &histogram)?))?;
+        table(path, args.force, &histogram)?;
         return Ok(DONE);
     };
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     for (name, group) in &files {
         hdr::fill(&mut histogram, &group.stats);
-        write(&directory.join(name), args.force, |out| Ok(hgrm::print(out, &histogram)?))?;
+        table(&directory.join(name), args.force, &histogram)?;
     }
     eprintln!("exitlat: {} in {}", crate::render::units::plural(files.len(), "table"), directory.display());
     Ok(DONE)
 }
 
-/// Makes a file by `fill`, or writes to standard output. A new file that could not be filled goes away again.
+/// A percentile table.
+fn table(path: &Path, force: bool, histogram: &Histogram<u64>) -> Result<()> {
+    write(path, force, |out| hgrm::print(out, histogram).with_context(|| cannot_write(path)))
+}
+
+/// Makes a file by `fill`, or writes to standard output.
 fn write(path: &Path, force: bool, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    if path.as_os_str() == "-" {
-        let mut out = BufWriter::new(io::stdout().lock());
-        fill(&mut out)?;
-        return Ok(out.flush()?);
-    }
-    let mut options = OpenOptions::new();
-    options.write(true);
-    let options = if force { options.create(true).truncate(true) } else { options.create_new(true) };
-    let file = options.open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Usage(format!("{} exists already; --force overwrites it", path.display())).into()
-        }
-        _ => anyhow::Error::from(error).context(format!("cannot create {}", path.display())),
-    })?;
-    let mut out = BufWriter::new(file);
-    let outcome = fill(&mut out).and_then(|()| Ok(out.flush()?));
-    if outcome.is_err() && !force {
-        // It is ours and useless; if it cannot be removed, the error is what counts.
-        let _ = fs::remove_file(path);
-    }
-    outcome.with_context(|| format!("cannot write {}", path.display()))
+    let mut output = Output::open(path, force)?;
+    fill(&mut output)?;
+    output.finish()
 }
