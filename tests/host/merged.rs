@@ -2,7 +2,10 @@
 
 use exitlat_tests::noise::{DISTRIBUTIONS, Effect, Load};
 
-use tracer_user::recording::lines::Header;
+use tracer_user::{
+    model::Interval,
+    recording::{Reader, Writer, lines::Header},
+};
 
 use crate::files::{Files, header, run};
 
@@ -93,4 +96,31 @@ fn a_guest_is_not_another_with_its_pid() {
     let both = files.path("both").to_str().unwrap().to_owned();
     assert_eq!(run(&["merge", "-o", &both, &one, &later]).0, 0);
     assert_eq!(exits(&export(&both, "--format csv -g web")), exits(&export(&one, "--format csv")));
+}
+
+/// Hosts were booted at different times; their intervals are at one time all the same.
+#[test]
+fn the_clocks_of_hosts_are_told_apart() {
+    let files = Files::new();
+    let one = guest(&files, "one", "web");
+    let bytes = std::fs::read(guest(&files, "three", "web")).unwrap();
+    let mut reader = Reader::new(bytes.as_slice()).unwrap();
+    let mut writer = Writer::new(Vec::new(), reader.header().clone()).unwrap();
+    let mut interval = Interval::default();
+    while reader.next_interval(&mut interval).unwrap() {
+        // A thousand days up, and a tenth of a second later.
+        interval.start_ns += 86_400_000_000_000_000;
+        interval.end_ns += 86_400_000_000_000_000;
+        interval.end_unix_ms += 100;
+        writer.interval(&interval, reader.roster()).unwrap();
+    }
+    let two = files.file("two", &writer.end("elapsed").unwrap());
+    let all = files.path("all").to_str().unwrap().to_owned();
+    assert_eq!(run(&["merge", "-o", &all, &one, &two]).0, 0);
+    let log = export(&all, "--format hlog");
+    let starts = log.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+    let starts: Vec<f64> = starts.map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(starts, [0.0, 0.1, 1.0, 1.1, 2.0, 2.1], "{log}");
+    let page = export(&all, "--format html");
+    assert!(page.contains("handled exits in 3 columns from 22:13:20 to 22:13:23 UTC"), "{page}");
 }
