@@ -6,7 +6,7 @@ use exitlat_tests::scenario::Outcome;
 use tracer_ebpf::histogram::bucket_of;
 use tracer_user::{
     decode::Isa,
-    model::{By, Cell, Interval, Loss, OpenExit, Parts, Roster, Rows, Selection, Thread},
+    model::{By, Cell, ClockChange, Interval, Loss, OpenExit, Parts, Roster, Rows, Selection, Thread},
     recording::{
         ReadError, Reader, SCHEMA, Writer,
         lines::{Buckets, Header},
@@ -233,14 +233,66 @@ fn absurd_input_is_refused_in_bounded_memory() {
     assert!(matches!(read(&deep), Err(ReadError::Damaged { line: 2, .. })));
 }
 
-/// Threads without end, each with a name as long as a line can be: an error before memory is short.
+/// What is torn took no time that is known, and came after what is whole: not at the beginning of time.
+#[test]
+fn a_torn_interval_is_at_the_end_of_the_last() {
+    let whole = String::from_utf8(dump()).unwrap();
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let ends: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains("\"interval\",")).collect();
+    let times = |text: &str| {
+        let mut reader = Reader::new(Cursor::new(text)).unwrap();
+        let mut times = Vec::new();
+        loop {
+            let mut interval = Interval::default();
+            if !reader.next_interval(&mut interval).unwrap() {
+                return times;
+            }
+            times.push((interval.start_ns, interval.end_ns, interval.end_unix_ms));
+        }
+    };
+    let first = (1000, 2000, 1_700_000_000_001);
+    assert_eq!(times(&lines[..=ends[0] + 1].concat()), [first, (2000, 2000, 1_700_000_000_001)]);
+    assert_eq!(times(&lines[..2].concat()), [(0, 0, 1_700_000_000_000)], "the header's time");
+}
+
+/// What the clocks did is in the interval that it happened in, and is written again with it.
+#[test]
+fn what_the_clocks_did_comes_back() {
+    let mut changed = interval(2);
+    changed.clock = Some(ClockChange { suspended_ms: 1500, stepped_ms: -2000 });
+    let mut writer = Writer::new(Vec::new(), header()).unwrap();
+    for interval in [&interval(1), &changed, &interval(3)] {
+        writer.interval(interval, &roster()).unwrap();
+    }
+    let dump = writer.end("elapsed").unwrap();
+    let mut reader = Reader::new(Cursor::new(&dump)).unwrap();
+    let (mut interval, mut clocks) = (Interval::default(), Vec::new());
+    let mut copy = Writer::new(Vec::new(), header()).unwrap();
+    while reader.next_interval(&mut interval).unwrap() {
+        clocks.push(interval.clock);
+        copy.interval(&interval, reader.roster()).unwrap();
+    }
+    assert_eq!(clocks, [None, changed.clock, None]);
+    assert_eq!(reader.notes().len(), 2);
+    assert!(copy.end("elapsed").unwrap() == dump);
+}
+
+/// Threads without end, each with a name as long as a line can be, or a host with such a name: an error before memory
+/// is short.
 #[test]
 fn threads_without_end_are_refused() {
+    for field in ["vm", "host"] {
+        threads_without_end(field);
+    }
+}
+
+fn threads_without_end(field: &str) {
     let header = dump().split(|byte| *byte == b'\n').next().unwrap().to_vec();
-    let name = "x".repeat(1_000_000);
-    let lines = (0..10_000).map(|tid| {
+    let names = format!("\"{field}\":\"{}\",", "x".repeat(1_000_000));
+    let vm = if field == "vm" { "" } else { "\"vm\":\"web\"," };
+    let lines = (0..200).map(|tid| {
         format!(
-            r#"{{"type":"in_flight","interval":1,"vm":"{name}","pid":1,"tid":{tid},"vcpu":null,"isa":2,"reason":1,"age_ns":1}}{}"#,
+            r#"{{"type":"in_flight","interval":1,{vm}{names}"pid":1,"tid":{tid},"vcpu":null,"isa":2,"reason":1,"age_ns":1}}{}"#,
             '\n'
         )
     });

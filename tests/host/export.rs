@@ -148,6 +148,21 @@ fn metrics_have_the_parts() {
     assert!(metrics.ends_with("# EOF\n"));
 }
 
+/// What was open at the end is that of each host's end.
+#[test]
+fn open_exits_are_those_at_each_hosts_end() {
+    let all = SPLIT.intervals();
+    let open: Vec<_> = all.iter().filter(|interval| !interval.open.is_empty()).cloned().collect();
+    let (one, count) = (open[0].clone(), open[0].open.len());
+    let in_flight = |hosts: [&str; 2]| {
+        let intervals = hosts.map(|host| Interval { host: Some(host.to_owned()), ..one.clone() });
+        let metrics = render(OpenMetrics::new(header(), by("vm,reason")), &intervals);
+        let line = metrics.lines().find(|line| line.starts_with("exitlat_in_flight ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!((in_flight(["a", "a"]), in_flight(["a", "b"])), (count, 2 * count));
+}
+
 /// The log is one that the crate's own reader takes, tag by tag.
 #[test]
 fn the_interval_log_is_read_back() {

@@ -6,6 +6,8 @@ mod dump;
 mod export;
 mod files;
 mod merge;
+mod merged;
+mod overwrite;
 mod perfdata;
 mod portable;
 mod rotate;

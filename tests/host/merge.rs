@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tracer_ebpf::histogram::bucket_of;
 use tracer_user::{
     decode::Isa,
-    model::{Cell, Interval, Loss, OpenExit, Parts, Roster, Thread},
+    model::{Cell, ClockChange, Interval, Loss, OpenExit, Parts, Roster, Thread},
     recording::{Reader, Writer, merge::merge},
 };
 
@@ -55,6 +55,7 @@ fn written(number: usize, dump: &Dump) -> Vec<u8> {
         }
         interval.losses.add(Loss::UnpairedExits, end % 3);
         interval.open.push(OpenExit { thread: 0, isa: Isa::SVM, code: 1, age_ns: *end });
+        interval.clock = (end % 4 == 0).then_some(ClockChange { suspended_ms: end + 1, stepped_ms: 0 });
         writer.interval(&interval, &roster).unwrap();
     }
     writer.end("elapsed").unwrap()
@@ -94,6 +95,9 @@ fn content(dump: &[u8]) -> BTreeMap<String, Vec<u64>> {
         for (info, count) in interval.losses.nonzero() {
             add(format!("{host} {}", info.name), &[count]);
         }
+        if let Some(clock) = interval.clock {
+            add(format!("{host} clock"), &[1, clock.suspended_ms]);
+        }
         for open in &interval.open {
             add(format!("{host} open {}", open.age_ns), &[1]);
         }
@@ -101,7 +105,7 @@ fn content(dump: &[u8]) -> BTreeMap<String, Vec<u64>> {
     for (name, (min, max)) in extremes {
         add(format!("{name} extremes"), &[min, max]);
     }
-    assert_eq!(reader.notes(), Vec::<String>::new());
+    assert!(reader.notes().iter().all(|note| note.contains("suspended")), "{:?}", reader.notes());
     sums
 }
 
@@ -138,6 +142,20 @@ fn intervals_come_in_the_order_of_their_ends() {
     for (line, (end, host)) in ends.iter().zip([(10, "a"), (20, "b"), (30, "a"), (40, "b")]) {
         assert!(line.contains(&format!("\"end_unix_ms\":{end},\"host\":\"{host}\"")), "{line}");
     }
+}
+
+/// Each source makes the header longer; it may be longer than any other line.
+#[test]
+fn a_long_header_is_read_back() {
+    let dump = |number: u64| {
+        let mut header = header("a");
+        header.start_unix_ms = number;
+        header.options.push("x".repeat(600_000));
+        Writer::new(Vec::new(), header).unwrap().end("elapsed").unwrap()
+    };
+    let dumps: Vec<_> = (0..3).map(dump).collect();
+    let all = merged(&dumps);
+    assert_eq!(Reader::new(Cursor::new(&all)).unwrap().header().sources.len(), 3);
 }
 
 const LOAD: Load = Load { intervals: 10, exits: 200.0, rate: 0.2, duration: 0.0, memory: 0.0 };

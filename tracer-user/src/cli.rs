@@ -249,6 +249,9 @@ pub struct ReportArgs {
     /// Write what was read to a new dump too, in the present schema, whatever of it is shown
     #[arg(long, value_name = "FILE")]
     pub write_dump: Option<PathBuf>,
+    /// Overwrite that dump if it exists
+    #[arg(long, requires = "write_dump")]
+    pub force: bool,
     /// How shown.
     #[command(flatten)]
     pub view: ViewArgs,
@@ -280,7 +283,7 @@ pub struct ExportArgs {
     /// Overwrite files that exist
     #[arg(long)]
     pub force: bool,
-    /// What is told apart: vm, vcpu, reason, or a list like vm,reason [default: by format]
+    /// What is told apart: host, vm, vcpu, reason, or a list like vm,reason [default: by format]
     #[arg(long, value_name = "LIST")]
     pub by: Option<By>,
     /// Only reasons that match this regular expression
@@ -295,6 +298,9 @@ pub struct ExportArgs {
     /// Only VMs of this name or glob
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
     pub guest: Vec<Wanted>,
+    /// Only these hosts (name or glob) of a merged dump
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub host: Vec<Wanted>,
     /// The dump to compare with (html only)
     #[arg(long, value_name = "DUMP")]
     pub diff_base: Option<PathBuf>,

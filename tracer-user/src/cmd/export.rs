@@ -1,17 +1,23 @@
 //! `exitlat export`: a dump in the format of another tool.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Read as _, Write},
+    fs::{self, File},
+    io::{Read as _, Write},
     path::Path,
 };
 
 use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
 
 use crate::{
     cli::{ExportArgs, ExportFormat, NamesMode},
-    cmd::{DONE, Usage, input::Input, select},
-    model::{By, Groups, Interval, Names, Roster, Selection, Thread, Wanted, names::Policy},
+    cmd::{
+        DONE, Usage,
+        input::Input,
+        replace::{Output, cannot_write},
+        select,
+    },
+    model::{By, Groups, Interval, Names, Roster, Selection, names::Policy},
     recording::lines::Header,
     render::export::{
         Export, hdr, hgrm,
@@ -45,7 +51,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         Some(path) => Some(page_data(path, args, &mut names)?),
         None => None,
     };
-    let mut source = Source::open(&args.file)?;
+    let mut source = Source::open(&args.file, by_host(args))?;
     let header = source.header(&names);
     let by = args.by.unwrap_or_else(|| default_by(format));
     let mut export: Box<dyn Export> = match format {
@@ -59,11 +65,15 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     let path = args.output.as_deref().unwrap_or(Path::new("-"));
     write(path, args.force, |out| {
         source.each(args, &mut names, |interval, roster, selection| {
-            Ok(export.interval(out, interval, roster, selection)?)
+            export.interval(out, interval, roster, selection).with_context(|| cannot_write(path))
         })?;
-        Ok(export.finish(out)?)
+        export.finish(out).with_context(|| cannot_write(path))
     })?;
     Ok(DONE)
+}
+
+fn by_host(args: &ExportArgs) -> bool {
+    args.by.is_some_and(|by| by.host) || !args.host.is_empty()
 }
 
 /// What is told apart unless asked otherwise.
@@ -124,8 +134,12 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
-        let reader = Input::open(path).with_context(|| unreadable(path))?;
+    /// `hosts` are to be told apart, even if there is only one.
+    fn open(path: &'a Path, hosts: bool) -> Result<Self> {
+        let mut reader = Input::open(path).with_context(|| unreadable(path))?;
+        if hosts {
+            reader = reader.with_hosts();
+        }
         Ok(Self { path, reader })
     }
 
@@ -143,17 +157,22 @@ impl<'a> Source<'a> {
         let asked = Selection {
             vcpus: args.vcpu.clone(),
             pids: args.pid.clone(),
-            fields: args.fields.clone(),
-            ..Selection::default()
+            hosts: args.host.clone(),
+            guests: args.guest.clone(),
+            fields: None,
         };
+        // Threads are chosen here, by their own names, whatever is shown; left are reasons.
+        let fields = Selection { fields: args.fields.clone(), ..Selection::default() };
         let mut interval = Interval::default();
         names.next_roster();
         while self.reader.next_interval(&mut interval).with_context(|| unreadable(self.path))? {
-            // Guests are meant by their own names, whatever is shown.
-            let selection = guests_so_far(&asked, &args.guest, self.reader.roster());
-            take(&interval, names.roster(self.reader.roster()), &selection)?;
+            let roster = self.reader.roster();
+            if asked.wants_host(interval.host.as_deref()) {
+                narrow(&mut interval, roster, &asked);
+                interval.host = interval.host.as_deref().map(|host| names.told_host(host));
+                take(&interval, names.roster(roster), &fields)?;
+            }
         }
-        let asked = Selection { guests: args.guest.clone(), ..asked };
         select::found(&asked, &[self.reader.roster()])?;
         for note in self.reader.notes() {
             eprintln!("exitlat: {}: {note}", self.path.display());
@@ -162,20 +181,12 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A selection with the processes of guests, as far as a recording has named them up to here: by the time that it is
-/// asked, their names may have been replaced.
-fn guests_so_far(selection: &Selection, wanted: &[Wanted], roster: &Roster) -> Selection {
-    let mut selection = selection.clone();
-    if wanted.is_empty() {
-        return selection;
-    }
-    let meant = |thread: &&Thread| wanted.iter().any(|guest| guest.matches(&thread.vm));
-    selection.pids.extend(roster.threads.iter().filter(meant).map(|thread| thread.pid));
-    if selection.pids.is_empty() {
-        // No process has this number: until the guest appears, nothing is shown.
-        selection.pids.push(u32::MAX);
-    }
-    selection
+/// Leaves in an interval what is of the chosen threads, and what is of none.
+fn narrow(interval: &mut Interval, roster: &Roster, asked: &Selection) {
+    let wanted = |thread: usize| asked.wants_thread(&roster.threads[thread]);
+    interval.cells.retain(|cell| wanted(cell.thread));
+    interval.vcpus.retain(|vcpu| wanted(vcpu.thread));
+    interval.open.retain(|open| wanted(open.thread));
 }
 
 fn unreadable(path: &Path) -> String {
@@ -184,7 +195,7 @@ fn unreadable(path: &Path) -> String {
 
 /// The data of a page for a whole dump.
 fn page_data(path: &Path, args: &ExportArgs, names: &mut Names) -> Result<Data> {
-    let mut source = Source::open(path)?;
+    let mut source = Source::open(path, by_host(args))?;
     let by = args.by.unwrap_or_else(|| default_by(ExportFormat::Html));
     let mut data = Data::new(source.header(names), by);
     source.each(args, names, |interval, roster, selection| {
@@ -218,39 +229,26 @@ fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: By) 
         };
         hdr::fill(&mut histogram, &group.stats);
         let path = args.output.as_deref().unwrap_or(Path::new("-"));
-        write(path, args.force, |out| Ok(hgrm::print(out, &histogram)?))?;
+        table(path, args.force, &histogram)?;
         return Ok(DONE);
     };
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     for (name, group) in &files {
         hdr::fill(&mut histogram, &group.stats);
-        write(&directory.join(name), args.force, |out| Ok(hgrm::print(out, &histogram)?))?;
+        table(&directory.join(name), args.force, &histogram)?;
     }
     eprintln!("exitlat: {} in {}", crate::render::units::plural(files.len(), "table"), directory.display());
     Ok(DONE)
 }
 
-/// Makes a file by `fill`, or writes to standard output. A new file that could not be filled goes away again.
+/// A percentile table.
+fn table(path: &Path, force: bool, histogram: &Histogram<u64>) -> Result<()> {
+    write(path, force, |out| hgrm::print(out, histogram).with_context(|| cannot_write(path)))
+}
+
+/// Makes a file by `fill`, or writes to standard output.
 fn write(path: &Path, force: bool, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    if path.as_os_str() == "-" {
-        let mut out = BufWriter::new(io::stdout().lock());
-        fill(&mut out)?;
-        return Ok(out.flush()?);
-    }
-    let mut options = OpenOptions::new();
-    options.write(true);
-    let options = if force { options.create(true).truncate(true) } else { options.create_new(true) };
-    let file = options.open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Usage(format!("{} exists already; --force overwrites it", path.display())).into()
-        }
-        _ => anyhow::Error::from(error).context(format!("cannot create {}", path.display())),
-    })?;
-    let mut out = BufWriter::new(file);
-    let outcome = fill(&mut out).and_then(|()| Ok(out.flush()?));
-    if outcome.is_err() && !force {
-        // It is ours and useless; if it cannot be removed, the error is what counts.
-        let _ = fs::remove_file(path);
-    }
-    outcome.with_context(|| format!("cannot write {}", path.display()))
+    let mut output = Output::open(path, force)?;
+    fill(&mut output)?;
+    output.finish()
 }

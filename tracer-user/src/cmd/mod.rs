@@ -9,6 +9,7 @@ pub mod live;
 pub mod merge;
 pub mod output;
 pub mod record;
+pub mod replace;
 pub mod report;
 pub mod select;
 pub mod view;

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{cmd::Usage, recording::rotate::Store};
+use crate::{
+    cmd::{Usage, replace::exists},
+    recording::rotate::Store,
+};
 
 /// Files on a disk.
 #[derive(Debug)]
@@ -127,7 +130,7 @@ impl Single {
                 let file = file.with_context(|| format!("cannot open {}", path.display()))?;
                 Ok(Self { file: Some(file), remove: None })
             }
-            Err(_) => Err(Usage(format!("{} exists; use --force to overwrite it", path.display())).into()),
+            Err(_) => Err(exists(path)),
         }
     }
 

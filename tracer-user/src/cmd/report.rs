@@ -1,7 +1,6 @@
 //! `exitlat report`: the tables of a dump, or of a recording of perf's.
 
 use std::{
-    fs::{File, OpenOptions},
     io::{self, Write as _},
     path::Path,
 };
@@ -13,6 +12,7 @@ use crate::{
     cmd::{
         DONE, Usage,
         input::{Input, named},
+        replace::{Output, cannot_write},
         select,
         view::Screen,
     },
@@ -35,7 +35,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
         reader = reader.with_hosts();
     }
     let mut copy = match &args.write_dump {
-        Some(path) => Some(write_to(path, reader.header())?),
+        Some(path) => Some(write_to(path, args.force, reader.header())?),
         None => None,
     };
     if args.view.format == Format::Table {
@@ -54,7 +54,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     }
     select::found(&screen.selection, &[reader.roster()])?;
     if let (Some(writer), Some(path)) = (copy, &args.write_dump) {
-        writer.end("converted").with_context(|| cannot_write(path))?;
+        writer.end("converted").with_context(|| cannot_write(path))?.finish()?;
     }
     screen.show(&total, reader.roster(), Span::Total)?;
     for note in reader.notes() {
@@ -64,18 +64,14 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
 }
 
 /// A dump of its own, in the present schema, from the same header.
-fn write_to(path: &Path, header: &Header) -> Result<Writer<File>> {
-    let file =
-        OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Usage(format!("{} exists", path.display())).into(),
-            _ => anyhow::Error::from(error).context(format!("cannot create {}", path.display())),
-        })?;
+fn write_to(path: &Path, force: bool, header: &Header) -> Result<Writer<Output>> {
+    if path.as_os_str() == "-" {
+        return Err(
+            Usage("--write-dump needs the name of a file: standard output has the tables".into()).into()
+        );
+    }
     let header = Header { schema: SCHEMA, ..header.clone() };
-    Writer::new(file, header).with_context(|| cannot_write(path))
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write to {}", path.display())
+    Writer::new(Output::open(path, force)?, header).with_context(|| cannot_write(path))
 }
 
 fn describe(header: &Header) -> io::Result<()> {

@@ -13,10 +13,12 @@ use crate::{
 };
 
 /// What tells groups apart, and their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// Time in which the guest had nothing to do, of a dump that does not take it off the exit.
     pub idle: bool,
+    /// The host, where groups are by host, or by VM and hosts are told apart: the same pid on two hosts is two VMs.
+    pub host: Option<String>,
     /// The VM's process, where groups are by VM.
     pub pid: Option<u32>,
     /// Index of the thread, where groups are by vCPU.
@@ -62,15 +64,16 @@ impl Group {
         }
     }
 
-    /// The words that tell it from the others: VM, vCPU, reason, as far as groups are by them.
+    /// The words that tell it from the others: host, VM, vCPU, reason, as far as groups are by them.
     pub fn labels(&self) -> Vec<String> {
+        let host = self.key.host.clone();
         let vm = self.vm.is_some().then(|| self.vm_label());
         let vcpu = self.thread.as_ref().map(|thread| match thread.vcpu {
             Some(vcpu) => format!("vcpu{vcpu}"),
             None => format!("tid{}", thread.tid),
         });
         let reason = self.key.reason.is_some().then(|| self.reason_label());
-        [vm, vcpu, reason].into_iter().flatten().collect()
+        [host, vm, vcpu, reason].into_iter().flatten().collect()
     }
 }
 
@@ -120,13 +123,14 @@ impl Groups {
         }
         let key = Key {
             idle: exit && decoded.idle && !split,
+            host: thread.host.clone().filter(|_| self.by.host || self.by.vm),
             pid: self.by.vm.then_some(thread.pid),
             thread: self.by.vcpu.then_some(cell.thread),
             reason: (self.by.reason && of_reason(cell)).then_some((cell.isa, cell.code)),
             cause: (!exit).then_some(cell.detail),
         };
-        let group = self.groups.entry(key).or_insert_with(|| Group {
-            key,
+        let group = self.groups.entry(key).or_insert_with_key(|key| Group {
+            key: key.clone(),
             vm: key.pid.map(|_| thread.vm.clone()),
             thread: key.thread.map(|_| thread.clone()),
             stats: Stats::default(),

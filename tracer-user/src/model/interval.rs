@@ -96,6 +96,15 @@ pub struct OpenExit {
     pub age_ns: u64,
 }
 
+/// What the clocks did within an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockChange {
+    /// How long the machine was suspended.
+    pub suspended_ms: u64,
+    /// By how much the wall clock was set forward.
+    pub stepped_ms: i64,
+}
+
 /// What happened between two readings.
 #[derive(Clone, Debug, Default)]
 pub struct Interval {
@@ -122,6 +131,8 @@ pub struct Interval {
     pub vcpus: Vec<VcpuTime>,
     /// Which parts were measured.
     pub known: Known,
+    /// What the clocks did, where a dump says so.
+    pub clock: Option<ClockChange>,
 }
 
 impl Interval {
@@ -133,6 +144,7 @@ impl Interval {
         self.vcpus.clear();
         self.losses = Losses::default();
         self.host = None;
+        self.clock = None;
     }
 
     /// How many exits were completed.

@@ -19,7 +19,7 @@ pub mod wanted;
 
 pub use by::By;
 pub use groups::{Group, Groups};
-pub use interval::{Cell, Interval, OpenExit, Roster, Thread, VcpuTime};
+pub use interval::{Cell, ClockChange, Interval, OpenExit, Roster, Thread, VcpuTime};
 pub use losses::{Loss, Losses};
 pub use names::Names;
 pub use parts::{Known, Parts};

@@ -32,7 +32,8 @@ pub enum Policy {
 pub struct Names {
     policy: Policy,
     roster: Roster,
-    numbers: HashMap<(u32, String), usize>,
+    numbers: HashMap<(Option<String>, u32, String), usize>,
+    hosts: HashMap<String, usize>,
 }
 
 impl Names {
@@ -50,7 +51,7 @@ impl Names {
     pub fn roster(&mut self, roster: &Roster) -> &Roster {
         for thread in &roster.threads[self.roster.threads.len()..] {
             let vm = self.vm(thread);
-            let host = thread.host.as_deref().map(|host| self.host(host));
+            let host = thread.host.as_deref().map(|host| self.told_host(host));
             self.roster.threads.push(Thread { vm, host, ..thread.clone() });
         }
         &self.roster
@@ -67,10 +68,21 @@ impl Names {
             Policy::Hash(key) => pseudonym(key, "vm", &thread.vm),
             Policy::None => {
                 let next = self.numbers.len() + 1;
-                let number = *self.numbers.entry((thread.pid, thread.vm.clone())).or_insert(next);
+                let number =
+                    *self.numbers.entry((thread.host.clone(), thread.pid, thread.vm.clone())).or_insert(next);
                 format!("vm-{number}")
             }
         }
+    }
+
+    /// The name of a host that is told from others: where names are left out, it is numbered.
+    pub fn told_host(&mut self, host: &str) -> String {
+        if self.policy != Policy::None {
+            return self.host(host);
+        }
+        let next = self.hosts.len() + 1;
+        let number = *self.hosts.entry(host.to_owned()).or_insert(next);
+        format!("host-{number}")
     }
 
     /// The name of a host.

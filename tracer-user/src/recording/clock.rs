@@ -1,5 +1,7 @@
 //! What the clocks did between two readings: the wall clock was set, the machine slept. Pure: the times are told.
 
+pub use crate::model::ClockChange as Change;
+
 /// The clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clocks {
@@ -9,15 +11,6 @@ pub struct Clocks {
     pub boot_ns: u64,
     /// Wall-clock time, in ms since 1970.
     pub unix_ms: u64,
-}
-
-/// What happened within an interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// How long the machine was suspended.
-    pub suspended_ms: u64,
-    /// By how much the wall clock was set forward.
-    pub stepped_ms: i64,
 }
 
 /// Less than this is the time between two looks at two clocks.

@@ -9,7 +9,9 @@ use crate::{
     model::Interval,
     recording::{
         ReadError, Reader, Writer,
+        lines::{Header, Line},
         origin::{self, MergeError},
+        reader::MAX_HEADER,
     },
 };
 
@@ -68,6 +70,7 @@ pub fn merge<R: BufRead, W: Write>(
     output: W,
 ) -> Result<(Merged, W), Failure> {
     let header = origin::merged(readers.iter().map(Reader::header), tool)?;
+    within(&header, MAX_HEADER)?;
     let mut writer = Writer::new(output, header)?;
     let mut sources = Vec::new();
     for (number, reader) in readers.iter_mut().enumerate() {
@@ -84,4 +87,43 @@ pub fn merge<R: BufRead, W: Write>(
     }
     let merged = Merged { intervals: writer.intervals(), bytes: writer.bytes() };
     Ok((merged, writer.end("merged")?))
+}
+
+/// Nothing is written that no reader takes: each source makes the header's line longer.
+fn within(header: &Header, most: u64) -> Result<(), Failure> {
+    let line = serde_json::to_vec(&Line::Header(header.clone())).map_err(std::io::Error::from)?;
+    // The line feed counts too.
+    if line.len() as u64 >= most {
+        return Err(MergeError::Sources { sources: header.sources.len(), most }.into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::SCHEMA;
+
+    #[test]
+    fn a_header_that_no_reader_takes_is_refused() {
+        let header = Header {
+            schema: SCHEMA,
+            tool: "exitlat".into(),
+            host: "host".into(),
+            kernel: "6.1".into(),
+            arch: "x86_64".into(),
+            cpu: "a CPU".into(),
+            backend: "kvm_amd".into(),
+            path: "classic tracepoints".into(),
+            options: vec!["merge".into()],
+            start_unix_ms: 5,
+            buckets: Default::default(),
+            parts: Vec::new(),
+            sources: Vec::new(),
+        };
+        let length = Writer::new(Vec::new(), header.clone()).unwrap().bytes();
+        assert!(within(&header, length).is_ok());
+        let error = within(&header, length - 1).unwrap_err();
+        assert!(error.to_string().contains("merge fewer at a time"), "{error}");
+    }
 }

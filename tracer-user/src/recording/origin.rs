@@ -109,6 +109,16 @@ pub enum MergeError {
         /// Its command line.
         options: String,
     },
+    /// The header names all sources, and would be too long.
+    #[error(
+        "the dumps have {sources} sources, whose descriptions make a header longer than {most} bytes, which cannot be read: merge fewer at a time"
+    )]
+    Sources {
+        /// Number of the sources.
+        sources: usize,
+        /// Longest line of a header.
+        most: u64,
+    },
     /// The buckets are cut in different ways.
     #[error("the dumps' histograms differ in layout: {0} and {1}; this version merges equal layouts only")]
     Layout(String, String),

@@ -12,15 +12,17 @@ use tracer_ebpf::{
 
 use crate::{
     decode::Isa,
-    model::{Cell, Interval, Known, Loss, OpenExit, Parts, Roster, Thread, VcpuTime},
+    model::{Cell, ClockChange, Interval, Known, Loss, OpenExit, Parts, Roster, Thread, VcpuTime},
     recording::{
         ReadError, SCHEMA, hist,
         lines::{Buckets, ClockLine, End, Header, InFlight, Line, PartsNs, Slot, VcpuLine},
     },
 };
 
-/// No line that the writer makes is near this long.
+/// No line that the writer makes is near this long, but for the header of very many merged dumps.
 const MAX_LINE: u64 = 1 << 20;
+/// The longest header line.
+pub(super) const MAX_HEADER: u64 = 1 << 26;
 
 /// A thread takes this much beside its name.
 const THREAD_BYTES: usize = 128;
@@ -46,6 +48,8 @@ pub struct Reader<R> {
     host: Option<String>,
     known: Known,
     roster_bytes: usize,
+    /// CLOCK_MONOTONIC and wall-clock time at the end of the last interval.
+    last_end: (u64, u64),
     end: Option<End>,
     notes: Vec<String>,
     skipped: u64,
@@ -83,6 +87,7 @@ impl<R: BufRead> Reader<R> {
             host: None,
             known: Known::default(),
             roster_bytes: 0,
+            last_end: (0, 0),
             end: None,
             notes: Vec::new(),
             skipped: 0,
@@ -93,7 +98,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn read_header(&mut self) -> Result<(), ReadError> {
-        if !self.next_line()? {
+        if !self.next_line(MAX_HEADER)? {
             return Err(ReadError::NoHeader("the file is empty".into()));
         }
         let no_header = |error: serde_json::Error| ReadError::NoHeader(error.to_string());
@@ -112,6 +117,7 @@ impl<R: BufRead> Reader<R> {
             return Err(ReadError::Layout(format!("{layout}, {sub_bits} bits of {max_bits}, {encoding}")));
         }
         self.known = Known::from_ids(&self.header.parts);
+        self.last_end.1 = self.header.start_unix_ms;
         Ok(())
     }
 
@@ -151,7 +157,7 @@ impl<R: BufRead> Reader<R> {
         interval.host.clone_from(&self.host);
         interval.known = self.known;
         let mut pending = false;
-        while self.end.is_none() && self.next_line()? {
+        while self.end.is_none() && self.next_line(MAX_LINE)? {
             let buffer = std::mem::take(&mut self.buffer);
             let complete = buffer.last() == Some(&b'\n');
             let outcome = serde_json::from_slice(&buffer)
@@ -181,21 +187,23 @@ impl<R: BufRead> Reader<R> {
             self.skipped = 0;
         }
         if pending {
-            interval.end_ns = interval.start_ns;
+            // How long it took is not known: no time, at the end of the one before.
+            (interval.end_ns, interval.end_unix_ms) = self.last_end;
+            interval.start_ns = interval.end_ns;
             self.notes.push(format!("interval {} is incomplete", interval.number));
         }
         Ok(pending)
     }
 
-    /// Fills the buffer with the next line; false at the end of the file.
-    fn next_line(&mut self) -> Result<bool, ReadError> {
+    /// Fills the buffer with the next line, of so many bytes at most; false at the end of the file.
+    fn next_line(&mut self, most: u64) -> Result<bool, ReadError> {
         self.buffer.clear();
         self.line += 1;
-        (&mut self.input).take(MAX_LINE + 1).read_until(b'\n', &mut self.buffer)?;
-        if self.buffer.len() as u64 > MAX_LINE {
+        (&mut self.input).take(most + 1).read_until(b'\n', &mut self.buffer)?;
+        if self.buffer.len() as u64 > most {
             return Err(ReadError::Damaged {
                 line: self.line,
-                what: format!("it is longer than {MAX_LINE} bytes"),
+                what: format!("it is longer than {most} bytes"),
             });
         }
         Ok(!self.buffer.is_empty())
@@ -243,6 +251,7 @@ impl<R: BufRead> Reader<R> {
                 interval.start_ns = line.start_ns;
                 interval.end_ns = line.end_ns;
                 interval.end_unix_ms = line.end_unix_ms;
+                self.last_end = (line.end_ns, line.end_unix_ms);
                 if let Some(parts) = &line.parts {
                     interval.known = Known::from_ids(parts);
                 }
@@ -253,6 +262,8 @@ impl<R: BufRead> Reader<R> {
             }
             Line::Clock(line) => {
                 self.clock(&line);
+                let ClockLine { suspended_ms, stepped_ms, .. } = line;
+                interval.clock = Some(ClockChange { suspended_ms, stepped_ms });
                 Ok(Step::Other)
             }
             Line::End(end) => {
@@ -354,8 +365,9 @@ impl<R: BufRead> Reader<R> {
         let roster_bytes = &mut self.roster_bytes;
         *self.threads.entry(thread).or_insert_with_key(|thread| {
             threads.push(thread.clone());
+            let names = thread.vm.len() + thread.host.as_ref().map_or(0, String::len);
             // Once in the roster, once as a key.
-            *roster_bytes += THREAD_BYTES + 2 * thread.vm.len();
+            *roster_bytes += THREAD_BYTES + 2 * names;
             threads.len() - 1
         })
     }

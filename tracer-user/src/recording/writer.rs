@@ -52,6 +52,9 @@ impl<W: Write> Writer<W> {
     /// Those of the output; what was written before stays readable.
     pub fn interval(&mut self, interval: &Interval, roster: &Roster) -> io::Result<()> {
         let number = interval.number;
+        if let Some(change) = interval.clock {
+            self.clock(number, change)?;
+        }
         for cell in &interval.cells {
             let thread = &roster.threads[cell.thread];
             self.line(&Line::Slot(Slot {

@@ -4,7 +4,9 @@
 //! tag follow, one for each group; together they hold the same exits, and the idle ones. A tag may not hold a
 //! comma or a space; such and other unusual characters are percent-encoded in it.
 //!
-//! Start and base time are the start of the first interval; the times of the lines count from there.
+//! Start and base time are the start of the first interval; the times of the lines count from there, by the clock that
+//! [`span`] says. Another host's interval
+//! that began a little earlier stands there too.
 
 use core::time::Duration;
 use std::io::{self, Write};
@@ -21,7 +23,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::{
     model::{By, Group, Groups, Interval, Roster, Selection, Stats},
     recording::lines::Header,
-    render::export::{Export, hdr, origin},
+    render::export::{Export, hdr, origin, span},
 };
 
 /// What a part of a tag does not hold as it is: separators of the log, and of tags.
@@ -36,7 +38,7 @@ pub struct Hlog {
     groups: Groups,
     histogram: Histogram<u64>,
     serializer: V2DeflateSerializer,
-    /// CLOCK_MONOTONIC that the times of the lines count from.
+    /// What the times of the lines count from.
     base_ns: Option<u64>,
 }
 
@@ -69,17 +71,18 @@ impl Export for Hlog {
         roster: &Roster,
         selection: &Selection,
     ) -> io::Result<()> {
-        let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
+        let (start_ns, end_ns) = span(&self.header, interval);
+        let elapsed_ns = end_ns.saturating_sub(start_ns);
         let base_ns = match self.base_ns {
             Some(base_ns) => base_ns,
             None => {
                 self.head(out, interval.end_unix_ms.saturating_sub(elapsed_ns / 1_000_000))?;
-                *self.base_ns.insert(interval.start_ns)
+                *self.base_ns.insert(start_ns)
             }
         };
         self.groups.clear();
         self.groups.add(interval, roster, selection);
-        let start = Duration::from_nanos(interval.start_ns.saturating_sub(base_ns));
+        let start = Duration::from_nanos(start_ns.saturating_sub(base_ns));
         let mut total = Stats::default();
         self.groups.exits().filter(|group| !group.key.idle).for_each(|group| total.merge(&group.stats));
         let tagged = self.groups.exits().map(|group| (Some(tag(group)), &group.stats));
@@ -143,7 +146,7 @@ mod tests {
         /// Whatever a tenant calls a guest, its tag is one word that a log can hold, and comes back.
         #[test]
         fn every_name_makes_a_tag(name in any::<String>()) {
-            let key = Key { idle: false, pid: Some(7), thread: None, reason: Some((Isa::SVM, 0x72)), cause: None };
+            let key = Key { idle: false, host: None, pid: Some(7), thread: None, reason: Some((Isa::SVM, 0x72)), cause: None };
             let stats = Stats::default();
             let group = Group { key, vm: Some(name.clone()), thread: None, stats, parts: Parts::default() };
             let tag = tag(&group);

@@ -39,6 +39,17 @@ pub trait Export {
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()>;
 }
 
+/// Begin and end of an interval by one clock for all intervals, in ns: the host's own, and in a merged dump, whose
+/// hosts have a clock each, the wall clock.
+pub fn span(header: &Header, interval: &Interval) -> (u64, u64) {
+    if header.sources.is_empty() {
+        return (interval.start_ns, interval.end_ns);
+    }
+    let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
+    let end_ns = interval.end_unix_ms.saturating_mul(1_000_000);
+    (end_ns.saturating_sub(elapsed_ns), end_ns)
+}
+
 /// Where a recording comes from, as words for one line.
 pub fn origin(header: &Header) -> String {
     let Header { tool, host, kernel, cpu, backend, path, .. } = header;

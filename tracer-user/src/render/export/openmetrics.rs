@@ -8,6 +8,7 @@
 //! are exact.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     io::{self, Write},
 };
@@ -85,11 +86,12 @@ pub struct OpenMetrics {
     known: Option<Known>,
     losses: Losses,
     elapsed_ns: u64,
-    open: usize,
+    /// What was open at the end, by host: each has an end of its own.
+    open: BTreeMap<Option<String>, usize>,
 }
 
 /// Guest time and parts, by VM or vCPU as the groups are.
-type Vcpus = std::collections::BTreeMap<Vec<(&'static str, String)>, (u64, Parts)>;
+type Vcpus = BTreeMap<Vec<(&'static str, String)>, (u64, Parts)>;
 
 impl OpenMetrics {
     /// Sums of these groups.
@@ -102,7 +104,7 @@ impl OpenMetrics {
             known: None,
             losses: Losses::default(),
             elapsed_ns: 0,
-            open: 0,
+            open: BTreeMap::new(),
         }
     }
 
@@ -131,7 +133,7 @@ impl OpenMetrics {
             [guest].into_iter().chain(parts(labels, times, known))
         });
         out.family(&VCPU, vcpus);
-        out.family(&IN_FLIGHT, [("", Labels::new(), self.open.to_string())]);
+        out.family(&IN_FLIGHT, [("", Labels::new(), self.open.values().sum::<usize>().to_string())]);
         let mut losses = self.losses;
         losses.add(Loss::UnknownCodes, self.groups.unknown);
         let lost = LOSSES.iter().map(|info| {
@@ -157,10 +159,14 @@ impl Export for OpenMetrics {
         self.elapsed_ns += interval.end_ns.saturating_sub(interval.start_ns);
         self.known = Some(self.known.map_or(interval.known, |known| known.and(interval.known)));
         let wanted = |index: usize| selection.wants_thread(&roster.threads[index]);
-        self.open = interval.open.iter().filter(|open| wanted(open.thread)).count();
+        let open = interval.open.iter().filter(|open| wanted(open.thread)).count();
+        self.open.insert(interval.host.clone(), open);
         for vcpu in interval.vcpus.iter().filter(|vcpu| wanted(vcpu.thread)) {
             let thread = &roster.threads[vcpu.thread];
             let mut labels = Labels::new();
+            if let Some(host) = thread.host.as_ref().filter(|_| self.by.host || self.by.vm) {
+                labels.push(("host", host.clone()));
+            }
             if self.by.vm {
                 labels.push(("vm", thread.vm.clone()));
                 labels.push(("pid", thread.pid.to_string()));
@@ -217,6 +223,9 @@ fn label_value(value: &str) -> String {
 
 fn labels(group: &Group) -> Labels {
     let mut labels = Labels::new();
+    if let Some(host) = &group.key.host {
+        labels.push(("host", host.clone()));
+    }
     if let Some(vm) = &group.vm {
         labels.push(("vm", vm.clone()));
         labels.push(("pid", group.key.pid.unwrap_or_default().to_string()));

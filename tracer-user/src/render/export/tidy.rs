@@ -133,12 +133,14 @@ fn quantile(line: &Line<'_>, q: f64) -> Field {
 }
 
 /// The columns before the parts.
-static COLUMNS: [Column; 24] = [
+static COLUMNS: [Column; 25] = [
     column("interval", |line| Field::Number(Some(line.interval.number))),
     column("start_ns", |line| Field::Number(Some(line.interval.start_ns))),
     column("end_ns", |line| Field::Number(Some(line.interval.end_ns))),
     column("end_unix_ms", |line| Field::Number(Some(line.interval.end_unix_ms))),
     column("kind", |line| Field::Word(line.kind.clone())),
+    // All lines of an interval are of one host.
+    column("host", |line| Field::Name(line.interval.host.clone())),
     column("vm", |line| Field::Name(line.vm.map(str::to_owned))),
     column("pid", |line| Field::Number(line.pid.map(u64::from))),
     column("vcpu", |line| Field::Number(line.vcpu.map(u64::from))),

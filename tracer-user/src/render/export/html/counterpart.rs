@@ -15,6 +15,11 @@ fn key(group: &Group) -> Key<'_> {
     (group.vm.as_deref(), vcpu, group.key.reason, group.key.idle)
 }
 
+/// Whether two hosts may be one. A recording that tells none apart has one that is not named.
+pub(super) fn same_host(one: &Option<String>, other: &Option<String>) -> bool {
+    one.is_none() || other.is_none() || one == other
+}
+
 /// The rows of a recording, to be found by those of another.
 #[derive(Debug, Default)]
 pub(super) struct Counterparts<'a>(HashMap<Key<'a>, Vec<&'a Group>>);
@@ -27,11 +32,17 @@ impl<'a> Counterparts<'a> {
         Self(rows)
     }
 
-    /// The row that is meant: of several VMs with the same name the one with the same pid, else none.
+    /// The row that is meant: of several VMs with the same name the one of the same host, or with the same pid too,
+    /// else none.
     pub(super) fn find(&self, group: &Group) -> Option<&'a Group> {
-        match self.0.get(&key(group))?.as_slice() {
+        let rows = self.0.get(&key(group))?.iter().copied();
+        let near: Vec<_> = rows.filter(|other| same_host(&other.key.host, &group.key.host)).collect();
+        match near.as_slice() {
             [only] => Some(only),
-            several => several.iter().find(|other| other.key.pid == group.key.pid).copied(),
+            several => {
+                let place = |group: &Group| (group.key.host.clone(), group.key.pid);
+                several.iter().find(|other| place(other) == place(group)).copied()
+            }
         }
     }
 }
@@ -44,12 +55,17 @@ mod tests {
     use crate::model::{By, Cell, Interval, Parts, Roster, Selection, Thread};
 
     fn groups(vms: &[(u32, &str)]) -> Groups {
+        groups_on(vms, None)
+    }
+
+    /// Each on a host of its own, if hosts are told apart.
+    fn groups_on(vms: &[(u32, &str)], host: Option<&str>) -> Groups {
         let threads = vms.iter().map(|(pid, vm)| Thread {
             pid: *pid,
             tid: *pid,
             vcpu: Some(0),
             vm: (*vm).to_owned(),
-            host: None,
+            host: host.map(|host| format!("{host} {pid}")),
         });
         let roster = Roster { threads: threads.collect() };
         let cell = |thread| Cell {
@@ -79,5 +95,14 @@ mod tests {
         let found: Vec<_> =
             after.exits().map(|group| before.find(group).and_then(|other| other.key.pid)).collect();
         assert_eq!(found, [Some(3), Some(1), None]);
+    }
+
+    #[test]
+    fn vms_of_two_hosts_are_two() {
+        let (before, after) = (groups_on(&[(1, "web")], Some("a")), groups_on(&[(1, "web")], Some("b")));
+        let after = after.exits().next().unwrap();
+        assert!(Counterparts::of(&before).find(after).is_none());
+        let unnamed = groups(&[(1, "web")]);
+        assert!(Counterparts::of(&unnamed).find(after).is_some());
     }
 }

@@ -25,7 +25,8 @@ const SHADES: usize = 9;
 struct Column {
     start_ns: u64,
     end_ns: u64,
-    intervals: u64,
+    /// Steps of time; intervals of several hosts may be one.
+    steps: u64,
     stats: Stats,
 }
 
@@ -45,7 +46,7 @@ impl Column {
 #[derive(Debug)]
 pub(super) struct Heat {
     columns: Vec<Column>,
-    /// Intervals in a column.
+    /// Steps of time in a column.
     each: u64,
 }
 
@@ -56,16 +57,35 @@ impl Default for Heat {
 }
 
 impl Heat {
-    /// Adds the handled exits of an interval.
-    pub(super) fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
+    /// Adds the handled exits of an interval. `span` is when it was; intervals of several hosts may overlap.
+    pub(super) fn add(
+        &mut self,
+        (start_ns, end_ns): (u64, u64),
+        interval: &Interval,
+        roster: &Roster,
+        selection: &Selection,
+    ) {
         let mut groups = Groups::new(By { reason: false, ..By::REASON });
         groups.add(interval, roster, selection);
         let mut stats = Stats::default();
         groups.exits().filter(|group| !group.key.idle).for_each(|group| stats.merge(&group.stats));
-        let column = Column { start_ns: interval.start_ns, end_ns: interval.end_ns, intervals: 1, stats };
-        match self.columns.last_mut().filter(|last| last.intervals < self.each) {
-            Some(last) => join(last, &column),
+        let mut column = Column { start_ns, end_ns, steps: 1, stats };
+        let first = self.columns.len() == 1;
+        match self.columns.last_mut() {
             None => self.columns.push(column),
+            // Columns tile the time: what lies in the last one for the most part is no step of its own.
+            Some(last) => {
+                if start_ns + end_ns.saturating_sub(start_ns) / 2 < last.end_ns {
+                    column.steps = 0;
+                }
+                if column.steps == 1 && last.steps >= self.each {
+                    column.start_ns = start_ns.max(last.end_ns);
+                    self.columns.push(column);
+                } else {
+                    column.start_ns = start_ns.max(if first { 0 } else { last.start_ns });
+                    join(last, &column);
+                }
+            }
         }
         if self.columns.len() > MOST {
             self.each *= 2;
@@ -85,8 +105,9 @@ impl Heat {
 }
 
 fn join(column: &mut Column, next: &Column) {
-    column.end_ns = next.end_ns;
-    column.intervals += next.intervals;
+    column.start_ns = column.start_ns.min(next.start_ns);
+    column.end_ns = column.end_ns.max(next.end_ns);
+    column.steps += next.steps;
     column.stats.merge(&next.stats);
 }
 
@@ -256,11 +277,29 @@ mod tests {
         for number in 0..1000 {
             let (start_ns, end_ns) = (number * 10, number * 10 + 10);
             let interval = Interval { number, start_ns, end_ns, ..Interval::default() };
-            heat.add(&interval, &Roster::default(), &Selection::default());
+            heat.add((start_ns, end_ns), &interval, &Roster::default(), &Selection::default());
         }
         assert!(heat.columns.len() <= MOST && heat.columns.len() > MOST / 2, "{}", heat.columns.len());
-        assert_eq!(heat.columns.iter().map(|column| column.intervals).sum::<u64>(), 1000);
+        assert_eq!(heat.columns.iter().map(|column| column.steps).sum::<u64>(), 1000);
         assert!(heat.columns.windows(2).all(|pair| pair[0].end_ns == pair[1].start_ns));
+    }
+
+    /// Hosts take turns, and each has the whole time: columns do not cover each other.
+    #[test]
+    fn intervals_of_several_hosts_share_columns() {
+        for offset in [1, 3, 5, 9] {
+            let mut heat = Heat::default();
+            for number in 0..400 {
+                for start_ns in [number * 10 + 10, number * 10 + 10 + offset] {
+                    let span = (start_ns, start_ns + 10);
+                    heat.add(span, &Interval::default(), &Roster::default(), &Selection::default());
+                }
+            }
+            let columns = &heat.columns;
+            assert!(columns.len() <= MOST && columns.len() > MOST / 2, "{}", columns.len());
+            assert!(columns.array_windows().all(|[one, next]| one.end_ns == next.start_ns), "{offset}");
+            assert_eq!((columns[0].start_ns, columns.last().unwrap().end_ns), (10, 4010 + offset));
+        }
     }
 
     #[test]

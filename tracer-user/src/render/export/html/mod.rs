@@ -19,7 +19,11 @@ use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 use crate::{
     model::{By, Groups, Interval, Known, Loss, Losses, Parts, Roster, Selection, Stats},
     recording::lines::Header,
-    render::{escape, export::Export, units},
+    render::{
+        escape,
+        export::{Export, span},
+        units,
+    },
 };
 
 mod axis;
@@ -44,8 +48,8 @@ pub struct Data {
     /// The rows.
     groups: Groups,
     heat: Heat,
-    /// Time that passed, guest time and parts, by pid and name of the VM.
-    vms: BTreeMap<(String, u32), (u64, u64, Parts)>,
+    /// Time that passed, guest time and parts, by host, name and pid of the VM.
+    vms: BTreeMap<split::Key, (u64, u64, Parts)>,
     known: Option<Known>,
     losses: Losses,
     elapsed_ns: u64,
@@ -75,19 +79,24 @@ impl Data {
     /// Adds the selected part of an interval.
     pub fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
         let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
+        let start_unix_ms = interval.end_unix_ms.saturating_sub(elapsed_ns / 1_000_000);
         if self.intervals == 0 {
-            self.start_unix_ms = interval.end_unix_ms.saturating_sub(elapsed_ns / 1_000_000);
+            self.start_unix_ms = start_unix_ms;
+        } else if !self.header.sources.is_empty() {
+            // The first that ended need not be the first that began.
+            self.start_unix_ms = self.start_unix_ms.min(start_unix_ms);
         }
         self.intervals += 1;
         self.end_unix_ms = interval.end_unix_ms;
         self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
         self.losses.merge(&interval.losses);
         self.groups.add(interval, roster, selection);
-        self.heat.add(interval, roster, selection);
+        self.heat.add(span(&self.header, interval), interval, roster, selection);
         let selected = |index: usize| Some(&roster.threads[index]).filter(|t| selection.wants_thread(t));
         for vcpu in &interval.vcpus {
             let Some(thread) = selected(vcpu.thread) else { continue };
-            let (elapsed, guest, parts) = self.vms.entry((thread.vm.clone(), thread.pid)).or_default();
+            let key = (thread.host.clone(), thread.vm.clone(), thread.pid);
+            let (elapsed, guest, parts) = self.vms.entry(key).or_default();
             *elapsed = elapsed.saturating_add(vcpu.elapsed_ns);
             *guest = guest.saturating_add(vcpu.guest_ns);
             parts.merge(&vcpu.parts);

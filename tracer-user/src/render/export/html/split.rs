@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     Data,
+    counterpart::same_host,
     words::{percent, time},
 };
 use crate::{
@@ -16,6 +17,15 @@ const MOST: usize = 60;
 
 /// Time that passed, guest time and parts, of a VM.
 type Vm = (u64, u64, Parts);
+
+/// What tells VMs apart: the host, where several are told apart, the name and the pid.
+pub(super) type Key = (Option<String>, String, u32);
+
+/// The words of a VM.
+fn name_of((host, vm, pid): &Key) -> String {
+    let host = host.as_deref().map(|host| format!("{host} \u{b7} ")).unwrap_or_default();
+    escape::terminal(&format!("{host}{vm}[{pid}]")).into_owned()
+}
 
 /// What a bar is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,15 +82,17 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
 }
 
 fn bars(data: &Data, base: Option<&Data>) -> Markup {
-    let before = |key: &(String, u32)| {
+    let before = |key: &Key| {
         let base = base?;
-        let same = base
-            .vms
-            .get(key)
-            .or_else(|| base.vms.iter().find(|((vm, _), _)| *vm == key.0).map(|(_, vm)| vm))?;
+        let same = base.vms.get(key).or_else(|| {
+            base.vms
+                .iter()
+                .find(|((host, vm, _), _)| same_host(host, &key.0) && *vm == key.1)
+                .map(|(_, vm)| vm)
+        })?;
         Some((base, same))
     };
-    let mut vms: Vec<(&(String, u32), &Vm)> = data.vms.iter().collect();
+    let mut vms: Vec<(&Key, &Vm)> = data.vms.iter().collect();
     vms.sort_by_key(|(_, vm)| std::cmp::Reverse(vm.0));
     let left_out = vms.len().saturating_sub(MOST);
     vms.truncate(MOST);
@@ -103,7 +115,7 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
         }
         figure.split {
             @for (key, vm) in &vms {
-                @let name = format!("{}[{}]", escape::terminal(&key.0), key.1);
+                @let name = name_of(key);
                 div.vm {
                     div.name { (name) }
                     @for (part, what) in Part::ALL {
@@ -128,7 +140,7 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
                     } }
                     tbody {
                         @for (key, vm) in &vms {
-                            @let name = format!("{}[{}]", escape::terminal(&key.0), key.1);
+                            @let name = name_of(key);
                             @if let Some((base, same)) = before(key) { (numbers(base, same, &name, ", before")) }
                             (numbers(data, vm, &name, ""))
                         }
