@@ -4,6 +4,14 @@
 //! [`model`] and [`decode`] (pure) · [`recording`], [`render`], [`replay`] (pure) · [`perfdata`] (pure) · [`kernel`] (the
 //! only one that names aya) · `cmd` (where they meet) · `cli` (arguments as typed).
 
+/// A line to standard error. If nobody reads it any more, that is no reason to stop.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod cli;
 pub mod cmd;
 pub mod decode;

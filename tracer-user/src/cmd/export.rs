@@ -175,7 +175,7 @@ impl<'a> Source<'a> {
         }
         select::found(&asked, &[self.reader.roster()])?;
         for note in self.reader.notes() {
-            eprintln!("exitlat: {}: {note}", self.path.display());
+            say!("exitlat: {}: {note}", self.path.display());
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: By) 
         hdr::fill(&mut histogram, &group.stats);
         table(&directory.join(name), args.force, &histogram)?;
     }
-    eprintln!("exitlat: {} in {}", crate::render::units::plural(files.len(), "table"), directory.display());
+    say!("exitlat: {} in {}", crate::render::units::plural(files.len(), "table"), directory.display());
     Ok(DONE)
 }
 

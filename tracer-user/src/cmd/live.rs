@@ -83,7 +83,7 @@ pub(super) fn start(args: &crate::cli::TraceArgs, pids: Vec<u32>) -> Result<Sess
     let mut session = Session::start(&options)?;
     if args.verbose > 0 {
         drive::forward_log(&mut session)?;
-        eprintln!("exitlat: attached by {}", session.path());
+        say!("exitlat: attached by {}", session.path());
     }
     Ok(session)
 }
@@ -122,7 +122,7 @@ impl Ear {
     fn explain(session: &mut Session, silence: &Silence) -> Result<Self> {
         let counts = silence.counts()?;
         session.stop_listening()?;
-        eprintln!("exitlat: {}", silence::explain(0, &counts));
+        say!("exitlat: {}", silence::explain(0, &counts));
         Ok(Self::Explained { moved: silence::moved(&counts) })
     }
 

@@ -43,10 +43,10 @@ pub fn run(args: &MergeArgs) -> Result<u8> {
     output.finish()?;
     for (file, reader) in args.files.iter().zip(&readers) {
         for note in reader.notes() {
-            eprintln!("exitlat: {}: {note}", file.display());
+            say!("exitlat: {}: {note}", file.display());
         }
     }
-    eprintln!(
+    say!(
         "exitlat: {} from {}, {} KiB in {}",
         units::plural(merged.intervals as usize, "interval"),
         units::plural(readers.len(), "dump"),

@@ -51,7 +51,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Err(error) => {
             let Some(status) = status_of(&error) else { return ExitCode::from(DONE) };
             // It may quote names and headers that others chose.
-            eprintln!("exitlat: {}", crate::render::escape::terminal(&format!("{error:#}")));
+            say!("exitlat: {}", crate::render::escape::terminal(&format!("{error:#}")));
             ExitCode::from(status)
         }
     }

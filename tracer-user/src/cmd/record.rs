@@ -43,7 +43,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     let mut recorder = Recorder::begin(disk, plan, header, host::monotonic_ns())
         .with_context(|| cannot_write(&args.output))?;
     if args.command.is_empty() && args.trace.duration.is_none() {
-        eprintln!("exitlat: recording to {}; Ctrl-C ends it", name(&args));
+        say!("exitlat: recording to {}; Ctrl-C ends it", name(&args));
     }
     let schedule = Schedule {
         display: args.trace.display.0,
@@ -65,7 +65,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     .await?;
     let totals = recorder.end(why.word()).with_context(|| cannot_write(&args.output))?;
     losses.add(Loss::Unwritten, totals.lost_samples);
-    eprintln!(
+    say!(
         "exitlat: {samples} samples in {}, {} KiB in {}; losses: {losses}",
         units::plural((totals.intervals + totals.lost_intervals) as usize, "interval"),
         totals.bytes.div_ceil(1024),
@@ -91,11 +91,11 @@ fn name(args: &RecordArgs) -> String {
 fn report(outcome: Outcome, number: u64) {
     match outcome {
         Outcome::Written | Outcome::StillFull => {}
-        Outcome::Full => eprintln!(
+        Outcome::Full => say!(
             "exitlat: the disk is full: interval {number} is lost, and those after it until there is room; what was \
              written before is complete"
         ),
-        Outcome::WrittenAgain(lost) => eprintln!(
+        Outcome::WrittenAgain(lost) => say!(
             "exitlat: there is room again; {} lost, their samples are in the losses of interval {number}",
             units::plural(lost as usize, "interval")
         ),

@@ -58,7 +58,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     }
     screen.show(&total, reader.roster(), Span::Total)?;
     for note in reader.notes() {
-        eprintln!("exitlat: {}: {note}", args.file.display());
+        say!("exitlat: {}: {note}", args.file.display());
     }
     Ok(DONE)
 }

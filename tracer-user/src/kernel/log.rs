@@ -15,7 +15,7 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let mark = if std::io::stderr().is_terminal() { "\r" } else { "" };
-            eprintln!("{mark}exitlat: {}: {}", record.level().as_str().to_lowercase(), record.args());
+            say!("{mark}exitlat: {}: {}", record.level().as_str().to_lowercase(), record.args());
         }
     }
 
