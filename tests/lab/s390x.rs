@@ -162,8 +162,10 @@ fn s390x_full_rate_loses_nothing() {
     let total = Table::last(&output);
     demand_script(&total, &vcpus);
     let losses = numbers(&total.0["losses"]);
-    let only_the_ends = ["died_in_exit", "early_entries"];
-    assert!(losses.keys().all(|cause| only_the_ends.contains(&cause.as_str())), "{losses:?}");
+    // A wake-up out of an interrupt that came while a program ran is not seen by the classic program on it: that
+    // moves time from one part to another, and no exit is missing.
+    let no_exit = ["died_in_exit", "early_entries", "missed_parts"];
+    assert!(losses.keys().all(|cause| no_exit.contains(&cause.as_str())), "{losses:?}");
     // The first entry of each thread has no exit before it, the last exit no entry after it.
     assert_eq!((total.loss("died_in_exit"), total.loss("early_entries")), (2, 2));
 }
