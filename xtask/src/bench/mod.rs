@@ -59,6 +59,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         all.insert(newer.name.clone(), costs);
     }
     if args.only.is_none() {
+        sections.push(table::budgets(&all));
         sections.push(refresh::run()?);
     }
     let text = table::page(&sections, &versions());

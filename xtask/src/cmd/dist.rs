@@ -1,10 +1,10 @@
 //! `cargo xtask dist`: the archive people download, with its checksum.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::build::{EXITLAT, Profile, build};
 use crate::lab::kernels::Arch;
@@ -12,14 +12,26 @@ use crate::paths::{root, target};
 use crate::process::{Output, capture, run as run_tool};
 use crate::setup::{self, Purpose};
 
-/// What goes along if the project has it; the first must be there.
-const PAPERS: [&str; 5] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "CHANGELOG.md"];
+/// What goes along.
+const PAPERS: [&str; 6] =
+    ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", "LICENSE-GPL", "docs"];
 
-/// Builds the static program and packs it.
+/// Builds the static program for each architecture and packs it.
 pub fn run() -> Result<u8> {
-    setup::run_for(Purpose::Build)?;
-    let program = build(EXITLAT, &Profile::shipped(Arch::X86_64), Output::Terminal)?;
-    let name = format!("exitlat-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
+    for (arch, purpose) in [(Arch::X86_64, Purpose::Build), (Arch::S390x, Purpose::S390x)] {
+        setup::run_for(purpose)?;
+        println!("{}", pack(arch)?.display());
+    }
+    Ok(0)
+}
+
+fn pack(arch: Arch) -> Result<PathBuf> {
+    let program = build(EXITLAT, &Profile::shipped(arch), Output::Terminal)?;
+    let machine = match arch {
+        Arch::X86_64 => "x86_64",
+        Arch::S390x => "s390x",
+    };
+    let name = format!("exitlat-{}-{machine}-linux", env!("CARGO_PKG_VERSION"));
     let dist = target().join("dist");
     let tree = dist.join(&name);
     if tree.exists() {
@@ -27,11 +39,8 @@ pub fn run() -> Result<u8> {
     }
     fs::create_dir_all(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
     copy(&program, &tree.join("exitlat"))?;
-    if !root().join(PAPERS[0]).exists() {
-        bail!("the project has no {}, which the archive must have", PAPERS[0]);
-    }
-    for paper in PAPERS.iter().filter(|paper| root().join(paper).exists()) {
-        copy(&root().join(paper), &tree.join(paper))?;
+    for paper in PAPERS {
+        run_tool(Command::new("cp").arg("-r").arg(root().join(paper)).arg(&tree), Output::Terminal)?;
     }
     // Always the same bytes for the same files.
     let archive = format!("{name}.tar.gz");
@@ -42,8 +51,7 @@ pub fn run() -> Result<u8> {
     let sum = capture(Command::new("sha256sum").arg(&archive).current_dir(&dist), Output::Terminal)?;
     let sums = dist.join(format!("{archive}.sha256"));
     fs::write(&sums, sum).with_context(|| format!("cannot write {}", sums.display()))?;
-    println!("{}", dist.join(archive).display());
-    Ok(0)
+    Ok(dist.join(archive))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
