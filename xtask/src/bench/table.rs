@@ -34,7 +34,7 @@ const BETWEEN: &str = "\
 What stands between: the empty programs themselves (the floor above), two readings of the clock (about 170), and two \
 lookups of the thread. On kernels before 6.2 the exit reason of SVM takes two helper calls of about 86 each (VMX one); \
 since then typed loads do it in a few instructions. Following the split adds one comparison to an exit that KVM handles \
-without a pause; an exit that returns to the VMM (`mixed` has 37 % of them) passes four more programs.\n";
+without a pause; an exit that returns to the VMM (43 % of those in `mixed`) passes four more programs.\n";
 
 /// The budgets beside what was measured.
 pub fn budgets(all: &ByKernel) -> String {
