@@ -2,7 +2,12 @@
 
 use std::io::Cursor;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use exitlat_tests::scenario::Outcome;
+use hdrhistogram::{
+    Histogram,
+    serialization::{Serializer as _, V2Serializer},
+};
 use tracer_ebpf::{histogram::bucket_of, part::Part};
 use tracer_user::{
     decode::Isa,
@@ -185,8 +190,52 @@ fn a_newer_schema_is_refused_by_name() {
 
 #[test]
 fn another_bucket_layout_is_refused() {
-    let text = String::from_utf8(dump()).unwrap().replace("\"sub_bits\":4", "\"sub_bits\":5");
-    assert!(matches!(read(text.as_bytes()), Err(ReadError::Layout(_))));
+    for (found, other) in
+        [("sub_bits\":4", "sub_bits\":3"), ("sub_bits\":4", "sub_bits\":7"), ("log-linear", "linear")]
+    {
+        let text = String::from_utf8(dump()).unwrap().replace(found, other);
+        assert!(matches!(read(text.as_bytes()), Err(ReadError::Layout(_))), "{other}");
+    }
+}
+
+/// A dump with finer buckets gives the same as one with ours of the same samples, and says that it was coarsened.
+#[test]
+fn finer_buckets_are_joined() {
+    let samples = [17u64, 900, 931, 1_000_000, 1_030_000, 5_000_000_000];
+    // The middle of each sample's bucket with 64 for each power of two, as their writer would put it.
+    let fine = |ns: u64| {
+        let shift = ns.ilog2().saturating_sub(6);
+        (ns >> shift << shift) + ((1 << shift) - 1) / 2
+    };
+    let mut histogram = Histogram::<u64>::new_with_bounds(1, 1 << 36, 2).unwrap();
+    for ns in samples {
+        histogram.record(fine(ns)).unwrap();
+    }
+    let mut bytes = Vec::new();
+    V2Serializer::new().serialize(&histogram, &mut bytes).unwrap();
+    let text = String::from_utf8(dump()).unwrap().replace("\"sub_bits\":4", "\"sub_bits\":6");
+    let header = text.lines().next().unwrap();
+    let slot = serde_json::json!({
+        "type": "slot", "interval": 1, "vm": "a", "pid": 1, "tid": 2, "vcpu": 0, "isa": 2, "reason": 0x72, "name": "cpuid",
+        "count": samples.len(), "sum_ns": samples.iter().sum::<u64>(), "min_ns": 17, "max_ns": 5_000_000_000u64,
+        "hist": BASE64.encode(&bytes),
+    });
+    let whole = format!(
+        "{header}\n{slot}\n{{\"type\":\"interval\",\"interval\":1,\"start_ns\":0,\"end_ns\":1,\"end_unix_ms\":1}}\n"
+    );
+    let mut reader = Reader::new(Cursor::new(whole.as_bytes())).unwrap();
+    assert_eq!(reader.header().buckets, Buckets::default());
+    assert!(reader.notes()[0].contains("finer"), "{:?}", reader.notes());
+    let mut interval = Interval::default();
+    assert!(reader.next_interval(&mut interval).unwrap());
+    let mut expected: Vec<(u16, u64)> = Vec::new();
+    for ns in samples {
+        match expected.last_mut() {
+            Some((bucket, count)) if usize::from(*bucket) == bucket_of(ns) => *count += 1,
+            _ => expected.push((bucket_of(ns) as u16, 1)),
+        }
+    }
+    assert_eq!(interval.buckets_of(&interval.cells[0]), expected);
 }
 
 #[test]

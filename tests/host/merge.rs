@@ -224,7 +224,7 @@ fn what_cannot_be_merged_leaves_nothing_behind() {
         ("/no/such/dump".to_owned(), "No such file"),
         (files.file("empty", b""), "empty"),
         (files.file("damaged", &damaged).replace('\n', ""), "damaged"),
-        (files.file("fine", text.replace("\"sub_bits\":4", "\"sub_bits\":5").as_bytes()), "layout"),
+        (files.file("fine", text.replace("\"sub_bits\":4", "\"sub_bits\":3").as_bytes()), "layout"),
     ];
     for (bad, said) in &bad {
         // The damaged one would be the same recording.

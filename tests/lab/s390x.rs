@@ -218,6 +218,20 @@ fn s390x_the_guest_with_the_storm_is_found() {
     assert!(runqueue > guest && runqueue > 0.25, "64 vCPUs on 2 CPUs wait for them: {}", table.0);
 }
 
+/// A dump of a little-endian machine, parts and causes included.
+#[test]
+fn s390x_a_dump_of_x86_is_read() {
+    let dump = crate::guest::scratch("x86");
+    fs::write(&dump, include_bytes!("../fixtures/schema-2.exitlat")).unwrap();
+    let table = report(&dump, "--by reason");
+    assert_eq!(
+        (&table.reason("cpuid")["samples"], &table.reason("io")["samples"]),
+        (&400.into(), &40.into())
+    );
+    assert_eq!(table.reason("io")["user_exits"][0]["cause"], "KVM_EXIT_IO");
+    assert_eq!(table.0["vms"][0]["unaccounted_ns"], 0);
+}
+
 #[test]
 fn s390x_filters_by_vcpu_reason_and_process() {
     let (vcpus, dump) = record("", "--vcpus 2 diag44=30 prog6=20 extreq=10", "s390");

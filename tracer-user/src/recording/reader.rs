@@ -19,6 +19,8 @@ use crate::{
     },
 };
 
+/// The finest buckets that two digits of a histogram tell apart: 64 for each power of two.
+const MAX_SUB_BITS: u32 = 6;
 /// No line that the writer makes is near this long, but for the header of very many merged dumps.
 const MAX_LINE: u64 = 1 << 20;
 /// The longest header line.
@@ -112,9 +114,19 @@ impl<R: BufRead> Reader<R> {
             return Err(ReadError::Newer { found: found.try_into().unwrap_or(u32::MAX), tool });
         }
         self.header = serde_json::from_value(value).map_err(no_header)?;
+        let ours = Buckets::default();
         let Buckets { layout, sub_bits, max_bits, encoding } = &self.header.buckets;
-        if self.header.buckets != Buckets::default() {
+        // Finer buckets lie within ours; coarser ones cannot be parted.
+        let within = (ours.sub_bits..=MAX_SUB_BITS).contains(sub_bits);
+        if !within || self.header.buckets != (Buckets { sub_bits: *sub_bits, ..ours.clone() }) {
             return Err(ReadError::Layout(format!("{layout}, {sub_bits} bits of {max_bits}, {encoding}")));
+        }
+        if *sub_bits != ours.sub_bits {
+            self.notes.push(format!(
+                "its buckets are finer (1/{} of a power of two); they are joined to those of this version",
+                1u32 << sub_bits
+            ));
+            self.header.buckets = ours;
         }
         self.known = Known::from_ids(&self.header.parts);
         self.last_end.1 = self.header.start_unix_ms;
