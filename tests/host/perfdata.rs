@@ -48,7 +48,7 @@ fn rows(recording: &Recording) -> Rows {
 fn rows_of_events(text: &str) -> Rows {
     let (mut rows, mut open) = (Rows::new(), BTreeMap::new());
     for line in text.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
         let (seconds, ns) = words[1].split_once('.').unwrap();
         let now = seconds.parse::<u64>().unwrap() * 1_000_000_000 + ns.parse::<u64>().unwrap();
         match words[2] {
@@ -111,6 +111,8 @@ fn times_are_exact_to_the_nanosecond() {
             fixture!("perf-6.1-svm-stream.data.zst"),
             include_str!("../fixtures/perf-6.1-svm-stream.events.txt"),
         ),
+        // Written on a big-endian machine.
+        (fixture!("perf-6.1-s390x.data.zst"), include_str!("../fixtures/perf-6.1-s390x.events.txt")),
     ];
     for (data, events) in cases {
         let recording = read(&unpacked(data)).unwrap();
@@ -123,6 +125,17 @@ fn times_are_exact_to_the_nanosecond() {
         assert_eq!(recording.interval.losses.get(Loss::DiedInExit), vcpus);
         assert!(!recording.interval.losses.any_missing());
     }
+}
+
+#[test]
+fn a_recording_of_s390x_has_its_script() {
+    let recording = read(&unpacked(fixture!("perf-6.1-s390x.data.zst"))).unwrap();
+    assert_eq!(recording.header.kernel, "6.1.0-50-s390x");
+    let counts: Vec<_> = rows(&recording).into_iter().map(|(reason, [count, ..])| (reason, count)).collect();
+    let script = [("Host interruption", 4), ("Instruction", 130), ("Program interruption", 6)];
+    assert_eq!(counts, script.map(|(reason, count)| (reason.to_owned(), count)));
+    let numbers: Vec<_> = recording.roster.threads.iter().map(|thread| thread.vcpu).collect();
+    assert_eq!(numbers, [Some(0), Some(1)]);
 }
 
 #[test]
