@@ -71,7 +71,27 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     if high > 2 * HIGH || !(u64::from(DIGITS)..=u64::from(DIGITS) + 1).contains(&digits) {
         return Err(format!("hist has an upper bound of {high} and {digits} digits"));
     }
+    if has_longest_number(&bytes[HEADER..]) {
+        return Err("hist holds a number of samples beyond all measure".to_owned());
+    }
     Ok(())
+}
+
+/// Whether a payload holds a number of nine bytes, 2^55 samples or more. The deserializer negates numbers that stand for
+/// runs of empty cells, and the lowest of all has no positive.
+fn has_longest_number(payload: &[u8]) -> bool {
+    let mut length = 0;
+    for byte in payload {
+        length += 1;
+        // Seven bits each, the eighth says whether more follow; the ninth byte has all eight.
+        if length == 9 {
+            return true;
+        }
+        if byte & 0x80 == 0 {
+            length = 0;
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -106,6 +126,21 @@ mod tests {
             bad[at] = byte;
             assert!(decode(&BASE64.encode(bad), 2, &mut Vec::new()).is_err(), "{at}");
         }
+    }
+
+    #[test]
+    fn the_longest_run_of_empty_cells_is_refused() {
+        let mut bytes = BASE64.decode(encode(&[(5, 2)])).unwrap();
+        bytes.extend([0xff; 9]);
+        let length = (bytes.len() - HEADER) as u32;
+        bytes[4..8].copy_from_slice(&length.to_be_bytes());
+        let error = decode(&BASE64.encode(&bytes), 2, &mut Vec::new()).unwrap_err();
+        assert!(error.contains("beyond all measure"), "{error}");
+        // As large as it gets below that.
+        let all = [(5, (1 << 55) - 1)];
+        let mut back = Vec::new();
+        decode(&encode(&all), (1 << 55) - 1, &mut back).unwrap();
+        assert_eq!(back, all);
     }
 
     proptest! {
