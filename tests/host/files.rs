@@ -1,34 +1,20 @@
 //! Dumps as files, made up for tests of the command line.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 
 pub use exitlat_tests::noise::header;
-use exitlat_tests::noise::{self, Distribution, Effect, Load};
+use exitlat_tests::{
+    noise::{self, Distribution, Effect, Load},
+    program,
+};
 use tempfile::TempDir;
 use tracer_user::recording::lines::Header;
 
-/// The program. The test harness builds it beside itself.
-pub fn exitlat() -> Command {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
-    }
-    path.push("exitlat");
-    assert!(path.exists(), "{} is missing: cargo build -p tracer-user", path.display());
-    let mut command = Command::new(path);
-    command.env_remove("NO_COLOR");
-    command
-}
-
 /// Runs it: status, standard output, standard error.
 pub fn run(arguments: &[&str]) -> (i32, String, String) {
-    let output = exitlat().args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    let output = program::exitlat().args(arguments).output().unwrap();
+    let (status, stdout, stderr) = program::text(output);
+    (status.unwrap(), stdout, stderr)
 }
 
 /// Dumps of made-up guests in a directory of their own.

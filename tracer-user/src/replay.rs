@@ -15,7 +15,7 @@ use tracer_ebpf::{
 
 use crate::{
     decode::Isa,
-    model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, losses},
+    model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, kinds, losses},
 };
 
 /// An event of one thread (`tgid << 32 | tid`).
@@ -337,7 +337,7 @@ impl Replay {
 
 /// The parts of a slot's samples. Causes have none of their own.
 fn parts(slot: &Slot) -> Parts {
-    if !matches!(detail::kind_of(slot.detail), kind::PLAIN | kind::HALTED) {
+    if !kinds::is_exit(slot.detail) {
         return Parts::default();
     }
     let mut parts = Parts(slot.parts);

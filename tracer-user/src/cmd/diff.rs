@@ -1,15 +1,15 @@
 //! `exitlat diff`: what changed from one dump to another.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     path::Path,
 };
 
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
-    cli::{DiffArgs, DiffFormat, When},
-    cmd::{DONE, REGRESSED, Usage, input::Input, select},
+    cli::{DiffArgs, DiffFormat},
+    cmd::{DONE, REGRESSED, Usage, input::Input, select, view},
     model::{
         By, Interval, Roster, Selection,
         compare::{Settings, Side, compare},
@@ -134,7 +134,7 @@ fn notes(differences: &[Difference], incomparable: &[String], dumps: [&Dump; 2])
 fn print(report: &Report<'_>, args: &DiffArgs) -> Result<()> {
     let mut block = Vec::new();
     match args.format {
-        DiffFormat::Table => table::print(&mut block, report, color(args.color))?,
+        DiffFormat::Table => table::print(&mut block, report, view::color(args.color))?,
         DiffFormat::Json => json::print(&mut block, report)?,
         DiffFormat::Junit => junit::print(&mut block, report)?,
     }
@@ -142,16 +142,4 @@ fn print(report: &Report<'_>, args: &DiffArgs) -> Result<()> {
     out.write_all(&block)?;
     out.flush()?;
     Ok(())
-}
-
-fn color(when: When) -> bool {
-    let plain = || {
-        std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var("TERM").is_ok_and(|term| term == "dumb")
-    };
-    match when {
-        When::Always => true,
-        When::Never => false,
-        When::Auto => io::stdout().is_terminal() && !plain(),
-    }
 }

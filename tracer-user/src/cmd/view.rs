@@ -26,13 +26,7 @@ impl Screen {
     /// A screen for these options. `repaint` asks for a full-screen display where that is possible.
     pub fn new(args: &ViewArgs, repaint: bool) -> Self {
         let terminal = io::stdout().is_terminal();
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var("TERM").is_ok_and(|term| term == "dumb");
-        let color = match args.color {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => terminal && !plain,
-        };
+        let color = color(args.color);
         let width = if terminal { terminal_width() } else { None };
         let view = View {
             key: args.key,
@@ -104,4 +98,17 @@ fn heading(rows: &Rows, span: Span) -> String {
 /// Columns of the terminal at standard output.
 fn terminal_width() -> Option<usize> {
     terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+}
+
+/// Whether standard output gets colors.
+pub fn color(when: When) -> bool {
+    let plain = || {
+        std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var("TERM").is_ok_and(|term| term == "dumb")
+    };
+    match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => io::stdout().is_terminal() && !plain(),
+    }
 }

@@ -8,7 +8,6 @@ use aya::{
 };
 use tracer_ebpf::{
     abi::{DetailKey, Slot, Vcpu, state},
-    detail::{self, kind},
     histogram::{BUCKETS, bounds_of},
     lost, names,
     part::Part,
@@ -23,7 +22,7 @@ use crate::{
         times::{self, Times},
         vms,
     },
-    model::{self, Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, VcpuTime, losses},
+    model::{self, Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, VcpuTime, kinds, losses},
 };
 
 /// What is remembered of a slot between readings.
@@ -374,7 +373,7 @@ impl Reader {
 /// What the new samples of a slot consist of. Causes have no parts of their own.
 fn parts_since(copy: &Slot, known: &Known, sum_ns: u64) -> Result<Parts> {
     let mut parts = Parts::default();
-    if !matches!(detail::kind_of(copy.detail), kind::PLAIN | kind::HALTED) {
+    if !kinds::is_exit(copy.detail) {
         return Ok(parts);
     }
     for part in Part::ALL {

@@ -2,11 +2,9 @@
 
 use std::ops::Range;
 
-use tracer_ebpf::detail::{self, kind};
-
 use crate::{
     decode::Isa,
-    model::{Known, Losses, Parts},
+    model::{Known, Losses, Parts, kinds},
 };
 
 /// A vCPU thread.
@@ -149,8 +147,7 @@ impl Interval {
 
     /// How many exits were completed.
     pub fn exits(&self) -> u64 {
-        let whole = |cell: &&Cell| matches!(detail::kind_of(cell.detail), kind::PLAIN | kind::HALTED);
-        self.cells.iter().filter(whole).map(|cell| cell.count).sum()
+        self.cells.iter().filter(|cell| kinds::is_exit(cell.detail)).map(|cell| cell.count).sum()
     }
 
     /// The buckets of one of its cells.

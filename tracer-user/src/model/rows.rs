@@ -12,7 +12,7 @@ use crate::{
     decode::{Isa, decode},
     model::{
         By, Cell, Interval, Known, Loss, Losses, OpenExit, Parts, Roster, Stats, Thread, VcpuTime, Wanted,
-        parts::PARTS,
+        kinds, parts::PARTS,
     },
 };
 
@@ -251,7 +251,7 @@ impl Rows {
             return;
         }
         let decoded = decode(cell.isa, cell.code);
-        let whole_exit = matches!(kind, kind::PLAIN | kind::HALTED);
+        let whole_exit = kinds::is_exit(cell.detail);
         if whole_exit && !decoded.known {
             self.losses.add(Loss::UnknownCodes, cell.count);
         }

@@ -5,14 +5,11 @@ use std::{
     io::{BufRead, Read as _},
 };
 
-use tracer_ebpf::{
-    detail::{self, kind},
-    part::Part,
-};
+use tracer_ebpf::part::Part;
 
 use crate::{
     decode::Isa,
-    model::{Cell, ClockChange, Interval, Known, Loss, OpenExit, Parts, Roster, Thread, VcpuTime},
+    model::{Cell, ClockChange, Interval, Known, Loss, OpenExit, Parts, Roster, Thread, VcpuTime, kinds},
     recording::{
         ReadError, SCHEMA, hist,
         lines::{Buckets, ClockLine, End, Header, InFlight, Line, PartsNs, Slot, VcpuLine},
@@ -352,8 +349,7 @@ impl<R: BufRead> Reader<R> {
         let thread = self.thread(host.as_deref(), pid, tid, vcpu, &vm);
         let buckets = start..interval.buckets.len();
         let mut parts = parts_of(&parts)?;
-        let whole_exits = matches!(detail::kind_of(detail), kind::PLAIN | kind::HALTED);
-        if whole_exits && parts == Parts::default() {
+        if kinds::is_exit(detail) && parts == Parts::default() {
             parts.add(Part::Kernel, sum_ns);
         }
         Ok(Cell {

@@ -2,15 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tracer_ebpf::{
-    detail::{self, kind},
-    histogram::BUCKETS,
-    part::Part,
-};
+use tracer_ebpf::{histogram::BUCKETS, part::Part};
 
 use crate::{
     decode::{Isa, decode},
-    model::{By, Cell, Interval, Losses, Roster, Selection, Stats, Thread},
+    model::{By, Cell, Interval, Losses, Roster, Selection, Stats, Thread, kinds},
 };
 
 /// More blocks than this are joined two by two.
@@ -211,8 +207,7 @@ impl Side {
 
     fn add_cell(&mut self, cell: &Cell, interval: &Interval, thread: &Thread) {
         // Every exit once: the other kinds are the same time seen in another way.
-        let whole_exit = matches!(detail::kind_of(cell.detail), kind::PLAIN | kind::HALTED);
-        if !whole_exit {
+        if !kinds::is_exit(cell.detail) {
             return;
         }
         // Where the wait of a halted guest is known, it is in no cell of these kinds.
