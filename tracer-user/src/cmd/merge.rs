@@ -5,16 +5,13 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::{
     cli::MergeArgs,
     cmd::{
-        DONE, Usage,
+        DONE, TOOL, Usage,
         input::Input,
         replace::{Output, cannot_write},
     },
     recording::merge::{Failure, merge},
     render::units,
 };
-
-/// This program, in a header.
-const TOOL: &str = concat!("exitlat ", env!("CARGO_PKG_VERSION"));
 
 /// Runs it.
 ///

@@ -21,6 +21,9 @@ use crate::{
     kernel::Unsupported,
 };
 
+/// This program, in the header of a dump.
+const TOOL: &str = concat!("exitlat ", env!("CARGO_PKG_VERSION"));
+
 /// Done; also when ended by Ctrl-C, or by a closed pipe.
 pub const DONE: u8 = 0;
 /// Something failed.

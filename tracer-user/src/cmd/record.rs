@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::RecordArgs,
     cmd::{
-        DONE, Usage,
+        DONE, TOOL, Usage,
         drive::{Cue, Schedule, Why, drive},
         live,
         output::Disk,
@@ -116,7 +116,7 @@ fn header(session: &Session) -> Header {
     let Host { name, kernel, arch, cpu, backend } = Host::read();
     Header {
         schema: SCHEMA,
-        tool: concat!("exitlat ", env!("CARGO_PKG_VERSION")).to_owned(),
+        tool: TOOL.to_owned(),
         host: name,
         kernel,
         arch,
