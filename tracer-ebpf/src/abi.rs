@@ -124,6 +124,14 @@ pub struct Vcpu {
     pub away_ns: u64,
     /// Cause of the open exit below its reason, see [`crate::detail`]; 0 if none is known.
     pub open_detail: u64,
+    /// The kernel's `struct kvm_vcpu` that the thread runs, between two returns of KVM_RUN; 0 when it is not known. Raw
+    /// tracepoints are given it: within one call of KVM_RUN, which holds the vCPU's mutex, it tells the thread.
+    pub kvm_vcpu: u64,
+    /// The kernel's `struct task_struct` of the thread, beside `kvm_vcpu` where a return of KVM_RUN can be missed.
+    pub task: u64,
+    /// The control block of the same time, while it is that of the guest itself and not of a guest in it; 0 when it is
+    /// not known. AMD only.
+    pub vmcb: u64,
     /// The slot of the guest intervals: number plus one, 0 while there is none.
     pub guest_slot: u32,
     /// Not 0 while a program of [`crate::split`] is at work on the entry. From Linux 7.0 on raw tracepoints do not keep
@@ -207,6 +215,9 @@ impl Vcpu {
         lost_ns: 0,
         away_ns: 0,
         open_detail: 0,
+        kvm_vcpu: 0,
+        task: 0,
+        vmcb: 0,
         guest_slot: 0,
         busy: 0,
         split: Split::NONE,
@@ -270,7 +281,7 @@ impl Slot {
 }
 
 const _: () = assert!(size_of::<Split>() == 72 + 16 * Part::COUNT);
-const _: () = assert!(size_of::<Vcpu>() == 168 + size_of::<Split>() + 4 * DIRECT + 12 * RARE);
-const _: () = assert!(offset_of!(Vcpu, lost) == 128 + size_of::<Split>());
+const _: () = assert!(size_of::<Vcpu>() == 192 + size_of::<Split>() + 4 * DIRECT + 12 * RARE);
+const _: () = assert!(offset_of!(Vcpu, lost) == 152 + size_of::<Split>());
 const _: () = assert!(size_of::<Slot>() == 96 + 8 * Part::COUNT + 4 * BUCKETS);
 const _: () = assert!(offset_of!(Slot, buckets) == 96 + 8 * Part::COUNT);

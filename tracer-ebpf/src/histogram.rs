@@ -6,7 +6,7 @@
 //! 2^36 − 2^31 ns (66.6 s) on. `count`, `sum`, `min` and `max` are kept beside the buckets and are exact.
 //!
 //! There is no leading-zero instruction in BPF, and the compiler's substitute takes about forty
-//! instructions; [`log2`] narrows the number down to a byte and looks that up.
+//! instructions; [`bucket_of`] narrows the number down to a byte and looks that up.
 
 use crate::codegen::opaque;
 
@@ -21,9 +21,11 @@ pub const BUCKETS: usize = ((MAX_BITS - SUB_BITS + 1) as usize) << SUB_BITS;
 /// Largest relative distance between a value and the midpoint of its bucket.
 pub const MAX_RELATIVE_ERROR: f64 = 0.5 / PER_OCTAVE as f64;
 
-/// The position of the highest set bit, for 0 to 255; 0 for 0.
-static LOG2_OF_BYTE: [u8; 256] = {
+/// By how many bits a number is shifted so that [`SUB_BITS`] are left below its highest one, if that is in the second
+/// byte from below, by the value of this byte. 0 for 0.
+static SHIFT_BY_BYTE: [u8; 256] = {
     let mut table = [0; 256];
+    table[1] = 8 - SUB_BITS as u8;
     let mut value = 2;
     while value < 256 {
         table[value] = table[value / 2] + 1;
@@ -31,34 +33,6 @@ static LOG2_OF_BYTE: [u8; 256] = {
     }
     table
 };
-
-/// The position of the highest set bit; 0 for 0.
-///
-/// ```
-/// # use tracer_ebpf::histogram::log2;
-/// assert_eq!([log2(0), log2(1), log2(16), log2(u64::MAX)], [0, 0, 4, 63]);
-/// ```
-#[inline(always)]
-pub fn log2(mut value: u64) -> u32 {
-    let mut bits = 0;
-    // Most exits take below 65 us: two comparisons and the table.
-    if value >= 1 << 16 {
-        if value >= 1 << 32 {
-            value >>= 32;
-            bits += 32;
-        }
-        if value >= 1 << 16 {
-            value >>= 16;
-            bits += 16;
-        }
-    }
-    if value >= 1 << 8 {
-        value >>= 8;
-        bits += 8;
-    }
-    // Masked for the verifier.
-    bits + u32::from(LOG2_OF_BYTE[opaque(value as usize) & 0xff])
-}
 
 /// The bucket of a duration. Always below [`BUCKETS`].
 ///
@@ -70,13 +44,44 @@ pub fn log2(mut value: u64) -> u32 {
 /// ```
 #[inline(always)]
 pub fn bucket_of(ns: u64) -> usize {
-    if ns < PER_OCTAVE {
-        return ns as usize;
+    // Most exits take between 256 ns and 65 us: one comparison and the table. In this form the verifier sees that the
+    // index is a byte.
+    if ns < 1 << 16 {
+        let shift = SHIFT_BY_BYTE[(ns >> 8) as usize];
+        if shift != 0 { in_octave(ns, shift.into()) } else { short(ns) }
+    } else {
+        long(ns)
     }
+}
+
+/// The bucket of a duration below 256.
+#[inline(always)]
+fn short(ns: u64) -> usize {
+    if ns < PER_OCTAVE { ns as usize } else { in_octave(ns, shift_by(ns) - 8) }
+}
+
+/// The bucket of a duration of 2^16 ns and more.
+#[inline(always)]
+fn long(ns: u64) -> usize {
     if ns >= 1 << MAX_BITS {
         return BUCKETS - 1;
     }
-    let shift = u64::from(log2(ns) - SUB_BITS);
+    let (byte, below) = match ns {
+        0..0x100_0000 => (ns >> 16, 8),
+        0..0x1_0000_0000 => (ns >> 24, 16),
+        _ => (ns >> 32, 24),
+    };
+    in_octave(ns, shift_by(byte) + below)
+}
+
+#[inline(always)]
+fn shift_by(byte: u64) -> u64 {
+    // Masked for the verifier.
+    SHIFT_BY_BYTE[opaque(byte as usize) & 0xff].into()
+}
+
+#[inline(always)]
+fn in_octave(ns: u64, shift: u64) -> usize {
     // `ns >> shift` is in PER_OCTAVE..2*PER_OCTAVE, so octave `shift` starts at index (shift + 1) * PER_OCTAVE.
     ((shift << SUB_BITS) + (ns >> shift)) as usize
 }
@@ -142,11 +147,6 @@ mod tests {
             let (low, high) = bounds_of(bucket);
             prop_assert!(low <= ns && ns < high);
             prop_assert!(midpoint_of(bucket).abs_diff(ns) as f64 <= ns as f64 * MAX_RELATIVE_ERROR);
-        }
-
-        #[test]
-        fn log2_is_the_highest_bit(value in 1u64..) {
-            prop_assert_eq!(log2(value), value.ilog2());
         }
     }
 }

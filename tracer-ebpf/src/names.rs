@@ -27,6 +27,8 @@ pub const CLASSIC_ENTRY: &str = "classic_entry";
 pub const FAST_EXIT: &str = "fast_exit";
 /// Raw tracepoint program on `kvm_entry`.
 pub const FAST_ENTRY: &str = "fast_entry";
+/// Raw tracepoint program on `kvm_nested_vmrun` or `kvm_nested_vmenter`: a guest in the guest is about to run.
+pub const NESTED: &str = "nested";
 /// Raw tracepoint program on `kvm_userspace_exit`: KVM_RUN returns.
 pub const LEFT_KVM: &str = "left_kvm";
 /// Raw tracepoint program on x86's `kvm_fpu`: KVM_RUN is called.
@@ -119,6 +121,8 @@ pub const OFF_EXIT_VCPU: &str = "OFF_EXIT_VCPU";
 pub const OFF_VMX_REASON: &str = "OFF_VMX_REASON";
 /// Offset of the pointer to the control block from an SVM vCPU, or [`crate::abi::ABSENT`].
 pub const OFF_SVM_VMCB: &str = "OFF_SVM_VMCB";
+/// 1 if the control block of a vCPU may be kept from exit to exit, because [`NESTED`] is attached.
+pub const KEEP_VMCB: &str = "KEEP_VMCB";
 /// Offset of the exit code in the control block, or [`crate::abi::ABSENT`].
 pub const OFF_SVM_CODE: &str = "OFF_SVM_CODE";
 /// Offset of the vCPU number from a vCPU, or [`crate::abi::ABSENT`].
@@ -141,6 +145,8 @@ pub const CAST: &str = "CAST";
 pub const CAST_CALL: i32 = 0x7ffe_0001;
 /// Stands in the object for the number of a structure that begins with 8 bytes of integer, in a move to register 2.
 pub const CAST_TYPE: i32 = 0x7ffe_0002;
+/// 1 where a thread can lose its CPU while a program runs.
+pub const PREEMPTIBLE: &str = "PREEMPTIBLE";
 /// 1 if the scheduler's events are followed.
 pub const SCHED: &str = "SCHED";
 /// 1 if guest intervals get a histogram.

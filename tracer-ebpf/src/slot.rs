@@ -33,9 +33,24 @@ pub const fn direct_index(code: u32) -> Option<usize> {
 /// The slot noted for a code of this vCPU: its number plus one, or 0.
 #[inline(always)]
 pub fn find(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
+    match find_direct(vcpu, isa, code) {
+        0 => find_rare(vcpu, isa, code),
+        slot => slot,
+    }
+}
+
+/// The same for the codes that have a direct place; 0 for others. In this form it takes the fewest instructions.
+#[inline(always)]
+pub fn find_direct(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
+    if isa != vcpu.isa {
+        return 0;
+    }
+    if code < DENSE {
+        return vcpu.direct[code as usize];
+    }
     match direct_index(code) {
-        Some(index) if isa == vcpu.isa && opaque(index) < DIRECT => vcpu.direct[index],
-        _ => find_rare(vcpu, isa, code),
+        Some(index) if opaque(index) < DIRECT => vcpu.direct[index],
+        _ => 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_comm, bpf_ktime_get_ns},
+    helpers::{bpf_get_current_comm, bpf_get_current_task, bpf_ktime_get_ns},
 };
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
@@ -26,7 +26,7 @@ pub fn clock_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only.
+/// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only. The thread's entry, if it has one.
 #[inline(always)]
 pub fn exit<C: EbpfContext>(
     ctx: &C,
@@ -35,26 +35,31 @@ pub fn exit<C: EbpfContext>(
     isa: u32,
     code: u32,
     vcpu_id: impl FnOnce(&C) -> u32,
-) {
-    let (index, vcpu) = match find(pid_tgid) {
-        Some(found) => found,
-        None => match enrol(pid_tgid, now_ns, isa, vcpu_id(ctx)) {
-            Some(vcpu) => {
-                debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa, code);
-                pairing::on_exit(vcpu, now_ns, isa, code);
-                // Last, and in this order: user space takes the entry as it is once it sees them.
-                let generation = vcpu.generation + 1;
-                slot::set(&mut vcpu.generation, generation);
-                slot::set(&mut vcpu.state, state::LIVE);
-                return;
-            }
-            None => {
-                bump(&LOST, Global::VcpuTableFull as u32);
-                debug!(ctx, "thread {}: the vCPU table is full", pid_tgid as u32);
-                return;
-            }
-        },
-    };
+) -> Option<(u32, &'static mut Vcpu)> {
+    if let Some((index, vcpu)) = find(pid_tgid) {
+        open(index, vcpu, now_ns, isa, code);
+        return Some((index, vcpu));
+    }
+    match enrol(pid_tgid, now_ns, isa, vcpu_id(ctx)) {
+        Some(vcpu) => {
+            debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa, code);
+            pairing::on_exit(vcpu, now_ns, isa, code);
+            // Last, and in this order: user space takes the entry as it is once it sees them.
+            let generation = vcpu.generation + 1;
+            slot::set(&mut vcpu.generation, generation);
+            slot::set(&mut vcpu.state, state::LIVE);
+        }
+        None => {
+            bump(&LOST, Global::VcpuTableFull as u32);
+            debug!(ctx, "thread {}: the vCPU table is full", pid_tgid as u32);
+        }
+    }
+    None
+}
+
+/// The thread of this entry left its guest.
+#[inline(always)]
+pub fn open(index: u32, vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) {
     if let Exit::Opened(guest_ns) = pairing::on_exit(vcpu, now_ns, isa, code)
         && config::GUEST.load() != 0
     {
@@ -72,26 +77,65 @@ pub fn cause(pid_tgid: u64, detail: u64) {
     }
 }
 
-/// A vCPU entered its guest.
+/// A vCPU entered its guest. The thread's entry, if it has one.
 #[inline(always)]
-pub fn entry<C: EbpfContext>(ctx: &C, pid_tgid: u64, now_ns: u64) {
+pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<(u32, &'static mut Vcpu)> {
     let Some((index, vcpu)) = find(pid_tgid) else {
         bump(&LOST, Global::EarlyEntries as u32);
-        return;
+        return None;
     };
+    if let Some(ns) = close(index, vcpu, now_ns)
+        && config::DETAILS.load() != 0
+        && vcpu.open_detail != 0
+    {
+        split::sample(index, vcpu.open_isa, vcpu.open_code, vcpu.open_detail, ns);
+    }
+    Some((index, vcpu))
+}
+
+/// The thread of this entry entered its guest. The time of the exit that was open, if it has no parts.
+#[inline(always)]
+pub fn close(index: u32, vcpu: &mut Vcpu, now_ns: u64) -> Option<u64> {
     if vcpu.split.touched != 0 {
         split::entry(index, now_ns);
-        return;
+        return None;
     }
-    let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
-    let (isa, code) = (vcpu.open_isa, vcpu.open_code);
-    match plain_slot(index, vcpu, isa, code) {
-        Some(slot) => slot::record(slot, ns),
-        None => debug!(ctx, "thread {}: no slot for isa {} code {}", pid_tgid as u32, isa, code),
+    let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return None };
+    if let Some(slot) = plain_slot(index, vcpu) {
+        slot::record(slot, ns);
     }
-    if config::DETAILS.load() != 0 && vcpu.open_detail != 0 {
-        split::sample(index, isa, code, vcpu.open_detail, ns);
+    Some(ns)
+}
+
+/// The entry of the thread that runs this `struct kvm_vcpu`, if that is known.
+#[inline(always)]
+pub fn running(kvm_vcpu: u64) -> Option<(u32, &'static mut Vcpu)> {
+    // SAFETY: in bounds; a torn or stale value only costs the check below.
+    let index = unsafe { maps::run_hint(kvm_vcpu).read_volatile() };
+    let vcpu = vcpu_at(index)?;
+    if vcpu.kvm_vcpu != kvm_vcpu || (config::PREEMPTIBLE.load() != 0 && vcpu.task != current_task()) {
+        return None;
     }
+    Some((index, vcpu))
+}
+
+/// A load where it is used: the verifier makes it one since Linux 7.0 (commit eaedea154eb9).
+#[inline(always)]
+fn current_task() -> u64 {
+    // SAFETY: the helper has no requirements.
+    unsafe { bpf_get_current_task() }
+}
+
+/// From here on, and until KVM_RUN returns, the thread of this entry runs this `struct kvm_vcpu`.
+#[inline(always)]
+pub fn runs(index: u32, vcpu: &mut Vcpu, kvm_vcpu: u64) {
+    vcpu.kvm_vcpu = kvm_vcpu;
+    vcpu.vmcb = 0;
+    if config::PREEMPTIBLE.load() != 0 {
+        vcpu.task = current_task();
+    }
+    // SAFETY: in bounds.
+    unsafe { maps::run_hint(kvm_vcpu).write_volatile(index) };
 }
 
 /// A thread is gone. Its entry stays for user space to read, open exit included.
@@ -100,7 +144,9 @@ pub fn death(tid: u32, now_ns: impl FnOnce() -> u64) {
     let Some((_, vcpu)) = find_tid(tid) else { return };
     pure::ended(vcpu, now_ns());
     vcpu.pid_tgid = 0;
+    vcpu.kvm_vcpu = 0;
     let _ = VCPU_OF.remove(tid);
+    maps::hint(tid).left();
     // Last: from here on the entry is user space's.
     slot::set(&mut vcpu.state, state::DEAD);
 }
@@ -108,9 +154,7 @@ pub fn death(tid: u32, now_ns: impl FnOnce() -> u64) {
 /// The entry of a thread and its index.
 #[inline(always)]
 fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
-    let hint = maps::hint(pid_tgid as u32);
-    // SAFETY: in bounds; a torn or stale value only costs the check below.
-    let index = unsafe { hint.read_volatile() }.wrapping_sub(1);
+    let index = maps::hint(pid_tgid as u32).index();
     if let Some(vcpu) = vcpu_at(index)
         && vcpu.pid_tgid == pid_tgid
     {
@@ -126,30 +170,25 @@ fn find(pid_tgid: u64) -> Option<(u32, &'static mut Vcpu)> {
 /// The entry of any thread of the host, which is most often no vCPU: then no map is touched.
 #[inline(always)]
 pub fn find_tid(tid: u32) -> Option<(u32, &'static mut Vcpu)> {
-    // SAFETY: as in `find`.
-    let guess = unsafe { maps::hint(tid).read_volatile() };
-    if guess == 0 {
+    let hint = maps::hint(tid);
+    if hint.nobody() {
         return None;
     }
-    let vcpu = vcpu_at(guess - 1)?;
-    if vcpu.state == state::LIVE {
-        return if vcpu.tid == tid { Some((guess - 1, vcpu)) } else { find_slowly(tid) };
+    let index = hint.index();
+    if let Some(vcpu) = vcpu_at(index)
+        && vcpu.tid == tid
+        && vcpu.state == state::LIVE
+    {
+        return Some((index, vcpu));
     }
-    let found = find_slowly(tid);
-    if found.is_none() {
-        // The hint is of a dead thread. A living one that shares these bits puts its own here at its next exit.
-        // SAFETY: in bounds.
-        unsafe { maps::hint(tid).write_volatile(0) };
-    }
-    found
+    find_slowly(tid)
 }
 
 #[inline(always)]
 fn find_slowly(tid: u32) -> Option<(u32, &'static mut Vcpu)> {
     // SAFETY: the value is copied at once.
     let index = unsafe { VCPU_OF.get(tid).copied() }?;
-    // SAFETY: in bounds.
-    unsafe { maps::hint(tid).write_volatile(index + 1) };
+    maps::hint(tid).point_to(index);
     Some((index, vcpu_at(index)?))
 }
 
@@ -163,8 +202,8 @@ fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static 
         let _ = FREE_VCPUS.push(index, 0);
         return None;
     }
-    // SAFETY: in bounds.
-    unsafe { maps::hint(tid).write_volatile(index + 1) };
+    maps::hint(tid).point_to(index);
+    maps::hint(tid).came();
     vcpu.pid = (pid_tgid >> 32) as u32;
     vcpu.tid = tid;
     vcpu.first_ns = now_ns;
@@ -175,19 +214,27 @@ fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static 
     Some(vcpu)
 }
 
-/// The slot of an exit code, a new one if this vCPU has not seen the code. [`None`] has been counted.
+/// The slot of the exit that was open, a new one if this vCPU has not seen its code. [`None`] has been counted.
 #[inline(always)]
-pub fn plain_slot(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> Option<&'static mut Slot> {
-    let mut number = slot::find(vcpu, isa, code);
+pub fn plain_slot(index: u32, vcpu: &Vcpu) -> Option<&'static mut Slot> {
+    let mut number = slot::find_direct(vcpu, vcpu.open_isa, vcpu.open_code);
     if number == 0 {
-        number = assign(index, vcpu, isa, code);
+        number = rare_or_new(index);
     }
     slot_at(number.wrapping_sub(1))
 }
 
-/// Finds a slot for a code that this vCPU has not seen, and notes it: its number plus one, 0 if there is none.
-#[inline(always)]
-fn assign(index: u32, vcpu: &mut Vcpu, isa: u32, code: u32) -> u32 {
+/// A slot for a code without a direct place, or one that this vCPU has not seen: its number plus one, 0 if there is none.
+///
+/// A function of its own, so that the usual way has the registers for itself.
+#[inline(never)]
+fn rare_or_new(index: u32) -> u32 {
+    let Some(vcpu) = vcpu_at(index) else { return 0 };
+    let (isa, code) = (vcpu.open_isa, vcpu.open_code);
+    let known = slot::find(vcpu, isa, code);
+    if known != 0 {
+        return known;
+    }
     if !slot::has_place(vcpu, isa, code) {
         vcpu.lost[PerVcpu::RareCodesFull as usize] += 1;
         return 0;

@@ -33,10 +33,10 @@ pub fn classic_exit(ctx: TracePointContext) -> u32 {
 
 /// `kvm:kvm_entry`.
 #[tracepoint]
-pub fn classic_entry(ctx: TracePointContext) -> u32 {
+pub fn classic_entry(_ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::wanted((pid_tgid >> 32) as u32) {
-        body::entry(&ctx, pid_tgid, clock_ns());
+        body::entry(pid_tgid, clock_ns());
     }
     1
 }

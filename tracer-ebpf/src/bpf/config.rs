@@ -19,6 +19,9 @@ pub static OFF_VMX_REASON: Global<u32> = Global::new(ABSENT);
 /// Offset of the pointer to the control block from an SVM vCPU.
 #[unsafe(no_mangle)]
 pub static OFF_SVM_VMCB: Global<u32> = Global::new(ABSENT);
+/// Whether the control block of a vCPU can be kept from exit to exit.
+#[unsafe(no_mangle)]
+pub static KEEP_VMCB: Global<u32> = Global::new(0);
 /// Offset of the exit code in the control block.
 #[unsafe(no_mangle)]
 pub static OFF_SVM_CODE: Global<u32> = Global::new(ABSENT);
@@ -46,6 +49,9 @@ pub static OFF_TASK_STATE: Global<u32> = Global::new(ABSENT);
 /// Whether kernel memory can be read by typed loads.
 #[unsafe(no_mangle)]
 pub static CAST: Global<u32> = Global::new(0);
+/// Whether a thread can lose its CPU while a program runs, so that a return of KVM_RUN can be missed.
+#[unsafe(no_mangle)]
+pub static PREEMPTIBLE: Global<u32> = Global::new(0);
 /// Whether the scheduler's events are followed.
 #[unsafe(no_mangle)]
 pub static SCHED: Global<u32> = Global::new(0);

@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tracer_ebpf::{
-    abi::{ABSENT, ISA_SVM, ISA_VMX},
+    abi::{ABSENT, ISA_SVM, ISA_VMX, Vcpu},
     lost::Global,
 };
 
@@ -24,24 +24,59 @@ use crate::{
 /// `kvm_exit`.
 #[raw_tracepoint]
 pub fn fast_exit(ctx: RawTracePointContext) -> i32 {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    if config::wanted((pid_tgid >> 32) as u32) {
-        let now_ns = clock_ns();
-        let (vcpu, isa) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1));
-        let code = reason(vcpu, isa);
-        body::exit(&ctx, pid_tgid, now_ns, isa, code, |ctx| {
-            read(ctx.arg::<u64>(0), config::OFF_VCPU_ID.load())
-        });
-    }
+    let kvm_vcpu = ctx.arg::<u64>(0);
+    let Some((index, vcpu)) = body::running(kvm_vcpu) else { return first_exit(&ctx) };
+    let now_ns = clock_ns();
+    let isa = ctx.arg::<u32>(1);
+    let code = reason(kvm_vcpu, isa, Some(vcpu));
+    body::open(index, vcpu, now_ns, isa, code);
     0
 }
 
 /// `kvm_entry`.
 #[raw_tracepoint]
 pub fn fast_entry(ctx: RawTracePointContext) -> i32 {
+    match body::running(ctx.arg::<u64>(0)) {
+        // x86's exits have no cause below their reason that the programs see.
+        Some((index, vcpu)) => drop(body::close(index, vcpu, clock_ns())),
+        None => first_entry(&ctx),
+    }
+    0
+}
+
+/// An exit by which it gets known which thread runs the vCPU. A function of its own, as that of the entry: the others
+/// have the registers for themselves.
+#[inline(never)]
+fn first_exit(ctx: &RawTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::wanted((pid_tgid >> 32) as u32) {
-        body::entry(&ctx, pid_tgid, clock_ns());
+        let now_ns = clock_ns();
+        let (kvm_vcpu, isa) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1));
+        let code = reason(kvm_vcpu, isa, None);
+        let vcpu_id = |_: &_| read(kvm_vcpu, config::OFF_VCPU_ID.load());
+        if let Some((index, vcpu)) = body::exit(ctx, pid_tgid, now_ns, isa, code, vcpu_id) {
+            body::runs(index, vcpu, kvm_vcpu);
+        }
+    }
+    0
+}
+
+/// An entry by which it gets known which thread runs the vCPU.
+#[inline(never)]
+fn first_entry(ctx: &RawTracePointContext) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::wanted((pid_tgid >> 32) as u32)
+        && let Some((index, vcpu)) = body::entry(pid_tgid, clock_ns())
+    {
+        body::runs(index, vcpu, ctx.arg(0));
+    }
+}
+
+/// `kvm_nested_vmrun`, `kvm_nested_vmenter`: a guest in the guest is about to run, with a control block of its own.
+#[raw_tracepoint]
+pub fn nested(_ctx: RawTracePointContext) -> i32 {
+    if let Some((_, vcpu)) = body::find_tid(bpf_get_current_pid_tgid() as u32) {
+        vcpu.vmcb = 0;
     }
     0
 }
@@ -49,10 +84,10 @@ pub fn fast_entry(ctx: RawTracePointContext) -> i32 {
 /// The exit reason as the classic record has it: `vmx_get_exit_info` and `svm_get_exit_info` give the record
 /// these same fields.
 #[inline(always)]
-fn reason(vcpu: u64, isa: u32) -> u32 {
+fn reason(kvm_vcpu: u64, isa: u32, vcpu: Option<&mut Vcpu>) -> u32 {
     match isa {
-        ISA_VMX => read(vcpu, config::OFF_VMX_REASON.load()),
-        ISA_SVM => match read::<u64>(vcpu, config::OFF_SVM_VMCB.load()) {
+        ISA_VMX => read(kvm_vcpu, config::OFF_VMX_REASON.load()),
+        ISA_SVM => match vmcb(kvm_vcpu, vcpu) {
             u64::ONES => ABSENT,
             vmcb => read(vmcb, config::OFF_SVM_CODE.load()),
         },
@@ -60,6 +95,27 @@ fn reason(vcpu: u64, isa: u32) -> u32 {
             bump(&LOST, Global::ReadFailed as u32);
             ABSENT
         }
+    }
+}
+
+/// The control block of an SVM vCPU. It is another one only while a guest in the guest runs: the guest's own is kept
+/// until [`nested`] or the end of KVM_RUN, where the call of a helper is what reading takes.
+#[inline(always)]
+fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> u64 {
+    let offset = config::OFF_SVM_VMCB.load();
+    match vcpu {
+        Some(vcpu) if config::KEEP_VMCB.load() != 0 => {
+            if vcpu.vmcb == 0 {
+                // `vmcb` and `vmcb01.ptr`: the one in use, and the guest's own.
+                let [used, own] = read::<[u64; 2]>(kvm_vcpu, offset);
+                if used != own {
+                    return used;
+                }
+                vcpu.vmcb = own;
+            }
+            vcpu.vmcb
+        }
+        _ => read(kvm_vcpu, offset),
     }
 }
 
@@ -127,4 +183,8 @@ impl Ones for u32 {
 
 impl Ones for u64 {
     const ONES: Self = u64::MAX;
+}
+
+impl Ones for [u64; 2] {
+    const ONES: Self = [u64::MAX; 2];
 }

@@ -36,15 +36,90 @@ pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::Global::
 #[map]
 pub static SILENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(names::SILENCE_PROGRAMS.len() as u32, 0);
 
-/// A guess in front of `VCPU_OF`, by the low bits of the tid: index plus one, checked against the entry it names. 0:
-/// no vCPU thread has these bits, which is how the scheduler's events of all other threads are told. Not a map of
-/// its own but part of the object's data, whose address is known when the program is loaded: no look-up.
-static mut VCPU_HINTS: [u32; HINTS] = [0; HINTS];
+/// A guess in front of [`VCPU_OF`], for the threads whose tids have the same low bits. Several may share and overwrite
+/// it: a wrong guess only costs the hash.
+///
+/// Not a map of its own but part of the object's data, whose address is known when the program is loaded: no look-up.
+#[repr(C)]
+struct Hint {
+    /// A thread's entry, checked against that.
+    index: u32,
+    /// How many living vCPU threads have these bits. 0 is how the scheduler's events of all other threads are told.
+    threads: u64,
+}
 
-/// The guess for a thread. Several threads may share it, and overwrite it: a wrong guess only costs the hash.
+static mut HINTS_BY_TID: [Hint; HINTS] = [const { Hint { index: 0, threads: 0 } }; HINTS];
+
+/// The guess for the thread that runs a `struct kvm_vcpu`, in the same way: an index, checked against the entry.
+static mut HINTS_BY_VCPU: [u32; HINTS] = [0; HINTS];
+
+/// Where the guess for a thread is.
+pub struct HintAt(*mut Hint);
+
+/// The guess for a thread.
 #[inline(always)]
-pub fn hint(tid: u32) -> *mut u32 {
-    (&raw mut VCPU_HINTS).cast::<u32>().wrapping_add(tid as usize & (HINTS - 1))
+pub fn hint(tid: u32) -> HintAt {
+    HintAt((&raw mut HINTS_BY_TID).cast::<Hint>().wrapping_add(tid as usize & (HINTS - 1)))
+}
+
+impl HintAt {
+    /// The guess.
+    #[inline(always)]
+    pub fn index(&self) -> u32 {
+        // SAFETY: in bounds, here and below; a torn or stale value only costs a check.
+        unsafe { (&raw const (*self.0).index).read_volatile() }
+    }
+
+    /// Changes the guess.
+    #[inline(always)]
+    pub fn point_to(&self, index: u32) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0).index).write_volatile(index) }
+    }
+
+    /// Whether no living vCPU thread has these bits.
+    #[inline(always)]
+    pub fn nobody(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.0).threads).read_volatile() == 0 }
+    }
+
+    /// There is one more thread with these bits.
+    #[inline(always)]
+    pub fn came(&self) {
+        self.count(1);
+    }
+
+    /// There is one less.
+    #[inline(always)]
+    pub fn left(&self) {
+        self.count(-1);
+    }
+
+    /// Threads come and go on all CPUs at once. Rust has no atomic addition for BPF.
+    #[inline(always)]
+    fn count(&self, more: i64) {
+        // SAFETY: in bounds.
+        let threads = unsafe { &raw mut (*self.0).threads };
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: changes what `threads` points to only.
+        unsafe {
+            core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) threads, in(reg) more, options(nostack));
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: as above; nothing runs the programs there.
+        unsafe {
+            *threads = (*threads).wrapping_add_signed(more);
+        }
+    }
+}
+
+/// The guess for a `struct kvm_vcpu`. Such structures are far apart: a product spreads them.
+#[inline(always)]
+pub fn run_hint(kvm_vcpu: u64) -> *mut u32 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let index = kvm_vcpu.wrapping_mul(GOLDEN) >> (u64::BITS - HINTS.ilog2());
+    (&raw mut HINTS_BY_VCPU).cast::<u32>().wrapping_add(index as usize)
 }
 
 /// Adds one to a per-CPU counter. An index out of range is ignored.

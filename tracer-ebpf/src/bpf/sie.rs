@@ -36,10 +36,10 @@ pub fn sie_exit(ctx: TracePointContext) -> u32 {
 
 /// `kvm:kvm_s390_sie_enter`.
 #[tracepoint]
-pub fn sie_enter(ctx: TracePointContext) -> u32 {
+pub fn sie_enter(_ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::wanted((pid_tgid >> 32) as u32) {
-        body::entry(&ctx, pid_tgid, clock_ns());
+        body::entry(pid_tgid, clock_ns());
     }
     1
 }

@@ -81,6 +81,8 @@ pub fn classic_halted(ctx: TracePointContext) -> u32 {
 fn on_left(reason: u32, errno: i32) {
     if let Some((index, vcpu)) = find_tid(current_tid()) {
         slot::set(&mut vcpu.busy, 1);
+        // The vCPU's mutex is about to be given up: another thread may run it next, or it may be freed.
+        vcpu.kvm_vcpu = 0;
         left(index, vcpu, clock_ns(), split::user_reason(reason, errno));
         slot::set(&mut vcpu.busy, 0);
     }
@@ -141,7 +143,7 @@ pub fn entry(index: u32, now_ns: u64) {
     let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
     let handled_ns = ns.saturating_sub(idle_ns);
     let slot = if idle_ns == 0 {
-        plain_slot(index, vcpu, isa, code)
+        plain_slot(index, vcpu)
     } else {
         sample(index, isa, code, detail::new(kind::WHOLE, 0), ns);
         detail_slot(index, isa, code, detail::new(kind::HALTED, 0))

@@ -22,7 +22,7 @@ pub fn synthetic_exit(ctx: RawTracePointContext) -> i32 {
 pub fn synthetic_entry(ctx: RawTracePointContext) -> i32 {
     let pid_tgid = ctx.arg(0);
     if config::wanted((pid_tgid >> 32) as u32) {
-        body::entry(&ctx, pid_tgid, ctx.arg(1));
+        body::entry(pid_tgid, ctx.arg(1));
     }
     0
 }

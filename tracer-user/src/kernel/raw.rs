@@ -2,8 +2,12 @@
 
 use crate::kernel::{
     btf::{BtfError, Cast, Offsets, Types},
-    cast, host,
+    cast, host, tracefs,
 };
+
+/// What KVM's SVM code fires whenever it is about to run a guest in the guest (`enter_svm_guest_mode`,
+/// `arch/x86/kvm/svm/nested.c`): the one place, within KVM_RUN, from which `vmcb` is no longer `vmcb01.ptr`.
+const NESTED: [&str; 2] = ["kvm_nested_vmrun", "kvm_nested_vmenter"];
 
 /// Where raw tracepoint programs find the exit reason; what the running vendor module lacks is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub struct RawLayout {
     pub vcpu_id: u32,
     /// Numbers for typed loads, where this kernel has them.
     pub cast: Option<Cast>,
+    /// Else, on AMD: the event that tells when a vCPU's control block changes, if there is one.
+    pub nested: Option<&'static str>,
 }
 
 /// Where the exit reason is, by the kernel's types. The error says, for people, why classic tracepoints have to be
@@ -28,6 +34,9 @@ pub fn layout(types: &Result<Types, BtfError>) -> Result<RawLayout, String> {
     let offsets = types.kvm().map_err(|error| error.to_string())?;
     let mut layout = from_offsets(&offsets, &host::backends())?;
     layout.cast = types.cast().filter(|_| cast::jit_enabled());
+    if layout.cast.is_none() && offsets.svm.is_some_and(|svm| svm.own_follows) {
+        layout.nested = NESTED.into_iter().find(|event| tracefs::has(event));
+    }
     Ok(layout)
 }
 
@@ -37,6 +46,9 @@ fn from_offsets(offsets: &Offsets, backends: &[&str]) -> Result<RawLayout, Strin
     let exit = &offsets.exit;
     if (exit.vcpu, exit.isa, exit.reason) != (0, Some(1), None) {
         return Err("the arguments of this kernel's raw kvm_exit are others".to_owned());
+    }
+    if offsets.entry.vcpu != Some(0) {
+        return Err("the arguments of this kernel's raw kvm_entry are others".to_owned());
     }
     let known = |backend: &&str| match *backend {
         "kvm_intel" => offsets.vmx.is_some(),
@@ -52,6 +64,7 @@ fn from_offsets(offsets: &Offsets, backends: &[&str]) -> Result<RawLayout, Strin
             svm: offsets.svm.as_ref().map(|svm| (svm.vmcb, svm.exit_code)),
             vcpu_id: offsets.vcpu_id,
             cast: None,
+            nested: None,
         }),
     }
 }
@@ -68,13 +81,14 @@ mod tests {
             entry: EntryArgs { vcpu: Some(0), vcpu_id: None, immediate_exit: None },
             vcpu_id: 36,
             vmx: None,
-            svm: Some(SvmPath { vmcb: 6552, exit_code: 112, exit_code_size: 4 }),
+            svm: Some(SvmPath { vmcb: 6552, exit_code: 112, exit_code_size: 4, own_follows: true }),
         }
     }
 
     #[test]
     fn every_loaded_vendor_has_to_be_known() {
-        let layout = RawLayout { vmx_reason: None, svm: Some((6552, 112)), vcpu_id: 36, cast: None };
+        let layout =
+            RawLayout { vmx_reason: None, svm: Some((6552, 112)), vcpu_id: 36, cast: None, nested: None };
         assert_eq!(from_offsets(&amd(), &["kvm_amd"]), Ok(layout));
         for backends in [&["kvm_intel"][..], &["kvm_pvm"], &["kvm_amd", "kvm_pvm"], &[]] {
             assert!(from_offsets(&amd(), backends).is_err(), "{backends:?}");

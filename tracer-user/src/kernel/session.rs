@@ -116,6 +116,8 @@ impl Session {
         };
         let vmx_reason = raw.and_then(|raw| raw.vmx_reason).unwrap_or(abi::ABSENT);
         let (svm_vmcb, svm_code) = raw.and_then(|raw| raw.svm).unwrap_or((abi::ABSENT, abi::ABSENT));
+        let keep_vmcb = u32::from(raw.is_some_and(|raw| raw.nested.is_some()));
+        let preemptible = u32::from(doors.is_some_and(|doors| doors.preemptible));
         let vcpu_id = raw.map_or(abi::ABSENT, |raw| raw.vcpu_id);
         // Without doors the events come from a test, which brings all kinds.
         let sched = doors.map_or([(names::SCHED, 1); 7], Doors::sched_globals);
@@ -144,12 +146,14 @@ impl Session {
             .override_global(names::OFF_VMX_REASON, &vmx_reason, true)
             .override_global(names::OFF_SVM_VMCB, &svm_vmcb, true)
             .override_global(names::OFF_SVM_CODE, &svm_code, true)
+            .override_global(names::KEEP_VMCB, &keep_vmcb, true)
             .override_global(names::OFF_VCPU_ID, &vcpu_id, true)
             .override_global(names::ISA_DEFAULT, &isa_default, true)
             .override_global(names::FILTER_LEN, &filter_len, true)
             .override_global(names::FILTER_PIDS, &pids, true)
             .override_global(names::LOG_LEVEL, &log_level, true)
             .override_global(names::CAST, &cast, true)
+            .override_global(names::PREEMPTIBLE, &preemptible, true)
             .override_global(names::GUEST, &guest, true)
             .override_global(names::DETAILS, &details, true)
             .map_max_entries(names::SLOTS, options.slots)
@@ -230,7 +234,10 @@ impl Session {
             self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
         }
         match &doors.exits {
-            Exits::Raw(..) => {
+            Exits::Raw(_, raw) => {
+                if let Some(event) = raw.nested {
+                    self.attach_all_raw(&[(names::NESTED, event)])?;
+                }
                 self.attach_all_raw(&[(names::FAST_ENTRY, "kvm_entry"), (names::FAST_EXIT, "kvm_exit")])
             }
             Exits::Classic(..) => self.attach_all_classic(&[

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use tracer_ebpf::histogram::{BUCKETS, bounds_of, log2};
+use tracer_ebpf::histogram::{BUCKETS, bounds_of};
 
 use crate::model::Stats;
 
@@ -13,7 +13,7 @@ const OCTAVES: usize = 64;
 pub fn print(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
     let mut octaves = [0u64; OCTAVES];
     for bucket in 0..BUCKETS {
-        octaves[log2(bounds_of(bucket).0) as usize] += stats.buckets[bucket];
+        octaves[bounds_of(bucket).0.max(1).ilog2() as usize] += stats.buckets[bucket];
     }
     let Some(first) = octaves.iter().position(|count| *count != 0) else {
         return writeln!(out, "     (no samples)");

@@ -66,6 +66,8 @@ pub struct SvmPath {
     pub exit_code: u32,
     /// The exit code's size: 4, or 8 on kernels that joined it with its upper half.
     pub exit_code_size: u32,
+    /// Whether `vmcb01.ptr`, the guest's own VMCB, lies right behind that pointer.
+    pub own_follows: bool,
 }
 
 /// Derives the offsets from the BTF of `vmlinux` and of whichever of the modules have one (each parsed with
@@ -181,7 +183,9 @@ fn svm(btf: &Btf) -> Result<Option<SvmPath>, BtfError> {
     let (exit_code, exit_code_size) = sized(btf, vmcb, &["control", "exit_code"], &[4, 8])?;
     let offset = pointer.offset.checked_sub(vcpu);
     let vmcb = offset.ok_or_else(|| unlike("vcpu_svm", "vmcb", "lies before the vCPU"))?;
-    Ok(Some(SvmPath { vmcb, exit_code, exit_code_size }))
+    let own = btf.member_of(id, &["vmcb01", "ptr"]).ok();
+    let own_follows = own.is_some_and(|own| own.offset == pointer.offset + 8);
+    Ok(Some(SvmPath { vmcb, exit_code, exit_code_size, own_follows }))
 }
 
 /// A member's offset and size, if the size is one of those a program can read.

@@ -28,7 +28,7 @@ fn real_kernels() {
             entry: ENTRY,
             vcpu_id: 36,
             vmx: Some(VmxPath { exit_reason }),
-            svm: Some(SvmPath { vmcb, exit_code: 112, exit_code_size }),
+            svm: Some(SvmPath { vmcb, exit_code: 112, exit_code_size, own_follows: true }),
         };
         assert_eq!(real(kernel).expect(kernel), want, "{kernel}");
     }
@@ -168,7 +168,7 @@ fn the_vmcb_may_only_be_declared() {
     assert_eq!(kernel.error(), "vcpu_svm.vmcb: is no pointer to struct vmcb");
     let control = kernel.it.strukt("vmcb_control_area", 64, &[("exit_code", kernel.int, 48)]);
     kernel.it.strukt("vmcb", 64, &[("control", control, 0)]);
-    let svm = SvmPath { vmcb: 72, exit_code: 48, exit_code_size: 4 };
+    let svm = SvmPath { vmcb: 72, exit_code: 48, exit_code_size: 4, own_follows: false };
     assert_eq!(kernel.offsets().expect("offsets").svm, Some(svm));
 }
 
