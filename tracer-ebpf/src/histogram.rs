@@ -66,10 +66,12 @@ fn long(ns: u64) -> usize {
     if ns >= 1 << MAX_BITS {
         return BUCKETS - 1;
     }
-    let (byte, below) = match ns {
-        0..0x100_0000 => (ns >> 16, 8),
-        0..0x1_0000_0000 => (ns >> 24, 16),
-        _ => (ns >> 32, 24),
+    let (byte, below) = if ns < 1 << 24 {
+        (ns >> 16, 8)
+    } else if ns < 1 << 32 {
+        (ns >> 24, 16)
+    } else {
+        (ns >> 32, 24)
     };
     in_octave(ns, shift_by(byte) + below)
 }

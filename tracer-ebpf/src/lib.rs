@@ -9,6 +9,7 @@
 
 pub mod abi;
 mod codegen;
+pub mod constant;
 pub mod detail;
 pub mod histogram;
 pub mod lost;

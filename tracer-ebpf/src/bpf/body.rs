@@ -7,6 +7,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
     abi::{Slot, Vcpu, state},
+    constant::{DETAILS, GUEST, PREEMPTIBLE},
     detail,
     lost::{Global, PerVcpu},
     pairing::{self, Entry, Exit},
@@ -14,7 +15,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    config,
+    config::is,
     maps::{self, FREE_SLOTS, FREE_VCPUS, LOST, SLOTS, VCPU_OF, VCPUS, bump},
     split,
 };
@@ -61,7 +62,7 @@ pub fn exit<C: EbpfContext>(
 #[inline(always)]
 pub fn open(index: u32, vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) {
     if let Exit::Opened(guest_ns) = pairing::on_exit(vcpu, now_ns, isa, code)
-        && config::GUEST.load() != 0
+        && is::<GUEST>()
     {
         guest(index, vcpu, guest_ns);
     }
@@ -85,7 +86,7 @@ pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<(u32, &'static mut Vcpu)> {
         return None;
     };
     if let Some(ns) = close(index, vcpu, now_ns)
-        && config::DETAILS.load() != 0
+        && is::<DETAILS>()
         && vcpu.open_detail != 0
     {
         split::sample(index, vcpu.open_isa, vcpu.open_code, vcpu.open_detail, ns);
@@ -113,7 +114,7 @@ pub fn running(kvm_vcpu: u64) -> Option<(u32, &'static mut Vcpu)> {
     // SAFETY: in bounds; a torn or stale value only costs the check below.
     let index = unsafe { maps::run_hint(kvm_vcpu).read_volatile() };
     let vcpu = vcpu_at(index)?;
-    if vcpu.kvm_vcpu != kvm_vcpu || (config::PREEMPTIBLE.load() != 0 && vcpu.task != current_task()) {
+    if vcpu.kvm_vcpu != kvm_vcpu || (is::<PREEMPTIBLE>() && vcpu.task != current_task()) {
         return None;
     }
     Some((index, vcpu))
@@ -131,7 +132,7 @@ fn current_task() -> u64 {
 pub fn runs(index: u32, vcpu: &mut Vcpu, kvm_vcpu: u64) {
     vcpu.kvm_vcpu = kvm_vcpu;
     vcpu.vmcb = 0;
-    if config::PREEMPTIBLE.load() != 0 {
+    if is::<PREEMPTIBLE>() {
         vcpu.task = current_task();
     }
     // SAFETY: in bounds.

@@ -3,11 +3,15 @@
 use aya_ebpf::{
     EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
 };
-use tracer_ebpf::{abi::ABSENT, lost::Global};
+use tracer_ebpf::{
+    abi::ABSENT,
+    constant::{ISA_DEFAULT, OFF_EXIT_ISA, OFF_EXIT_REASON, OFF_EXIT_VCPU},
+    lost::Global,
+};
 
 use crate::{
     body::{self, clock_ns},
-    config,
+    config::{self, NOWHERE, number},
     maps::{LOST, bump},
 };
 
@@ -18,13 +22,13 @@ pub fn classic_exit(ctx: TracePointContext) -> u32 {
     if config::wanted((pid_tgid >> 32) as u32) {
         // The stamp comes first: what the program does after it is part of the exit, as it is in the kernel.
         let now_ns = clock_ns();
-        let code = field::<8>(&ctx, config::OFF_EXIT_REASON.load());
-        let isa = match config::OFF_EXIT_ISA.load() {
-            ABSENT => config::ISA_DEFAULT.load(),
+        let code = field::<8>(&ctx, number::<OFF_EXIT_REASON>());
+        let isa = match number::<OFF_EXIT_ISA>() {
+            NOWHERE => number::<ISA_DEFAULT>() as u32,
             offset => field::<24>(&ctx, offset),
         };
-        body::exit(&ctx, pid_tgid, now_ns, isa, code, |ctx| match config::OFF_EXIT_VCPU.load() {
-            ABSENT => ABSENT,
+        body::exit(&ctx, pid_tgid, now_ns, isa, code, |ctx| match number::<OFF_EXIT_VCPU>() {
+            NOWHERE => ABSENT,
             offset => field::<56>(ctx, offset),
         });
     }
@@ -43,9 +47,9 @@ pub fn classic_entry(_ctx: TracePointContext) -> u32 {
 
 /// A 32-bit field of the record. The verifier takes a direct load only at a constant offset, so the offset
 /// that every kernel of the last ten years has (`USUAL`) is a direct load, and any other goes through a
-/// helper. The offset is a read-only global: only one of the two survives verification.
+/// helper. The verifier knows the offset: only one of the two survives.
 #[inline(always)]
-pub fn field<const USUAL: usize>(ctx: &TracePointContext, offset: u32) -> u32 {
+pub fn field<const USUAL: usize>(ctx: &TracePointContext, offset: u64) -> u32 {
     if offset as usize == USUAL {
         // SAFETY: the loader has checked against the `format` file that a 4-byte field is here.
         return unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(USUAL).cast()) };

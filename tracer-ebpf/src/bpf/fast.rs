@@ -12,12 +12,13 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     abi::{ABSENT, ISA_SVM, ISA_VMX, Vcpu},
+    constant::{CAST, KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON},
     lost::Global,
 };
 
 use crate::{
     body::{self, clock_ns},
-    config,
+    config::{self, NOWHERE, is, number},
     maps::{LOST, bump},
 };
 
@@ -53,7 +54,7 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
         let now_ns = clock_ns();
         let (kvm_vcpu, isa) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1));
         let code = reason(kvm_vcpu, isa, None);
-        let vcpu_id = |_: &_| read(kvm_vcpu, config::OFF_VCPU_ID.load());
+        let vcpu_id = |_: &_| read(kvm_vcpu, number::<OFF_VCPU_ID>());
         if let Some((index, vcpu)) = body::exit(ctx, pid_tgid, now_ns, isa, code, vcpu_id) {
             body::runs(index, vcpu, kvm_vcpu);
         }
@@ -86,10 +87,10 @@ pub fn nested(_ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn reason(kvm_vcpu: u64, isa: u32, vcpu: Option<&mut Vcpu>) -> u32 {
     match isa {
-        ISA_VMX => read(kvm_vcpu, config::OFF_VMX_REASON.load()),
+        ISA_VMX => read(kvm_vcpu, number::<OFF_VMX_REASON>()),
         ISA_SVM => match vmcb(kvm_vcpu, vcpu) {
             u64::ONES => ABSENT,
-            vmcb => read(vmcb, config::OFF_SVM_CODE.load()),
+            vmcb => read(vmcb, number::<OFF_SVM_CODE>()),
         },
         _ => {
             bump(&LOST, Global::ReadFailed as u32);
@@ -102,9 +103,9 @@ fn reason(kvm_vcpu: u64, isa: u32, vcpu: Option<&mut Vcpu>) -> u32 {
 /// until [`nested`] or the end of KVM_RUN, where the call of a helper is what reading takes.
 #[inline(always)]
 fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> u64 {
-    let offset = config::OFF_SVM_VMCB.load();
+    let offset = number::<OFF_SVM_VMCB>();
     match vcpu {
-        Some(vcpu) if config::KEEP_VMCB.load() != 0 => {
+        Some(vcpu) if is::<KEEP_VMCB>() => {
             if vcpu.vmcb == 0 {
                 // `vmcb` and `vmcb01.ptr`: the one in use, and the guest's own.
                 let [used, own] = read::<[u64; 2]>(kvm_vcpu, offset);
@@ -125,10 +126,10 @@ fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> u64 {
 /// Since 6.2 a pointer can be declared to be one of a type (commit a35b9af4ec2c), and what it points to loaded by an
 /// instruction, which gives 0 where there is no memory; before, a helper has to do it, which takes ten times as long.
 #[inline(always)]
-pub fn read<T: Ones>(base: u64, offset: u32) -> T {
-    if offset != ABSENT {
-        let address = base.wrapping_add(u64::from(offset)) as *const T;
-        if config::CAST.load() != 0 {
+pub fn read<T: Ones>(base: u64, offset: u64) -> T {
+    if offset != NOWHERE {
+        let address = base.wrapping_add(offset) as *const T;
+        if is::<CAST>() {
             // SAFETY: the verifier makes the load one that cannot fault.
             return unsafe { core::ptr::read_volatile(cast(address)) };
         }
@@ -152,8 +153,8 @@ fn cast<T>(pointer: *const T) -> *const T {
         core::arch::asm!(
             "r2 = {kind}",
             "call {call}",
-            kind = const tracer_ebpf::names::CAST_TYPE,
-            call = const tracer_ebpf::names::CAST_CALL,
+            kind = const tracer_ebpf::constant::CAST_TYPE,
+            call = const tracer_ebpf::constant::CAST_CALL,
             in("r1") pointer,
             lateout("r0") typed,
             lateout("r1") _,

@@ -7,14 +7,14 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::{
-    abi::ABSENT,
+    constant::*,
     split::{self, off_by_state},
 };
 
 use crate::{
     body::{clock_ns, find_tid},
     classic::field,
-    config,
+    config::{NOWHERE, number},
     fast::read,
 };
 
@@ -24,39 +24,39 @@ pub fn fast_switch(ctx: RawTracePointContext) -> i32 {
     // `prev` is still the current task here.
     let prev = bpf_get_current_pid_tgid() as u32;
     out(prev, || {
-        let state = match config::OFF_TASK_STATE.load() {
-            ABSENT => ctx.arg(3),
+        let state = match number::<OFF_TASK_STATE>() {
+            NOWHERE => ctx.arg(3),
             offset => read(ctx.arg::<u64>(1), offset),
         };
         off_by_state(ctx.arg::<u8>(0) != 0, state)
     });
-    r#in(read(ctx.arg::<u64>(2), config::OFF_TASK_PID.load()));
+    r#in(read(ctx.arg::<u64>(2), number::<OFF_TASK_PID>()));
     0
 }
 
 /// `sched_wakeup(task)`.
 #[raw_tracepoint]
 pub fn fast_wakeup(ctx: RawTracePointContext) -> i32 {
-    woken(read(ctx.arg::<u64>(0), config::OFF_TASK_PID.load()));
+    woken(read(ctx.arg::<u64>(0), number::<OFF_TASK_PID>()));
     0
 }
 
 /// `sched:sched_switch`.
 #[tracepoint]
 pub fn classic_switch(ctx: TracePointContext) -> u32 {
-    out(field::<24>(&ctx, config::OFF_SWITCH_PREV.load()), || {
+    out(field::<24>(&ctx, number::<OFF_SWITCH_PREV>()), || {
         // Bit 8 of the record's state: preempted (`__trace_sched_switch_state`, include/trace/events/sched.h).
-        let state = field::<32>(&ctx, config::OFF_SWITCH_STATE.load());
+        let state = field::<32>(&ctx, number::<OFF_SWITCH_STATE>());
         off_by_state(state & 0xff == 0, state)
     });
-    r#in(field::<56>(&ctx, config::OFF_SWITCH_NEXT.load()));
+    r#in(field::<56>(&ctx, number::<OFF_SWITCH_NEXT>()));
     1
 }
 
 /// `sched:sched_wakeup`.
 #[tracepoint]
 pub fn classic_wakeup(ctx: TracePointContext) -> u32 {
-    woken(field::<24>(&ctx, config::OFF_WAKEUP_PID.load()));
+    woken(field::<24>(&ctx, number::<OFF_WAKEUP_PID>()));
     1
 }
 

@@ -9,13 +9,14 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     abi::{ABSENT, ISA_S390},
+    constant::*,
     detail::{self, instruction_key, kind},
     lost::Global,
 };
 
 use crate::{
     body::{self, clock_ns},
-    config,
+    config::{self, number},
     maps::{LOST, bump},
 };
 
@@ -26,9 +27,9 @@ pub fn sie_exit(ctx: TracePointContext) -> u32 {
     if config::wanted((pid_tgid >> 32) as u32) {
         let now_ns = clock_ns();
         // All bits set, which no interception has, if it cannot be read.
-        let code = field::<u8, OWN>(&ctx, config::OFF_SIE_ICPTCODE.load()).map_or(ABSENT, u32::from);
+        let code = field::<u8, OWN>(&ctx, number::<OFF_SIE_ICPTCODE>()).map_or(ABSENT, u32::from);
         body::exit(&ctx, pid_tgid, now_ns, ISA_S390, code, |ctx| {
-            field::<u32, VCPU>(ctx, config::OFF_SIE_VCPU.load()).unwrap_or(ABSENT)
+            field::<u32, VCPU>(ctx, number::<OFF_SIE_VCPU>()).unwrap_or(ABSENT)
         });
     }
     1
@@ -52,7 +53,7 @@ macro_rules! causes {
         pub fn $name(ctx: TracePointContext) -> u32 {
             let pid_tgid = bpf_get_current_pid_tgid();
             if config::wanted((pid_tgid >> 32) as u32)
-                && let Some(value) = field::<$type, OWN>(&ctx, config::$offset.load())
+                && let Some(value) = field::<$type, OWN>(&ctx, number::<$offset>())
             {
                 body::cause(pid_tgid, detail::new(kind::$kind, $value(value)));
             }
@@ -96,7 +97,7 @@ const OWN: usize = 32;
 /// A field of the record, by a direct load at the usual offset as in `classic`, by a helper at any other. [`None`]
 /// has been counted.
 #[inline(always)]
-fn field<T: Copy, const USUAL: usize>(ctx: &TracePointContext, offset: u32) -> Option<T> {
+fn field<T: Copy, const USUAL: usize>(ctx: &TracePointContext, offset: u64) -> Option<T> {
     if offset as usize == USUAL {
         // SAFETY: the loader has checked against the `format` file that a field of this size is here.
         return Some(unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(USUAL).cast()) });

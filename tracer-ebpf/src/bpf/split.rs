@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     abi::{DetailKey, Slot, Vcpu},
+    constant::{DETAILS, SCHED},
     detail::{self, kind},
     lost::PerVcpu,
     pairing::{self, Entry},
@@ -19,7 +20,7 @@ use tracer_ebpf::{
 
 use crate::{
     body::{self, clock_ns, find_tid, give_back, plain_slot, slot_at, take_slot},
-    config,
+    config::is,
     maps::DETAIL_OF,
 };
 
@@ -101,7 +102,7 @@ fn on_call() {
 fn on_halted(ns: u64, waited: bool) {
     if let Some((_, vcpu)) = find_tid(current_tid()) {
         slot::set(&mut vcpu.busy, 1);
-        split::halted(vcpu, clock_ns(), ns, waited, config::SCHED.load() != 0);
+        split::halted(vcpu, clock_ns(), ns, waited, is::<SCHED>());
         slot::set(&mut vcpu.busy, 0);
     }
 }
@@ -151,7 +152,7 @@ pub fn entry(index: u32, now_ns: u64) {
     if let Some(slot) = slot {
         slot::record_parts(slot, handled_ns, &parts);
     }
-    if config::DETAILS.load() != 0 && cause != 0 {
+    if is::<DETAILS>() && cause != 0 {
         sample(index, isa, code, cause, handled_ns);
     }
 }

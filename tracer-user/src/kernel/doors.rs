@@ -1,6 +1,6 @@
 //! By which of the kernel's events everything is seen: chosen once, before anything is loaded.
 
-use tracer_ebpf::{abi::ABSENT, names, part::Part};
+use tracer_ebpf::{abi::ABSENT, constant, part::Part};
 
 use crate::{
     kernel::{
@@ -135,38 +135,38 @@ impl Doors {
         Known::of(&known)
     }
 
-    /// The read-only globals of s390's programs.
-    pub fn sie_globals(&self) -> &[(&'static str, u32)] {
+    /// The constants of s390's programs.
+    pub fn sie_constants(&self) -> &[(i32, u32)] {
         match &self.exits {
             Exits::Sie(layout) => &layout.offsets,
             _ => &[],
         }
     }
 
-    /// The read-only globals of the scheduler's programs.
-    pub fn sched_globals(&self) -> [(&'static str, u32); 7] {
-        let mut globals = [
-            (names::SCHED, 1),
-            (names::OFF_TASK_PID, ABSENT),
-            (names::OFF_TASK_STATE, ABSENT),
-            (names::OFF_SWITCH_PREV, ABSENT),
-            (names::OFF_SWITCH_STATE, ABSENT),
-            (names::OFF_SWITCH_NEXT, ABSENT),
-            (names::OFF_WAKEUP_PID, ABSENT),
+    /// The constants of the scheduler's programs.
+    pub fn sched_constants(&self) -> [(i32, u32); 7] {
+        let mut constants = [
+            (constant::SCHED, 1),
+            (constant::OFF_TASK_PID, ABSENT),
+            (constant::OFF_TASK_STATE, ABSENT),
+            (constant::OFF_SWITCH_PREV, ABSENT),
+            (constant::OFF_SWITCH_STATE, ABSENT),
+            (constant::OFF_SWITCH_NEXT, ABSENT),
+            (constant::OFF_WAKEUP_PID, ABSENT),
         ];
         match self.sched {
             Sched::Raw(offsets) => {
-                (globals[1].1, globals[2].1) = (offsets.pid, offsets.state.unwrap_or(ABSENT));
+                (constants[1].1, constants[2].1) = (offsets.pid, offsets.state.unwrap_or(ABSENT));
             }
             Sched::Classic(layout) => {
                 let fields = [layout.prev_pid, layout.prev_state, layout.next_pid, layout.woken_pid];
-                for (global, offset) in globals[3..].iter_mut().zip(fields) {
-                    global.1 = offset;
+                for (constant, offset) in constants[3..].iter_mut().zip(fields) {
+                    constant.1 = offset;
                 }
             }
-            Sched::Off(_) => globals[0].1 = 0,
+            Sched::Off(_) => constants[0].1 = 0,
         }
-        globals
+        constants
     }
 }
 

@@ -2,13 +2,13 @@
 //! The only module that names aya.
 
 pub mod btf;
-pub mod cast;
 pub mod check;
 pub mod doors;
 pub mod format;
 pub mod host;
 pub mod log;
 pub mod mapped;
+pub mod patch;
 pub mod raw;
 pub mod reader;
 pub mod session;

@@ -8,14 +8,14 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
-use tracer_ebpf::{abi, names};
+use tracer_ebpf::{abi, constant, names};
 
 use crate::{
     kernel::{
-        Unsupported, cast, check,
+        Unsupported, check,
         doors::{Call, Doors, Exits, Sched},
         format::Field,
-        host, log,
+        host, log, patch,
         reader::{Missed, Reader},
         sie,
         silence::Silence,
@@ -116,46 +116,40 @@ impl Session {
         };
         let vmx_reason = raw.and_then(|raw| raw.vmx_reason).unwrap_or(abi::ABSENT);
         let (svm_vmcb, svm_code) = raw.and_then(|raw| raw.svm).unwrap_or((abi::ABSENT, abi::ABSENT));
-        let keep_vmcb = u32::from(raw.is_some_and(|raw| raw.nested.is_some()));
-        let preemptible = u32::from(doors.is_some_and(|doors| doors.preemptible));
         let vcpu_id = raw.map_or(abi::ABSENT, |raw| raw.vcpu_id);
         // Without doors the events come from a test, which brings all kinds.
-        let sched = doors.map_or([(names::SCHED, 1); 7], Doors::sched_globals);
-        let guest = u32::from(options.guest);
-        let details = u32::from(doors.is_none_or(|doors| matches!(doors.exits, Exits::Sie(_))));
-        let isa_default = host::isa_by_vendor();
+        let sched = doors.map_or(vec![(constant::SCHED, 1)], |doors| doors.sched_constants().to_vec());
+        let details = doors.is_none_or(|doors| matches!(doors.exits, Exits::Sie(_)));
         let mut pids = [0u32; abi::MAX_FILTER_PIDS];
         let filtered = if options.pids.len() <= pids.len() { options.pids.as_slice() } else { &[] };
         pids[..filtered.len()].copy_from_slice(filtered);
-        let filter_len = filtered.len() as u32;
         let log_level = log::program_level(options.verbose);
         let mut object = OBJECT.to_vec();
-        let casts = raw.and_then(|raw| raw.cast).map_or(0, |numbers| cast::patch(&mut object, numbers));
-        let cast = u32::from(casts != 0);
-        let mut loader = EbpfLoader::new();
-        let sie = doors.map_or(&[][..], Doors::sie_globals);
-        for (name, value) in sched.iter().chain(sie) {
-            loader.override_global(name, value, true);
-        }
-        let mut ebpf = loader
+        let casts = raw.and_then(|raw| raw.cast).map_or(0, |numbers| patch::casts(&mut object, numbers));
+        let mut constants = vec![
+            (constant::OFF_EXIT_REASON, exit_reason),
+            (constant::OFF_EXIT_ISA, exit_isa),
+            (constant::OFF_EXIT_VCPU, exit_vcpu),
+            (constant::OFF_VMX_REASON, vmx_reason),
+            (constant::OFF_SVM_VMCB, svm_vmcb),
+            (constant::OFF_SVM_CODE, svm_code),
+            (constant::KEEP_VMCB, raw.is_some_and(|raw| raw.nested.is_some()).into()),
+            (constant::OFF_VCPU_ID, vcpu_id),
+            (constant::ISA_DEFAULT, host::isa_by_vendor()),
+            (constant::FILTER_LEN, filtered.len() as u32),
+            (constant::CAST, (casts != 0).into()),
+            (constant::PREEMPTIBLE, doors.is_some_and(|doors| doors.preemptible).into()),
+            (constant::GUEST, options.guest.into()),
+            (constant::DETAILS, details.into()),
+        ];
+        constants.extend(sched);
+        constants.extend(doors.map_or(&[][..], Doors::sie_constants));
+        patch::constants(&mut object, &constants)?;
+        let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
-            .override_global(names::OFF_EXIT_REASON, &exit_reason, true)
-            .override_global(names::OFF_EXIT_ISA, &exit_isa, true)
-            .override_global(names::OFF_EXIT_VCPU, &exit_vcpu, true)
-            .override_global(names::OFF_VMX_REASON, &vmx_reason, true)
-            .override_global(names::OFF_SVM_VMCB, &svm_vmcb, true)
-            .override_global(names::OFF_SVM_CODE, &svm_code, true)
-            .override_global(names::KEEP_VMCB, &keep_vmcb, true)
-            .override_global(names::OFF_VCPU_ID, &vcpu_id, true)
-            .override_global(names::ISA_DEFAULT, &isa_default, true)
-            .override_global(names::FILTER_LEN, &filter_len, true)
             .override_global(names::FILTER_PIDS, &pids, true)
             .override_global(names::LOG_LEVEL, &log_level, true)
-            .override_global(names::CAST, &cast, true)
-            .override_global(names::PREEMPTIBLE, &preemptible, true)
-            .override_global(names::GUEST, &guest, true)
-            .override_global(names::DETAILS, &details, true)
             .map_max_entries(names::SLOTS, options.slots)
             .map_max_entries(names::DETAIL_OF, options.slots)
             .map_max_entries(names::FREE_SLOTS, options.slots)

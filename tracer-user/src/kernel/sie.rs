@@ -1,20 +1,20 @@
 //! s390: which tracepoints tell of exits and their causes, which program is on which, and where its field is.
 
-use tracer_ebpf::names;
+use tracer_ebpf::{constant, names};
 
 use crate::kernel::{Unsupported, format::field, tracefs};
 
 /// The tracepoint of exits.
 pub const EXIT: &str = "kvm_s390_sie_exit";
 
-/// A program, its event, and the fields it reads: global for the offset, name, size.
+/// A program, its event, and the fields it reads: constant for the offset, name, size.
 #[derive(Debug)]
 pub struct Door {
     /// Name of the program.
     pub program: &'static str,
     /// Event of the group `kvm`.
     pub event: &'static str,
-    fields: &'static [(&'static str, &'static str, u32)],
+    fields: &'static [(i32, &'static str, u32)],
 }
 
 /// All doors in the order in which they are attached: entries first, exits last, so that no exit is seen whose
@@ -24,22 +24,26 @@ pub static DOORS: [Door; 10] = [
     door(
         names::CAUSE_INSTRUCTION,
         "kvm_s390_intercept_instruction",
-        &[(names::OFF_INSTRUCTION, "instruction", 8)],
+        &[(constant::OFF_INSTRUCTION, "instruction", 8)],
     ),
-    door(names::CAUSE_DIAG, "kvm_s390_handle_diag", &[(names::OFF_DIAG, "code", 2)]),
-    door(names::CAUSE_SIGP, "kvm_s390_handle_sigp", &[(names::OFF_SIGP, "order_code", 1)]),
-    door(names::CAUSE_SIGP_PEI, "kvm_s390_handle_sigp_pei", &[(names::OFF_SIGP_PEI, "order_code", 1)]),
-    door(names::CAUSE_PROGRAM, "kvm_s390_intercept_prog", &[(names::OFF_PROGRAM, "code", 2)]),
-    door(names::CAUSE_VALIDITY, "kvm_s390_intercept_validity", &[(names::OFF_VALIDITY, "viwhy", 2)]),
-    door(names::CAUSE_OPERATION, "kvm_s390_handle_operexc", &[(names::OFF_OPERATION, "instruction", 8)]),
+    door(names::CAUSE_DIAG, "kvm_s390_handle_diag", &[(constant::OFF_DIAG, "code", 2)]),
+    door(names::CAUSE_SIGP, "kvm_s390_handle_sigp", &[(constant::OFF_SIGP, "order_code", 1)]),
+    door(names::CAUSE_SIGP_PEI, "kvm_s390_handle_sigp_pei", &[(constant::OFF_SIGP_PEI, "order_code", 1)]),
+    door(names::CAUSE_PROGRAM, "kvm_s390_intercept_prog", &[(constant::OFF_PROGRAM, "code", 2)]),
+    door(names::CAUSE_VALIDITY, "kvm_s390_intercept_validity", &[(constant::OFF_VALIDITY, "viwhy", 2)]),
+    door(names::CAUSE_OPERATION, "kvm_s390_handle_operexc", &[(constant::OFF_OPERATION, "instruction", 8)]),
     door(names::CAUSE_SIE_FAULT, "kvm_s390_sie_fault", &[]),
-    door(names::SIE_EXIT, EXIT, &[(names::OFF_SIE_ICPTCODE, "icptcode", 1), (names::OFF_SIE_VCPU, "id", 4)]),
+    door(
+        names::SIE_EXIT,
+        EXIT,
+        &[(constant::OFF_SIE_ICPTCODE, "icptcode", 1), (constant::OFF_SIE_VCPU, "id", 4)],
+    ),
 ];
 
 const fn door(
     program: &'static str,
     event: &'static str,
-    fields: &'static [(&'static str, &'static str, u32)],
+    fields: &'static [(i32, &'static str, u32)],
 ) -> Door {
     Door { program, event, fields }
 }
@@ -49,10 +53,10 @@ impl Door {
         matches!(self.program, names::SIE_ENTER | names::SIE_EXIT)
     }
 
-    /// Where its fields are, by the global that holds the offset.
-    fn offsets(&self, format: &str) -> Result<Vec<(&'static str, u32)>, Unsupported> {
-        let offset = |(global, name, size): &(&'static str, &'static str, u32)| match field(format, name) {
-            Some(found) if found.size == *size => Ok((*global, found.offset)),
+    /// Where its fields are, by the constant that holds the offset.
+    fn offsets(&self, format: &str) -> Result<Vec<(i32, u32)>, Unsupported> {
+        let offset = |(constant, name, size): &(i32, &'static str, u32)| match field(format, name) {
+            Some(found) if found.size == *size => Ok((*constant, found.offset)),
             _ => Err(Unsupported::new(
                 format!("this kernel's {} record has no field `{name}` of {size} bytes", self.event),
                 format!("please report it with the contents of events/kvm/{}/format", self.event),
@@ -67,8 +71,8 @@ impl Door {
 pub struct Layout {
     /// The doors that can be opened.
     pub doors: Vec<&'static Door>,
-    /// Offsets of their fields, by global.
-    pub offsets: Vec<(&'static str, u32)>,
+    /// Offsets of their fields, by constant.
+    pub offsets: Vec<(i32, u32)>,
     /// Events of causes that it lacks.
     pub absent: Vec<&'static str>,
 }
@@ -119,7 +123,7 @@ mod tests {
     fn offsets_are_those_of_a_real_record() {
         let exit = DOORS.last().unwrap();
         let offsets = exit.offsets(REAL).unwrap();
-        assert_eq!(offsets, [(names::OFF_SIE_ICPTCODE, 32), (names::OFF_SIE_VCPU, 8)]);
+        assert_eq!(offsets, [(constant::OFF_SIE_ICPTCODE, 32), (constant::OFF_SIE_VCPU, 8)]);
         let wider = REAL.replace("offset:32;\tsize:1;", "offset:32;\tsize:4;");
         assert!(exit.offsets(&wider).is_err(), "a byte of a wider field would be the wrong one");
     }
@@ -130,7 +134,7 @@ mod tests {
         assert_eq!((all.doors.len(), all.offsets.len(), all.absent.len()), (DOORS.len(), 9, 0));
         let fewer = layout_from(|event| format(event, &["kvm_s390_handle_sigp_pei"])).unwrap();
         assert_eq!(fewer.absent, ["kvm_s390_handle_sigp_pei"]);
-        assert!(!fewer.offsets.iter().any(|(global, _)| *global == names::OFF_SIGP_PEI));
+        assert!(!fewer.offsets.iter().any(|(offset, _)| *offset == constant::OFF_SIGP_PEI));
         for needed in ["kvm_s390_sie_enter", "kvm_s390_sie_exit"] {
             assert!(layout_from(|event| format(event, &[needed])).is_err());
         }

@@ -18,7 +18,7 @@ FUNCS = {b"__traceiter_kvm_exit", b"__traceiter_kvm_entry"}
 STRUCTS = {b"vcpu_vmx", b"vcpu_vt", b"vcpu_svm", b"vmcb"}
 # Members of structures whose types are kept; of other structures, those embedded directly.
 FOLLOW = {b"kvm_vcpu": {b"vcpu_id"}, b"vmcb_control_area": {b"exit_code"}, b"vmcb": {b"control"},
-          b"vcpu_svm": {b"vcpu", b"vmcb"}}
+          b"vcpu_svm": {b"vcpu", b"vmcb", b"vmcb01"}, b"kvm_vmcb_info": {b"ptr"}}
 
 
 class File:
