@@ -27,7 +27,7 @@ pub enum Entry {
     Lost(PerVcpu),
 }
 
-/// Notes an exit at `now_ns`.
+/// Notes an exit at `now_ns`. Where exits can have a cause, [`Vcpu::open_detail`] is still to be cleared.
 #[inline(always)]
 pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
     let entered_ns = vcpu.entered_ns;
@@ -35,7 +35,6 @@ pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
     let (open_ns, meant) = (vcpu.open_ns, now_ns.wrapping_sub(entered_ns));
     vcpu.open_isa = isa;
     vcpu.open_code = code;
-    vcpu.open_detail = 0;
     vcpu.open_ns = now_ns;
     if unpaired {
         vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;

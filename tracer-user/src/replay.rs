@@ -153,6 +153,7 @@ impl Replay {
         let vcpu = &mut self.vcpus[index];
         match event {
             Event::Exit { now_ns, isa, code, .. } => {
+                vcpu.open_detail = 0;
                 pairing::on_exit(vcpu, now_ns, isa, code);
             }
             Event::Entry { now_ns } => self.entry(index, now_ns),

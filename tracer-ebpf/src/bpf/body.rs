@@ -38,6 +38,7 @@ pub fn exit<C: EbpfContext>(
     vcpu_id: impl FnOnce(&C) -> u32,
 ) -> Option<(u32, &'static mut Vcpu)> {
     if let Some((index, vcpu)) = find(pid_tgid) {
+        vcpu.open_detail = 0;
         open(index, vcpu, now_ns, isa, code);
         return Some((index, vcpu));
     }

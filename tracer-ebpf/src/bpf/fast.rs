@@ -28,9 +28,10 @@ pub fn fast_exit(ctx: RawTracePointContext) -> i32 {
     let kvm_vcpu = ctx.arg::<u64>(0);
     let Some((index, vcpu)) = body::running(kvm_vcpu) else { return first_exit(&ctx) };
     let now_ns = clock_ns();
-    let isa = ctx.arg::<u32>(1);
+    // Without a cut to its 32 bits, which are all there is.
+    let isa = ctx.arg::<u64>(1);
     let code = reason(kvm_vcpu, isa, Some(vcpu));
-    body::open(index, vcpu, now_ns, isa, code);
+    body::open(index, vcpu, now_ns, isa as u32, code);
     0
 }
 
@@ -53,7 +54,7 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
     if config::wanted((pid_tgid >> 32) as u32) {
         let now_ns = clock_ns();
         let (kvm_vcpu, isa) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1));
-        let code = reason(kvm_vcpu, isa, None);
+        let code = reason(kvm_vcpu, isa.into(), None);
         let vcpu_id = |_: &_| read(kvm_vcpu, number::<OFF_VCPU_ID>());
         if let Some((index, vcpu)) = body::exit(ctx, pid_tgid, now_ns, isa, code, vcpu_id) {
             body::runs(index, vcpu, kvm_vcpu);
@@ -85,11 +86,14 @@ pub fn nested(_ctx: RawTracePointContext) -> i32 {
 /// The exit reason as the classic record has it: `vmx_get_exit_info` and `svm_get_exit_info` give the record
 /// these same fields.
 #[inline(always)]
-fn reason(kvm_vcpu: u64, isa: u32, vcpu: Option<&mut Vcpu>) -> u32 {
+fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> u32 {
+    const VMX: u64 = ISA_VMX as u64;
+    const SVM: u64 = ISA_SVM as u64;
     match isa {
-        ISA_VMX => read(kvm_vcpu, number::<OFF_VMX_REASON>()),
-        ISA_SVM => match vmcb(kvm_vcpu, vcpu) {
-            u64::ONES => ABSENT,
+        VMX => read(kvm_vcpu, number::<OFF_VMX_REASON>()),
+        SVM => match vmcb(kvm_vcpu, vcpu) {
+            // Never what a typed load gives.
+            u64::ONES if !is::<CAST>() => ABSENT,
             vmcb => read(vmcb, number::<OFF_SVM_CODE>()),
         },
         _ => {
