@@ -133,6 +133,14 @@ impl Table {
             .collect()
     }
 
+    /// What its rows are about and how many samples they have, in order.
+    pub fn keys(&self) -> Vec<[String; 5]> {
+        let key = |row: &Value| ["tid", "vcpu", "isa", "code", "samples"].map(|name| row[name].to_string());
+        let mut keys: Vec<_> = self.rows().iter().map(key).collect();
+        keys.sort();
+        keys
+    }
+
     /// The row of a reason; the table must be by reason alone.
     pub fn reason(&self, name: &str) -> &Value {
         let row = self.rows().iter().find(|row| row["reason"] == name);

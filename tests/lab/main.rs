@@ -26,4 +26,6 @@ mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod slowdown;
 #[cfg(target_arch = "x86_64")]
+mod threads;
+#[cfg(target_arch = "x86_64")]
 mod times;

@@ -30,6 +30,7 @@ Steps, done in order by every vCPU, N times each:
   cpuid=N  msr=N  wrmsr=N   handled in the kernel
   io=N  mmio=N  hlt=N       handled by the VMM
   khlt=N                    halt in the kernel until a timer fires
+  vmrun=N                   run a guest in the guest (AMD)
   spin=USEC                 compute, without exits
 The last exit of every vCPU is one more port exit, without an entry after it."
 )]
@@ -73,6 +74,9 @@ struct Cli {
     /// End each vCPU thread in its last exit, the process living on
     #[arg(long)]
     die_in_exit: bool,
+    /// Let another, new thread make every second call of KVM_RUN
+    #[arg(long)]
+    hand_over: bool,
     /// Move to another CPU on every port exit (among those of --pin, or all)
     #[arg(long)]
     migrate: bool,
@@ -162,6 +166,7 @@ impl Cli {
                 sleep: Duration::from_micros(self.io_sleep_us),
                 spin: Duration::from_micros(self.io_spin_us),
                 slow_every: self.io_slow_every,
+                hand_over: self.hand_over,
                 migrate,
             },
             pin,

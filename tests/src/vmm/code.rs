@@ -13,6 +13,12 @@ pub const IO_PORT: u16 = 0x80;
 pub const DONE_PORT: u16 = 0xf4;
 /// The vector of the timer interrupt of `khlt`.
 pub const TIMER_VECTOR: u8 = 0x20;
+/// What a guest in the guest does. The guest in the middle leaves CPUID to KVM and wants to see the call.
+pub const NESTED_CODE: [u8; 6] = [
+    0x0f, 0xa2, // cpuid
+    0x0f, 0x01, 0xd9, // vmmcall
+    0xf4, // hlt: not reached
+];
 /// Room kept free behind the steps, for the end of the round and the handler.
 const CODE_RESERVE: usize = 64;
 
@@ -29,6 +35,10 @@ pub struct Addresses {
     pub tsc_per_us: u64,
     /// How long a `khlt` sleeps, in nanoseconds.
     pub khlt_ns: u32,
+    /// Guest address of the control block of a guest in the guest.
+    pub vmcb: u64,
+    /// Guest address of its code, [`NESTED_CODE`].
+    pub nested: u64,
 }
 
 /// A guest program.
@@ -50,6 +60,10 @@ enum Part {
     SpinTicks,
     /// The nanoseconds to sleep, 4 bytes.
     SleepNs,
+    /// The address of the nested guest's control block, 8 bytes.
+    VmcbAddress,
+    /// The address of its code, 8 bytes.
+    NestedAddress,
 }
 
 /// The code of a step.
@@ -61,10 +75,10 @@ struct Template {
     body: &'static [Part],
 }
 
-use Part::{Bytes, MmioAddress, SleepNs, SpinTicks};
+use Part::{Bytes, MmioAddress, NestedAddress, SleepNs, SpinTicks, VmcbAddress};
 
 /// The steps that are loops. [`SPIN`] is not.
-const LOOPS: [Template; 7] = [
+const LOOPS: [Template; 8] = [
     Template {
         kind: Kind::Cpuid,
         setup: &[],
@@ -112,6 +126,25 @@ const LOOPS: [Template; 7] = [
             Bytes(&[0x31, 0xd2]),       // xor edx, edx
             Bytes(&[0x0f, 0x30]),       // wrmsr
             Bytes(&[0xfb, 0xf4, 0xfa]), // sti; hlt; cli
+        ],
+    },
+    Template {
+        kind: Kind::Vmrun,
+        setup: &[
+            Bytes(&[0xb9, 0x17, 0x01, 0x01, 0xc0]), // mov ecx, VM_HSAVE_PA
+            Bytes(&[0x48, 0xb8]),                   // mov rax, any page of its own: KVM never writes there
+            VmcbAddress,
+            Bytes(&[0x31, 0xd2]), // xor edx, edx
+            Bytes(&[0x0f, 0x30]), // wrmsr
+        ],
+        body: &[
+            Bytes(&[0x48, 0xbb]), // mov rbx, VMCB: all but rax and rsp are the nested guest's, too
+            VmcbAddress,
+            Bytes(&[0x48, 0xb8]), // mov rax, its code
+            NestedAddress,
+            Bytes(&[0x48, 0x89, 0x83, 0x78, 0x05, 0x00, 0x00]), // mov [rbx + save.rip], rax
+            Bytes(&[0x48, 0x89, 0xd8]),                         // mov rax, rbx
+            Bytes(&[0x0f, 0x01, 0xd8]),                         // vmrun
         ],
     },
 ];
@@ -205,6 +238,8 @@ fn put(out: &mut Vec<u8>, parts: &[Part], addresses: Addresses, spin_ticks: u64)
             MmioAddress => out.extend(addresses.mmio.to_le_bytes()),
             SpinTicks => out.extend(spin_ticks.to_le_bytes()),
             SleepNs => out.extend(addresses.khlt_ns.to_le_bytes()),
+            VmcbAddress => out.extend(addresses.vmcb.to_le_bytes()),
+            NestedAddress => out.extend(addresses.nested.to_le_bytes()),
         }
     }
 }
@@ -219,6 +254,8 @@ mod tests {
         stop: 0x99,
         tsc_per_us: 1000,
         khlt_ns: 0x0a0b_0c0d,
+        vmcb: 0x5000,
+        nested: 0x6b80,
     };
 
     fn code(steps: &[&str], rounds: u64, room: usize) -> Result<Code> {

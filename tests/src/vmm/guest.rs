@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use kvm_bindings::{kvm_dtable, kvm_segment, kvm_sregs, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 
-use super::code::{Code, TIMER_VECTOR};
+use super::code::{Code, NESTED_CODE, TIMER_VECTOR};
 
 /// Most vCPUs of one virtual machine.
 pub const MAX_VCPUS: u32 = 512;
@@ -34,10 +34,11 @@ const MMIO_OFFSET: u64 = 0x1_0000;
 /// In the 2 MiB of a group: its memory, up to the end.
 const RAM_OFFSET: u64 = HUGE_PAGE - GROUP as u64 * VCPU_DISTANCE;
 
-// The code page: code, descriptor table, two flags, interrupt table, stack.
+// The code page: code, descriptor table, two flags, code of a guest in the guest, interrupt table, stack.
 const GDT_OFFSET: usize = 0xa00;
 const STOP_OFFSET: usize = 0xb00;
 const STARTED_OFFSET: usize = 0xb40;
+const NESTED_OFFSET: usize = 0xb80;
 const IDT_OFFSET: usize = 0xc00;
 const IDT_LEN: usize = 16 * (TIMER_VECTOR as usize + 1);
 
@@ -58,6 +59,8 @@ pub struct Layout {
     pdpt: u64,
     directory: u64,
     code: u64,
+    /// The control block of a guest in the guest: the second page of the code page's eight.
+    pub vmcb: u64,
     /// The page without memory that this vCPU touches.
     pub mmio: u64,
 }
@@ -69,7 +72,15 @@ impl Layout {
         let member = u64::from(vcpu % GROUP);
         let ram = group + RAM_OFFSET + member * VCPU_DISTANCE;
         let [pml4, pdpt, directory, code] = [0, 1, 2, 3].map(|n| ram + n * PAGE_DISTANCE);
-        Self { vcpu, pml4, pdpt, directory, code, mmio: group + MMIO_OFFSET + member * PAGE as u64 }
+        Self {
+            vcpu,
+            pml4,
+            pdpt,
+            directory,
+            code,
+            vmcb: code + PAGE as u64,
+            mmio: group + MMIO_OFFSET + member * PAGE as u64,
+        }
     }
 
     /// The layout of the vCPU that must have started before this one may: the first of the group, and for that
@@ -99,6 +110,11 @@ impl Layout {
     /// The byte that the guest sets when it has started.
     pub fn started(&self) -> u64 {
         self.code + STARTED_OFFSET as u64
+    }
+
+    /// Where the code of a guest in the guest is.
+    pub fn nested(&self) -> u64 {
+        self.code + NESTED_OFFSET as u64
     }
 
     /// Changes the registers of a fresh vCPU to 64-bit code with flat segments, identity-mapped.
@@ -147,9 +163,54 @@ impl Layout {
         for (n, descriptor) in GDT.iter().enumerate() {
             page[GDT_OFFSET + 8 * n..][..8].copy_from_slice(&descriptor.to_le_bytes());
         }
+        page[NESTED_OFFSET..][..NESTED_CODE.len()].copy_from_slice(&NESTED_CODE);
         let gate = gate(self.code + code.timer_handler as u64);
         page[IDT_OFFSET + IDT_LEN - gate.len()..][..gate.len()].copy_from_slice(&gate);
         memory.write(self.code, &page);
+    }
+
+    /// Writes the control block of a guest in the guest, which is like the guest itself, and lets this have one. The
+    /// offsets are those of `struct vmcb_control_area` and `struct vmcb_save_area` (`arch/x86/include/asm/svm.h`).
+    pub fn allow_nested(&self, memory: &GuestMemory, sregs: &mut kvm_sregs) {
+        const SVME: u64 = 1 << 12;
+        const SAVE: usize = 0x400;
+        sregs.efer |= SVME;
+        let mut vmcb = [0; PAGE];
+        let mut put = |offset: usize, bytes: &[u8]| vmcb[offset..][..bytes.len()].copy_from_slice(bytes);
+        put(0x10, &3u32.to_le_bytes()); // what the guest intercepts: VMRUN, which it must, and VMMCALL
+        put(0x58, &1u32.to_le_bytes()); // address space identifier
+        let segments = [sregs.es, sregs.cs, sregs.ss, sregs.ds, sregs.fs, sregs.gs];
+        for (n, segment) in segments.iter().enumerate() {
+            let attributes = u16::from(segment.type_)
+                | u16::from(segment.s) << 4
+                | u16::from(segment.present) << 7
+                | u16::from(segment.l) << 9
+                | u16::from(segment.db) << 10
+                | u16::from(segment.g) << 11;
+            put(SAVE + 16 * n, &segment.selector.to_le_bytes());
+            put(SAVE + 16 * n + 2, &attributes.to_le_bytes());
+            put(SAVE + 16 * n + 4, &segment.limit.to_le_bytes());
+        }
+        for (offset, table) in [(0x60, sregs.gdt), (0x80, sregs.idt)] {
+            put(SAVE + offset + 4, &u32::from(table.limit).to_le_bytes());
+            put(SAVE + offset + 8, &table.base.to_le_bytes());
+        }
+        let registers = [
+            (0xd0, sregs.efer),
+            (0x148, sregs.cr4),
+            (0x150, sregs.cr3),
+            (0x158, sregs.cr0),
+            (0x160, 0x400),       // DR7
+            (0x168, 0xffff_0ff0), // DR6
+            (0x170, 2),           // RFLAGS
+            (0x178, self.nested()),
+            (0x1d8, self.stack_top()),
+            (0x268, 0x0007_0406_0007_0406), // PAT
+        ];
+        for (offset, value) in registers {
+            put(SAVE + offset, &value.to_le_bytes());
+        }
+        memory.write(self.vmcb, &vmcb);
     }
 }
 
@@ -293,6 +354,12 @@ mod tests {
             [0, 1, 7, 8, 9, 17].map(predecessor),
             [None, Some(0), Some(0), Some(0), Some(8), Some(16)]
         );
+    }
+
+    #[test]
+    fn nothing_in_the_code_page_overlaps() {
+        assert!(STARTED_OFFSET < NESTED_OFFSET && NESTED_OFFSET + NESTED_CODE.len() <= IDT_OFFSET);
+        assert_eq!(Layout::of(3).vmcb % PAGE as u64, 0);
     }
 
     #[test]

@@ -18,9 +18,12 @@
 //! | `mmio=N`  | 4-byte load, no memslot | NPF                         | EPT_MISCONFIG, see below         | yes        |
 //! | `hlt=N`   | HLT, no interrupts      | HLT                         | HLT                              | yes        |
 //! | `khlt=N`  | arm timer, HLT, EOI     | MSR, HLT (sleeps), MSR      | MSR_WRITE, HLT (sleeps), MSR_WRITE | no       |
+//! | `vmrun=N` | enter a guest of its own, which does CPUID and calls back | VMRUN, CPUID, VMMCALL | not supported | no |
 //! | `spin=U`  | compute for U µs        | none of its own             | none of its own                  | no         |
 //!
-//! and every vCPU makes, once, however many rounds there are:
+//! `vmrun` also writes an MSR once a round, and makes nested page faults whose number is not predicted.
+//!
+//! And every vCPU makes, once, however many rounds there are:
 //! - [`plan::STARTUP_FAULTS`] nested page faults (NPF, or EPT_VIOLATION) when it starts: its three page tables and
 //!   its code page, none of which it shares with another vCPU;
 //! - on VMX, if it uses `mmio`, an EPT_VIOLATION in place of the first EPT_MISCONFIG (N touches are N - 1

@@ -25,12 +25,14 @@ pub enum Kind {
     Hlt,
     /// HLT with an in-kernel interrupt controller: the vCPU sleeps in the kernel until its timer fires.
     Khlt,
+    /// A guest of the guest's own, entered and left once, by SVM.
+    Vmrun,
     /// Computing, without exits of its own.
     Spin,
 }
 
 /// The names of the kinds on the command line.
-const NAMES: [(&str, Kind); 8] = [
+const NAMES: [(&str, Kind); 9] = [
     ("cpuid", Kind::Cpuid),
     ("msr", Kind::Msr),
     ("wrmsr", Kind::Wrmsr),
@@ -38,6 +40,7 @@ const NAMES: [(&str, Kind); 8] = [
     ("mmio", Kind::Mmio),
     ("hlt", Kind::Hlt),
     ("khlt", Kind::Khlt),
+    ("vmrun", Kind::Vmrun),
     ("spin", Kind::Spin),
 ];
 
@@ -121,6 +124,11 @@ impl Plan {
                     exits.khlt += n;
                     exits.wrmsr += n;
                 }
+                Kind::Vmrun => {
+                    exits.vmrun += n;
+                    exits.cpuid += n;
+                    exits.wrmsr += if n == 0 { 0 } else { rounds };
+                }
                 Kind::Spin => {}
             }
         }
@@ -133,11 +141,11 @@ impl Plan {
 /// Exits by what the guest did; start-up page faults and host interrupts are not among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exits {
-    /// CPUID instructions.
+    /// CPUID instructions, those of a guest in the guest included.
     pub cpuid: u64,
     /// MSRs read.
     pub msr: u64,
-    /// MSRs written, the timer and EOI writes of `khlt` included.
+    /// MSRs written, the timer and EOI writes of `khlt` and the one of `vmrun` included.
     pub wrmsr: u64,
     /// Port writes, the "done" write included.
     pub io: u64,
@@ -147,6 +155,8 @@ pub struct Exits {
     pub hlt: u64,
     /// Halts that sleep in the kernel.
     pub khlt: u64,
+    /// Guests that the guest entered, and that called it back.
+    pub vmrun: u64,
 }
 
 impl Exits {
@@ -156,12 +166,14 @@ impl Exits {
     }
 
     /// How many there are by SVM exit code, with the kernel's names for them.
-    pub fn svm(&self) -> [(u32, &'static str, u64); 5] {
+    pub fn svm(&self) -> [(u32, &'static str, u64); 7] {
         [
             (0x72, "cpuid", self.cpuid),
             (0x78, "hlt", self.hlt + self.khlt),
             (0x7b, "io", self.io),
             (0x7c, "msr", self.msr + self.wrmsr),
+            (0x80, "vmrun", self.vmrun),
+            (0x81, "hypercall", self.vmrun),
             (0x400, "npf", self.mmio + STARTUP_FAULTS),
         ]
     }
@@ -184,7 +196,7 @@ impl Exits {
     pub fn json(&self) -> Value {
         json!({
             "cpuid": self.cpuid, "msr": self.msr, "wrmsr": self.wrmsr, "io": self.io, "mmio": self.mmio,
-            "hlt": self.hlt, "khlt": self.khlt,
+            "hlt": self.hlt, "khlt": self.khlt, "vmrun": self.vmrun,
         })
     }
 }
@@ -237,9 +249,16 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_in_the_guest_makes_exits_of_both() {
+        let exits = plan(&["vmrun=5", "cpuid=1"]).unwrap().exits(2, 0);
+        assert_eq!((exits.vmrun, exits.cpuid, exits.wrmsr, exits.to_vmm()), (10, 12, 2, 1));
+        assert_eq!(plan(&["vmrun=0", "cpuid=1"]).unwrap().exits(2, 0).wrmsr, 0);
+    }
+
+    #[test]
     fn exit_codes_of_both_vendors() {
         let exits = plan(&["msr=2", "wrmsr=3", "mmio=10", "khlt=4"]).unwrap().exits(1, 4);
-        assert_eq!(exits.svm().map(|(_, _, n)| n), [0, 4, 1, 13, 14]);
+        assert_eq!(exits.svm().map(|(_, _, n)| n), [0, 4, 1, 13, 0, 0, 14]);
         assert_eq!(exits.vmx().map(|(_, _, n)| n), [0, 4, 1, 2, 11, 5, 9]);
         assert_eq!(exits.to_vmm(), 11);
         let without_mmio = plan(&["cpuid=1"]).unwrap().exits(1, 0);

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use kvm_ioctls::VcpuExit;
 use serde_json::{Value, json};
 
@@ -25,6 +25,8 @@ pub struct Behaviour {
     pub spin: Duration,
     /// Sleep and compute only on every so many-th exit; 0 and 1: on every exit.
     pub slow_every: u64,
+    /// Every second call of KVM_RUN is made by a thread of its own. The vCPU's thread lives on meanwhile.
+    pub hand_over: bool,
     /// Move to the next of these CPUs; empty: stay.
     pub migrate: Vec<usize>,
 }
@@ -98,8 +100,16 @@ impl Vcpu {
 
     fn run_guest(&mut self, behaviour: &Behaviour, seen: &mut Seen) -> Result<()> {
         let mmio_address = self.mmio_address();
+        let mut calls = 0u64;
         loop {
-            match self.fd.run() {
+            calls += 1;
+            let exit = if behaviour.hand_over && calls.is_multiple_of(2) {
+                let other = thread::scope(|scope| scope.spawn(|| self.fd.run()).join());
+                other.map_err(|_| anyhow!("the thread that ran the vCPU panicked"))?
+            } else {
+                self.fd.run()
+            };
+            match exit {
                 Ok(VcpuExit::IoOut(IO_PORT, _)) => {
                     seen.io += 1;
                     behaviour.act(seen)?;

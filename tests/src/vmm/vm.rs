@@ -70,6 +70,8 @@ impl Vcpu {
             stop: layout.stop(),
             tsc_per_us,
             khlt_ns,
+            vmcb: layout.vmcb,
+            nested: layout.nested(),
         };
         layout.fill(memory, &Code::new(plan, addresses, CODE_ROOM)?);
 
@@ -78,6 +80,10 @@ impl Vcpu {
         layout.set_sregs(&mut sregs);
         if plan.uses(Kind::Khlt) {
             sregs.apic_base |= APIC_ENABLED_X2;
+        }
+        if plan.uses(Kind::Vmrun) {
+            ensure!(has_svm(cpuid), "vmrun needs an AMD processor, and kvm_amd loaded with nested=1");
+            layout.allow_nested(memory, &mut sregs);
         }
         fd.set_sregs(&sregs).context("cannot set system registers")?;
         let regs = kvm_regs { rip: layout.entry(), rsp: layout.stack_top(), rflags: 2, ..Default::default() };
@@ -96,6 +102,12 @@ impl Vcpu {
         }
         Ok(Self { id, fd, layout, memory: Arc::clone(memory) })
     }
+}
+
+/// Whether guests may have guests by SVM.
+fn has_svm(cpuid: &CpuId) -> bool {
+    const SVM: u32 = 1 << 2;
+    cpuid.as_slice().iter().any(|entry| entry.function == 0x8000_0001 && entry.ecx & SVM != 0)
 }
 
 /// Makes all vCPUs of a virtual machine end after their current round.

@@ -61,8 +61,10 @@ pub struct Doors {
     /// What ends a stay in the VMM.
     pub call: Call,
     /// Raw tracepoints outside the scheduler let the thread lose its CPU while a program runs, and skip the program
-    /// for others meanwhile: classic ones have to do for the parts.
+    /// for others meanwhile.
     pub preemptible: bool,
+    /// Classic ones do for the parts because of that.
+    pub classic_parts: bool,
 }
 
 impl Doors {
@@ -89,8 +91,9 @@ impl Doors {
         // Other architectures have the event, which never fires there.
         let fpu = cfg!(target_arch = "x86_64") && tracefs::has("kvm_fpu") && !host::has_cpu_flag("mpx");
         let call = if fpu { Call::Fpu } else { Call::Probe };
-        let preemptible = host::kernel_version() >= PREEMPTIBLE && tracefs::part_records_are_known();
-        Ok(Self { exits, sched, call, preemptible })
+        let preemptible = host::kernel_version() >= PREEMPTIBLE;
+        let classic_parts = preemptible && tracefs::part_records_are_known();
+        Ok(Self { exits, sched, call, preemptible, classic_parts })
     }
 
     /// Where x86's records have their fields.

@@ -174,7 +174,7 @@ impl Session {
     fn attach_parts(&mut self, doors: &mut Doors) -> Result<()> {
         let mut raw = Vec::new();
         let mut classic = Vec::new();
-        if doors.preemptible {
+        if doors.classic_parts {
             classic.extend([
                 (names::CLASSIC_LEFT_KVM, "kvm:kvm_userspace_exit"),
                 (names::CLASSIC_HALTED, "kvm:kvm_vcpu_wakeup"),
@@ -182,7 +182,7 @@ impl Session {
         } else {
             raw.extend([(names::LEFT_KVM, "kvm_userspace_exit"), (names::HALTED, "kvm_vcpu_wakeup")]);
         }
-        match (doors.call, doors.preemptible) {
+        match (doors.call, doors.classic_parts) {
             (Call::Fpu, true) => classic.push((names::CLASSIC_ENTERED_KVM, "kvm:kvm_fpu")),
             (Call::Fpu, false) => raw.push((names::ENTERED_KVM, "kvm_fpu")),
             _ => {}
@@ -222,7 +222,7 @@ impl Session {
     /// Entries first: an entry of a thread of which no exit was seen is counted and otherwise ignored, while
     /// an exit whose entry is missed would have to be taken back.
     fn attach_exits(&mut self, doors: &Doors) -> Result<()> {
-        if doors.preemptible {
+        if doors.classic_parts {
             self.attach_all_classic(&[(names::CLASSIC_THREAD_EXIT, "sched:sched_process_exit")])?;
         } else {
             self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;

@@ -1,0 +1,93 @@
+//! Whose exit it is. Raw tracepoints tell the thread by the kernel's own structure of the vCPU, and keep what they learnt
+//! while KVM_RUN lasts; classic ones ask at every event. Where vCPUs change their threads, threads their vCPUs, and vCPUs
+//! their control blocks, both must say the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::guest::{Background, Live, Table, Vcpu};
+
+/// The tables of raw and of classic tracepoints over the same exits, and the truth.
+fn on_both_paths(workload: &str, isa: &str) -> (Vec<Vcpu>, Table) {
+    let live = |path: &str| Live::start(&format!("-d 600 --path {path} --by vcpu,reason"));
+    let (auto, classic) = (live("auto"), live("classic"));
+    let guests = Background::start(workload);
+    guests.go();
+    let vcpus = guests.finish(isa);
+    let [auto, classic] = [auto, classic].map(|live| Table::last(&live.stop(libc::SIGINT).1));
+    assert_eq!(auto.keys(), classic.keys());
+    for loss in
+        ["died_in_exit", "early_entries", "unpaired_exits", "unpaired_entries", "clock_back", "read_failed"]
+    {
+        assert_eq!(auto.loss(loss), classic.loss(loss), "{loss}");
+    }
+    (vcpus, auto)
+}
+
+/// Exits of all vCPUs by reason, as the workload made them.
+fn made(vcpus: &[Vcpu]) -> BTreeMap<&str, u64> {
+    let mut made = BTreeMap::new();
+    for (reason, count) in vcpus.iter().flat_map(|vcpu| &vcpu.exits) {
+        *made.entry(reason.as_str()).or_default() += count;
+    }
+    made
+}
+
+/// Samples of all threads with this reason.
+fn samples(table: &Table, reason: &str) -> u64 {
+    let rows = table.rows().iter().filter(|row| row["reason"] == reason);
+    rows.map(|row| row["samples"].as_u64().unwrap()).sum()
+}
+
+fn take_turns(isa: &str, cpuid: &str, msr: &str) {
+    let (vcpus, table) = on_both_paths("--vcpus 2 --hand-over --rounds 20 cpuid=5 io=1 msr=3", isa);
+    let made = made(&vcpus);
+    for reason in [cpuid, msr] {
+        // Between two returns to the VMM: none of these is cut in two.
+        assert_eq!(samples(&table, reason), made[reason], "{reason}: {}", table.0);
+    }
+    let threads: BTreeSet<_> = table.rows().iter().map(|row| row["tid"].as_u64()).collect();
+    // Of 21 calls of KVM_RUN for each vCPU ten are made by threads of their own.
+    assert_eq!(threads.len(), 2 * (1 + 10), "{}", table.0);
+    // Each of these leaves its last exit open.
+    assert_eq!(table.loss("died_in_exit"), 2 * 10 + 2, "{}", table.0);
+}
+
+#[test]
+fn exact_while_threads_take_turns() {
+    take_turns("svm", "cpuid", "msr");
+}
+
+#[test]
+fn intel_exact_while_threads_take_turns() {
+    take_turns("vmx", "CPUID", "MSR_READ");
+}
+
+#[test]
+fn exact_for_vcpus_one_after_the_other_in_one_thread() {
+    let (vcpus, table) = on_both_paths("--vcpus 4 --single-thread cpuid=50 io=5 msr=7", "svm");
+    let mut made = made(&vcpus);
+    // The last exit of a vCPU is closed by the first entry of the next.
+    *made.get_mut("io").unwrap() -= 1;
+    for (reason, count) in made {
+        assert_eq!(samples(&table, reason), count, "{reason}: {}", table.0);
+    }
+}
+
+/// The exits of a guest in the guest are in a control block of their own.
+#[test]
+fn exact_with_guests_in_guests() {
+    let (vcpus, table) = on_both_paths("--vcpus 2 --rounds 3 vmrun=100 cpuid=70 io=2", "svm");
+    for vcpu in &vcpus {
+        let mut samples = table.samples(vcpu.tid);
+        let total: u64 = samples.values().sum();
+        if let Some(kvm) = vcpu.kvm_exits {
+            assert_eq!(total + vcpu.unpaired, kvm, "KVM's own count: {}", table.0);
+        }
+        samples.retain(|reason, _| vcpu.exits.contains_key(reason) && reason != "npf");
+        let mut made = vcpu.exits.clone();
+        made.remove("npf");
+        *made.get_mut("io").unwrap() -= vcpu.unpaired;
+        assert_eq!(samples, made, "{}", table.0);
+        assert_eq!((made["vmrun"], made["hypercall"], made["cpuid"]), (300, 300, 510));
+    }
+}
