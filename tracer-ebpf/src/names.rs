@@ -77,6 +77,8 @@ pub const CAUSE_OPERATION: &str = "cause_operation";
 pub const CAUSE_SIE_FAULT: &str = "cause_sie_fault";
 /// Raw tracepoint program that does nothing.
 pub const FLOOR_RAW: &str = "floor_raw";
+/// Raw tracepoint program that does nothing but read the clock.
+pub const FLOOR_CLOCK: &str = "floor_clock";
 /// Classic tracepoint program that does nothing.
 pub const FLOOR_CLASSIC: &str = "floor_classic";
 /// Raw tracepoint program on `sched_process_exit`.

@@ -271,12 +271,12 @@ impl Session {
         Ok(())
     }
 
-    /// Attaches programs that do nothing, for the bench.
+    /// Attaches one of the raw programs that do nothing, for the bench.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn attach_floor_raw(&mut self) -> Result<()> {
-        self.attach_all_raw(&[(names::FLOOR_RAW, "kvm_entry"), (names::FLOOR_RAW, "kvm_exit")])
+    pub fn attach_floor_raw(&mut self, program: &'static str) -> Result<()> {
+        self.attach_all_raw(&[(program, "kvm_entry"), (program, "kvm_exit")])
     }
 
     /// Attaches programs that do nothing, for the bench.

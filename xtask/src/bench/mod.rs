@@ -20,20 +20,45 @@ use crate::build::{FLOOR, Profile, SWITCHES, build};
 use crate::cli::BenchArgs;
 use crate::cmd::lab::add_programs;
 use crate::lab::kernels::{Arch, Cpu, Kernel, Matrix};
-use crate::lab::{Spec, boot, libs};
+use crate::lab::{Spec, bochs, boot, libs};
 use crate::paths;
 use crate::process::{Output, probe};
 use crate::setup::{self, Purpose};
-use modes::{EXITS_BT, HIST_BT, MODES, Mode};
+use modes::{ENDED, EXITS_BT, HIST_BT, MODES, Mode};
 
 /// Instructions per exit and entry, by mode and load; none where the mode could not run.
 pub type Costs = BTreeMap<String, BTreeMap<String, f64>>;
-/// The same by kernel.
-pub type ByKernel = BTreeMap<String, Costs>;
+/// The same by machine.
+pub type ByMachine = BTreeMap<String, Costs>;
 
-/// Measured beside the matrix's default kernel: the first of the matrix that has typed loads. Without the other tools,
-/// whose cost is much the same.
-const NEWER: &str = "6.12";
+/// A kernel and the processor it runs on.
+pub struct Machine<'a> {
+    kernel: &'a Kernel,
+    cpu: Cpu,
+}
+
+impl Machine<'_> {
+    /// What it is called in the tables.
+    pub fn name(&self) -> String {
+        match self.cpu {
+            Cpu::Intel => format!("Linux {}, Intel", self.kernel.name),
+            _ => format!("Linux {}", self.kernel.name),
+        }
+    }
+
+    /// The workload's name for the reasons of its exits.
+    fn isa(&self) -> &'static str {
+        if self.cpu == Cpu::Intel { "vmx" } else { "svm" }
+    }
+
+    /// How long an instruction takes there.
+    fn instruction_ns(&self) -> f64 {
+        match self.cpu {
+            Cpu::Intel => 1e9 / bochs::INSTRUCTIONS_PER_SECOND as f64,
+            _ => 1.0,
+        }
+    }
+}
 
 /// Runs it.
 pub fn run(args: &BenchArgs) -> Result<u8> {
@@ -46,17 +71,22 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     if let Some(only) = &args.only {
         here.retain(|mode| mode.name == MODES[0].name || mode.name.contains(only.as_str()));
     }
-    let mut sections = Vec::new();
-    let mut all = ByKernel::new();
-    let costs = measure(first, &here)?;
-    sections.push(table::section(&costs, &missing, first));
-    all.insert(first.name.clone(), costs);
+    // The other tools, whose cost is much the same everywhere, beside the first kernel only.
+    let mut machines = vec![Machine { kernel: first, cpu: Cpu::Amd }];
     if args.kernel.is_none() {
-        let newer = matrix.kernel(Arch::X86_64, Some(NEWER))?;
-        here.retain(|mode| mode.needs.is_none());
-        let costs = measure(newer, &here)?;
-        sections.push(table::section(&costs, &[], newer));
-        all.insert(newer.name.clone(), costs);
+        machines.push(Machine { kernel: first, cpu: Cpu::Intel });
+        let others = matrix.of(Arch::X86_64).filter(|kernel| kernel.name != first.name);
+        machines.extend(others.map(|kernel| Machine { kernel, cpu: Cpu::Amd }));
+    }
+    let (mut sections, mut all) = (Vec::new(), ByMachine::new());
+    for (n, machine) in machines.iter().enumerate() {
+        if n == 1 {
+            here.retain(|mode| mode.needs.is_none());
+        }
+        let costs = measure(machine, &here)?;
+        let missing = if n == 0 { missing.as_slice() } else { &[] };
+        sections.push(table::section(&costs, missing, &here, machine));
+        all.insert(machine.name(), costs);
     }
     if args.only.is_none() {
         sections.push(table::budgets(&all));
@@ -68,10 +98,10 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     Ok(u8::from(before.is_some_and(|before| table::slower(&before, &all))))
 }
 
-/// Runs all modes on one kernel.
-fn measure(kernel: &Kernel, modes: &[&Mode]) -> Result<Costs> {
-    let mut spec = Spec::new(kernel, Cpu::Amd);
-    spec.icount = true;
+/// Runs all modes on one machine.
+fn measure(machine: &Machine<'_>, modes: &[&Mode]) -> Result<Costs> {
+    let mut spec = Spec::new(machine.kernel, machine.cpu);
+    spec.icount = machine.cpu == Cpu::Amd;
     spec.silence = 900;
     add_programs(&mut spec, Output::Terminal)?;
     for (program, to) in [(FLOOR, "/bin/floor"), (SWITCHES, "/bin/switches")] {
@@ -89,14 +119,15 @@ fn measure(kernel: &Kernel, modes: &[&Mode]) -> Result<Costs> {
         spec.files.push((path, format!("/lab/{name}")));
     }
     spec.command = Some(modes::script(modes));
-    eprintln!("bench: {} ways of watching, on Linux {}; this takes some minutes", modes.len(), kernel.name);
+    eprintln!("bench: {} ways of watching, on {}; this takes some minutes", modes.len(), machine.name());
     let mut output = Progress::default();
     let status = boot(&spec, &mut output)?;
     let output = String::from_utf8_lossy(&output.0).into_owned();
     if status != 0 {
         bail!("the bench in the guest ended with status {status}: {output}");
     }
-    costs(&output).with_context(|| format!("cannot make sense of the guest's output: {output}"))
+    costs(&output, machine.isa(), machine.instruction_ns())
+        .with_context(|| format!("cannot make sense of the guest's output: {output}"))
 }
 
 /// Keeps the guest's output, and says on standard error what has been measured.
@@ -141,19 +172,24 @@ fn versions() -> Vec<String> {
 }
 
 /// Instructions per pair: the workload's time by mode and load, over the number of its exits.
-fn costs(output: &str) -> Result<Costs> {
+fn costs(output: &str, isa: &str, instruction_ns: f64) -> Result<Costs> {
     let mut costs = Costs::new();
     for line in output.lines().filter_map(|line| line.strip_prefix("BENCH|")) {
         let mut parts = line.splitn(3, '|');
         let (name, load, json) = (parts.next(), parts.next(), parts.next());
         let (name, load) = name.zip(load).context("a line without mode or load")?;
+        if load == ENDED {
+            continue;
+        }
         let result: Value = serde_json::from_str(json.unwrap_or_default())
             .with_context(|| format!("the workload failed under {name}: {line}"))?;
         let vcpu = &result["vms"][0]["vcpus"][0];
         let wall_ns = vcpu["wall_ns"].as_f64().context("no wall_ns")?;
-        let exits: u64 =
-            vcpu["svm"].as_object().context("no counts")?.values().filter_map(Value::as_u64).sum();
-        costs.entry(name.to_owned()).or_default().insert(load.to_owned(), wall_ns / exits as f64);
+        let exits: u64 = vcpu[isa].as_object().context("no counts")?.values().filter_map(Value::as_u64).sum();
+        costs
+            .entry(name.to_owned())
+            .or_default()
+            .insert(load.to_owned(), wall_ns / instruction_ns / exits as f64);
     }
     let untraced = costs.remove(MODES[0].name).context("the unwatched run is missing")?;
     for by_load in costs.values_mut() {
@@ -181,9 +217,12 @@ mod tests {
                 "BENCH|{mode}|cpuid|{{\"vms\":[{{\"vcpus\":[{{\"wall_ns\":{ns},\"svm\":{{\"cpuid\":90,\"npf\":10}}}}]}}]}}\n"
             )
         };
-        let costs = costs(&(line("untraced", 280_000) + &line("x", 340_000))).unwrap();
-        assert_eq!(costs["x"]["cpuid"], 600.0);
-        assert_eq!(costs["untraced"]["cpuid"], 2800.0);
-        assert!(super::costs("nothing").is_err());
+        let lines = line("untraced", 280_000) + &line("x", 340_000) + "BENCH|y|ended|\n";
+        let by_mode = costs(&lines, "svm", 1.0).unwrap();
+        assert_eq!(by_mode["x"]["cpuid"], 600.0);
+        assert_eq!(by_mode["untraced"]["cpuid"], 2800.0);
+        assert!(!by_mode.contains_key("y"));
+        assert_eq!(costs(&lines, "svm", 10.0).unwrap()["x"]["cpuid"], 60.0);
+        assert!(costs("nothing", "svm", 1.0).is_err());
     }
 }

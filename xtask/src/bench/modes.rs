@@ -23,9 +23,10 @@ const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static s
 }
 
 /// All of them. The first is what the others are compared with.
-pub const MODES: [Mode; 13] = [
+pub const MODES: [Mode; 14] = [
     Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
     mode("empty raw programs (floor)", None, "floor raw & T=$!"),
+    mode("raw programs that read the clock", None, "floor clock & T=$!"),
     mode("empty classic programs (floor)", None, "floor classic & T=$!"),
     mode("exitlat live, raw tracepoints", None, "exitlat live --path raw -d 1 & T=$!"),
     mode("exitlat live, raw tracepoints, --no-sched", None, "exitlat live --path raw --no-sched -d 1 & T=$!"),
@@ -74,6 +75,9 @@ pub const LOADS: [(&str, &str); 3] = [
     ("switch", "switches 10000"),
 ];
 
+/// In place of a load: the tool did not start, or did not go on.
+pub const ENDED: &str = "ended";
+
 /// Guest seconds that a tool gets to start. Idle time costs nothing, the emulator skips over it; but a tool that
 /// never sleeps is emulated for all of it, some twenty-five seconds for each.
 const SETTLE: u32 = 6;
@@ -87,9 +91,12 @@ pub fn script(modes: &[&Mode]) -> String {
             "{{ {}\n}} >/dev/null 2>&1\nsleep {SETTLE}\n",
             if start.is_empty() { ":" } else { start }
         ));
+        // What has ended by now would only be measured as costing nothing.
+        script.push_str("if [ -z \"$T\" ] || kill -0 $T 2>/dev/null; then\n");
         for (load, command) in LOADS {
             script.push_str(&format!("echo \"BENCH|{name}|{load}|$({command})\"\n"));
         }
+        script.push_str(&format!("else echo \"BENCH|{name}|{ENDED}|\"; fi\n"));
         script.push_str(&format!(
             "{{ {}\n}} >/dev/null 2>&1\nsleep 2\n",
             if stop.is_empty() { ":" } else { stop }

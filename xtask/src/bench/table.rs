@@ -7,8 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::modes::{LOADS, MODES, Mode};
-use super::{ByKernel, Costs, names};
-use crate::lab::kernels::Kernel;
+use super::{ByMachine, Costs, Machine, names};
 use crate::paths;
 
 /// Ratios are to this mode.
@@ -20,8 +19,8 @@ const TOLERANCE: f64 = 0.03;
 pub fn page(sections: &[String], versions: &[String]) -> String {
     format!(
         "# What watching costs\n\nPrinted by `cargo xtask bench`; run it to get the numbers of another kernel \
-         (`--kernel`) or version. In the lab, on one CPU of an AMD machine under an emulator for which one instruction is \
-         one nanosecond of guest time: {}.\n\n{}",
+         (`--kernel`) or version. In the lab, on one CPU under emulators for which time is a number of instructions: QEMU for \
+         AMD, Bochs for Intel. {}.\n\n{}",
         versions.join(", "),
         sections.join("\n")
     )
@@ -31,25 +30,27 @@ pub fn page(sections: &[String], versions: &[String]) -> String {
 const BUDGETS: [(&str, f64, f64); 2] = [(OURS, 600.0, 430.0), (CLASSIC, 1100.0, 900.0)];
 const CLASSIC: &str = "exitlat live, classic tracepoints";
 const BETWEEN: &str = "\
-What stands between: the empty programs themselves (the floor above), two readings of the clock (about 170), and two \
-lookups of the thread. On kernels before 6.2 the exit reason of SVM takes two helper calls of about 86 each (VMX one); \
-since then typed loads do it in a few instructions. Following the split adds one comparison to an exit that KVM handles \
-without a pause; an exit that returns to the VMM (43 % of those in `mixed`) passes four more programs.\n";
+What stands between the first of these and its aim: raw programs that do nothing but read the clock, twice for each exit, \
+have most of it already (above). The rest finds the thread's entry by the kernel's vCPU, reads the reason (before Linux 6.2 \
+by a call of a helper, since then by an instruction), and adds the sample to its slot. Following the split adds one \
+comparison to an exit that KVM handles without a pause; an exit that returns to the VMM (43 % of those in `mixed`) passes \
+four more programs, and has the thread looked up anew. Since Linux 7.0 raw tracepoints themselves take more.\n";
 
 /// The budgets beside what was measured.
-pub fn budgets(all: &ByKernel) -> String {
+pub fn budgets(all: &ByMachine) -> String {
     let mut out =
         String::from("## Budgets\n\nInstructions per exit and entry, CPUID exits.\n\n| | must | aim |");
-    for kernel in all.keys() {
-        let _ = write!(out, " Linux {kernel} |");
+    for machine in all.keys() {
+        let _ = write!(out, " {machine} |");
     }
     let _ = writeln!(out, "\n|---|---:|---:|{}", "---:|".repeat(all.len()));
     for (mode, must, aim) in BUDGETS {
         let _ = write!(out, "| {mode} | {must:.0} | {aim:.0} |");
         for costs in all.values() {
-            let cost = costs.get(mode).and_then(|by_load| by_load.get(LOADS[0].0)).unwrap_or(&f64::NAN);
-            let missed = if *cost > must { " (missed)" } else { "" };
-            let _ = write!(out, " {cost:.0}{missed} |");
+            let _ = match costs.get(mode).and_then(|by_load| by_load.get(LOADS[0].0)) {
+                Some(cost) => write!(out, " {cost:.0}{} |", if *cost > must { " (missed)" } else { "" }),
+                None => write!(out, " none |"),
+            };
         }
         out.push('\n');
     }
@@ -57,14 +58,14 @@ pub fn budgets(all: &ByKernel) -> String {
     out
 }
 
-/// One kernel's part of it.
-pub fn section(costs: &Costs, missing: &[&Mode], kernel: &Kernel) -> String {
+/// One machine's part of it.
+pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], machine: &Machine<'_>) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "## Linux {}\n\nExtra instructions per exit and entry, over the same guest unwatched, and per context switch \
+        "## {}\n\nExtra instructions per exit and entry, over the same guest unwatched, and per context switch \
          and wake-up of threads that are no vCPUs ({}).\n",
-        kernel.name,
+        machine.name(),
         LOADS
             .iter()
             .map(|(load, command)| format!(
@@ -90,13 +91,16 @@ pub fn section(costs: &Costs, missing: &[&Mode], kernel: &Kernel) -> String {
         let _ = writeln!(out, "| {name} | {} | {ratio} |", cells.join(" | "));
     }
     for mode in missing {
-        let _ = writeln!(out, "| {} | not installed here | | |", mode.name);
+        let _ = writeln!(out, "| {} | not installed here | | | |", mode.name);
+    }
+    for mode in tried.iter().filter(|mode| !costs.contains_key(mode.name)) {
+        let _ = writeln!(out, "| {} | did not run here | | | |", mode.name);
     }
     out
 }
 
 /// Keeps the numbers; the page too if it is complete.
-pub fn write(costs: &ByKernel, text: &str, complete: bool) -> Result<()> {
+pub fn write(costs: &ByMachine, text: &str, complete: bool) -> Result<()> {
     let numbers = paths::target().join("bench.json");
     fs::write(&numbers, serde_json::to_string_pretty(costs)?)
         .with_context(|| format!("cannot write {}", numbers.display()))?;
@@ -110,19 +114,19 @@ pub fn write(costs: &ByKernel, text: &str, complete: bool) -> Result<()> {
 }
 
 /// Numbers kept by an earlier run.
-pub fn read(path: &Path) -> Result<ByKernel> {
+pub fn read(path: &Path) -> Result<ByMachine> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} has no numbers of a bench", path.display()))
 }
 
 /// Says which of our own modes got slower than before, and whether any did.
-pub fn slower(before: &ByKernel, now: &ByKernel) -> bool {
+pub fn slower(before: &ByMachine, now: &ByMachine) -> bool {
     let mut any = false;
-    for (kernel, costs) in now {
+    for (machine, costs) in now {
         for (name, by_load) in costs.iter().filter(|(name, _)| name.starts_with("exitlat")) {
             for (load, cost) in by_load {
                 let old =
-                    before.get(kernel).and_then(|costs| costs.get(name)).and_then(|loads| loads.get(load));
+                    before.get(machine).and_then(|costs| costs.get(name)).and_then(|loads| loads.get(load));
                 let Some(old) = old else { continue };
                 let change = cost / old - 1.0;
                 // A few instructions more are no share of nearly none.
@@ -130,7 +134,7 @@ pub fn slower(before: &ByKernel, now: &ByKernel) -> bool {
                 let verdict = if worse { "slower" } else { "no slower" };
                 any |= worse;
                 println!(
-                    "Linux {kernel}, {name}, {load}: {old:.0} -> {cost:.0} ({:+.1} %), {verdict}",
+                    "{machine}, {name}, {load}: {old:.0} -> {cost:.0} ({:+.1} %), {verdict}",
                     100.0 * change
                 );
             }
@@ -147,8 +151,8 @@ mod tests {
     fn only_our_own_and_only_beyond_tolerance() {
         let costs = |ours: f64, perf: f64| {
             let one = |name: &str, cost| (name.to_owned(), [("cpuid".to_owned(), cost)].into());
-            ByKernel::from([(
-                "6.1".to_owned(),
+            ByMachine::from([(
+                "Linux 6.1".to_owned(),
                 Costs::from([one(OURS, ours), one("perf kvm stat live", perf)]),
             )])
         };

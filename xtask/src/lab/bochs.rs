@@ -89,13 +89,16 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// How many instructions the emulated processor executes in a second of its own time.
+pub const INSTRUCTIONS_PER_SECOND: u64 = 100_000_000;
+
 /// The model is the newest one on which the kernel boots and measures its clock right.
 fn settings(spec: &Spec, bios: &Path, vgabios: &Path) -> String {
     let (smp, mem, bios, vgabios) = (spec.smp, spec.mem, bios.display(), vgabios.display());
     format!(
         "config_interface: textconfig\n\
          display_library: term\n\
-         cpu: model=corei7_haswell_4770, count={smp}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
+         cpu: model=corei7_haswell_4770, count={smp}, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
          memory: guest={mem}, host={mem}\n\
          romimage: file={bios}, options=fastboot\n\
          vgaromimage: file={vgabios}\n\

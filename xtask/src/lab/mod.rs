@@ -4,7 +4,7 @@
 //! command under an emulator: QEMU for an AMD CPU and for s390x, Bochs for an Intel one.
 
 mod apt;
-mod bochs;
+pub mod bochs;
 mod elf;
 mod fetch;
 mod guest;
