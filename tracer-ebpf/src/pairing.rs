@@ -42,7 +42,8 @@ pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
         split::discard(vcpu);
         return Exit::First;
     }
-    if entered_ns == 0 || now_ns < entered_ns {
+    // One comparison for "no entry yet" and "before it".
+    if entered_ns.wrapping_sub(1) >= now_ns {
         if entered_ns != 0 {
             vcpu.lost[PerVcpu::ClockBack as usize] += 1;
             vcpu.lost_ns = vcpu.lost_ns.wrapping_add(meant);

@@ -117,11 +117,12 @@ pub fn record_parts(slot: &mut Slot, ns: u64, parts: &[u64; Part::COUNT]) {
 
 #[inline(always)]
 fn record_with(slot: &mut Slot, ns: u64, more: impl FnOnce(&mut Slot)) {
-    add(&mut slot.begun, 1);
+    let count = get(&slot.begun).wrapping_add(1);
+    set(&mut slot.begun, count);
     add(&mut slot.sum_ns, ns);
     more(slot);
     let epoch = get(&slot.epoch);
-    let extremes = if epoch & 1 == 0 { &mut slot.extremes[0] } else { &mut slot.extremes[1] };
+    let extremes = &mut slot.extremes[epoch as usize & 1];
     if get(&extremes.epoch) != epoch {
         set(&mut extremes.epoch, epoch);
         set(&mut extremes.min_ns, ns);
@@ -133,10 +134,10 @@ fn record_with(slot: &mut Slot, ns: u64, more: impl FnOnce(&mut Slot)) {
     }
     let bucket = opaque(bucket_of(ns));
     if bucket < BUCKETS {
-        let count = &mut slot.buckets[bucket];
-        set(count, get(count).wrapping_add(1));
+        let samples = &mut slot.buckets[bucket];
+        set(samples, get(samples).wrapping_add(1));
     }
-    add(&mut slot.done, 1);
+    set(&mut slot.done, count);
 }
 
 #[inline(always)]

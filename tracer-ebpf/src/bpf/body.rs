@@ -229,6 +229,7 @@ pub fn plain_slot(index: u32, vcpu: &Vcpu) -> Option<&'static mut Slot> {
 /// A slot for a code without a direct place, or one that this vCPU has not seen: its number plus one, 0 if there is none.
 ///
 /// A function of its own, so that the usual way has the registers for itself.
+#[cold]
 #[inline(never)]
 fn rare_or_new(index: u32) -> u32 {
     let Some(vcpu) = vcpu_at(index) else { return 0 };

@@ -48,6 +48,7 @@ pub fn fast_entry(ctx: RawTracePointContext) -> i32 {
 
 /// An exit by which it gets known which thread runs the vCPU. A function of its own, as that of the entry: the others
 /// have the registers for themselves.
+#[cold]
 #[inline(never)]
 fn first_exit(ctx: &RawTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
@@ -55,7 +56,7 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
         let now_ns = clock_ns();
         let (kvm_vcpu, isa) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1));
         let code = reason(kvm_vcpu, isa.into(), None);
-        let vcpu_id = |_: &_| read(kvm_vcpu, number::<OFF_VCPU_ID>());
+        let vcpu_id = |_: &_| read(kvm_vcpu, number::<OFF_VCPU_ID>()).unwrap_or(ABSENT);
         if let Some((index, vcpu)) = body::exit(ctx, pid_tgid, now_ns, isa, code, vcpu_id) {
             body::runs(index, vcpu, kvm_vcpu);
         }
@@ -64,6 +65,7 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
 }
 
 /// An entry by which it gets known which thread runs the vCPU.
+#[cold]
 #[inline(never)]
 fn first_entry(ctx: &RawTracePointContext) {
     let pid_tgid = bpf_get_current_pid_tgid();
@@ -90,60 +92,65 @@ fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> u32 {
     const VMX: u64 = ISA_VMX as u64;
     const SVM: u64 = ISA_SVM as u64;
     match isa {
-        VMX => read(kvm_vcpu, number::<OFF_VMX_REASON>()),
         SVM => match vmcb(kvm_vcpu, vcpu) {
-            // Never what a typed load gives.
-            u64::ONES if !is::<CAST>() => ABSENT,
-            vmcb => read(vmcb, number::<OFF_SVM_CODE>()),
+            Some(vmcb) => read(vmcb, number::<OFF_SVM_CODE>()).unwrap_or(ABSENT),
+            None => ABSENT,
         },
+        VMX => read(kvm_vcpu, number::<OFF_VMX_REASON>()).unwrap_or(ABSENT),
         _ => {
-            bump(&LOST, Global::ReadFailed as u32);
+            failed();
             ABSENT
         }
     }
 }
 
 /// The control block of an SVM vCPU. It is another one only while a guest in the guest runs: the guest's own is kept
-/// until [`nested`] or the end of KVM_RUN, where the call of a helper is what reading takes.
+/// until [`nested`] or the end of KVM_RUN.
 #[inline(always)]
-fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> u64 {
+fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> Option<u64> {
     let offset = number::<OFF_SVM_VMCB>();
-    match vcpu {
-        Some(vcpu) if is::<KEEP_VMCB>() => {
-            if vcpu.vmcb == 0 {
-                // `vmcb` and `vmcb01.ptr`: the one in use, and the guest's own.
-                let [used, own] = read::<[u64; 2]>(kvm_vcpu, offset);
-                if used != own {
-                    return used;
-                }
-                vcpu.vmcb = own;
-            }
-            vcpu.vmcb
+    let Some(vcpu) = vcpu.filter(|_| is::<KEEP_VMCB>()) else { return read(kvm_vcpu, offset) };
+    if vcpu.vmcb == 0 {
+        let used = read(kvm_vcpu, offset)?;
+        // `vmcb01.ptr`, right behind: the guest's own.
+        let own: u64 = read(kvm_vcpu, offset.wrapping_add(8))?;
+        if used != own {
+            return Some(used);
         }
-        _ => read(kvm_vcpu, offset),
+        vcpu.vmcb = own;
     }
+    Some(vcpu.vmcb)
 }
 
-/// Reads a value at an offset from a kernel pointer. All bits set if it cannot be read, or if the kernel's types
-/// did not say where it is.
+/// Reads a value at an offset from a kernel pointer. [`None`], which has been counted, if it cannot be read, or if the
+/// kernel's types did not say where it is.
 ///
 /// Since 6.2 a pointer can be declared to be one of a type (commit a35b9af4ec2c), and what it points to loaded by an
 /// instruction, which gives 0 where there is no memory; before, a helper has to do it, which takes ten times as long.
 #[inline(always)]
-pub fn read<T: Ones>(base: u64, offset: u64) -> T {
-    if offset != NOWHERE {
-        let address = base.wrapping_add(offset) as *const T;
-        if is::<CAST>() {
-            // SAFETY: the verifier makes the load one that cannot fault.
-            return unsafe { core::ptr::read_volatile(cast(address)) };
-        }
-        // SAFETY: the helper checks the address.
-        if let Ok(value) = unsafe { bpf_probe_read_kernel(address) } {
-            return value;
-        }
+pub fn read<T>(base: u64, offset: u64) -> Option<T> {
+    if offset == NOWHERE {
+        failed();
+        return None;
     }
+    let address = base.wrapping_add(offset) as *const T;
+    if is::<CAST>() {
+        // SAFETY: the verifier makes the load one that cannot fault.
+        return Some(unsafe { core::ptr::read_volatile(cast(address)) });
+    }
+    // SAFETY: the helper checks the address.
+    let value = unsafe { bpf_probe_read_kernel(address) };
+    if value.is_err() {
+        failed();
+    }
+    value.ok()
+}
+
+/// Something could not be read.
+#[cold]
+#[inline(never)]
+fn failed() {
     bump(&LOST, Global::ReadFailed as u32);
-    T::ONES
 }
 
 /// Calls `bpf_rdonly_cast(pointer, type)`. The loader puts the numbers of both into the object, by the kernel's BTF.
@@ -174,22 +181,4 @@ fn cast<T>(pointer: *const T) -> *const T {
         typed = pointer;
     }
     typed
-}
-
-/// Integers, and their value for "not known".
-pub trait Ones {
-    /// The value for "not known".
-    const ONES: Self;
-}
-
-impl Ones for u32 {
-    const ONES: Self = ABSENT;
-}
-
-impl Ones for u64 {
-    const ONES: Self = u64::MAX;
-}
-
-impl Ones for [u64; 2] {
-    const ONES: Self = [u64::MAX; 2];
 }

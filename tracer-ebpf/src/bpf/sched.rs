@@ -7,6 +7,7 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::{
+    abi::ABSENT,
     constant::*,
     split::{self, off_by_state},
 };
@@ -26,18 +27,18 @@ pub fn fast_switch(ctx: RawTracePointContext) -> i32 {
     out(prev, || {
         let state = match number::<OFF_TASK_STATE>() {
             NOWHERE => ctx.arg(3),
-            offset => read(ctx.arg::<u64>(1), offset),
+            offset => read(ctx.arg::<u64>(1), offset).unwrap_or(ABSENT),
         };
         off_by_state(ctx.arg::<u8>(0) != 0, state)
     });
-    r#in(read(ctx.arg::<u64>(2), number::<OFF_TASK_PID>()));
+    r#in(read(ctx.arg::<u64>(2), number::<OFF_TASK_PID>()).unwrap_or(0));
     0
 }
 
 /// `sched_wakeup(task)`.
 #[raw_tracepoint]
 pub fn fast_wakeup(ctx: RawTracePointContext) -> i32 {
-    woken(read(ctx.arg::<u64>(0), number::<OFF_TASK_PID>()));
+    woken(read(ctx.arg::<u64>(0), number::<OFF_TASK_PID>()).unwrap_or(0));
     0
 }
 

@@ -104,6 +104,15 @@ impl Doors {
         }
     }
 
+    /// The event that tells when an SVM vCPU's control block changes, which is kept until then; [`None`] if it cannot be,
+    /// or if the event could be missed.
+    pub fn nested_event(&self) -> Option<&'static str> {
+        match &self.exits {
+            Exits::Raw(_, raw) if !self.preemptible => raw.nested,
+            _ => None,
+        }
+    }
+
     /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
     pub fn path(&self) -> String {
         match &self.exits {

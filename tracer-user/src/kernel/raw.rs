@@ -20,7 +20,7 @@ pub struct RawLayout {
     pub vcpu_id: u32,
     /// Numbers for typed loads, where this kernel has them.
     pub cast: Option<Cast>,
-    /// Else, on AMD: the event that tells when a vCPU's control block changes, if there is one.
+    /// On AMD, the event that tells when a vCPU's control block changes, if there is one.
     pub nested: Option<&'static str>,
 }
 
@@ -34,7 +34,7 @@ pub fn layout(types: &Result<Types, BtfError>) -> Result<RawLayout, String> {
     let offsets = types.kvm().map_err(|error| error.to_string())?;
     let mut layout = from_offsets(&offsets, &host::backends())?;
     layout.cast = types.cast().filter(|_| patch::jit_enabled());
-    if layout.cast.is_none() && offsets.svm.is_some_and(|svm| svm.own_follows) {
+    if offsets.svm.is_some_and(|svm| svm.own_follows) {
         layout.nested = NESTED.into_iter().find(|event| tracefs::has(event));
     }
     Ok(layout)

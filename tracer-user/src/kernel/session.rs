@@ -133,7 +133,7 @@ impl Session {
             (constant::OFF_VMX_REASON, vmx_reason),
             (constant::OFF_SVM_VMCB, svm_vmcb),
             (constant::OFF_SVM_CODE, svm_code),
-            (constant::KEEP_VMCB, raw.is_some_and(|raw| raw.nested.is_some()).into()),
+            (constant::KEEP_VMCB, doors.and_then(Doors::nested_event).is_some().into()),
             (constant::OFF_VCPU_ID, vcpu_id),
             (constant::ISA_DEFAULT, host::isa_by_vendor()),
             (constant::FILTER_LEN, filtered.len() as u32),
@@ -228,8 +228,8 @@ impl Session {
             self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
         }
         match &doors.exits {
-            Exits::Raw(_, raw) => {
-                if let Some(event) = raw.nested {
+            Exits::Raw(..) => {
+                if let Some(event) = doors.nested_event() {
                     self.attach_all_raw(&[(names::NESTED, event)])?;
                 }
                 self.attach_all_raw(&[(names::FAST_ENTRY, "kvm_entry"), (names::FAST_EXIT, "kvm_exit")])
