@@ -2,13 +2,18 @@
 
 use std::{
     io,
+    mem::offset_of,
+    ops::Range,
     os::fd::AsFd,
     os::fd::AsRawFd as _,
     sync::atomic::{Ordering, fence},
 };
 
 use memmap2::{MmapMut, MmapOptions};
-use tracer_ebpf::abi::{DetailKey, Extremes, Slot, Vcpu};
+use tracer_ebpf::{
+    abi::{DetailKey, Extremes, Slot, Vcpu},
+    histogram::{BUCKETS, bucket_of},
+};
 
 /// Types whose array may be mapped: plain data, any bytes are valid.
 ///
@@ -112,7 +117,7 @@ impl Mapped<Vcpu> {
 const NO_EXTREMES: Extremes = Extremes { epoch: 0, pad: 0, min_ns: u64::MAX, max_ns: 0 };
 
 /// What is remembered of a slot's extremes between takings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Memory {
     /// The last epoch's as they were when it was taken.
     late: Extremes,
@@ -126,17 +131,26 @@ impl Default for Memory {
     }
 }
 
+impl Memory {
+    /// Gives a taking back that was of no use: the next one has its extremes too.
+    pub fn put_back(&mut self, taken: &Taken) {
+        self.begun = taken.clone();
+    }
+}
+
 /// What a slot has gained since it was last taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Taken {
     /// Shortest of the new samples.
     pub min_ns: u64,
     /// Longest of the new samples.
     pub max_ns: u64,
+    /// The buckets that were copied: all that the new samples can be in, as far as the extremes tell.
+    pub buckets: Range<usize>,
 }
 
 impl Taken {
-    const NOTHING: Self = Self { min_ns: u64::MAX, max_ns: 0 };
+    const NOTHING: Self = Self { min_ns: u64::MAX, max_ns: 0, buckets: 0..0 };
 }
 
 impl Mapped<Slot> {
@@ -162,12 +176,15 @@ impl Mapped<Slot> {
     /// Copies a slot into `copy` and starts its next epoch. `memory` is what the last taking left of this slot.
     /// [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
     ///
+    /// Of the buckets only those are copied that the extremes tell of, most of a slot's bytes being buckets that nothing
+    /// has changed; all of them if `whole`, which is to be asked for when the others do not add up.
+    ///
     /// The copy is consistent when no update began between the reading of `done` and that of `begun`. Its
     /// extremes are those of its samples when none came between the copy and the new epoch either; else it
     /// is taken again, and the extremes of all epochs passed are joined. What is left is an update that read
     /// the old epoch before it became visible (a store buffer's delay): it shows as a change of the old
     /// epoch's extremes at the next taking, and is joined there.
-    pub fn take(&mut self, index: usize, copy: &mut Slot, memory: &mut Memory) -> Option<Taken> {
+    pub fn take(&mut self, index: usize, copy: &mut Slot, memory: &mut Memory, whole: bool) -> Option<Taken> {
         let Memory { late, begun } = memory;
         let mut taken = std::mem::replace(begun, Taken::NOTHING);
         let join = |taken: &mut Taken, extremes: &Extremes| {
@@ -175,11 +192,16 @@ impl Mapped<Slot> {
             taken.max_ns = taken.max_ns.max(extremes.max_ns);
         };
         for _ in 0..TRIES {
-            if !self.copy_consistent(index, copy) {
+            let Some(buckets) = self.copy_consistent(index, copy, whole) else {
                 // The first round may have started a new epoch: its extremes are nowhere else any more.
                 *begun = taken;
                 return None;
-            }
+            };
+            taken.buckets = if taken.buckets.is_empty() {
+                buckets
+            } else {
+                taken.buckets.start.min(buckets.start)..taken.buckets.end.max(buckets.end)
+            };
             let current = copy.extremes[copy.epoch as usize & 1];
             let former = copy.extremes[(copy.epoch as usize & 1) ^ 1];
             if former.epoch != late.epoch && former.epoch == copy.epoch.wrapping_sub(1) {
@@ -209,21 +231,43 @@ impl Mapped<Slot> {
         Some(taken)
     }
 
-    fn copy_consistent(&self, index: usize, into: &mut Slot) -> bool {
+    /// Copies what precedes the buckets, and which buckets; [`None`] if the writer was at it each time.
+    fn copy_consistent(&self, index: usize, into: &mut Slot, whole: bool) -> Option<Range<usize>> {
+        const HEAD: usize = offset_of!(Slot, buckets) / size_of::<u64>();
+        let slot = self.at(index);
         for _ in 0..TRIES {
-            let slot = self.at(index);
-            // SAFETY: as in `copy`.
+            // SAFETY: as in `copy`, here and below.
             let done = unsafe { std::ptr::read_volatile(&raw const (*slot).done) };
             fence(Ordering::Acquire);
-            *into = self.copy(index);
+            // SAFETY: both are slots, which begin with this many bytes of integers.
+            unsafe {
+                let head = std::ptr::read_volatile(slot.cast::<[u64; HEAD]>());
+                std::ptr::from_mut(into).cast::<[u64; HEAD]>().write(head);
+            }
+            let buckets = if whole { 0..BUCKETS } else { touched(&into.extremes) };
+            for (bucket, copy) in into.buckets[buckets.clone()].iter_mut().enumerate() {
+                // SAFETY: as above; as many buckets are in both.
+                *copy =
+                    unsafe { std::ptr::read_volatile(&raw const (*slot).buckets[buckets.start + bucket]) };
+            }
             fence(Ordering::Acquire);
-            // SAFETY: as in `copy`.
+            // SAFETY: as above.
             if unsafe { std::ptr::read_volatile(&raw const (*slot).begun) } == done && into.done == done {
-                return true;
+                return Some(buckets);
             }
             std::hint::spin_loop();
         }
-        false
+        None
+    }
+}
+
+/// The buckets of the samples that have these extremes.
+fn touched(extremes: &[Extremes; 2]) -> Range<usize> {
+    let used = || extremes.iter().filter(|extremes| extremes.epoch != NO_EXTREMES.epoch);
+    match (used().map(|used| used.min_ns).min(), used().map(|used| used.max_ns).max()) {
+        // In a copy of half an update, which is then not used, they may be the wrong way round.
+        (Some(min_ns), Some(max_ns)) => bucket_of(min_ns)..bucket_of(max_ns.max(min_ns)) + 1,
+        _ => 0..BUCKETS,
     }
 }
 
@@ -265,7 +309,7 @@ mod tests {
                 let last = finished.load(Ordering::SeqCst);
                 let before = count;
                 if slots.done(0) != Some(count)
-                    && let Some(taken) = slots.take(0, &mut copy, &mut memory)
+                    && let Some(taken) = slots.take(0, &mut copy, &mut memory, false)
                 {
                     assert!(copy.done > count);
                     // Samples rise by one, so the extremes say exactly which samples were taken.

@@ -250,18 +250,32 @@ impl Reader {
         let dead = self.vcpus.state(owner).0 == state::DEAD;
         let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
         if done != known.done {
-            let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory) else {
-                // The writer was too busy; the next reading takes all.
-                return Ok(());
+            let mut whole = false;
+            let (taken, count) = loop {
+                let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory, whole) else {
+                    // The writer was too busy; the next reading takes all.
+                    return Ok(());
+                };
+                let count =
+                    self.copy.done.checked_sub(known.done).context("bug: a slot's count went back")?;
+                let some = taken.buckets.clone();
+                let gains = self.copy.buckets[some.clone()].iter().zip(&known.buckets[some]);
+                let gained: u64 = gains.map(|(new, old)| u64::from(new.wrapping_sub(*old))).sum();
+                if gained == count || whole {
+                    break (taken, count);
+                }
+                known.memory.put_back(&taken);
+                whole = true;
             };
             let (copy, start) = (&*self.copy, interval.buckets.len());
-            let count = copy.done.checked_sub(known.done).context("bug: a slot's count went back")?;
             let sum_ns = copy.sum_ns.checked_sub(known.sum_ns).context("bug: a slot's sum went back")?;
             let mut in_buckets = 0;
-            for (bucket, (new, old)) in copy.buckets.iter().zip(&mut known.buckets).enumerate() {
+            let some = taken.buckets.clone();
+            let news = copy.buckets[some.clone()].iter();
+            for (bucket, (new, old)) in news.zip(&mut known.buckets[some]).enumerate() {
                 if *new != *old {
                     let samples = u64::from(new.wrapping_sub(*old));
-                    interval.buckets.push((bucket as u16, samples));
+                    interval.buckets.push(((taken.buckets.start + bucket) as u16, samples));
                     in_buckets += samples;
                     *old = *new;
                 }

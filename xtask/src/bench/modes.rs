@@ -29,7 +29,11 @@ pub const MODES: [Mode; 14] = [
     mode("raw programs that read the clock", None, "floor clock & T=$!"),
     mode("empty classic programs (floor)", None, "floor classic & T=$!"),
     mode("exitlat live, raw tracepoints", None, "exitlat live --path raw -d 60 & T=$!"),
-    mode("exitlat live, raw tracepoints, --no-sched", None, "exitlat live --path raw --no-sched -d 60 & T=$!"),
+    mode(
+        "exitlat live, raw tracepoints, --no-sched",
+        None,
+        "exitlat live --path raw --no-sched -d 60 & T=$!",
+    ),
     mode(
         "exitlat live, raw tracepoints, --guest-histogram",
         None,
