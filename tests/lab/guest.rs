@@ -35,7 +35,7 @@ pub fn workload(arguments: &str) -> Command {
 
 /// Kernels with BTF of their KVM modules; the others have to fall back by themselves.
 pub fn has_module_btf() -> bool {
-    Path::new("/sys/kernel/btf/kvm_amd").exists()
+    ["kvm_amd", "kvm_intel"].iter().any(|module| Path::new("/sys/kernel/btf").join(module).exists())
 }
 
 /// A file name nobody else has.

@@ -10,8 +10,8 @@ use crate::{histogram::BUCKETS, lost, part::Part};
 pub const DEFAULT_VCPUS: u32 = 1024;
 /// Default capacity of the slot table.
 pub const DEFAULT_SLOTS: u32 = 4096;
-/// Entries in the hint table; a power of two. Threads whose tids are equal modulo this number take the
-/// slower way through the hash.
+/// Entries in each table of hints; a power of two. Threads whose tids are equal modulo this number, and vCPUs whose
+/// addresses have the same place, take the slower way through the hash.
 pub const HINTS: usize = 4096;
 /// Processes that can be told apart before any map is touched.
 pub const MAX_FILTER_PIDS: usize = 32;
@@ -134,7 +134,7 @@ pub struct Vcpu {
     pub vmcb: u64,
     /// The slot of the guest intervals: number plus one, 0 while there is none.
     pub guest_slot: u32,
-    /// Not 0 while a program of [`crate::split`] is at work on the entry. From Linux 7.0 on raw tracepoints do not keep
+    /// Not 0 while a program of `bpf/split.rs` is at work on the entry. From Linux 7.0 on raw tracepoints do not keep
     /// the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs then leave it alone.
     pub busy: u32,
     /// The parts of the open exit and of the complete ones.

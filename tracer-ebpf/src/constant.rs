@@ -14,8 +14,8 @@ macro_rules! marks {
 
         $($(#[$doc])* pub const $name: i32 = FIRST + Number::$name as i32;)*
 
-        /// All marks, in order.
-        pub const ALL: &[i32] = &[$($name),*];
+        /// All of them: mark and name.
+        pub const ALL: &[(i32, &str)] = &[$(($name, stringify!($name))),*];
     };
 }
 

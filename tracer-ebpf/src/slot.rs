@@ -39,7 +39,8 @@ pub fn find(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
     }
 }
 
-/// The same for the codes that have a direct place; 0 for others. In this form it takes the fewest instructions.
+/// The same for the codes that have a direct place; 0 for others. The lowest are looked up apart from those of the second
+/// range: joined, both would pay for what only one needs.
 #[inline(always)]
 pub fn find_direct(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
     if isa != vcpu.isa {

@@ -27,7 +27,7 @@ pub fn clock_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only. The thread's entry, if it has one.
+/// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only. The thread's entry, if it had one.
 #[inline(always)]
 pub fn exit<C: EbpfContext>(
     ctx: &C,
@@ -36,11 +36,11 @@ pub fn exit<C: EbpfContext>(
     isa: u32,
     code: u32,
     vcpu_id: impl FnOnce(&C) -> u32,
-) -> Option<(u32, &'static mut Vcpu)> {
+) -> Option<u32> {
     if let Some((index, vcpu)) = find(pid_tgid) {
         vcpu.open_detail = 0;
         open(index, vcpu, now_ns, isa, code);
-        return Some((index, vcpu));
+        return Some(index);
     }
     match enrol(pid_tgid, now_ns, isa, vcpu_id(ctx)) {
         Some(vcpu) => {
@@ -81,28 +81,38 @@ pub fn cause(pid_tgid: u64, detail: u64) {
 
 /// A vCPU entered its guest. The thread's entry, if it has one.
 #[inline(always)]
-pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<(u32, &'static mut Vcpu)> {
+pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<u32> {
     let Some((index, vcpu)) = find(pid_tgid) else {
         bump(&LOST, Global::EarlyEntries as u32);
         return None;
     };
+    let vcpu: *mut Vcpu = vcpu;
     if let Some(ns) = close(index, vcpu, now_ns)
         && is::<DETAILS>()
-        && vcpu.open_detail != 0
     {
-        split::sample(index, vcpu.open_isa, vcpu.open_code, vcpu.open_detail, ns);
+        // SAFETY: as in `close`.
+        let (isa, code, detail) = unsafe { ((*vcpu).open_isa, (*vcpu).open_code, (*vcpu).open_detail) };
+        if detail != 0 {
+            split::sample(index, isa, code, detail, ns);
+        }
     }
-    Some((index, vcpu))
+    Some(index)
 }
 
 /// The thread of this entry entered its guest. The time of the exit that was open, if it has no parts.
+///
+/// By pointer, as the functions that are given the index make references of their own.
 #[inline(always)]
-pub fn close(index: u32, vcpu: &mut Vcpu, now_ns: u64) -> Option<u64> {
-    if vcpu.split.touched != 0 {
-        split::entry(index, now_ns);
-        return None;
-    }
-    let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return None };
+pub fn close(index: u32, vcpu: *mut Vcpu, now_ns: u64) -> Option<u64> {
+    // SAFETY: comes from `vcpu_at`; no reference is alive while another one is made.
+    let ns = unsafe {
+        if (*vcpu).split.touched != 0 {
+            split::entry(index, now_ns);
+            return None;
+        }
+        let Entry::Closed(ns) = pairing::on_entry(&mut *vcpu, now_ns) else { return None };
+        ns
+    };
     if let Some(slot) = plain_slot(index, vcpu) {
         slot::record(slot, ns);
     }
@@ -113,7 +123,7 @@ pub fn close(index: u32, vcpu: &mut Vcpu, now_ns: u64) -> Option<u64> {
 #[inline(always)]
 pub fn running(kvm_vcpu: u64) -> Option<(u32, &'static mut Vcpu)> {
     // SAFETY: in bounds; a torn or stale value only costs the check below.
-    let index = unsafe { maps::run_hint(kvm_vcpu).read_volatile() };
+    let index = unsafe { maps::run_hint(kvm_vcpu).read_volatile() }.wrapping_sub(1);
     let vcpu = vcpu_at(index)?;
     if vcpu.kvm_vcpu != kvm_vcpu || (is::<PREEMPTIBLE>() && vcpu.task != current_task()) {
         return None;
@@ -130,14 +140,20 @@ fn current_task() -> u64 {
 
 /// From here on, and until KVM_RUN returns, the thread of this entry runs this `struct kvm_vcpu`.
 #[inline(always)]
-pub fn runs(index: u32, vcpu: &mut Vcpu, kvm_vcpu: u64) {
+pub fn runs(index: u32, kvm_vcpu: u64) {
+    let Some(vcpu) = vcpu_at(index) else { return };
     vcpu.kvm_vcpu = kvm_vcpu;
     vcpu.vmcb = 0;
     if is::<PREEMPTIBLE>() {
         vcpu.task = current_task();
     }
-    // SAFETY: in bounds.
-    unsafe { maps::run_hint(kvm_vcpu).write_volatile(index) };
+    let hint = maps::run_hint(kvm_vcpu);
+    // SAFETY: in bounds. Written when it changes only: other CPUs read what lies beside it at every event.
+    unsafe {
+        if hint.read_volatile() != index + 1 {
+            hint.write_volatile(index + 1);
+        }
+    }
 }
 
 /// A thread is gone. Its entry stays for user space to read, open exit included.
@@ -176,14 +192,15 @@ pub fn find_tid(tid: u32) -> Option<(u32, &'static mut Vcpu)> {
     if hint.nobody() {
         return None;
     }
+    let is_its = |vcpu: &Vcpu| vcpu.tid == tid && vcpu.state == state::LIVE;
     let index = hint.index();
     if let Some(vcpu) = vcpu_at(index)
-        && vcpu.tid == tid
-        && vcpu.state == state::LIVE
+        && is_its(vcpu)
     {
         return Some((index, vcpu));
     }
-    find_slowly(tid)
+    // As in `find`.
+    find_slowly(tid).filter(|(_, vcpu)| is_its(vcpu))
 }
 
 #[inline(always)]
@@ -218,8 +235,9 @@ fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static 
 
 /// The slot of the exit that was open, a new one if this vCPU has not seen its code. [`None`] has been counted.
 #[inline(always)]
-pub fn plain_slot(index: u32, vcpu: &Vcpu) -> Option<&'static mut Slot> {
-    let mut number = slot::find_direct(vcpu, vcpu.open_isa, vcpu.open_code);
+pub fn plain_slot(index: u32, vcpu: *const Vcpu) -> Option<&'static mut Slot> {
+    // SAFETY: as in `close`.
+    let mut number = unsafe { slot::find_direct(&*vcpu, (*vcpu).open_isa, (*vcpu).open_code) };
     if number == 0 {
         number = rare_or_new(index);
     }

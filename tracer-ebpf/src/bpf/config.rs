@@ -21,10 +21,10 @@ pub fn number<const MARK: i32>() -> u64 {
     }
 }
 
-/// Whether the loader has put in anything but 0.
+/// Whether the loader has put in 1.
 #[inline(always)]
 pub fn is<const MARK: i32>() -> bool {
-    number::<MARK>() != 0
+    number::<MARK>() == 1
 }
 
 /// [`tracer_ebpf::abi::ABSENT`] as it comes out of an instruction, which extends the sign.

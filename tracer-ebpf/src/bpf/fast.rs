@@ -28,7 +28,7 @@ pub fn fast_exit(ctx: RawTracePointContext) -> i32 {
     let kvm_vcpu = ctx.arg::<u64>(0);
     let Some((index, vcpu)) = body::running(kvm_vcpu) else { return first_exit(&ctx) };
     let now_ns = clock_ns();
-    // Without a cut to its 32 bits, which are all there is.
+    // The kernel extends arguments of 32 bits with zeroes (`CAST_TO_U64`, include/trace/bpf_probe.h).
     let isa = ctx.arg::<u64>(1);
     let code = reason(kvm_vcpu, isa, Some(vcpu));
     body::open(index, vcpu, now_ns, isa as u32, code);
@@ -57,8 +57,8 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
         let (kvm_vcpu, isa) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1));
         let code = reason(kvm_vcpu, isa.into(), None);
         let vcpu_id = |_: &_| read(kvm_vcpu, number::<OFF_VCPU_ID>()).unwrap_or(ABSENT);
-        if let Some((index, vcpu)) = body::exit(ctx, pid_tgid, now_ns, isa, code, vcpu_id) {
-            body::runs(index, vcpu, kvm_vcpu);
+        if let Some(index) = body::exit(ctx, pid_tgid, now_ns, isa, code, vcpu_id) {
+            body::runs(index, kvm_vcpu);
         }
     }
     0
@@ -70,9 +70,9 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
 fn first_entry(ctx: &RawTracePointContext) {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::wanted((pid_tgid >> 32) as u32)
-        && let Some((index, vcpu)) = body::entry(pid_tgid, clock_ns())
+        && let Some(index) = body::entry(pid_tgid, clock_ns())
     {
-        body::runs(index, vcpu, ctx.arg(0));
+        body::runs(index, ctx.arg(0));
     }
 }
 
@@ -105,7 +105,7 @@ fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> u32 {
 }
 
 /// The control block of an SVM vCPU. It is another one only while a guest in the guest runs: the guest's own is kept
-/// until [`nested`] or the end of KVM_RUN.
+/// until [`nested`] or the next call of KVM_RUN.
 #[inline(always)]
 fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> Option<u64> {
     let offset = number::<OFF_SVM_VMCB>();

@@ -1,4 +1,4 @@
-//! Programs that do nothing, or nothing but look at the clock, on the same hooks: what no tracer on these hooks can go below. For the bench only.
+//! Programs that do nothing, or nothing but read the clock, on the same hooks: what no tracer on these hooks can go below. For the bench only.
 
 use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},

@@ -50,7 +50,8 @@ struct Hint {
 
 static mut HINTS_BY_TID: [Hint; HINTS] = [const { Hint { index: 0, threads: 0 } }; HINTS];
 
-/// The guess for the thread that runs a `struct kvm_vcpu`, in the same way: an index, checked against the entry.
+/// The guess for the thread that runs a `struct kvm_vcpu`, in the same way: an index plus one, checked against the entry.
+/// 0 names none: events of vCPUs that are not traced touch no entry.
 static mut HINTS_BY_VCPU: [u32; HINTS] = [0; HINTS];
 
 /// Where the guess for a thread is.

@@ -121,20 +121,20 @@ const NO_EXTREMES: Extremes = Extremes { epoch: 0, pad: 0, min_ns: u64::MAX, max
 pub struct Memory {
     /// The last epoch's as they were when it was taken.
     late: Extremes,
-    /// Those of a taking that was begun and could not be ended.
-    begun: Taken,
+    /// A taking that was begun and could not be ended, or was put back.
+    begun: Option<Taken>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { late: NO_EXTREMES, begun: Taken::NOTHING }
+        Self { late: NO_EXTREMES, begun: None }
     }
 }
 
 impl Memory {
-    /// Gives a taking back that was of no use: the next one has its extremes too.
-    pub fn put_back(&mut self, taken: &Taken) {
-        self.begun = taken.clone();
+    /// Gives a taking back whose buckets do not add up: the next one has its extremes too, and all buckets.
+    pub fn put_back(&mut self, taken: Taken) {
+        self.begun = Some(taken);
     }
 }
 
@@ -145,7 +145,8 @@ pub struct Taken {
     pub min_ns: u64,
     /// Longest of the new samples.
     pub max_ns: u64,
-    /// The buckets that were copied: all that the new samples can be in, as far as the extremes tell.
+    /// The buckets that were copied: those that the new samples can be in, as far as the extremes tell, or all. The others
+    /// of the copy mean nothing.
     pub buckets: Range<usize>,
 }
 
@@ -177,16 +178,17 @@ impl Mapped<Slot> {
     /// [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
     ///
     /// Of the buckets only those are copied that the extremes tell of, most of a slot's bytes being buckets that nothing
-    /// has changed; all of them if `whole`, which is to be asked for when the others do not add up.
+    /// has changed. All of them are after a taking that could not be ended or was put back.
     ///
     /// The copy is consistent when no update began between the reading of `done` and that of `begun`. Its
     /// extremes are those of its samples when none came between the copy and the new epoch either; else it
     /// is taken again, and the extremes of all epochs passed are joined. What is left is an update that read
     /// the old epoch before it became visible (a store buffer's delay): it shows as a change of the old
     /// epoch's extremes at the next taking, and is joined there.
-    pub fn take(&mut self, index: usize, copy: &mut Slot, memory: &mut Memory, whole: bool) -> Option<Taken> {
+    pub fn take(&mut self, index: usize, copy: &mut Slot, memory: &mut Memory) -> Option<Taken> {
         let Memory { late, begun } = memory;
-        let mut taken = std::mem::replace(begun, Taken::NOTHING);
+        let mut whole = begun.is_some();
+        let mut taken = begun.take().unwrap_or(Taken::NOTHING);
         let join = |taken: &mut Taken, extremes: &Extremes| {
             taken.min_ns = taken.min_ns.min(extremes.min_ns);
             taken.max_ns = taken.max_ns.max(extremes.max_ns);
@@ -194,14 +196,12 @@ impl Mapped<Slot> {
         for _ in 0..TRIES {
             let Some(buckets) = self.copy_consistent(index, copy, whole) else {
                 // The first round may have started a new epoch: its extremes are nowhere else any more.
-                *begun = taken;
+                *begun = whole.then_some(taken);
                 return None;
             };
-            taken.buckets = if taken.buckets.is_empty() {
-                buckets
-            } else {
-                taken.buckets.start.min(buckets.start)..taken.buckets.end.max(buckets.end)
-            };
+            taken.buckets = buckets;
+            // Once the epoch has been changed the extremes do not tell of all that is new.
+            whole = true;
             let current = copy.extremes[copy.epoch as usize & 1];
             let former = copy.extremes[(copy.epoch as usize & 1) ^ 1];
             if former.epoch != late.epoch && former.epoch == copy.epoch.wrapping_sub(1) {
@@ -297,6 +297,7 @@ mod tests {
         let (mut count, mut sum) = (0, 0);
         let mut copy = slots.copy(0);
         let mut memory = Memory::default();
+        let mut known = [0; BUCKETS];
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for n in 1..=SAMPLES {
@@ -308,10 +309,22 @@ mod tests {
             loop {
                 let last = finished.load(Ordering::SeqCst);
                 let before = count;
+                copy.buckets.fill(0xdead_beef);
                 if slots.done(0) != Some(count)
-                    && let Some(taken) = slots.take(0, &mut copy, &mut memory, false)
+                    && let Some(taken) = slots.take(0, &mut copy, &mut memory)
                 {
                     assert!(copy.done > count);
+                    let gained = |known: &[u32], copied: &[u32]| -> u64 {
+                        copied.iter().zip(known).map(|(new, old)| u64::from(new.wrapping_sub(*old))).sum()
+                    };
+                    let some = taken.buckets.clone();
+                    if gained(&known[some.clone()], &copy.buckets[some.clone()]) != copy.done - count {
+                        // An update that had the epoch before the last: all buckets add up.
+                        assert_ne!(some, 0..BUCKETS);
+                        memory.put_back(taken);
+                        continue;
+                    }
+                    known[some.clone()].copy_from_slice(&copy.buckets[some]);
                     // Samples rise by one, so the extremes say exactly which samples were taken.
                     assert_eq!((taken.min_ns, taken.max_ns), (count + 1, copy.done));
                     assert!(copy.sum_ns > sum);
@@ -324,6 +337,35 @@ mod tests {
         });
         assert_eq!(count, SAMPLES);
         assert_eq!(sum, SAMPLES * (SAMPLES + 1) / 2);
-        assert_eq!(copy.buckets.iter().map(|n| u64::from(*n)).sum::<u64>(), SAMPLES);
+        assert_eq!(known.iter().map(|n| u64::from(*n)).sum::<u64>(), SAMPLES);
+        assert_eq!(known, slots.copy(0).buckets);
+    }
+
+    /// What was put back is in the next taking, with all buckets; the one after that is a usual one again.
+    #[test]
+    fn a_taking_that_was_put_back_comes_again_whole() {
+        let mut slots = one_slot();
+        let slot = slots.at(0).cast_mut();
+        let (mut copy, mut memory) = (slots.copy(0), Memory::default());
+        // SAFETY: nobody else uses it, here and below.
+        unsafe { (*slot).epoch = 1 };
+        // SAFETY: as above.
+        let record = |ns| unsafe { slot::record(&mut *slot, ns) };
+        let mut take = |memory: &mut Memory| {
+            let taken = slots.take(0, &mut copy, memory).expect("nobody writes");
+            (taken.min_ns, taken.max_ns, taken)
+        };
+        record(1_000);
+        let (.., taken) = take(&mut memory);
+        assert_eq!(taken.buckets, bucket_of(1_000)..bucket_of(1_000) + 1);
+        memory.put_back(taken);
+        record(5_000);
+        let (min_ns, max_ns, taken) = take(&mut memory);
+        assert_eq!((min_ns, max_ns, taken.buckets), (1_000, 5_000, 0..BUCKETS));
+        record(7_000);
+        let (min_ns, max_ns, taken) = take(&mut memory);
+        assert_eq!((min_ns, max_ns), (7_000, 7_000));
+        // The former epoch's as well: a late sample of it would be there.
+        assert_eq!(taken.buckets, bucket_of(5_000)..bucket_of(7_000) + 1);
     }
 }

@@ -14,10 +14,10 @@ use tracer_ebpf::{
 
 use crate::kernel::btf::Cast;
 
-/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, and moves of an immediate number,
-/// 64 and 32 bits wide.
+/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, and the move of an immediate number
+/// to the whole of a register.
 const CALL: u8 = 0x85;
-const MOVES: [u8; 2] = [0xb7, 0xb4];
+const MOVE: u8 = 0xb7;
 /// As source register of a call: the number is that of a kernel function (`BPF_PSEUDO_KFUNC_CALL`).
 const KERNEL_FUNCTION: u8 = 2;
 
@@ -72,10 +72,9 @@ fn instructions(object: &mut [u8]) -> impl Iterator<Item = Instruction<'_>> {
 pub fn constants(object: &mut [u8], given: &[(i32, u32)]) -> Result<()> {
     let mut used = vec![false; given.len()];
     for mut instruction in instructions(object) {
-        let Some(mark) = instruction.number().filter(|number| constant::ALL.contains(number)) else {
-            continue;
-        };
-        if MOVES.contains(&instruction.code()) && instruction.registers().1 == 0 {
+        let known = |number: &i32| constant::ALL.iter().any(|(mark, _)| mark == number);
+        let Some(mark) = instruction.number().filter(known) else { continue };
+        if instruction.code() == MOVE && instruction.registers().1 == 0 {
             match given.iter().position(|(known, _)| *known == mark) {
                 Some(place) => {
                     instruction.set_number(given[place].1);
@@ -85,8 +84,9 @@ pub fn constants(object: &mut [u8], given: &[(i32, u32)]) -> Result<()> {
             }
         }
     }
-    let unknown = used.iter().position(|used| !used);
-    ensure!(unknown.is_none(), "bug: the BPF object does not use the constant {unknown:?} of {given:x?}");
+    let unused = given.iter().zip(&used).find(|(_, used)| !**used).map(|((mark, _), _)| mark);
+    let name = constant::ALL.iter().find(|(mark, _)| Some(mark) == unused).map(|(_, name)| name);
+    ensure!(unused.is_none(), "bug: the BPF object does not use the constant {name:?}");
     Ok(())
 }
 
@@ -100,9 +100,7 @@ pub fn casts(object: &mut [u8], cast: Cast) -> usize {
                 instruction.set_number(cast.function);
                 calls += 1;
             }
-            (code, (2, 0), Some(CAST_TYPE)) if MOVES.contains(&code) => {
-                instruction.set_number(cast.structure);
-            }
+            (MOVE, (2, 0), Some(CAST_TYPE)) => instruction.set_number(cast.structure),
             _ => {}
         }
     }
@@ -127,10 +125,10 @@ mod tests {
     #[test]
     fn casts_are_replaced_and_nothing_else() {
         let mut it =
-            object(&[(0xb7, 2, CAST_TYPE), (CALL, 0, CAST_CALL), (CALL, 0, 14), (0xb7, 1, CAST_TYPE)]);
+            object(&[(MOVE, 2, CAST_TYPE), (CALL, 0, CAST_CALL), (CALL, 0, 14), (MOVE, 1, CAST_TYPE)]);
         let before = it.clone();
         assert_eq!(casts(&mut it, Cast { function: 70_000, structure: 77 }), 1);
-        assert_eq!(it[..8], object(&[(0xb7, 2, 77)]));
+        assert_eq!(it[..8], object(&[(MOVE, 2, 77)]));
         let call = if cfg!(target_endian = "little") { 0x20 } else { 0x02 };
         assert_eq!(it[8..12], [CALL, call, 0, 0]);
         assert_eq!(it[12..16], 70_000_i32.to_ne_bytes());
@@ -141,16 +139,16 @@ mod tests {
     #[test]
     fn constants_are_replaced_wherever_they_stand() {
         let (one, two) = (constant::CAST, constant::GUEST);
-        let mut it = object(&[(0xb7, 9, one), (0xb4, 0, two), (0x07, 3, one), (0xb7, 1, one)]);
+        let mut it = object(&[(MOVE, 9, one), (MOVE, 0, two), (0x07, 3, one), (MOVE, 1, one)]);
         constants(&mut it, &[(one, u32::MAX), (two, 5)]).unwrap();
-        assert_eq!(it, object(&[(0xb7, 9, -1), (0xb4, 0, 5), (0x07, 3, one), (0xb7, 1, -1)]));
+        assert_eq!(it, object(&[(MOVE, 9, -1), (MOVE, 0, 5), (0x07, 3, one), (MOVE, 1, -1)]));
     }
 
     #[test]
     fn what_is_not_given_is_absent_and_what_is_not_there_is_a_bug() {
-        let mut it = object(&[(0xb7, 9, constant::OFF_DIAG)]);
+        let mut it = object(&[(MOVE, 9, constant::OFF_DIAG)]);
         assert!(constants(&mut it.clone(), &[(constant::OFF_DIAG, 1), (constant::GUEST, 5)]).is_err());
         constants(&mut it, &[]).unwrap();
-        assert_eq!(it, object(&[(0xb7, 9, -1)]));
+        assert_eq!(it, object(&[(MOVE, 9, -1)]));
     }
 }

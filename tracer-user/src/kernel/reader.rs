@@ -250,40 +250,34 @@ impl Reader {
         let dead = self.vcpus.state(owner).0 == state::DEAD;
         let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
         if done != known.done {
-            let mut whole = false;
             let (taken, count) = loop {
-                let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory, whole) else {
+                let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory) else {
                     // The writer was too busy; the next reading takes all.
                     return Ok(());
                 };
                 let count =
                     self.copy.done.checked_sub(known.done).context("bug: a slot's count went back")?;
                 let some = taken.buckets.clone();
-                let gains = self.copy.buckets[some.clone()].iter().zip(&known.buckets[some]);
+                let gains = self.copy.buckets[some.clone()].iter().zip(&known.buckets[some.clone()]);
                 let gained: u64 = gains.map(|(new, old)| u64::from(new.wrapping_sub(*old))).sum();
-                if gained == count || whole {
+                if gained == count {
                     break (taken, count);
                 }
-                known.memory.put_back(&taken);
-                whole = true;
+                ensure!(
+                    some != (0..BUCKETS),
+                    "bug: slot {index} gained {count} samples, its buckets {gained}"
+                );
+                known.memory.put_back(taken);
             };
             let (copy, start) = (&*self.copy, interval.buckets.len());
             let sum_ns = copy.sum_ns.checked_sub(known.sum_ns).context("bug: a slot's sum went back")?;
-            let mut in_buckets = 0;
-            let some = taken.buckets.clone();
-            let news = copy.buckets[some.clone()].iter();
-            for (bucket, (new, old)) in news.zip(&mut known.buckets[some]).enumerate() {
-                if *new != *old {
-                    let samples = u64::from(new.wrapping_sub(*old));
-                    interval.buckets.push(((taken.buckets.start + bucket) as u16, samples));
-                    in_buckets += samples;
-                    *old = *new;
+            for bucket in taken.buckets.clone() {
+                let (new, old) = (copy.buckets[bucket], &mut known.buckets[bucket]);
+                if new != *old {
+                    interval.buckets.push((bucket as u16, u64::from(new.wrapping_sub(*old))));
+                    *old = new;
                 }
             }
-            ensure!(
-                in_buckets == count,
-                "bug: slot {index} gained {count} samples, its buckets {in_buckets}"
-            );
             let parts = parts_since(copy, known, sum_ns)?;
             (known.done, known.sum_ns, known.parts) = (copy.done, copy.sum_ns, copy.parts);
             let (isa, code, detail) = (Isa(copy.isa), copy.code, copy.detail);

@@ -95,7 +95,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let text = table::page(&sections, &versions());
     println!("{text}");
     table::write(&all, &text, args.only.is_none() && args.kernel.is_none())?;
-    Ok(u8::from(before.is_some_and(|before| table::slower(&before, &all))))
+    Ok(u8::from(before.map(|before| table::slower(&before, &all)).transpose()?.unwrap_or(false)))
 }
 
 /// Runs all modes on one machine.
@@ -179,6 +179,7 @@ fn costs(output: &str, isa: &str, instruction_ns: f64) -> Result<Costs> {
         let (name, load, json) = (parts.next(), parts.next(), parts.next());
         let (name, load) = name.zip(load).context("a line without mode or load")?;
         if load == ENDED {
+            costs.remove(name);
             continue;
         }
         let result: Value = serde_json::from_str(json.unwrap_or_default())
@@ -217,7 +218,7 @@ mod tests {
                 "BENCH|{mode}|cpuid|{{\"vms\":[{{\"vcpus\":[{{\"wall_ns\":{ns},\"svm\":{{\"cpuid\":90,\"npf\":10}}}}]}}]}}\n"
             )
         };
-        let lines = line("untraced", 280_000) + &line("x", 340_000) + "BENCH|y|ended|\n";
+        let lines = line("untraced", 280_000) + &line("x", 340_000) + &line("y", 1) + "BENCH|y|ended|\n";
         let by_mode = costs(&lines, "svm", 1.0).unwrap();
         assert_eq!(by_mode["x"]["cpuid"], 600.0);
         assert_eq!(by_mode["untraced"]["cpuid"], 2800.0);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::modes::{LOADS, MODES, Mode};
 use super::{ByMachine, Costs, Machine, names};
@@ -120,14 +120,18 @@ pub fn read(path: &Path) -> Result<ByMachine> {
 }
 
 /// Says which of our own modes got slower than before, and whether any did.
-pub fn slower(before: &ByMachine, now: &ByMachine) -> bool {
-    let mut any = false;
+///
+/// # Errors
+/// If the runs have nothing in common.
+pub fn slower(before: &ByMachine, now: &ByMachine) -> Result<bool> {
+    let (mut any, mut compared) = (false, 0);
     for (machine, costs) in now {
         for (name, by_load) in costs.iter().filter(|(name, _)| name.starts_with("exitlat")) {
             for (load, cost) in by_load {
                 let old =
                     before.get(machine).and_then(|costs| costs.get(name)).and_then(|loads| loads.get(load));
                 let Some(old) = old else { continue };
+                compared += 1;
                 let change = cost / old - 1.0;
                 // A few instructions more are no share of nearly none.
                 let worse = change > TOLERANCE && cost - old > 5.0;
@@ -140,7 +144,8 @@ pub fn slower(before: &ByMachine, now: &ByMachine) -> bool {
             }
         }
     }
-    any
+    ensure!(compared > 0, "the earlier run measured nothing that this one did");
+    Ok(any)
 }
 
 #[cfg(test)]
@@ -156,7 +161,8 @@ mod tests {
                 Costs::from([one(OURS, ours), one("perf kvm stat live", perf)]),
             )])
         };
-        assert!(!slower(&costs(500.0, 100.0), &costs(510.0, 900.0)));
-        assert!(slower(&costs(500.0, 100.0), &costs(520.0, 100.0)));
+        assert!(!slower(&costs(500.0, 100.0), &costs(510.0, 900.0)).unwrap());
+        assert!(slower(&costs(500.0, 100.0), &costs(520.0, 100.0)).unwrap());
+        assert!(slower(&ByMachine::new(), &costs(520.0, 100.0)).is_err());
     }
 }
