@@ -37,9 +37,9 @@ fn main() -> Result<()> {
         "{REASONS} reasons for each vCPU, every one of them with new samples at each reading; medians of {READINGS}.\n"
     );
     println!(
-        "| vCPUs | start-up | reading | reading and table | memory: maps | memory: process | dump, each interval |"
+        "| vCPUs | start-up | reading | reading and table | of one CPU, at `-d 1` | memory: maps | memory: process | dump, an hour of `-d 1` |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|");
     let mut curve = Vec::new();
     for vcpus in VCPUS {
         let (row, reading) = row(vcpus)?;
@@ -109,15 +109,16 @@ fn row(vcpus: u64) -> Result<(String, Duration)> {
     }
     let maps = u64::from(slots) * size_of::<tracer_ebpf::abi::Slot>() as u64
         + vcpus * size_of::<tracer_ebpf::abi::Vcpu>() as u64;
-    let reading = median(readings);
+    let (reading, table) = (median(readings), median(tables));
     let row = format!(
-        "| {vcpus} | {} | {} | {} | {:.1} MiB | {:.1} MiB | {} KiB |",
+        "| {vcpus} | {} | {} | {} | {:.2} % | {:.1} MiB | {:.1} MiB | {:.0} MiB |",
         ms(start_up),
         ms(reading),
-        ms(median(tables)),
+        ms(table),
+        100.0 * table.as_secs_f64(),
         maps as f64 / f64::from(1 << 20),
         (resident_kib()?.saturating_sub(before)) as f64 / 1024.0,
-        bytes.div_ceil(1024),
+        bytes as f64 * 3600.0 / f64::from(1 << 20),
     );
     Ok((row, reading))
 }

@@ -30,8 +30,8 @@ pub fn page(sections: &[String], versions: &[String]) -> String {
 const BUDGETS: [(&str, f64, f64); 2] = [(OURS, 600.0, 430.0), (CLASSIC, 1100.0, 900.0)];
 const CLASSIC: &str = "exitlat live, classic tracepoints";
 const BETWEEN: &str = "\
-What stands between the first of these and its aim: raw programs that do nothing but read the clock, twice for each exit, \
-have most of it already (above). The rest finds the thread's entry by the kernel's vCPU, reads the reason (before Linux 6.2 \
+What stands between the first of these and its aim: raw programs that do nothing but read the clock, once at each end of an \
+exit, take more than half of the aim already (above). The rest finds the thread's entry by the kernel's vCPU, reads the reason (before Linux 6.2 \
 by a call of a helper, since then by an instruction), and adds the sample to its slot. Following the split adds one \
 comparison to an exit that KVM handles without a pause; an exit that returns to the VMM (43 % of those in `mixed`) passes \
 four more programs, and has the thread looked up anew. Since Linux 7.0 raw tracepoints themselves take more.\n";
