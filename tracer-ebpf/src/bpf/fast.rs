@@ -111,9 +111,12 @@ fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> Option<u64> {
     let offset = number::<OFF_SVM_VMCB>();
     let Some(vcpu) = vcpu.filter(|_| is::<KEEP_VMCB>()) else { return read(kvm_vcpu, offset) };
     if vcpu.vmcb == 0 {
-        let used = read(kvm_vcpu, offset)?;
-        // `vmcb01.ptr`, right behind: the guest's own.
-        let own: u64 = read(kvm_vcpu, offset.wrapping_add(8))?;
+        // The one in use and, right behind, `vmcb01.ptr`: the guest's own. A typed load takes eight bytes.
+        let [used, own] = if is::<CAST>() {
+            [read::<u64>(kvm_vcpu, offset)?, read(kvm_vcpu, offset.wrapping_add(8))?]
+        } else {
+            read(kvm_vcpu, offset)?
+        };
         if used != own {
             return Some(used);
         }
