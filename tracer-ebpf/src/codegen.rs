@@ -16,3 +16,20 @@ pub(crate) fn opaque(value: usize) -> usize {
     #[cfg(not(target_arch = "bpf"))]
     value
 }
+
+/// The lowest byte. The mask is a real instruction: the compiler may know that the rest is 0 where the verifier does not,
+/// or, on ways that cannot be taken, believes the contradictory.
+#[inline(always)]
+pub(crate) fn low_byte(value: u64) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: masks a register.
+        unsafe { core::arch::asm!("{0} &= 0xff", inout(reg) value, options(pure, nomem, nostack)) };
+        value as usize
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        (value & 0xff) as usize
+    }
+}

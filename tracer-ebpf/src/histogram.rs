@@ -8,7 +8,7 @@
 //! There is no leading-zero instruction in BPF, and the compiler's substitute takes about forty
 //! instructions; [`bucket_of`] narrows the number down to a byte and looks that up.
 
-use crate::codegen::opaque;
+use crate::codegen::low_byte;
 
 /// Buckets per power of two are `1 << SUB_BITS`.
 pub const SUB_BITS: u32 = 4;
@@ -44,11 +44,10 @@ static SHIFT_BY_BYTE: [u8; 256] = {
 /// ```
 #[inline(always)]
 pub fn bucket_of(ns: u64) -> usize {
-    // Most exits take between 256 ns and 65 us: one comparison and the table. From that comparison the verifier sees that
-    // the index is a byte; where a compiler hides it, `shift_by` is the form that always works.
+    // Most exits take between 256 ns and 65 us: one comparison and the table.
     if ns < 1 << 16 {
-        let shift = SHIFT_BY_BYTE[(ns >> 8) as usize];
-        if shift != 0 { in_octave(ns, shift.into()) } else { short(ns) }
+        let shift = shift_by(ns >> 8);
+        if shift != 0 { in_octave(ns, shift) } else { short(ns) }
     } else {
         long(ns)
     }
@@ -78,8 +77,7 @@ fn long(ns: u64) -> usize {
 
 #[inline(always)]
 fn shift_by(byte: u64) -> u64 {
-    // Masked for the verifier.
-    SHIFT_BY_BYTE[opaque(byte as usize) & 0xff].into()
+    SHIFT_BY_BYTE[low_byte(byte)].into()
 }
 
 #[inline(always)]
