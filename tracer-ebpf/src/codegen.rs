@@ -17,19 +17,21 @@ pub(crate) fn opaque(value: usize) -> usize {
     value
 }
 
-/// The lowest byte. The mask is a real instruction: the compiler may know that the rest is 0 where the verifier does not,
-/// or, on ways that cannot be taken, believes the contradictory.
+/// The bits of `MASK`. The mask is a real instruction: the compiler may know that the rest is 0 where the verifier does not,
+/// or, on ways that cannot be taken, believes the contradictory, of which a mask makes sense again.
 #[inline(always)]
-pub(crate) fn low_byte(value: u64) -> usize {
+pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut value = value;
         // SAFETY: masks a register.
-        unsafe { core::arch::asm!("{0} &= 0xff", inout(reg) value, options(pure, nomem, nostack)) };
+        unsafe {
+            core::arch::asm!("{0} &= {mask}", inout(reg) value, mask = const MASK, options(pure, nomem, nostack));
+        }
         value as usize
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        (value & 0xff) as usize
+        (value & MASK as u64) as usize
     }
 }

@@ -8,7 +8,7 @@
 //! There is no leading-zero instruction in BPF, and the compiler's substitute takes about forty
 //! instructions; [`bucket_of`] narrows the number down to a byte and looks that up.
 
-use crate::codegen::low_byte;
+use crate::codegen::masked;
 
 /// Buckets per power of two are `1 << SUB_BITS`.
 pub const SUB_BITS: u32 = 4;
@@ -77,7 +77,7 @@ fn long(ns: u64) -> usize {
 
 #[inline(always)]
 fn shift_by(byte: u64) -> u64 {
-    SHIFT_BY_BYTE[low_byte(byte)].into()
+    SHIFT_BY_BYTE[masked::<0xff>(byte)].into()
 }
 
 #[inline(always)]

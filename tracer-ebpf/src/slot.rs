@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{DIRECT, Slot, Vcpu},
-    codegen::opaque,
+    codegen::{masked, opaque},
     histogram::{BUCKETS, bucket_of},
     part::Part,
 };
@@ -133,7 +133,8 @@ fn record_with(slot: &mut Slot, ns: u64, more: impl FnOnce(&mut Slot)) {
     } else if ns > get(&extremes.max_ns) {
         set(&mut extremes.max_ns, ns);
     }
-    let bucket = opaque(bucket_of(ns));
+    const MASK: i32 = BUCKETS.next_power_of_two() as i32 - 1;
+    let bucket = masked::<MASK>(bucket_of(ns) as u64);
     if bucket < BUCKETS {
         let samples = &mut slot.buckets[bucket];
         set(samples, get(samples).wrapping_add(1));
