@@ -155,30 +155,23 @@ impl Doors {
         }
     }
 
-    /// The constants of the scheduler's programs.
-    pub fn sched_constants(&self) -> [(i32, u32); 7] {
-        let mut constants = [
-            (constant::SCHED, 1),
-            (constant::OFF_TASK_PID, ABSENT),
-            (constant::OFF_TASK_STATE, ABSENT),
-            (constant::OFF_SWITCH_PREV, ABSENT),
-            (constant::OFF_SWITCH_STATE, ABSENT),
-            (constant::OFF_SWITCH_NEXT, ABSENT),
-            (constant::OFF_WAKEUP_PID, ABSENT),
-        ];
+    /// The constants of the scheduler's programs; those of the way that is not taken are absent.
+    pub fn sched_constants(&self) -> Vec<(i32, u32)> {
         match self.sched {
-            Sched::Raw(offsets) => {
-                (constants[1].1, constants[2].1) = (offsets.pid, offsets.state.unwrap_or(ABSENT));
-            }
-            Sched::Classic(layout) => {
-                let fields = [layout.prev_pid, layout.prev_state, layout.next_pid, layout.woken_pid];
-                for (constant, offset) in constants[3..].iter_mut().zip(fields) {
-                    constant.1 = offset;
-                }
-            }
-            Sched::Off(_) => constants[0].1 = 0,
+            Sched::Raw(offsets) => vec![
+                (constant::SCHED, 1),
+                (constant::OFF_TASK_PID, offsets.pid),
+                (constant::OFF_TASK_STATE, offsets.state.unwrap_or(ABSENT)),
+            ],
+            Sched::Classic(layout) => vec![
+                (constant::SCHED, 1),
+                (constant::OFF_SWITCH_PREV, layout.prev_pid),
+                (constant::OFF_SWITCH_STATE, layout.prev_state),
+                (constant::OFF_SWITCH_NEXT, layout.next_pid),
+                (constant::OFF_WAKEUP_PID, layout.woken_pid),
+            ],
+            Sched::Off(_) => vec![(constant::SCHED, 0)],
         }
-        constants
     }
 }
 

@@ -118,7 +118,7 @@ impl Session {
         let (svm_vmcb, svm_code) = raw.and_then(|raw| raw.svm).unwrap_or((abi::ABSENT, abi::ABSENT));
         let vcpu_id = raw.map_or(abi::ABSENT, |raw| raw.vcpu_id);
         // Without doors the events come from a test, which brings all kinds.
-        let sched = doors.map_or(vec![(constant::SCHED, 1)], |doors| doors.sched_constants().to_vec());
+        let sched = doors.map_or(vec![(constant::SCHED, 1)], Doors::sched_constants);
         let details = doors.is_none_or(|doors| matches!(doors.exits, Exits::Sie(_)));
         let mut pids = [0u32; abi::MAX_FILTER_PIDS];
         let filtered = if options.pids.len() <= pids.len() { options.pids.as_slice() } else { &[] };
