@@ -3,6 +3,7 @@
 
 pub mod btf;
 pub mod check;
+pub mod counts;
 pub mod doors;
 pub mod format;
 pub mod host;

@@ -17,6 +17,7 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode},
     kernel::{
+        counts::Counts,
         host,
         mapped::{Mapped, Memory, Plain, PlainKey, Taken},
         times::{self, Times},
@@ -26,13 +27,13 @@ use crate::{
 };
 
 /// What is remembered of a slot between readings.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Known {
     done: u64,
     sum_ns: u64,
     parts: [u64; Part::COUNT],
     memory: Memory,
-    buckets: [u32; BUCKETS],
+    counts: Counts,
 }
 
 /// What is remembered of a vCPU entry between readings.
@@ -55,12 +56,6 @@ const UNUSED: usize = 1024;
 /// Tries at a consistent copy of a vCPU entry. What the programs do with one takes some 50 ns.
 const TRIES: usize = 100;
 
-impl Default for Known {
-    fn default() -> Self {
-        Self { done: 0, sum_ns: 0, parts: [0; Part::COUNT], memory: Memory::default(), buckets: [0; BUCKETS] }
-    }
-}
-
 /// Runs of programs that the kernel skipped.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Missed {
@@ -81,7 +76,8 @@ pub struct Reader {
     detail_of: HashMap<MapData, PlainKey, u32>,
     lost: PerCpuArray<MapData, u64>,
     measured: model::Known,
-    known: Vec<Option<Box<Known>>>,
+    /// By slot, as far as slots have been used.
+    known: Vec<Known>,
     owners: Vec<Owner>,
     roster: Roster,
     global_before: Losses,
@@ -111,7 +107,7 @@ impl Reader {
         fill(&mut free_slots, slots.len())?;
         let copy = Box::new(slots.copy(0));
         Ok(Self {
-            known: (0..slots.len()).map(|_| None).collect(),
+            known: Vec::new(),
             owners: vec![Owner::default(); vcpus.len()],
             vcpus,
             slots,
@@ -166,7 +162,7 @@ impl Reader {
                 Some(done) => self.read_slot(index, done, interval)?,
                 // Slots are handed out from the lowest on, and returned ones first: what follows many that were
                 // never used was never used. One alone may be about to be.
-                None if self.known[index].is_none() => {
+                None if index >= self.known.len() => {
                     unused += 1;
                     if unused > UNUSED {
                         break;
@@ -245,7 +241,10 @@ impl Reader {
     fn read_slot(&mut self, index: usize, done: u64, interval: &mut Interval) -> Result<()> {
         let owner = self.slots.owner(index);
         let thread = self.meet(owner);
-        let known = self.known[index].get_or_insert_with(Box::default);
+        if index >= self.known.len() {
+            self.known.resize_with(index + 1, Known::default);
+        }
+        let known = &mut self.known[index];
         // Read before the samples are taken: a thread that is dead now writes no more.
         let dead = self.vcpus.state(owner).0 == state::DEAD;
         let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
@@ -257,27 +256,22 @@ impl Reader {
                 };
                 let count =
                     self.copy.done.checked_sub(known.done).context("bug: a slot's count went back")?;
-                let some = taken.buckets.clone();
-                let gains = self.copy.buckets[some.clone()].iter().zip(&known.buckets[some.clone()]);
-                let gained: u64 = gains.map(|(new, old)| u64::from(new.wrapping_sub(*old))).sum();
+                let gains = known.counts.gains(&self.copy.buckets, &taken.buckets);
+                let gained: u64 = gains.map(|(_, gained)| u64::from(gained)).sum();
                 if gained == count {
                     break (taken, count);
                 }
                 ensure!(
-                    some != (0..BUCKETS),
+                    taken.buckets != (0..BUCKETS),
                     "bug: slot {index} gained {count} samples, its buckets {gained}"
                 );
                 known.memory.put_back(taken);
             };
             let (copy, start) = (&*self.copy, interval.buckets.len());
             let sum_ns = copy.sum_ns.checked_sub(known.sum_ns).context("bug: a slot's sum went back")?;
-            for bucket in taken.buckets.clone() {
-                let (new, old) = (copy.buckets[bucket], &mut known.buckets[bucket]);
-                if new != *old {
-                    interval.buckets.push((bucket as u16, u64::from(new.wrapping_sub(*old))));
-                    *old = new;
-                }
-            }
+            let gains = known.counts.gains(&copy.buckets, &taken.buckets);
+            interval.buckets.extend(gains.map(|(bucket, gained)| (bucket as u16, gained.into())));
+            known.counts.keep(&copy.buckets, &taken.buckets);
             let parts = parts_since(copy, known, sum_ns)?;
             (known.done, known.sum_ns, known.parts) = (copy.done, copy.sum_ns, copy.parts);
             let (isa, code, detail) = (Isa(copy.isa), copy.code, copy.detail);
@@ -297,7 +291,7 @@ impl Reader {
             });
         }
         if dead {
-            **known = Default::default();
+            *known = Known::default();
             let Slot { isa, code, detail, .. } = self.slots.copy(index);
             if detail != 0 {
                 // No entry is no error: the slot of the guest intervals has none.
