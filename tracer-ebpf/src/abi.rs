@@ -29,6 +29,16 @@ pub const ISA_SVM: u32 = 2;
 /// Stands for s390, whose events carry no isa. No x86 vendor will ever have that many.
 pub const ISA_S390: u32 = 390;
 
+/// The tables of which an entry can be had, in the map that says which are full.
+pub mod table {
+    /// vCPU entries.
+    pub const VCPUS: u32 = 0;
+    /// Slots.
+    pub const SLOTS: u32 = 1;
+    /// Number of tables.
+    pub const COUNT: u32 = 2;
+}
+
 /// State of a [`Vcpu`] entry.
 pub mod state {
     /// Not in use.

@@ -14,6 +14,8 @@ pub const DETAIL_OF: &str = "DETAIL_OF";
 pub const FREE_VCPUS: &str = "FREE_VCPUS";
 /// Free indices of [`SLOTS`]: stack, filled by user space.
 pub const FREE_SLOTS: &str = "FREE_SLOTS";
+/// Which tables are full, by [`crate::abi::table`]: array.
+pub const FULL: &str = "FULL";
 /// Losses that belong to no vCPU, by [`crate::lost::Global`]: per-CPU array.
 pub const LOST: &str = "LOST";
 /// Hits of the `silence_N` programs: per-CPU array.

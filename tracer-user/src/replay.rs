@@ -113,6 +113,8 @@ pub struct Replay {
     slots: Vec<Slot>,
     details: HashMap<DetailKey, usize>,
     losses: Losses,
+    /// A thread has found no place.
+    vcpus_full: bool,
     first_ns: Option<u64>,
     last_ns: u64,
 }
@@ -128,6 +130,7 @@ impl Replay {
             slots: Vec::new(),
             details: HashMap::new(),
             losses: Losses::default(),
+            vcpus_full: false,
             first_ns: None,
             last_ns: 0,
         }
@@ -143,11 +146,16 @@ impl Replay {
             (Event::Exit { now_ns, isa, vcpu, .. }, _) => {
                 match self.find_or_enrol(pid_tgid, now_ns, isa, vcpu) {
                     Some(index) => index,
-                    None => return self.losses.add(Loss::VcpuTableFull, 1),
+                    None => {
+                        self.vcpus_full = true;
+                        return self.losses.add(Loss::VcpuTableFull, 1);
+                    }
                 }
             }
             (_, Some(index)) => index,
-            (Event::Entry { .. }, None) => return self.losses.add(Loss::EarlyEntries, 1),
+            (Event::Entry { .. }, None) if !self.vcpus_full => {
+                return self.losses.add(Loss::EarlyEntries, 1);
+            }
             (_, None) => return,
         };
         let vcpu = &mut self.vcpus[index];

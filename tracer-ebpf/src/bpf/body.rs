@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
-    abi::{Slot, Vcpu, state},
+    abi::{Slot, Vcpu, state, table},
     constant::{DETAILS, GUEST, PREEMPTIBLE},
     detail,
     lost::{Global, PerVcpu},
@@ -83,7 +83,10 @@ pub fn cause(pid_tgid: u64, detail: u64) {
 #[inline(always)]
 pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<u32> {
     let Some((index, vcpu)) = find(pid_tgid) else {
-        bump(&LOST, Global::EarlyEntries as u32);
+        // A thread that found no place has had its exit counted.
+        if !maps::is_full(table::VCPUS) {
+            bump(&LOST, Global::EarlyEntries as u32);
+        }
         return None;
     };
     let vcpu: *mut Vcpu = vcpu;
@@ -215,7 +218,7 @@ fn find_slowly(tid: u32) -> Option<(u32, &'static mut Vcpu)> {
 #[inline(never)]
 fn enrol(pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<&'static mut Vcpu> {
     let tid = pid_tgid as u32;
-    let index = FREE_VCPUS.pop().ok()??;
+    let index = maps::take(&FREE_VCPUS, table::VCPUS)?;
     let vcpu = vcpu_at(index)?;
     if VCPU_OF.insert(tid, index, 0).is_err() {
         let _ = FREE_VCPUS.push(index, 0);
@@ -272,7 +275,7 @@ fn rare_or_new(index: u32) -> u32 {
 /// Takes a free slot: its number plus one, 0 if there is none.
 #[inline(always)]
 pub fn take_slot(index: u32, isa: u32, code: u32, detail: u64) -> u32 {
-    let Ok(Some(free)) = FREE_SLOTS.pop() else { return 0 };
+    let Some(free) = maps::take(&FREE_SLOTS, table::SLOTS) else { return 0 };
     let Some(slot) = slot_at(free) else { return 0 };
     slot::set(&mut slot.vcpu, index);
     slot::set(&mut slot.isa, isa);
@@ -308,7 +311,7 @@ fn guest(index: u32, vcpu: &mut Vcpu, ns: u64) {
 pub fn vcpu_at(index: u32) -> Option<&'static mut Vcpu> {
     // SAFETY: array elements live as long as the program; one vCPU is one thread, so one event at a time
     // holds this reference, but for the scheduler's, which keep off (`Vcpu::busy`). User space only reads while the
-    // thread lives.
+    // thread lives, but for a slot's epoch, which it alone writes once the slot is published.
     VCPUS.get_ptr_mut(index).map(|vcpu| unsafe { &mut *vcpu })
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, DetailKey, HINTS, Slot, Vcpu},
+    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, DetailKey, HINTS, Slot, Vcpu, table},
     lost, names,
 };
 
@@ -29,6 +29,10 @@ pub static FREE_VCPUS: Stack<u32> = Stack::with_max_entries(DEFAULT_VCPUS, 0);
 /// Free slots, in the same way.
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_SLOTS, 0);
+/// Not 0: the table had no free entry when it was last asked. Set here, cleared by each reading. The stacks have one lock
+/// for all CPUs: with a full table every exit that lacks an entry would wait for it.
+#[map]
+static FULL: Array<u32> = Array::with_max_entries(table::COUNT, 0);
 /// Losses that belong to no vCPU.
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::Global::COUNT as u32, 0);
@@ -121,6 +125,29 @@ pub fn run_hint(kvm_vcpu: u64) -> *mut u32 {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let index = kvm_vcpu.wrapping_mul(GOLDEN) >> (u64::BITS - HINTS.ilog2());
     (&raw mut HINTS_BY_VCPU).cast::<u32>().wrapping_add(index as usize)
+}
+
+/// Takes a free entry of a table.
+#[inline(always)]
+pub fn take(free: &Stack<u32>, table: u32) -> Option<u32> {
+    let full = FULL.get_ptr_mut(table)?;
+    // SAFETY: an element of an array lives as long as the program, here and below; a stale value costs one try or entry.
+    if unsafe { full.read_volatile() } != 0 {
+        return None;
+    }
+    let entry = free.pop().ok().flatten();
+    if entry.is_none() {
+        // SAFETY: as above.
+        unsafe { full.write_volatile(1) };
+    }
+    entry
+}
+
+/// Whether a table had no free entry when it was last asked.
+#[inline(always)]
+pub fn is_full(table: u32) -> bool {
+    // SAFETY: as above.
+    FULL.get_ptr(table).is_some_and(|full| unsafe { full.read_volatile() } != 0)
 }
 
 /// Adds one to a per-CPU counter. An index out of range is ignored.

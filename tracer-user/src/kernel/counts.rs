@@ -15,46 +15,39 @@ pub struct Counts {
 impl Counts {
     /// What a copy has more, in rising order: (bucket, samples), without those that have nothing more. `copied` are the
     /// buckets that the copy has; counts wrap.
-    pub fn gains(
-        &mut self,
-        copy: &[u32; BUCKETS],
+    pub fn gains<'a>(
+        &'a self,
+        copy: &'a [u32; BUCKETS],
         copied: &Range<usize>,
-    ) -> impl Iterator<Item = (usize, u32)> {
-        self.cover(copy, copied);
-        let both = self.both(copied);
-        let old = &self.kept[both.start - self.first..both.end - self.first];
-        let gains = copy[both.clone()].iter().zip(old).map(|(new, old)| new.wrapping_sub(*old));
-        both.zip(gains).filter(|(_, gained)| *gained != 0)
+    ) -> impl Iterator<Item = (usize, u32)> + 'a {
+        let last = |bucket: usize| self.kept.get(bucket.wrapping_sub(self.first)).copied().unwrap_or(0);
+        let gains = copied.clone().map(move |bucket| (bucket, copy[bucket].wrapping_sub(last(bucket))));
+        gains.filter(|(_, gained)| *gained != 0)
     }
 
     /// From now on the copy's counts are the last ones.
     pub fn keep(&mut self, copy: &[u32; BUCKETS], copied: &Range<usize>) {
-        self.cover(copy, copied);
-        let both = self.both(copied);
+        let used = |bucket: &usize| copy[*bucket] != 0;
+        if let (Some(low), Some(high)) = (copied.clone().find(used), copied.clone().rfind(used)) {
+            self.cover(low..high + 1);
+        }
+        let end = self.first + self.kept.len();
+        let start = copied.start.clamp(self.first, end);
+        let both = start..copied.end.clamp(start, end);
         self.kept[both.start - self.first..both.end - self.first].copy_from_slice(&copy[both]);
     }
 
-    /// What was copied of that which is kept.
-    fn both(&self, copied: &Range<usize>) -> Range<usize> {
-        let end = self.first + self.kept.len();
-        let start = copied.start.clamp(self.first, end);
-        start..copied.end.clamp(start, end)
-    }
-
-    /// Makes room for the copy's counts that are not zero.
-    fn cover(&mut self, copy: &[u32; BUCKETS], copied: &Range<usize>) {
-        let used = |bucket: &usize| copy[*bucket] != 0;
-        let (Some(low), Some(high)) = (copied.clone().find(used), copied.clone().rfind(used)) else {
-            return;
-        };
+    /// Makes room for these buckets, and no more than that: it is there once for each slot.
+    fn cover(&mut self, used: Range<usize>) {
         if self.kept.is_empty() {
-            self.first = low;
+            self.first = used.start;
         }
-        let before = self.first.saturating_sub(low);
-        self.kept.splice(0..0, std::iter::repeat_n(0, before));
-        self.first -= before;
-        let len = self.kept.len().max(high + 1 - self.first);
-        self.kept.resize(len, 0);
+        let (first, end) = (self.first.min(used.start), used.end.max(self.first + self.kept.len()));
+        if end - first > self.kept.len() {
+            let mut kept = vec![0; end - first];
+            kept[self.first - first..][..self.kept.len()].copy_from_slice(&self.kept);
+            (self.first, self.kept) = (first, kept);
+        }
     }
 }
 

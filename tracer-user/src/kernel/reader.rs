@@ -1,13 +1,14 @@
-//! The maps to intervals. A reading stops no writer and makes one system call per global counter, none per
-//! slot; in steady state it allocates nothing.
+//! The maps to intervals. A reading stops no writer and makes no system call for a slot or vCPU whose thread lives, nor
+//! does it allocate for one that is known.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData, PerCpuArray, Stack},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DetailKey, Slot, Vcpu, state},
+    abi::{DetailKey, Slot, Vcpu, state, table},
+    detail,
     histogram::{BUCKETS, bounds_of},
     lost, names,
     part::Part,
@@ -75,6 +76,7 @@ pub struct Reader {
     free_slots: Stack<MapData, u32>,
     detail_of: HashMap<MapData, PlainKey, u32>,
     lost: PerCpuArray<MapData, u64>,
+    full: Array<MapData, u32>,
     measured: model::Known,
     /// By slot, as far as slots have been used.
     known: Vec<Known>,
@@ -116,6 +118,7 @@ impl Reader {
             free_slots,
             detail_of: HashMap::try_from(take(ebpf, names::DETAIL_OF)?)?,
             lost: PerCpuArray::try_from(take(ebpf, names::LOST)?)?,
+            full: Array::try_from(take(ebpf, names::FULL)?)?,
             measured: model::Known::default(),
             roster: Roster::default(),
             global_before: Losses::default(),
@@ -175,6 +178,10 @@ impl Reader {
             if self.owners[index].generation != 0 {
                 self.read_vcpu(index, interval)?;
             }
+        }
+        // Entries may have been handed back: from now on the programs ask again.
+        for table in 0..table::COUNT {
+            self.full.set(table, 0, 0).context("cannot say that a table has free entries")?;
         }
         self.read_global(interval, missed)
     }
@@ -293,10 +300,10 @@ impl Reader {
         if dead {
             *known = Known::default();
             let Slot { isa, code, detail, .. } = self.slots.copy(index);
-            if detail != 0 {
-                // No entry is no error: the slot of the guest intervals has none.
+            // The slot of the guest intervals is noted in the vCPU's entry.
+            if detail != 0 && detail::kind_of(detail) != detail::kind::GUEST {
                 let key = DetailKey { vcpu: owner as u32, isa, code, pad: 0, detail };
-                let _ = self.detail_of.remove(&PlainKey(key));
+                self.detail_of.remove(&PlainKey(key)).context("cannot forget the slot of a detail")?;
             }
             self.slots.clear(index);
             self.free_slots.push(index as u32, 0).context("cannot hand back a slot")?;

@@ -129,7 +129,7 @@ impl Times {
         // A copy that could not be had of one moment must not claim more time than has passed.
         debt_ns = debt_ns.max((guest_ns + parts.total_ns()).saturating_sub(elapsed_ns));
         // What was charged elsewhere before is now in the part that grew most; time in the guest is never mistaken.
-        let mut largest: Vec<&mut u64> = parts.0.iter_mut().collect();
+        let mut largest = parts.0.each_mut();
         largest.sort_by_key(|sum| std::cmp::Reverse(**sum));
         for sum in largest.into_iter().chain([&mut guest_ns]) {
             let paid_ns = debt_ns.min(*sum);

@@ -143,7 +143,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::EarlyEntries,
         "early_entries",
         "early entries",
-        "entries before the first exit of their thread: a new vCPU's first, one out of an exit that was under way when tracing began, and those between the attachment to entries and that to exits",
+        "entries before the first exit of their thread: a new vCPU's first, one out of an exit that was under way when tracing began, and those between the attachment to entries and that to exits; not counted for threads beyond the vCPU table",
         false,
     ),
     info(
