@@ -228,7 +228,7 @@ fn finer_buckets_are_joined() {
     assert!(reader.notes()[0].contains("finer"), "{:?}", reader.notes());
     let mut interval = Interval::default();
     assert!(reader.next_interval(&mut interval).unwrap());
-    let mut expected: Vec<(u16, u64)> = Vec::new();
+    let mut expected: Vec<(u16, u32)> = Vec::new();
     for ns in samples {
         match expected.last_mut() {
             Some((bucket, count)) if usize::from(*bucket) == bucket_of(ns) => *count += 1,

@@ -87,7 +87,7 @@ fn content(dump: &[u8]) -> BTreeMap<String, Vec<u64>> {
             add(name.clone(), &[cell.count, cell.sum_ns]);
             add(format!("{name} parts"), &cell.parts.0);
             for (bucket, count) in interval.buckets_of(cell) {
-                add(format!("{name} bucket {bucket}"), &[*count]);
+                add(format!("{name} bucket {bucket}"), &[(*count).into()]);
             }
             let (min, max) = extremes.entry(name).or_insert((u64::MAX, 0));
             (*min, *max) = ((*min).min(cell.min_ns), (*max).max(cell.max_ns));

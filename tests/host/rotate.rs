@@ -359,10 +359,10 @@ fn an_hour_has_a_bounded_size() {
             let range = bucket_of(1_000)..bucket_of(1_000_000);
             busy.buckets.extend(
                 range.clone().map(|bucket| {
-                    (bucket as u16, 1 + 30_000 / (1 + bucket as u64 - range.start as u64).pow(2))
+                    (bucket as u16, 1 + 30_000 / (1 + bucket as u32 - range.start as u32).pow(2))
                 }),
             );
-            let count = busy.buckets[start..].iter().map(|(_, count)| count).sum();
+            let count = busy.buckets[start..].iter().map(|(_, count)| u64::from(*count)).sum();
             busy.cells.push(Cell {
                 thread,
                 isa: Isa::VMX,

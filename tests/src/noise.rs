@@ -171,7 +171,7 @@ impl Effect {
 /// Adds a cell with these samples, if there are any.
 fn push(interval: &mut Interval, code: u32, samples: impl Iterator<Item = u64>) {
     let (mut count, mut sum_ns, mut min_ns, mut max_ns) = (0, 0, u64::MAX, 0);
-    let mut buckets: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut buckets: BTreeMap<u16, u32> = BTreeMap::new();
     for ns in samples {
         count += 1;
         sum_ns += ns;

@@ -86,7 +86,7 @@ impl Outcome {
                 let told = PARTS.iter().map(|info| (info.id.to_owned(), cell.parts.get(info.part)));
                 parts.insert(label.clone(), told.filter(|(_, ns)| *ns != 0).collect());
             }
-            let in_buckets: u64 = interval.buckets_of(cell).iter().map(|(_, count)| count).sum();
+            let in_buckets: u64 = interval.buckets_of(cell).iter().map(|(_, count)| u64::from(*count)).sum();
             assert_eq!(in_buckets, cell.count, "{label}");
             // A reused thread has two lives in one interval.
             let total = cells.entry(label).or_insert([0, 0, u64::MAX, 0]);

@@ -325,7 +325,7 @@ impl Replay {
         for slot in &self.slots {
             let start = interval.buckets.len();
             let filled = slot.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
-            interval.buckets.extend(filled.map(|(bucket, count)| (bucket as u16, u64::from(*count))));
+            interval.buckets.extend(filled.map(|(bucket, count)| (bucket as u16, *count)));
             let extremes = slot.extremes[1];
             interval.cells.push(Cell {
                 thread: slot.vcpu as usize,

@@ -19,9 +19,10 @@ impl Counts {
         &'a self,
         copy: &'a [u32; BUCKETS],
         copied: &Range<usize>,
-    ) -> impl Iterator<Item = (usize, u32)> + 'a {
+    ) -> impl Iterator<Item = (u16, u32)> + 'a {
         let last = |bucket: usize| self.kept.get(bucket.wrapping_sub(self.first)).copied().unwrap_or(0);
-        let gains = copied.clone().map(move |bucket| (bucket, copy[bucket].wrapping_sub(last(bucket))));
+        let gains =
+            copied.clone().map(move |bucket| (bucket as u16, copy[bucket].wrapping_sub(last(bucket))));
         gains.filter(|(_, gained)| *gained != 0)
     }
 
@@ -93,7 +94,7 @@ mod tests {
                 }
                 let expected: Vec<_> = copied
                     .clone()
-                    .map(|bucket| (bucket, copy[bucket] - all[bucket]))
+                    .map(|bucket| (bucket as u16, copy[bucket] - all[bucket]))
                     .filter(|(_, gained)| *gained != 0)
                     .collect();
                 prop_assert_eq!(counts.gains(&copy, &copied).collect::<Vec<_>>(), expected);

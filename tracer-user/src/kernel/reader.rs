@@ -256,6 +256,7 @@ impl Reader {
         let dead = self.vcpus.state(owner).0 == state::DEAD;
         let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
         if done != known.done {
+            let start = interval.buckets.len();
             let (taken, count) = loop {
                 let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory) else {
                     // The writer was too busy; the next reading takes all.
@@ -263,8 +264,9 @@ impl Reader {
                 };
                 let count =
                     self.copy.done.checked_sub(known.done).context("bug: a slot's count went back")?;
+                let mut gained = 0;
                 let gains = known.counts.gains(&self.copy.buckets, &taken.buckets);
-                let gained: u64 = gains.map(|(_, gained)| u64::from(gained)).sum();
+                interval.buckets.extend(gains.inspect(|(_, more)| gained += u64::from(*more)));
                 if gained == count {
                     break (taken, count);
                 }
@@ -272,12 +274,11 @@ impl Reader {
                     taken.buckets != (0..BUCKETS),
                     "bug: slot {index} gained {count} samples, its buckets {gained}"
                 );
+                interval.buckets.truncate(start);
                 known.memory.put_back(taken);
             };
-            let (copy, start) = (&*self.copy, interval.buckets.len());
+            let copy = &*self.copy;
             let sum_ns = copy.sum_ns.checked_sub(known.sum_ns).context("bug: a slot's sum went back")?;
-            let gains = known.counts.gains(&copy.buckets, &taken.buckets);
-            interval.buckets.extend(gains.map(|(bucket, gained)| (bucket as u16, gained.into())));
             known.counts.keep(&copy.buckets, &taken.buckets);
             let parts = parts_since(copy, known, sum_ns)?;
             (known.done, known.sum_ns, known.parts) = (copy.done, copy.sum_ns, copy.parts);
@@ -405,11 +406,11 @@ fn parts_since(copy: &Slot, known: &Known, sum_ns: u64) -> Result<Parts> {
 
 /// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be
 /// missing from `taken`; its bucket is not, so the extremes are widened to the bounds of the outermost buckets.
-fn extremes(taken: &Taken, buckets: &[(u16, u64)], count: u64, sum_ns: u64) -> (u64, u64) {
+fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (u64, u64) {
     if count == 1 {
         return (sum_ns, sum_ns);
     }
-    let bounds = |bucket: Option<&(u16, u64)>| bucket.map(|(bucket, _)| bounds_of(usize::from(*bucket)));
+    let bounds = |bucket: Option<&(u16, u32)>| bucket.map(|(bucket, _)| bounds_of(usize::from(*bucket)));
     let (Some((_, low_end)), Some((high_start, _))) = (bounds(buckets.first()), bounds(buckets.last()))
     else {
         return (taken.min_ns, taken.max_ns);

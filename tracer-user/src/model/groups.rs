@@ -115,7 +115,7 @@ impl Groups {
         }
     }
 
-    fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u64)], thread: &Thread, split: bool) {
+    fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u32)], thread: &Thread, split: bool) {
         let decoded = decode(cell.isa, cell.code);
         let exit = kinds::is_exit(cell.detail);
         if exit && !decoded.known {

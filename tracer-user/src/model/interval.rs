@@ -119,8 +119,8 @@ pub struct Interval {
     /// One for each (thread, isa, code) with samples.
     pub cells: Vec<Cell>,
     /// (bucket, count) pairs of all cells, each cell's in rising order. One vector for all, so that a reader
-    /// in steady state allocates nothing.
-    pub buckets: Vec<(u16, u64)>,
+    /// in steady state allocates nothing. On a large host there are a million of them: 32 bits, as in the maps.
+    pub buckets: Vec<(u16, u32)>,
     /// What was lost.
     pub losses: Losses,
     /// What was still open at the end.
@@ -151,7 +151,7 @@ impl Interval {
     }
 
     /// The buckets of one of its cells.
-    pub fn buckets_of(&self, cell: &Cell) -> &[(u16, u64)] {
+    pub fn buckets_of(&self, cell: &Cell) -> &[(u16, u32)] {
         &self.buckets[cell.buckets.clone()]
     }
 }

@@ -241,7 +241,7 @@ impl Rows {
         }
     }
 
-    fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u64)], thread: &Thread, known: Known) {
+    fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u32)], thread: &Thread, known: Known) {
         let kind = detail::kind_of(cell.detail);
         if kind == kind::GUEST {
             let key = self.key(thread, cell.thread, None, false, None);

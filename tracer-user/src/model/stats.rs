@@ -26,14 +26,14 @@ impl Default for Stats {
 
 impl Stats {
     /// Adds samples that come as exact aggregates and (bucket, count) pairs.
-    pub fn add(&mut self, count: u64, sum_ns: u64, min_ns: u64, max_ns: u64, buckets: &[(u16, u64)]) {
+    pub fn add(&mut self, count: u64, sum_ns: u64, min_ns: u64, max_ns: u64, buckets: &[(u16, u32)]) {
         self.count = self.count.saturating_add(count);
         self.sum_ns = self.sum_ns.saturating_add(sum_ns);
         self.min_ns = self.min_ns.min(min_ns);
         self.max_ns = self.max_ns.max(max_ns);
         for &(bucket, count) in buckets {
             let bucket = &mut self.buckets[usize::from(bucket)];
-            *bucket = bucket.saturating_add(count);
+            *bucket = bucket.saturating_add(count.into());
         }
     }
 

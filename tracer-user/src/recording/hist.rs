@@ -13,12 +13,12 @@ const DIGITS: u8 = 2;
 const HIGH: u64 = 1 << MAX_BITS;
 
 /// Encodes buckets in rising order.
-pub(super) fn encode(buckets: &[(u16, u64)]) -> String {
+pub(super) fn encode(buckets: &[(u16, u32)]) -> String {
     let mut histogram =
         Histogram::<u64>::new_with_bounds(1, HIGH, DIGITS).expect("constant bounds are valid");
     for &(bucket, count) in buckets {
         histogram
-            .record_n(midpoint_of(usize::from(bucket)), count)
+            .record_n(midpoint_of(usize::from(bucket)), count.into())
             .expect("every midpoint is below the upper bound");
     }
     let mut bytes = Vec::new();
@@ -27,7 +27,7 @@ pub(super) fn encode(buckets: &[(u16, u64)]) -> String {
 }
 
 /// Decodes what [`encode`] made, checking that the buckets hold `count` samples. Appends to `out`.
-pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u64)>) -> Result<(), String> {
+pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u32)>) -> Result<(), String> {
     let bytes = BASE64.decode(text).map_err(|error| format!("hist is no base64: {error}"))?;
     check_header(&bytes)?;
     let histogram: Histogram<u64> = Deserializer::new()
@@ -40,10 +40,12 @@ pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u64)>) -> Resul
         let bucket = bucket_of(cell.value_iterated_to().min(HIGH - 1));
         debug_assert!(bucket < BUCKETS);
         total = total.checked_add(samples).ok_or("hist overflows")?;
-        match out[start..].last_mut() {
-            Some((last, more)) if usize::from(*last) == bucket => *more += samples,
-            _ => out.push((bucket as u16, samples)),
-        }
+        let more = match out[start..].last() {
+            Some((last, _)) if usize::from(*last) == bucket => out.pop().map_or(0, |(_, more)| more),
+            _ => 0,
+        };
+        let all = samples.checked_add(more.into()).and_then(|all| u32::try_from(all).ok());
+        out.push((bucket as u16, all.ok_or("hist holds more samples in a bucket than fit into 32 bits")?));
     }
     if total != count {
         return Err(format!("hist holds {total} samples, count says {count}"));
@@ -102,10 +104,9 @@ mod tests {
 
     #[test]
     fn every_bucket_comes_back() {
-        let all: Vec<(u16, u64)> =
-            (0..BUCKETS as u16).map(|bucket| (bucket, u64::from(bucket) + 1)).collect();
+        let all: Vec<_> = (0..BUCKETS as u16).map(|bucket| (bucket, u32::from(bucket) + 1)).collect();
         let mut back = Vec::new();
-        decode(&encode(&all), all.iter().map(|(_, count)| count).sum(), &mut back).unwrap();
+        decode(&encode(&all), all.iter().map(|(_, count)| u64::from(*count)).sum(), &mut back).unwrap();
         assert_eq!(back, all);
     }
 
@@ -136,11 +137,23 @@ mod tests {
         bytes[4..8].copy_from_slice(&length.to_be_bytes());
         let error = decode(&BASE64.encode(&bytes), 2, &mut Vec::new()).unwrap_err();
         assert!(error.contains("beyond all measure"), "{error}");
-        // As large as it gets below that.
-        let all = [(5, (1 << 55) - 1)];
+    }
+
+    #[test]
+    fn a_bucket_has_32_bits() {
+        let most = [(5, u32::MAX)];
         let mut back = Vec::new();
-        decode(&encode(&all), (1 << 55) - 1, &mut back).unwrap();
-        assert_eq!(back, all);
+        decode(&encode(&most), u32::MAX.into(), &mut back).unwrap();
+        assert_eq!(back, most);
+        // One more, in another cell of the same bucket.
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, HIGH, DIGITS).unwrap();
+        histogram.record_n(1_000, u32::MAX.into()).unwrap();
+        histogram.record(1_020).unwrap();
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(&histogram, &mut bytes).unwrap();
+        assert_eq!(bucket_of(1_000), bucket_of(1_020));
+        let error = decode(&BASE64.encode(&bytes), 1 << 32, &mut Vec::new()).unwrap_err();
+        assert!(error.contains("32 bits"), "{error}");
     }
 
     proptest! {

@@ -39,7 +39,7 @@ mod tests {
     fn one_line_for_each_power_of_two() {
         let mut stats = Stats::default();
         for (ns, count) in [(600u64, 10), (1_000, 30), (5_000, 20)] {
-            stats.add(count, ns * count, ns, ns, &[(bucket_of(ns) as u16, count)]);
+            stats.add(count, ns * count, ns, ns, &[(bucket_of(ns) as u16, count as u32)]);
         }
         let mut out = Vec::new();
         print(&mut out, &stats).unwrap();

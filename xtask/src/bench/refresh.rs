@@ -8,9 +8,17 @@ use crate::build::{Profile, REFRESH, build};
 use crate::lab::kernels::Arch;
 use crate::process::{Output, capture};
 
-/// Runs the reading side's bench, which needs root but no guest; its table as text.
+/// tracefs for the program alone, where this machine has none mounted.
+const WITH_TRACEFS: &str = "\
+    [ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing\n\
+    exec \"$0\"";
+
+/// Runs the reading side's bench, which needs root and KVM but no guest; its table as text.
 pub fn run() -> Result<String> {
     // As it is shipped: memory is also the allocator's business.
     let program = build(REFRESH, &Profile::shipped(Arch::X86_64), Output::Terminal)?;
-    capture(&mut Command::new(program), Output::Terminal)
+    capture(
+        Command::new("unshare").args(["--mount", "sh", "-c", WITH_TRACEFS]).arg(program),
+        Output::Terminal,
+    )
 }

@@ -58,10 +58,10 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    fn add(&mut self, count: u64, sum_ns: u64, buckets: &[(u16, u64)]) {
+    fn add(&mut self, count: u64, sum_ns: u64, buckets: impl IntoIterator<Item = (u16, u64)>) {
         self.count = self.count.saturating_add(count);
         self.sum_ns = self.sum_ns.saturating_add(sum_ns);
-        for &(bucket, count) in buckets {
+        for (bucket, count) in buckets {
             match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
                 Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
                 Err(at) => self.buckets.insert(at, (bucket, count)),
@@ -199,7 +199,7 @@ impl Side {
         for row in self.rows.values_mut() {
             let mut joined: BTreeMap<usize, Samples> = BTreeMap::new();
             for (index, samples) in std::mem::take(&mut row.blocks) {
-                joined.entry(index / 2).or_default().add(samples.count, samples.sum_ns, &samples.buckets);
+                joined.entry(index / 2).or_default().add(samples.count, samples.sum_ns, samples.buckets);
             }
             row.blocks = joined;
         }
@@ -234,7 +234,11 @@ impl Side {
         let row = self.rows.get_mut(key).expect("just made sure of it");
         let buckets = interval.buckets_of(cell);
         row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
-        row.blocks.entry(block).or_default().add(cell.count, cell.sum_ns, buckets);
+        row.blocks.entry(block).or_default().add(
+            cell.count,
+            cell.sum_ns,
+            buckets.iter().map(|(bucket, count)| (*bucket, (*count).into())),
+        );
         debug_assert!(buckets.iter().all(|(bucket, _)| usize::from(*bucket) < BUCKETS));
     }
 
