@@ -13,17 +13,25 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What a copy has more, in rising order: (bucket, samples), without those that have nothing more. `copied` are the
-    /// buckets that the copy has; counts wrap.
-    pub fn gains<'a>(
-        &'a self,
-        copy: &'a [u32; BUCKETS],
-        copied: &Range<usize>,
-    ) -> impl Iterator<Item = (u16, u32)> + 'a {
-        let last = |bucket: usize| self.kept.get(bucket.wrapping_sub(self.first)).copied().unwrap_or(0);
-        let gains =
-            copied.clone().map(move |bucket| (bucket as u16, copy[bucket].wrapping_sub(last(bucket))));
-        gains.filter(|(_, gained)| *gained != 0)
+    /// Appends what a copy has more, in rising order: (bucket, samples), without the buckets that have nothing more; the
+    /// sum of it. `copied` are the buckets that the copy has; counts wrap.
+    pub fn gains(&self, copy: &[u32; BUCKETS], copied: &Range<usize>, out: &mut Vec<(u16, u32)>) -> u64 {
+        let mut gained = 0;
+        let mut add = |(bucket, more): (usize, u32)| {
+            if more != 0 {
+                out.push((bucket as u16, more));
+                gained += u64::from(more);
+            }
+        };
+        let both = self.both(copied);
+        // Nothing was used before and behind what is kept.
+        let new = |bucket| (bucket, copy[bucket]);
+        (copied.start..both.start.min(copied.end)).map(new).for_each(&mut add);
+        let last = &self.kept[both.start - self.first..both.end - self.first];
+        let more = copy[both.clone()].iter().zip(last).map(|(new, last)| new.wrapping_sub(*last));
+        both.clone().zip(more).for_each(&mut add);
+        (both.end.max(copied.start)..copied.end).map(new).for_each(&mut add);
+        gained
     }
 
     /// From now on the copy's counts are the last ones.
@@ -32,10 +40,15 @@ impl Counts {
         if let (Some(low), Some(high)) = (copied.clone().find(used), copied.clone().rfind(used)) {
             self.cover(low..high + 1);
         }
+        let both = self.both(copied);
+        self.kept[both.start - self.first..both.end - self.first].copy_from_slice(&copy[both]);
+    }
+
+    /// What was copied of that which is kept.
+    fn both(&self, copied: &Range<usize>) -> Range<usize> {
         let end = self.first + self.kept.len();
         let start = copied.start.clamp(self.first, end);
-        let both = start..copied.end.clamp(start, end);
-        self.kept[both.start - self.first..both.end - self.first].copy_from_slice(&copy[both]);
+        start..copied.end.clamp(start, end)
     }
 
     /// Makes room for these buckets, and no more than that: it is there once for each slot.
@@ -58,11 +71,18 @@ mod tests {
 
     use super::*;
 
+    fn gains(counts: &Counts, copy: &[u32; BUCKETS], copied: &Range<usize>) -> Vec<(u16, u32)> {
+        let mut out = Vec::new();
+        let gained = counts.gains(copy, copied, &mut out);
+        assert_eq!(gained, out.iter().map(|(_, more)| u64::from(*more)).sum::<u64>());
+        out
+    }
+
     #[test]
     fn nothing_used_is_nothing_kept() {
         let mut counts = Counts::default();
-        assert_eq!(counts.gains(&[0; BUCKETS], &(0..BUCKETS)).count(), 0);
-        assert_eq!(counts.gains(&[7; BUCKETS], &(9..9)).count(), 0);
+        assert_eq!(gains(&counts, &[0; BUCKETS], &(0..BUCKETS)), []);
+        assert_eq!(gains(&counts, &[7; BUCKETS], &(9..9)), []);
         counts.keep(&[0; BUCKETS], &(0..BUCKETS));
         assert!(counts.kept.is_empty());
     }
@@ -73,10 +93,10 @@ mod tests {
         copy[40] = u32::MAX;
         counts.keep(&copy, &(0..BUCKETS));
         copy[40] = 1;
-        assert_eq!(counts.gains(&copy, &(40..41)).collect::<Vec<_>>(), [(40, 2)]);
+        assert_eq!(gains(&counts, &copy, &(40..41)), [(40, 2)]);
         counts.keep(&copy, &(40..41));
         copy[40] = 0;
-        assert_eq!(counts.gains(&copy, &(0..BUCKETS)).collect::<Vec<_>>(), [(40, u32::MAX)]);
+        assert_eq!(gains(&counts, &copy, &(0..BUCKETS)), [(40, u32::MAX)]);
     }
 
     proptest! {
@@ -97,7 +117,7 @@ mod tests {
                     .map(|bucket| (bucket as u16, copy[bucket] - all[bucket]))
                     .filter(|(_, gained)| *gained != 0)
                     .collect();
-                prop_assert_eq!(counts.gains(&copy, &copied).collect::<Vec<_>>(), expected);
+                prop_assert_eq!(gains(&counts, &copy, &copied), expected);
                 counts.keep(&copy, &copied);
                 all[copied.clone()].copy_from_slice(&copy[copied]);
             }

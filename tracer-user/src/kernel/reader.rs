@@ -264,9 +264,7 @@ impl Reader {
                 };
                 let count =
                     self.copy.done.checked_sub(known.done).context("bug: a slot's count went back")?;
-                let mut gained = 0;
-                let gains = known.counts.gains(&self.copy.buckets, &taken.buckets);
-                interval.buckets.extend(gains.inspect(|(_, more)| gained += u64::from(*more)));
+                let gained = known.counts.gains(&self.copy.buckets, &taken.buckets, &mut interval.buckets);
                 if gained == count {
                     break (taken, count);
                 }
