@@ -55,7 +55,7 @@ pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
 }
 
 /// Notes an entry at `now_ns` and closes the exit that was open. The parts of the exit are still to be settled,
-/// see [`split::settle`].
+/// see [`split::close`].
 #[inline(always)]
 pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
     let open_ns = vcpu.open_ns;

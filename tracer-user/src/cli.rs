@@ -1,6 +1,6 @@
 //! Arguments as typed. Nothing here looks at the machine.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use regex::Regex;
@@ -16,8 +16,10 @@ use crate::{
 };
 
 pub mod diff;
+pub mod span;
 
 pub use diff::{DiffArgs, DiffFormat, MergeArgs};
+pub use span::Span;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -132,8 +134,8 @@ pub struct TraceArgs {
     /// Trace only VMs of this name (QEMU's -name, else the process name); may be a glob like 'web*'
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
     pub guest: Vec<Wanted>,
-    /// Length of an interval: seconds, or with a unit like 200ms
-    #[arg(short, long, default_value = "1", value_name = "TIME")]
+    /// Length of an interval: seconds, or with a unit like 200ms; up to 1h
+    #[arg(short, long, default_value = "1", value_name = "TIME", value_parser = span::interval)]
     pub display: Span,
     /// Stop after this time
     #[arg(long, value_name = "TIME")]
@@ -208,7 +210,7 @@ pub struct LiveArgs {
     #[arg(long, conflicts_with_all = ["interval", "count"])]
     pub once: bool,
     /// Length of an interval, as --display
-    #[arg(value_name = "INTERVAL", conflicts_with = "display")]
+    #[arg(value_name = "INTERVAL", conflicts_with = "display", value_parser = span::interval)]
     pub interval: Option<Span>,
     /// Number of intervals
     #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
@@ -408,34 +410,14 @@ impl FromStr for Columns {
     }
 }
 
-/// A length of time on the command line: `2`, `0.5`, `200ms`, `1m`, `2h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const UNITS: [(&str, f64); 6] =
-            [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)];
-        let start = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(start);
-        let seconds = number.parse::<f64>().ok().zip(UNITS.iter().find(|(name, _)| *name == unit));
-        let seconds = seconds.map(|(number, (_, factor))| number * factor);
-        match seconds {
-            Some(seconds) if (0.001..=1e9).contains(&seconds) => Ok(Self(Duration::from_secs_f64(seconds))),
-            Some(_) => Err("a time from 1ms to 1e9 seconds is needed".to_owned()),
-            None => Err("no time; write seconds, or a number with a unit: 200ms, 2s, 1m, 1h".to_owned()),
-        }
-    }
-}
-
 fn max_files(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a number from 1 on is needed".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -475,6 +457,8 @@ mod tests {
         for line in [
             "exitlat -d 0",
             "exitlat -d 5x",
+            "exitlat -d 61m",
+            "exitlat 2h",
             "exitlat --by cpu",
             "exitlat -f (",
             "exitlat --once 1 2",

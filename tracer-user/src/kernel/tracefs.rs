@@ -25,6 +25,12 @@ pub struct Layout {
     pub exit_vcpu: Option<Field>,
 }
 
+impl Layout {
+    fn all(&self) -> impl Iterator<Item = Field> {
+        [Some(self.exit_reason), self.exit_isa, self.exit_vcpu].into_iter().flatten()
+    }
+}
+
 /// The `events` directory.
 ///
 /// # Errors
@@ -97,7 +103,14 @@ pub fn layout() -> Result<Layout, Unsupported> {
             "please report it with the contents of events/kvm/kvm_exit/format",
         )
     })?;
-    Ok(Layout { exit_reason, exit_isa: field(&exit, "isa"), exit_vcpu: field(&exit, "vcpu_id") })
+    let layout = Layout { exit_reason, exit_isa: field(&exit, "isa"), exit_vcpu: field(&exit, "vcpu_id") };
+    if layout.all().any(|field| field.size != 4) {
+        return Err(Unsupported::new(
+            "a field of this kernel's kvm_exit record is not of 32 bits",
+            "please report it with the contents of events/kvm/kvm_exit/format",
+        ));
+    }
+    Ok(layout)
 }
 
 /// Where the fields of the scheduler's records are.
@@ -120,9 +133,9 @@ pub struct SchedLayout {
 pub fn sched_layout() -> Result<SchedLayout, Unsupported> {
     let (switch, wakeup) = (format_text("sched:sched_switch")?, format_text("sched:sched_wakeup")?);
     let find = |text: &str, event: &str, name: &str| {
-        let field = field(text, name).ok_or_else(|| {
+        let field = field(text, name).filter(|field| [4, 8].contains(&field.size)).ok_or_else(|| {
             Unsupported::new(
-                format!("this kernel's {event} record has no field `{name}`"),
+                format!("this kernel's {event} record has no field `{name}` of 32 or 64 bits"),
                 "use --no-sched, and please report it with the event's format file",
             )
         })?;

@@ -95,7 +95,8 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let text = table::page(&sections, &versions());
     println!("{text}");
     table::write(&all, &text, args.only.is_none() && args.kernel.is_none())?;
-    Ok(u8::from(before.map(|before| table::slower(&before, &all)).transpose()?.unwrap_or(false)))
+    let ours: Vec<_> = here.iter().map(|mode| mode.name).filter(|name| name.starts_with("exitlat")).collect();
+    Ok(u8::from(before.map(|before| table::slower(&before, &all, &ours)).transpose()?.unwrap_or(false)))
 }
 
 /// Runs all modes on one machine.

@@ -1,5 +1,6 @@
 //! The bench's results: on the screen, in `docs/overhead.md`, and as numbers to compare with later.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -99,9 +100,10 @@ pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], machine: &Mach
     out
 }
 
-/// Keeps the numbers; the page too if it is complete.
+/// Keeps the numbers; the page too if it is complete. What is not has a file of its own: a complete run is what others
+/// are compared with.
 pub fn write(costs: &ByMachine, text: &str, complete: bool) -> Result<()> {
-    let numbers = paths::target().join("bench.json");
+    let numbers = paths::target().join(if complete { "bench.json" } else { "bench-part.json" });
     fs::write(&numbers, serde_json::to_string_pretty(costs)?)
         .with_context(|| format!("cannot write {}", numbers.display()))?;
     eprintln!("bench: numbers for --compare are in {}", numbers.display());
@@ -119,13 +121,20 @@ pub fn read(path: &Path) -> Result<ByMachine> {
     serde_json::from_str(&text).with_context(|| format!("{} has no numbers of a bench", path.display()))
 }
 
-/// Says which of our own modes got slower than before, and whether any did.
+/// Says which of our own modes got slower than before, or no longer ran, and whether any did. `wanted` are the modes that
+/// this run was to measure.
 ///
 /// # Errors
 /// If the runs have nothing in common.
-pub fn slower(before: &ByMachine, now: &ByMachine) -> Result<bool> {
+pub fn slower(before: &ByMachine, now: &ByMachine, wanted: &[&str]) -> Result<bool> {
     let (mut any, mut compared) = (false, 0);
     for (machine, costs) in now {
+        let ran_before = before.get(machine).into_iter().flat_map(BTreeMap::keys);
+        let is_missing = |name: &&String| wanted.contains(&name.as_str()) && !costs.contains_key(*name);
+        for name in ran_before.filter(is_missing) {
+            println!("{machine}, {name}: did not run");
+            any = true;
+        }
         for (name, by_load) in costs.iter().filter(|(name, _)| name.starts_with("exitlat")) {
             for (load, cost) in by_load {
                 let old =
@@ -161,8 +170,21 @@ mod tests {
                 Costs::from([one(OURS, ours), one("perf kvm stat live", perf)]),
             )])
         };
-        assert!(!slower(&costs(500.0, 100.0), &costs(510.0, 900.0)).unwrap());
-        assert!(slower(&costs(500.0, 100.0), &costs(520.0, 100.0)).unwrap());
-        assert!(slower(&ByMachine::new(), &costs(520.0, 100.0)).is_err());
+        let before = costs(500.0, 100.0);
+        assert!(!slower(&before, &costs(510.0, 900.0), &[OURS]).unwrap());
+        assert!(slower(&before, &costs(520.0, 100.0), &[OURS]).unwrap());
+        assert!(slower(&ByMachine::new(), &costs(520.0, 100.0), &[OURS]).is_err());
+    }
+
+    #[test]
+    fn what_no_longer_runs_is_no_success() {
+        let all = |names: &[&str]| {
+            let one = |name: &&str| ((*name).to_owned(), [("cpuid".to_owned(), 500.0)].into());
+            ByMachine::from([("Linux 6.1".to_owned(), names.iter().map(one).collect())])
+        };
+        let (both, one) = (all(&[OURS, CLASSIC]), all(&[CLASSIC]));
+        assert!(slower(&both, &one, &[OURS, CLASSIC]).unwrap());
+        // It was not asked for.
+        assert!(!slower(&both, &one, &[CLASSIC]).unwrap());
     }
 }

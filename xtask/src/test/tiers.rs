@@ -33,6 +33,7 @@ const CLIPPY_BPF: &[&str] = &[
     "warnings",
 ];
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const DOC: &[&str] = &["doc", "--workspace", "--no-deps"];
 const BUILD: &[&str] = &["build", "-p", "tracer-user"];
 const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "xtask"];
 const HOST_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "host"];
@@ -66,7 +67,10 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
                 // Its own directory: another compiler in the usual one would make cargo build things twice.
                 let dir = paths::target().join("bpf-clippy");
                 logged(bpf_cargo().env("CARGO_TARGET_DIR", dir).args(CLIPPY_BPF), log)
-            })
+            })?;
+            // Links in the documentation that lead nowhere.
+            runner
+                .step(&itself("doc"), |log| logged(cargo().env("RUSTDOCFLAGS", "-D warnings").args(DOC), log))
         }
         Tier::Host => {
             let skips = &matrix.host.expect_skips;

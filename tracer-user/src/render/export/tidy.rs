@@ -1,6 +1,6 @@
 //! The long form: one line for each thing that was counted in each interval, with everything known about it.
 //!
-//! CSV (RFC 4180) and JSON lines have the same columns, the list [`COLUMNS`]. The column `kind` says what a
+//! CSV (RFC 4180) and JSON lines have the same columns, the list `COLUMNS`. The column `kind` says what a
 //! line is:
 //!
 //! | `kind` | a line is |
