@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::guest::{Background, exitlat, report, scratch, succeed, workload};
+use crate::guest::{Background, exitlat, report, scratch, succeed, wait_until, workload};
 
 /// Status and messages.
 fn outcome(output: &Output) -> (Option<i32>, String) {
@@ -33,7 +33,12 @@ fn without_rights() {
 
 #[test]
 fn kvm_not_loaded_and_loaded_again() {
-    let unload = |module: &str| succeed(Command::new("rmmod").arg(module));
+    let unload = |module: &str| {
+        // VMs of the tests before may still be ending.
+        let users = || fs::read_to_string(format!("/sys/module/{module}/refcnt")).unwrap();
+        wait_until("nobody uses the module", || users().trim() == "0");
+        succeed(Command::new("rmmod").arg(module));
+    };
     unload("kvm_amd");
     let output = exitlat().arg("check").output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{output:?}");

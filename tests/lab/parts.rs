@@ -1,7 +1,10 @@
 //! Where inside an exit the time went: guests and VMMs with known answers. Bounds come from what was slept or spun at
 //! least, and from sums; none depends on the machine's speed.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -61,10 +64,11 @@ fn a_vmm_that_sleeps_is_asleep_and_not_in_the_kernel() {
         demand_sums(&table);
         let io = table.reason("io");
         let slept = vcpus[0].raw["io_sleep_ns_total"].as_u64().unwrap();
-        // What the VMM measured has the way to sleep and back in it, and the wait for a CPU.
-        assert!(ns(io, "user_blocked_ns") >= 40 * 5_000_000, "{io}");
+        // What the VMM measured has the way to sleep and back in it, and the wait for a CPU. None of it is KVM's.
+        let in_vmm = ns(io, "user_ns") + ns(io, "user_blocked_ns") + ns(io, "runqueue_ns");
+        assert!(in_vmm >= slept, "slept {slept}: {io}");
         assert!(ns(io, "user_blocked_ns") <= slept, "slept {slept}: {io}");
-        assert!(ns(io, "kernel_ns") < 40 * 5_000_000, "{io}");
+        assert!(ns(io, "user_blocked_ns") > 40 * 5_000_000 / 2, "most of it is sleep: {io}");
         // 40 that slept and, as the guest's last exit has no entry, none more.
         let trips = cause(io, "KVM_EXIT_IO");
         assert_eq!(trips["samples"], 40, "{io}");
@@ -81,76 +85,96 @@ fn a_vmm_that_computes_is_the_vmm() {
     let table = report(&dump, "--by reason");
     demand_sums(&table);
     let (io, spun) = (table.reason("io"), vcpus[0].raw["io_spin_ns_total"].as_u64().unwrap());
-    // The clock that ends the spinning runs while another thread has the CPU, and while a page is fetched.
-    let spun_within = ns(io, "user_ns") + ns(io, "runqueue_ns") + ns(io, "user_blocked_ns");
-    assert!(spun_within >= 40 * 5_000_000, "{io}");
-    assert!(ns(io, "user_ns") > ns(io, "kernel_ns"), "{io}");
     assert!(spun >= 40 * 5_000_000);
+    // The clock that ends the spinning runs while another thread has the CPU, and while a page is fetched.
+    let in_vmm = ns(io, "user_ns") + ns(io, "runqueue_ns") + ns(io, "user_blocked_ns");
+    assert!(in_vmm >= spun, "spun {spun}: {io}");
+    assert!(ns(io, "user_ns") > spun / 2, "most of it is work: {io}");
     // A short sleep may happen: the VMM's memory may have to be fetched.
     assert!(ns(io, "user_blocked_ns") < 40 * 5_000_000 / 2, "{io}");
 }
 
 #[test]
 fn a_guest_that_halts_is_idle_and_not_handled() {
-    let (vcpus, dump) = record("", "--khlt-us 20000 khlt=20", "svm");
+    let (vcpus, dump) = record("", "--khlt-us 500000 khlt=4", "svm");
     let table = report(&dump, "--by reason");
     demand_sums(&table);
     let halted = table.reason("hlt");
-    assert_eq!(halted["samples"], 20, "{halted}");
+    assert_eq!(halted["samples"], 4, "{halted}");
     let wall = vcpus[0].raw["wall_ns"].as_u64().unwrap();
-    // Twenty timers of 20 ms. What passes between arming one and its HLT is not slept, and is the machine's business.
-    let elapsed = ns(vm(&table), "elapsed_ns");
-    assert!(elapsed >= 20 * 20_000_000, "{}", table.0);
-    assert!(ns(halted, "halt_ns") > elapsed / 2, "most of it is sleep: {}", table.0);
+    // What passes between arming a timer and its HLT is not slept, and is the machine's business.
+    assert!(ns(halted, "halt_ns") > ns(vm(&table), "elapsed_ns") / 2, "most of it is sleep: {}", table.0);
     assert!(ns(halted, "halt_ns") <= wall, "{halted}");
     assert!(ns(halted, "sum_ns") + ns(halted, "halt_ns") <= wall, "{halted}");
     assert_eq!(table.0["idle_ns"], halted["halt_ns"]);
     // With idle time the row is what perf shows: the whole exits.
     let whole = report(&dump, "--by reason --idle");
     let whole = whole.reason("hlt");
-    assert_eq!(whole["samples"], 20);
+    assert_eq!(whole["samples"], 4);
     assert_eq!(ns(whole, "sum_ns"), ns(halted, "sum_ns") + ns(halted, "halt_ns"));
-    assert!(ns(whole, "p50_ns") >= 10_000_000, "{whole}");
+    assert!(ns(whole, "p50_ns") > 500_000_000 / 2, "{whole}");
     let shares: f64 = table.rows().iter().filter_map(|row| row["time_share"].as_f64()).sum();
     assert!((shares - 1.0).abs() < 1e-9, "shares of handled time sum to {shares}");
 }
 
+/// How long KVM polls at most; put back at the end, whatever it is.
+struct HaltPoll(String);
+
+impl HaltPoll {
+    const PARAMETER: &str = "/sys/module/kvm/parameters/halt_poll_ns";
+
+    fn new() -> Self {
+        Self(fs::read_to_string(Self::PARAMETER).unwrap())
+    }
+
+    fn set(&self, poll_ns: &str) {
+        fs::write(Self::PARAMETER, poll_ns).unwrap();
+    }
+}
+
+impl Drop for HaltPoll {
+    fn drop(&mut self) {
+        self.set(&self.0);
+    }
+}
+
 #[test]
 fn halt_polling_moves_time_from_idle_to_polling() {
-    const PARAMETER: &str = "/sys/module/kvm/parameters/halt_poll_ns";
-    let before = fs::read_to_string(PARAMETER).unwrap();
+    let halt_poll = HaltPoll::new();
     let measure = |poll_ns: &str| {
-        fs::write(PARAMETER, poll_ns).unwrap();
-        let (_, dump) = record("", "--khlt-us 2000 khlt=200", "svm");
+        halt_poll.set(poll_ns);
+        let (_, dump) = record("", "--khlt-us 20000 khlt=60", "svm");
         let table = report(&dump, "--by reason");
         demand_sums(&table);
         let halted = table.reason("hlt").clone();
-        assert_eq!(halted["samples"], 200);
+        assert_eq!(halted["samples"], 60);
         (ns(&halted, "poll_ns"), ns(&halted, "halt_ns"))
     };
-    let (off, on) = (measure("0"), measure("50000000"));
-    fs::write(PARAMETER, before).unwrap();
+    let (off, on) = (measure("0"), measure("1000000000"));
     assert!(off.0 < off.1, "without polling: {off:?}");
-    assert!(on.0 > on.1, "polling for up to 50 ms a timer of 2 ms: {on:?}");
+    // KVM polls twice as long each time that it was not enough, from 10 us on: that takes a dozen halts.
+    assert!(on.0 > on.1, "polling for up to 1 s a timer of 20 ms: {on:?}");
 }
 
 #[test]
 fn two_vcpus_on_one_cpu_wait_for_each_other() {
-    let (_, dump) = record("", "--vcpus 2 --pin 0,0 spin=3000000 cpuid=1", "svm");
+    let (vcpus, dump) = record("", "--vcpus 2 --pin 0,0 spin=3000000 cpuid=1", "svm");
     let table = report(&dump, "--by vcpu,part");
     demand_rows(&table);
+    let of = |vcpu: u64, part: &str| {
+        let row = table.rows().iter().find(|row| row["vcpu"] == vcpu && row["part"] == part);
+        row.map_or(0, |row| ns(row, "sum_ns"))
+    };
     for vcpu in 0..2 {
-        let of = |part: &str| {
-            let row = table.rows().iter().find(|row| row["vcpu"] == vcpu && row["part"] == part);
-            row.map_or(0, |row| ns(row, "sum_ns"))
-        };
-        let total: u64 =
-            table.rows().iter().filter(|row| row["vcpu"] == vcpu).map(|row| ns(row, "sum_ns")).sum();
-        let share = of("runqueue") as f64 / total as f64;
-        // About half; a quarter to three quarters leaves room for who starts first.
-        assert!((0.25..0.75).contains(&share), "vCPU {vcpu} waited {share} of its time: {}", table.0);
-        assert!(of("guest") > 0);
+        assert!(of(vcpu, "runqueue") > 0 && of(vcpu, "guest") > 0, "{}", table.0);
     }
+    let both = |part: &str| of(0, part) + of(1, part);
+    let all: u64 = table.rows().iter().map(|row| ns(row, "sum_ns")).sum();
+    let times = |name: &str| vcpus.iter().map(|vcpu| ns(&vcpu.raw, name)).collect::<Vec<_>>();
+    let wall = times("finished").into_iter().max().unwrap() - times("started").into_iter().min().unwrap();
+    // One CPU has time for one of them. What is not in the guest is mostly the wait for the other.
+    assert!(both("guest") <= wall, "{wall} ns: {}", table.0);
+    assert!(both("runqueue") > (all - both("guest")) / 2, "{}", table.0);
 }
 
 /// Rows by part have a time and nothing else.
@@ -175,35 +199,37 @@ fn a_vcpu_that_moves_in_mid_exit_stays_exact() {
 fn a_stopped_vmm_is_stopped() {
     const STOP: Duration = Duration::from_secs(1);
     let workload = Background::start("--forever cpuid=50 msr=10 io=1");
-    let live = Live::start("--total -d 60");
+    let mut live = Live::start("--total -d 200ms");
+    let mut tables = live.blocks().map(Table);
     workload.go();
-    let pid = workload.ready["vms"][0]["pid"].as_i64().expect("the workload says its pid") as i32;
+    let process = &workload.ready["vms"][0];
+    let pid = process["pid"].as_i64().expect("the workload says its pid") as i32;
+    let vcpu = process["vcpus"][0]["tid"].as_i64().expect("and its vCPU's thread");
     let state = || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let stat = fs::read_to_string(format!("/proc/{pid}/task/{vcpu}/stat")).unwrap();
         stat.rsplit(") ").next().unwrap().chars().next().unwrap()
     };
-    // Long enough for its vCPU to have been seen.
-    thread::sleep(Duration::from_millis(300));
+    tables.by_ref().find(|table| !table.rows().is_empty()).expect("its vCPU is seen");
     // SAFETY: a signal to our own child.
     unsafe { libc::kill(pid, libc::SIGSTOP) };
-    wait_until("the VMM is stopped", || state() == 'T');
+    wait_until("the vCPU is stopped", || state() == 'T');
+    let began = Instant::now();
     thread::sleep(STOP);
+    let stop_ns = began.elapsed().as_nanos() as u64;
     // SAFETY: as above.
     unsafe { libc::kill(pid, libc::SIGCONT) };
-    wait_until("the VMM runs again", || state() != 'T');
-    thread::sleep(Duration::from_millis(300));
-    let (status, out) = live.stop(libc::SIGINT);
+    // An exit is in the rows when it is over.
+    let stopped = |table: &Table| table.rows().iter().map(|row| ns(row, "stopped_ns")).sum::<u64>();
+    tables.by_ref().find(|table| stopped(table) >= stop_ns * 9 / 10).expect("the stop is seen");
     workload.kill();
-    assert_eq!(status, 0);
-    let table = Table::last(&out);
+    live.signal(libc::SIGINT);
+    let table = tables.last().expect("a total");
+    assert_eq!(live.stop(libc::SIGINT).0, 0);
     demand_sums(&table);
-    let stop_ns = STOP.as_nanos() as u64;
     assert!(ns(&vm(&table)["parts"], "stopped_ns") >= stop_ns * 9 / 10, "{}", table.0);
-    for row in table.rows() {
-        assert!(ns(row, "max_ns") < stop_ns, "a stop became an exit: {row}");
-    }
-    let stopped: u64 = table.rows().iter().map(|row| ns(row, "stopped_ns")).sum();
-    assert!(stopped >= stop_ns * 9 / 10, "{}", table.0);
+    let handled: u64 = table.rows().iter().map(|row| ns(row, "sum_ns")).sum();
+    let running = handled + ns(vm(&table), "guest_ns");
+    assert!(running <= ns(vm(&table), "elapsed_ns") - stop_ns * 9 / 10, "a stop became work: {}", table.0);
 }
 
 #[test]

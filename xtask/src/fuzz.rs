@@ -20,7 +20,7 @@ use crate::toolchain::{BPF_ENV, bpf, bpf_cargo};
 /// Where libFuzzer's random numbers begin, so that a run can be repeated.
 const SEED: u32 = 1;
 /// What one input may take of memory and time.
-const LIMITS: [&str; 2] = ["-rss_limit_mb=1024", "-timeout=20"];
+const LIMITS: [&str; 2] = ["-rss_limit_mb=1024", "-timeout=300"];
 /// Larger than every seed.
 const MAX_LENGTH: &str = "-max_len=16384";
 

@@ -103,7 +103,6 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
 fn measure(machine: &Machine<'_>, modes: &[&Mode]) -> Result<Costs> {
     let mut spec = Spec::new(machine.kernel, machine.cpu);
     spec.icount = machine.cpu == Cpu::Amd;
-    spec.silence = 900;
     add_programs(&mut spec, Output::Terminal)?;
     for (program, to) in [(FLOOR, "/bin/floor"), (SWITCHES, "/bin/switches")] {
         spec.files.push((build(program, &Profile::lab(Arch::X86_64), Output::Terminal)?, to.to_owned()));

@@ -79,7 +79,7 @@ impl Spec {
             programs: Vec::new(),
             env: Vec::new(),
             command: None,
-            silence: 180,
+            silence: 600,
             terminal: None,
         }
     }
