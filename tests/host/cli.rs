@@ -7,7 +7,7 @@ use std::{
 
 use exitlat_tests::program::{self, text};
 use tracer_user::{
-    model::{Interval, Roster},
+    model::{Interval, Roster, losses::LOSSES},
     recording::Writer,
 };
 
@@ -33,6 +33,22 @@ fn help_has_examples_and_statuses() {
         assert!(run(&format!("{command} --help")).1.contains("Examples:"), "{command}");
     }
     assert_eq!(run("--version").0, Some(0));
+}
+
+#[test]
+fn the_readme_has_every_loss() {
+    let readme = include_str!("../../README.md");
+    let (missing, notes) = readme.split_once("After a semicolon follows").expect("the second of two tables");
+    for info in &LOSSES {
+        let row = format!("\n| {} (`{}`) | ", info.text, info.name);
+        let count = |text: &str| text.matches(&row).count();
+        assert_eq!(
+            (count(missing), count(notes)),
+            (info.missing.into(), (!info.missing).into()),
+            "{}",
+            info.name
+        );
+    }
 }
 
 #[test]
