@@ -245,10 +245,10 @@ impl Mapped<Slot> {
                 std::ptr::from_mut(into).cast::<[u64; HEAD]>().write(head);
             }
             let buckets = if whole { 0..BUCKETS } else { touched(&into.extremes) };
-            for (bucket, copy) in into.buckets[buckets.clone()].iter_mut().enumerate() {
-                // SAFETY: as above; as many buckets are in both.
-                *copy =
-                    unsafe { std::ptr::read_volatile(&raw const (*slot).buckets[buckets.start + bucket]) };
+            let to = (&raw mut *into).cast::<u64>();
+            for pair in HEAD + buckets.start / 2..HEAD + buckets.end.div_ceil(2) {
+                // SAFETY: as above; behind the head are an even number of buckets in both.
+                unsafe { to.add(pair).write(std::ptr::read_volatile(slot.cast::<u64>().add(pair))) };
             }
             fence(Ordering::Acquire);
             // SAFETY: as above.

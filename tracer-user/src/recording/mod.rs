@@ -16,7 +16,8 @@
 //!
 //! `count`, `sum_ns`, `min_ns` and `max_ns` are exact. `hist` is the interval's histogram as HdrHistogram V2
 //! (uncompressed, lowest value 1, two significant digits) in base64, with each sample at the midpoint of its
-//! log-linear bucket; two digits are finer than the buckets, so the buckets come back exactly.
+//! log-linear bucket; two digits are finer than the buckets, so the buckets come back exactly. A bucket of one `slot` line
+//! holds fewer than 2^32 samples.
 //!
 //! A `detail` is a kind in the topmost byte and a value below it. The exits of a reason are the slots of kind 0 (no
 //! detail) and 1 together: their handled time. Kind 1 has the exits in which the vCPU halted or its process was
