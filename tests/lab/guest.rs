@@ -6,7 +6,10 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +17,10 @@ use std::{
 use serde_json::Value;
 
 /// How long anything may take before the test gives up. Never reached by a test that passes.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a test may read intervals.
+const LONGEST: Duration = Duration::from_secs(480);
 
 /// exitlat, as a command.
 pub fn exitlat() -> Command {
@@ -255,10 +261,21 @@ impl Live {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
-    /// The JSON objects it prints, as they come, until its end.
+    /// The JSON objects it prints, as they come, until its end. Who waits for one that never comes sees it killed.
     pub fn blocks(&mut self) -> impl Iterator<Item = Value> + use<> {
         let stdout = BufReader::new(self.child.stdout.take().expect("taken once"));
-        stdout.lines().map_while(Result::ok).map(|line| serde_json::from_str(&line).expect("a JSON object"))
+        let (reading, read) = mpsc::channel::<()>();
+        let pid = self.pid();
+        thread::spawn(move || {
+            if read.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+                // SAFETY: a signal to our own child, which is not waited for while it is read.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+        });
+        stdout.lines().map_while(Result::ok).map(move |line| {
+            let _ = &reading;
+            serde_json::from_str(&line).expect("a JSON object")
+        })
     }
 
     /// Sends a signal and waits for the end: exit status (-signal if killed) and standard output.

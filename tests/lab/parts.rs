@@ -1,5 +1,5 @@
 //! Where inside an exit the time went: guests and VMMs with known answers. Bounds come from what was slept or spun at
-//! least, and from sums; none depends on the machine's speed.
+//! least, from sums, and from what must be the larger half by far.
 
 use std::{
     fs, thread,

@@ -3,11 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
     process::Command,
+    sync::mpsc,
+    thread,
 };
 
-use crate::guest::{Background, Live, Table, demand_exact, report, scratch, succeed};
+use crate::guest::{Background, Live, PATIENCE, Table, demand_exact, report, scratch, succeed};
 
 /// Runs `perf kvm stat record` and exitlat over the same workload. Counts have to be equal, and the means of long
 /// exits within 2 %. Not those of short ones: each tracer also measures what the other one does in between, and
@@ -19,16 +22,23 @@ fn perf_sees_the_same() {
     let live = Live::start("-d 600 --by vcpu,reason");
     succeed(Command::new("mkfifo").arg(&control).arg(&answer));
     // Its events are off until it is told, and it says when they are on.
+    let open = |fifo: &Path| fs::OpenOptions::new().read(true).write(true).open(fifo).unwrap();
+    let (mut tell, hear) = (open(&control), open(&answer));
     let mut perf = Command::new("perf")
         .args(["kvm", "stat", "record", "-a", "-D", "-1", "-o"])
         .arg(&data)
         .arg(format!("--control=fifo:{},{}", control.display(), answer.display()))
         .spawn()
         .expect("perf is in this lab");
-    fs::write(&control, "enable\n").unwrap();
-    let mut line = String::new();
-    BufReader::new(fs::File::open(&answer).unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line.trim_end_matches(['\n', '\0']), "ack");
+    tell.write_all(b"enable\n").unwrap();
+    let (said, answer) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let _ = BufReader::new(hear).read_line(&mut line);
+        said.send(line)
+    });
+    let answer = answer.recv_timeout(PATIENCE).expect("perf says that its events are on");
+    assert_eq!(answer.trim_end_matches(['\n', '\0']), "ack");
     guests.go();
     let vcpus = guests.finish("svm");
     // SAFETY: a signal to our own child.
@@ -67,7 +77,7 @@ fn demand_perfs_table(ours: &Table, theirs: &BTreeMap<String, (u64, [f64; 3])>) 
 }
 
 /// Samples, and minimum, maximum and mean in us by reason, from perf's text.
-fn perf_report(data: &std::path::Path) -> BTreeMap<String, (u64, [f64; 3])> {
+fn perf_report(data: &Path) -> BTreeMap<String, (u64, [f64; 3])> {
     let report = |options: &[&str]| {
         let mut command = Command::new("perf");
         command.args(["kvm", "-i"]).arg(data).args(["stat", "report"]).args(options);

@@ -109,6 +109,32 @@ fn dead_threads_give_their_places_back() -> Result<()> {
     Ok(())
 }
 
+/// A thread without a place has its exits counted, and not its entries, whatever is read in between; it gets one when
+/// another thread has ended.
+#[test]
+fn a_place_is_asked_for_again_when_there_is_one() -> Result<()> {
+    let mut session = Session::load(&Options { vcpus: 1, slots: 8, ..Options::default() }, None)?;
+    let (first, second) = (10 << 32 | 1, 10 << 32 | 2);
+    let exit = |now_ns| Event::Exit { now_ns, isa: 2, code: 0x72, vcpu: 0 };
+    run(&mut session, first, exit(100), 0)?;
+    run(&mut session, second, exit(110), 0)?;
+    for round in 1..=3 {
+        run(&mut session, second, Event::Entry { now_ns: round * 1_000 }, 0)?;
+        run(&mut session, second, exit(round * 1_000 + 1), 0)?;
+        let losses = take(&mut session)?.losses;
+        let lost = if round == 1 { 2 } else { 1 };
+        assert_eq!(losses.into_iter().collect::<Vec<_>>(), [("vcpu_table_full".to_owned(), lost)]);
+    }
+    run(&mut session, first, Event::Death, 0)?;
+    assert_eq!(take(&mut session)?.losses.into_iter().collect::<Vec<_>>(), [("died_in_exit".to_owned(), 1)]);
+    run(&mut session, second, exit(5_000), 0)?;
+    run(&mut session, second, Event::Entry { now_ns: 5_030 }, 0)?;
+    let outcome = take(&mut session)?;
+    assert_eq!(outcome.cells["10/2/0 2:0x72"], [1, 30, 30, 30]);
+    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    Ok(())
+}
+
 /// 64 VMs of 8 vCPUs with 110 reasons each, in half of which the threads end and others take their places: every
 /// sample is where it belongs. With too few slots it is known how many have none; the last VM, which lives on, lacks them.
 #[test]
@@ -189,6 +215,10 @@ fn programs_are_there_and_load() -> Result<()> {
         let mut session = Session::load(&Options { verbose, ..Options::default() }, None)?;
         for name in names::PROGRAMS.iter().chain(&names::SILENCE_PROGRAMS) {
             assert!(session.ebpf().program(name).is_some(), "no program {name}");
+        }
+        // The reader has asked for the others.
+        for name in [names::VCPU_OF, names::SILENCE] {
+            assert!(session.ebpf().map(name).is_some(), "no map {name}");
         }
         for name in [
             names::SYNTHETIC_EXIT,

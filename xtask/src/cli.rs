@@ -141,7 +141,7 @@ pub struct LabArgs {
     #[arg(long)]
     pub bare: bool,
     /// How many seconds the guest may be silent.
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::lab::SILENCE)]
     pub silence: u64,
     /// The command and its arguments; a shell if there is none.
     #[arg(last = true)]

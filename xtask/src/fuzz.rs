@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: made-up input for everything that reads what others wrote, for a bounded time.
 //!
 //! The targets are in `tests/fuzz`, each with a kept corpus to start from. Anything that is not an error is a
-//! find: a panic, a number that wraps, an input that takes seconds or a gigabyte.
+//! find: a panic, a number that wraps, an input that takes a minute or a gigabyte.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -20,7 +20,7 @@ use crate::toolchain::{BPF_ENV, bpf, bpf_cargo};
 /// Where libFuzzer's random numbers begin, so that a run can be repeated.
 const SEED: u32 = 1;
 /// What one input may take of memory and time.
-const LIMITS: [&str; 2] = ["-rss_limit_mb=1024", "-timeout=300"];
+const LIMITS: [&str; 2] = ["-rss_limit_mb=1024", "-timeout=60"];
 /// Larger than every seed.
 const MAX_LENGTH: &str = "-max_len=16384";
 

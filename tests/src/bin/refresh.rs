@@ -1,5 +1,6 @@
 //! `refresh`: what the reading side costs on this machine, from events made up for BPF_PROG_TEST_RUN: time and
-//! memory of a reading with its table, start-up, size of a dump. Needs root, no guest. Prints Markdown.
+//! memory of a reading with its table, start-up, size of a dump. Needs root and KVM with its
+//! tracepoints, no guest. Prints Markdown.
 
 use std::{
     collections::BTreeMap,
@@ -65,7 +66,9 @@ fn main() -> Result<()> {
     println!(
         "{REASONS} reasons for each vCPU, each with {} new samples between 1 us and 1 ms at each reading, no two in one \
          bucket; medians of {READINGS}, by a static program as exitlat is shipped. Memory is the kernel's own count of what the maps and programs take, and what the process has \
-         beside the maps, which it has mapped.\n",
+         beside the maps, without its program text. Some 0.2 ms of each reading are for looking at the unused places of \
+         the tables. Real samples have larger counts, which are longer in a dump: docs/recording.md has its size with \
+         those.\n",
         spread().len()
     );
     println!(
@@ -93,7 +96,9 @@ fn main() -> Result<()> {
 /// The budgets for the largest machine beside what was measured.
 fn budgets(figures: &Figures) {
     let Figures { vcpus, slots, start_up, table, locked_bytes, own_bytes, .. } = figures;
-    println!("Budgets, {vcpus} vCPUs:\n\n| | must | aim | measured |\n|---|---:|---:|---:|");
+    println!(
+        "Budgets, {vcpus} vCPUs: what must hold, and what is aimed at.\n\n| | must | aim | measured |\n|---|---:|---:|---:|"
+    );
     let memory_mib = (locked_bytes + own_bytes) as f64 / f64::from(1 << 20);
     for (what, unit, must, aim, measured) in [
         ("reading and table", "ms", 20.0, 5.0, table.as_secs_f64() * 1e3),
@@ -106,8 +111,10 @@ fn budgets(figures: &Figures) {
     let buckets = u64::from(*slots) * 4 * BUCKETS as u64;
     println!(
         "\nOf the memory {} are the {BUCKETS} buckets of each slot in the maps, which the quantiles' error bound asks \
-         for; the process keeps those that were used once more, as the last reading found them.\n",
-        mib(buckets)
+         for; the process keeps those that were used once more, as the last reading found them. The time of a reading goes \
+         with the buckets that have new samples: {} of them here.\n",
+        mib(buckets),
+        vcpus * REASONS * spread().len() as u64
     );
 }
 

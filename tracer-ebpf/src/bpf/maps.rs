@@ -29,8 +29,8 @@ pub static FREE_VCPUS: Stack<u32> = Stack::with_max_entries(DEFAULT_VCPUS, 0);
 /// Free slots, in the same way.
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_SLOTS, 0);
-/// Not 0: the table had no free entry when it was last asked. Set here, cleared by each reading. The stacks have one lock
-/// for all CPUs: with a full table every exit that lacks an entry would wait for it.
+/// Not 0: the table had no free entry when it was last asked. Set here, cleared by user space when it has handed entries
+/// back. The stacks have one lock for all CPUs: with a full table every exit that lacks an entry would wait for it.
 #[map]
 static FULL: Array<u32> = Array::with_max_entries(table::COUNT, 0);
 /// Losses that belong to no vCPU.
@@ -131,11 +131,12 @@ pub fn run_hint(kvm_vcpu: u64) -> *mut u32 {
 #[inline(always)]
 pub fn take(free: &Stack<u32>, table: u32) -> Option<u32> {
     let full = FULL.get_ptr_mut(table)?;
-    // SAFETY: an element of an array lives as long as the program, here and below; a stale value costs one try or entry.
+    // SAFETY: an element of an array lives as long as the program, here and below.
     if unsafe { full.read_volatile() } != 0 {
         return None;
     }
-    let entry = free.pop().ok().flatten();
+    // An error is no answer: the lock could not be had.
+    let entry = free.pop().ok()?;
     if entry.is_none() {
         // SAFETY: as above.
         unsafe { full.write_volatile(1) };

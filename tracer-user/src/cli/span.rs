@@ -32,7 +32,10 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub fn interval(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
     if span.0 > LONGEST {
-        return Err("an interval takes 1h at most; --duration and --total may be longer".to_owned());
+        return Err(
+            "an interval takes 1h at most; measure longer with --duration, and show the sum with --total"
+                .to_owned(),
+        );
     }
     Ok(span)
 }

@@ -1,5 +1,5 @@
-//! The maps to intervals. A reading stops no writer and makes no system call for a slot or vCPU whose thread lives, nor
-//! does it allocate for one that is known.
+//! The maps to intervals. A reading stops no writer, makes no system call for a slot or vCPU whose thread lives, and
+//! allocates for new ones only, and for slots whose samples leave the span of buckets that they have used.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
@@ -77,6 +77,8 @@ pub struct Reader {
     detail_of: HashMap<MapData, PlainKey, u32>,
     lost: PerCpuArray<MapData, u64>,
     full: Array<MapData, u32>,
+    /// How often the programs are still to be told that a table has free entries.
+    reopen: [u8; table::COUNT as usize],
     measured: model::Known,
     /// By slot, as far as slots have been used.
     known: Vec<Known>,
@@ -119,6 +121,7 @@ impl Reader {
             detail_of: HashMap::try_from(take(ebpf, names::DETAIL_OF)?)?,
             lost: PerCpuArray::try_from(take(ebpf, names::LOST)?)?,
             full: Array::try_from(take(ebpf, names::FULL)?)?,
+            reopen: [0; table::COUNT as usize],
             measured: model::Known::default(),
             roster: Roster::default(),
             global_before: Losses::default(),
@@ -179,11 +182,18 @@ impl Reader {
                 self.read_vcpu(index, interval)?;
             }
         }
-        // Entries may have been handed back: from now on the programs ask again.
-        for table in 0..table::COUNT {
-            self.full.set(table, 0, 0).context("cannot say that a table has free entries")?;
-        }
+        self.reopen()?;
         self.read_global(interval, missed)
+    }
+
+    /// Where entries have been handed back, the programs shall ask for one again. They are told at the next reading once
+    /// more: a program that had just found the table empty may say so after the first time.
+    fn reopen(&mut self) -> Result<()> {
+        for (table, times) in (0..).zip(&mut self.reopen).filter(|(_, times)| **times > 0) {
+            self.full.set(table, 0, 0).context("cannot say that a table has free entries")?;
+            *times -= 1;
+        }
+        Ok(())
     }
 
     /// Looks at new vCPUs, so that a VM which ends before the next reading has its name taken down.
@@ -306,6 +316,7 @@ impl Reader {
             }
             self.slots.clear(index);
             self.free_slots.push(index as u32, 0).context("cannot hand back a slot")?;
+            self.reopen[table::SLOTS as usize] = 2;
         }
         Ok(())
     }
@@ -344,6 +355,7 @@ impl Reader {
             self.owners[index].generation = 0;
             self.vcpus.recycle(index);
             self.free_vcpus.push(index as u32, 0).context("cannot hand back a vCPU entry")?;
+            self.reopen[table::VCPUS as usize] = 2;
         } else if vcpu_state == state::LIVE && (1..=interval.end_ns).contains(&vcpu.open_ns) {
             // An exit that began after the interval's end, while it was read, belongs to the next.
             interval.open.push(OpenExit { thread, isa, code, age_ns: interval.end_ns - vcpu.open_ns });

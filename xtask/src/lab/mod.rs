@@ -32,6 +32,9 @@ pub use guest::BUSYBOX;
 /// Where the guest's output goes.
 pub type Sink<'a> = &'a mut dyn Write;
 
+/// How many seconds a guest may be silent, if nothing else is said. None that works is.
+pub const SILENCE: u64 = 600;
+
 /// What to boot and what to run there.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -79,7 +82,7 @@ impl Spec {
             programs: Vec::new(),
             env: Vec::new(),
             command: None,
-            silence: 600,
+            silence: SILENCE,
             terminal: None,
         }
     }
