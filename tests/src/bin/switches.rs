@@ -2,18 +2,25 @@
 //! What every thread of a host pays for a tracer that follows the scheduler. Prints a line like the workload's.
 
 use std::{
-    io::{Read as _, Write as _, pipe},
+    io::{self, Read as _, Write as _, pipe},
     thread,
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 fn main() -> Result<()> {
     let rounds: u64 = std::env::args().nth(1).context("say how often")?.parse()?;
+    // Whether the woken one may run at once, before the other sleeps, would differ from run to run: a batch never asks.
+    // SAFETY: of this thread, and so of that which it starts; the parameters are integers.
+    let outcome = unsafe {
+        let parameters: libc::sched_param = std::mem::zeroed();
+        libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_BATCH, &raw const parameters)
+    };
+    ensure!(outcome == 0, "cannot become a batch thread: {}", io::Error::from_raw_os_error(outcome));
     let ((mut ping_in, mut ping_out), (mut pong_in, mut pong_out)) = (pipe()?, pipe()?);
-    let echo = thread::spawn(move || -> std::io::Result<()> {
+    let echo = thread::spawn(move || -> io::Result<()> {
         let mut byte = [0];
         for _ in 0..rounds {
             ping_in.read_exact(&mut byte)?;

@@ -71,15 +71,12 @@ tracepoint:kvm:kvm_exit { @start[tid] = nsecs; @reason[tid] = args->exit_reason;
 tracepoint:kvm:kvm_entry /@start[tid]/ { @ns[@reason[tid]] = stats(nsecs - @start[tid]); @start[tid] = 0; }
 ";
 
-/// The name of the load without a guest.
-pub const SWITCH: &str = "switch";
-
 /// What is done meanwhile: a name, and a command. In `switch` no guest runs; it is what each context switch and
 /// wake-up of any other thread of the host pays.
 pub const LOADS: [(&str, &str); 3] = [
     ("cpuid", "workload cpuid=20000"),
     ("mixed", "workload cpuid=4000 msr=4000 io=4000 mmio=2000"),
-    (SWITCH, "switches 10000"),
+    ("switch", "switches 10000"),
 ];
 
 /// In place of a load: the tool did not start, or did not go on.

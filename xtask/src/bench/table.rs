@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::modes::{LOADS, MODES, Mode, SWITCH};
+use super::modes::{LOADS, MODES, Mode};
 use super::{ByMachine, Costs, Machine, names};
 use crate::paths;
 
@@ -15,11 +15,8 @@ use crate::paths;
 const OURS: &str = "exitlat live, raw tracepoints";
 /// The share by which a cost may rise before it counts as slower. Instruction counts repeat to a few per mille.
 const TOLERANCE: f64 = 0.03;
-
-/// And by how many instructions. Context switches are few, and a timer more or less among them is seen.
-fn noise(load: &str) -> f64 {
-    if load == SWITCH { 120.0 } else { 8.0 }
-}
+/// And by how many instructions.
+const NOISE: f64 = 15.0;
 
 /// The page.
 pub fn page(sections: &[String], versions: &[String]) -> String {
@@ -71,7 +68,7 @@ pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], machine: &Mach
     let _ = writeln!(
         out,
         "## {}\n\nExtra instructions per exit and entry, over the same guest unwatched, and per context switch \
-         and wake-up of threads that are no vCPUs, where less than a hundred may be chance ({}).\n",
+         and wake-up of threads that are no vCPUs ({}).\n",
         machine.name(),
         LOADS
             .iter()
@@ -148,7 +145,7 @@ pub fn slower(before: &ByMachine, now: &ByMachine, wanted: &[&str]) -> Result<bo
                 let Some(old) = old else { continue };
                 compared += 1;
                 let more = cost - old;
-                let worse = more > noise(load).max(TOLERANCE * old);
+                let worse = more > NOISE.max(TOLERANCE * old);
                 let verdict = if worse { "slower" } else { "no slower" };
                 any |= worse;
                 println!("{machine}, {name}, {load}: {old:.0} -> {cost:.0} ({more:+.0}), {verdict}");
