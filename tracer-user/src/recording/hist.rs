@@ -12,6 +12,9 @@ const DIGITS: u8 = 2;
 /// Larger than the midpoint of the last bucket.
 const HIGH: u64 = 1 << MAX_BITS;
 
+/// What is wrong with a bucket that no recording can have.
+const TOO_MANY: &str = "hist holds more samples in a bucket than fit into 32 bits";
+
 /// Encodes buckets in rising order.
 pub(super) fn encode(buckets: &[(u16, u32)]) -> String {
     let mut histogram =
@@ -40,12 +43,13 @@ pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u32)>) -> Resul
         let bucket = bucket_of(cell.value_iterated_to().min(HIGH - 1));
         debug_assert!(bucket < BUCKETS);
         total = total.checked_add(samples).ok_or("hist overflows")?;
-        let more = match out[start..].last() {
-            Some((last, _)) if usize::from(*last) == bucket => out.pop().map_or(0, |(_, more)| more),
-            _ => 0,
-        };
-        let all = samples.checked_add(more.into()).and_then(|all| u32::try_from(all).ok());
-        out.push((bucket as u16, all.ok_or("hist holds more samples in a bucket than fit into 32 bits")?));
+        let samples = u32::try_from(samples).map_err(|_| TOO_MANY)?;
+        match out[start..].last_mut() {
+            Some((last, all)) if usize::from(*last) == bucket => {
+                *all = all.checked_add(samples).ok_or(TOO_MANY)?;
+            }
+            _ => out.push((bucket as u16, samples)),
+        }
     }
     if total != count {
         return Err(format!("hist holds {total} samples, count says {count}"));
