@@ -1,6 +1,6 @@
 //! Counts: N exits made are N exits shown, by reason, vCPU and VM.
 
-use crate::guest::{Background, Live, Table, demand_exact, record, report};
+use crate::guest::{Background, Live, Table, demand_exact, demand_names, record, record_alive, report};
 
 const MIX: &str = "cpuid=1000 msr=400 wrmsr=300 io=200 mmio=150 hlt=50";
 const BY: &str = "--by vcpu,reason";
@@ -48,10 +48,11 @@ fn exact_for_both_paths_at_once() {
 
 #[test]
 fn exact_two_vms_of_two_vcpus() {
-    let (vcpus, dump) = record("-d 0.2", &format!("--vms 2 --vcpus 2 {MIX}"), "svm");
+    let (vcpus, dump) = record_alive("-d 0.2", &format!("--vms 2 --vcpus 2 {MIX}"), "svm");
     assert_eq!(vcpus.len(), 4);
     let table = report(&dump, BY);
     demand_exact(&table, &vcpus, "svm");
+    demand_names(&table, &vcpus);
     // Grouped otherwise, the same samples.
     for by in ["reason", "vm", "vm,reason"] {
         assert_eq!(report(&dump, &format!("--by {by}")).0["samples"], table.0["samples"], "{by}");
@@ -80,9 +81,15 @@ fn exact_halts_in_the_kernel() {
 
 #[test]
 fn exact_many_small_vms() {
-    let (vcpus, dump) = record("", "--vms 24 --vcpus 2 cpuid=30 msr=20 io=5", "svm");
+    const WORKLOAD: &str = "--vms 24 --vcpus 2 cpuid=30 msr=20 io=5";
+    // They come and go; or all are there at the end.
+    let (vcpus, dump) = record("", WORKLOAD, "svm");
     assert_eq!(vcpus.len(), 48);
     demand_exact(&report(&dump, BY), &vcpus, "svm");
+    let (vcpus, dump) = record_alive("", WORKLOAD, "svm");
+    let table = report(&dump, BY);
+    demand_exact(&table, &vcpus, "svm");
+    demand_names(&table, &vcpus);
 }
 
 #[test]

@@ -195,8 +195,7 @@ pub fn demand_exact(table: &Table, vcpus: &[Vcpu], isa: &str) {
             assert_eq!(total + vcpu.unpaired, kvm, "{} vCPU {}: KVM's own count", vcpu.vm, vcpu.id);
         }
         let row = table.rows().iter().find(|row| row["tid"] == vcpu.tid).expect("found above");
-        assert_eq!((&row["vm"], &row["pid"]), (&Value::from(vcpu.vm.clone()), &Value::from(vcpu.pid)));
-        assert_eq!(row["vcpu"], vcpu.id);
+        assert_eq!((&row["pid"], &row["vcpu"]), (&Value::from(vcpu.pid), &Value::from(vcpu.id)));
     }
     let threads: Vec<u64> = vcpus.iter().map(|vcpu| vcpu.tid).collect();
     for row in table.rows() {
@@ -214,7 +213,16 @@ pub fn demand_exact(table: &Table, vcpus: &[Vcpu], isa: &str) {
     }
 }
 
-/// Records while the workload runs: its oracle, and the dump.
+/// Demands that the VMs in a table by vcpu,reason have their names, which is certain of those that were alive at the
+/// last reading.
+pub fn demand_names(table: &Table, vcpus: &[Vcpu]) {
+    for row in table.rows() {
+        let vcpu = vcpus.iter().find(|vcpu| row["tid"] == vcpu.tid).expect("a vCPU of the workload");
+        assert_eq!(row["vm"], vcpu.vm, "{row}");
+    }
+}
+
+/// Records while the workload runs, which has ended at the last reading: its oracle, and the dump.
 pub fn record(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) {
     let dump = scratch("dump");
     let mut command = exitlat();
@@ -222,6 +230,18 @@ pub fn record(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) 
     command.arg("--").arg(workload_path()).args(workload.split_whitespace());
     let output = succeed(&mut command);
     (oracle(&output.stdout, isa), dump)
+}
+
+/// Records while the workload runs, whose VMs are alive at the last reading: its oracle, and the dump.
+pub fn record_alive(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) {
+    let (dump, hold) = (scratch("dump"), scratch("hold"));
+    let guests = Background::start(&format!("--hold {} {workload}", hold.display()));
+    let mut command = exitlat();
+    command.args(["record", "-o"]).arg(&dump).args(options.split_whitespace());
+    command.args(["--", "/bin/sh", "-c", "touch $0; until test -s $1; do sleep 0.01; done"]);
+    succeed(command.args([&guests.go, &guests.result]));
+    fs::write(&hold, "").unwrap();
+    (guests.finish(isa), dump)
 }
 
 /// The total of a dump.
@@ -297,22 +317,25 @@ impl Live {
 pub struct Background {
     child: Child,
     go: PathBuf,
+    /// What it prints.
+    result: PathBuf,
     pub ready: Value,
 }
 
 impl Background {
     /// Starts it and waits until its VMs exist.
     pub fn start(arguments: &str) -> Self {
-        let (ready, go) = (scratch("ready"), scratch("go"));
+        let [ready, go, result] = ["ready", "go", "result"].map(scratch);
         let mut command = Command::new(workload_path());
         command.arg("--ready").arg(&ready).arg("--go").arg(&go).args(arguments.split_whitespace());
-        let child = command.stdout(Stdio::piped()).spawn().expect("the workload can be started");
+        let output = fs::File::create(&result).unwrap();
+        let child = command.stdout(output).spawn().expect("the workload can be started");
         let mut line = None;
         wait_until("the workload is ready", || {
             line = fs::read(&ready).ok().and_then(|text| json_lines(&text).pop());
             line.is_some()
         });
-        Self { child, go, ready: line.unwrap() }
+        Self { child, go, result, ready: line.unwrap() }
     }
 
     pub fn go(&self) {
@@ -320,10 +343,10 @@ impl Background {
     }
 
     /// Waits for its end and reads its result.
-    pub fn finish(self, isa: &str) -> Vec<Vcpu> {
-        let output = self.child.wait_with_output().unwrap();
-        assert!(output.status.success(), "the workload: {}", output.status);
-        oracle(&output.stdout, isa)
+    pub fn finish(mut self, isa: &str) -> Vec<Vcpu> {
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "the workload: {status}");
+        oracle(&fs::read(&self.result).unwrap(), isa)
     }
 
     pub fn kill(mut self) {

@@ -239,20 +239,24 @@ impl Reader {
         self.owners[index].thread
     }
 
+    /// The VM's name: a vCPU's that is alive, since a pid may be another VM's by now; what the process says; another
+    /// vCPU's that has ended too; at last the name of the thread, which the kernel noted.
     fn name_of(&self, vcpu: &Vcpu) -> String {
-        // A pid may be another VM's by now: only a sibling that is alive vouches for the name.
-        let alive =
-            |owner: &&Owner| owner.generation != 0 && self.roster.threads[owner.thread].pid == vcpu.pid;
-        let mut siblings = self.owners.iter().enumerate().filter(|(_, owner)| alive(owner));
-        if let Some((_, owner)) = siblings.find(|(index, _)| self.vcpus.state(*index).0 == state::LIVE) {
-            return self.roster.threads[owner.thread].vm.clone();
-        }
-        if vms::exists(vcpu.pid) {
-            return vms::name_of(vcpu.pid);
-        }
-        // Gone before it was looked at; the kernel noted the name of the thread.
-        let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        String::from_utf8_lossy(comm).into_owned()
+        let sibling = |state: u32| {
+            let mut owners = self.owners.iter().enumerate().filter(|(_, owner)| owner.generation != 0);
+            let (_, owner) = owners.find(|(index, owner)| {
+                self.roster.threads[owner.thread].pid == vcpu.pid && self.vcpus.state(*index).0 == state
+            })?;
+            Some(self.roster.threads[owner.thread].vm.clone())
+        };
+        let thread = || {
+            let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+            String::from_utf8_lossy(comm).into_owned()
+        };
+        sibling(state::LIVE)
+            .or_else(|| vms::name_of(vcpu.pid))
+            .or_else(|| sibling(state::DEAD))
+            .unwrap_or_else(thread)
     }
 
     fn read_slot(&mut self, index: usize, done: u64, interval: &mut Interval) -> Result<()> {

@@ -20,7 +20,8 @@ pub fn list() -> Vec<Vm> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     for pid in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
         if let Some(vcpus) = vcpus_of(pid) {
-            found.insert(pid, Vm { pid, name: name_of(pid), vcpus });
+            let name = name_of(pid).unwrap_or_else(|| format!("pid {pid}"));
+            found.insert(pid, Vm { pid, name, vcpus });
         }
     }
     found.into_values().collect()
@@ -52,19 +53,16 @@ pub fn process_of_thread(tid: u32) -> Option<u32> {
     (process != tid).then_some(process)
 }
 
-/// Name of the VM in a process: QEMU's `-name`, else the name of the process, else its number.
-pub fn name_of(pid: u32) -> String {
-    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+/// Name of the VM in a process: QEMU's `-name`, else the name of the process. [`None`] if the process has ended, also if
+/// it is still a zombie, which has a name left but no arguments.
+pub fn name_of(pid: u32) -> Option<String> {
+    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|cmdline| !cmdline.is_empty())?;
     let arguments: Vec<String> = cmdline
         .split(|byte| *byte == 0)
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect();
-    guest_name(&arguments)
-        .or_else(|| {
-            fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|comm| comm.trim_end().to_owned())
-        })
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| format!("pid {pid}"))
+    let comm = || fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|comm| comm.trim_end().to_owned());
+    guest_name(&arguments).or_else(comm).filter(|name| !name.is_empty())
 }
 
 /// The guest's name on a QEMU command line: `-name NAME` or `-name guest=NAME,...`, the last one wins, a
@@ -99,4 +97,28 @@ fn split_options(text: &str) -> Vec<String> {
         }
     }
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{mem::MaybeUninit, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_name_until_it_ends() {
+        assert!(name_of(std::process::id()).is_some_and(|name| !name.is_empty()));
+        let mut child = Command::new("true").spawn().unwrap();
+        // Until it has ended, and no longer: it stays a zombie.
+        let mut info = MaybeUninit::uninit();
+        // SAFETY: the kernel fills `info`, which is not read.
+        let waited = unsafe {
+            libc::waitid(libc::P_PID, child.id(), info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT)
+        };
+        assert_eq!(waited, 0);
+        assert!(exists(child.id()));
+        assert_eq!(name_of(child.id()), None);
+        child.wait().unwrap();
+        assert_eq!(name_of(child.id()), None);
+    }
 }
