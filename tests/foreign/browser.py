@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 
 import websocket
@@ -90,17 +91,31 @@ class Browser:
     def __init__(self, profile):
         self.process = subprocess.Popen(
             ["chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            if "DevTools listening on" in line:
-                port = line.rsplit(":", 1)[1].split("/")[0]
-                break
-        else:
-            raise RuntimeError("chromium ended before it listened")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE) as answer:
-            tab = next(tab for tab in json.load(answer) if tab["type"] == "page")
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # It writes the port into its profile when it listens, and has a tab some time later.
+        port = self.until("listens", lambda: self.port(profile))
+        tab = self.until("has a tab", lambda: self.tab(port))
         self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], timeout=PATIENCE)
         self.number, self.events = 0, []
+
+    def until(self, what, ask):
+        end = time.monotonic() + PATIENCE
+        while not (answer := ask()):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"waited in vain until chromium {what}; its status: {self.process.poll()}")
+            time.sleep(0.05)
+        return answer
+
+    @staticmethod
+    def port(profile):
+        file = pathlib.Path(profile, "DevToolsActivePort")
+        lines = file.read_text().splitlines() if file.exists() else []
+        return lines[0] if len(lines) > 1 else None
+
+    @staticmethod
+    def tab(port):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE) as answer:
+            return next((tab for tab in json.load(answer) if tab["type"] == "page"), None)
 
     def call(self, method, **parameters):
         self.number += 1
@@ -113,14 +128,15 @@ class Browser:
                 return message["result"]
             self.events.append(message)
 
-    def wait(self, method):
-        while not any(event.get("method") == method for event in self.events):
-            self.events.append(json.loads(self.socket.recv()))
+    def value(self, expression):
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(json.dumps(answer["exceptionDetails"]))
+        return answer["result"]["value"]
 
     def close(self):
         self.socket.close()
         self.process.terminate()
-        self.process.stderr.close()
         self.process.wait(PATIENCE)
 
 
@@ -143,18 +159,17 @@ def main(page, directory):
             for domain in ("Page", "Log", "Runtime", "Network"):
                 browser.call(f"{domain}.enable")
             browser.call("Page.navigate", url=address)
-            browser.wait("Page.loadEventFired")
+            # Not any load event: that of the empty page may come late.
+            browser.until("has the page", lambda: browser.value("[location.href, document.readyState]")
+                          == [address, "complete"])
             for width in WIDTHS:
                 for scheme in SCHEMES:
                     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
                                  deviceScaleFactor=1, mobile=width < 600)
                     browser.call("Emulation.setEmulatedMedia",
                                  features=[{"name": "prefers-color-scheme", "value": scheme}])
-                    seen = browser.call("Runtime.evaluate", expression=LOOK, returnByValue=True)
-                    if "exceptionDetails" in seen:
-                        raise RuntimeError(json.dumps(seen["exceptionDetails"]))
                     name = f"{width}-{scheme}"
-                    answer["views"][name] = seen["result"]["value"]
+                    answer["views"][name] = browser.value(LOOK)
                     shot = browser.call("Page.captureScreenshot", captureBeyondViewport=True)
                     pathlib.Path(directory, f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
             answer["complaints"] = [c for c in map(complaint, browser.events) if c]

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::{
@@ -30,13 +31,6 @@ pub fn exitlat() -> Command {
 /// Path of the workload.
 pub fn workload_path() -> String {
     env::var("WORKLOAD").unwrap_or_else(|_| "/bin/workload".into())
-}
-
-/// The workload with arguments as they are typed.
-pub fn workload(arguments: &str) -> Command {
-    let mut command = Command::new(workload_path());
-    command.args(arguments.split_whitespace());
-    command
 }
 
 /// Kernels with BTF of their KVM modules; the others have to fall back by themselves.
@@ -251,9 +245,26 @@ pub fn report(dump: &Path, options: &str) -> Table {
     Table::last(&succeed(&mut command).stdout)
 }
 
+/// A child that does not outlive its test: one left behind would keep the lab from ending, and disturb other tests.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nothing to do if it has ended and was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running `exitlat live -v --format json`, attached.
 pub struct Live {
-    child: Child,
+    child: Running,
     messages: BufReader<ChildStderr>,
 }
 
@@ -261,9 +272,8 @@ impl Live {
     pub fn start(options: &str) -> Self {
         let mut command = exitlat();
         command.args(["live", "-v", "--format", "json"]).args(options.split_whitespace());
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("exitlat can be started");
-        let mut messages = BufReader::new(child.stderr.take().unwrap());
+        let mut child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let mut messages = BufReader::new(child.0.stderr.take().unwrap());
         let mut seen = String::new();
         while !seen.contains("exitlat: attached by") {
             let read = messages.read_line(&mut seen).unwrap();
@@ -273,7 +283,7 @@ impl Live {
     }
 
     pub fn pid(&self) -> i32 {
-        self.child.id() as i32
+        self.child.0.id() as i32
     }
 
     pub fn signal(&self, signal: i32) {
@@ -283,7 +293,7 @@ impl Live {
 
     /// The JSON objects it prints, as they come, until its end. Who waits for one that never comes sees it killed.
     pub fn blocks(&mut self) -> impl Iterator<Item = Value> + use<> {
-        let stdout = BufReader::new(self.child.stdout.take().expect("taken once"));
+        let stdout = BufReader::new(self.child.0.stdout.take().expect("taken once"));
         let (reading, read) = mpsc::channel::<()>();
         let pid = self.pid();
         thread::spawn(move || {
@@ -304,18 +314,21 @@ impl Live {
         // Standard error is drained too, or a talkative exitlat would wait for us.
         let drain = thread::spawn(move || {
             let mut rest = Vec::new();
-            let _ = std::io::Read::read_to_end(&mut self.messages, &mut rest);
+            let _ = self.messages.read_to_end(&mut rest);
         });
-        let output = self.child.wait_with_output().unwrap();
+        let mut output = Vec::new();
+        if let Some(mut stdout) = self.child.0.stdout.take() {
+            stdout.read_to_end(&mut output).unwrap();
+        }
+        let status = self.child.0.wait().unwrap();
         drain.join().unwrap();
-        use std::os::unix::process::ExitStatusExt as _;
-        (output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or(0)), output.stdout)
+        (status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)), output)
     }
 }
 
 /// A workload in the background, waiting to be told to go.
 pub struct Background {
-    child: Child,
+    child: Running,
     go: PathBuf,
     /// What it prints.
     result: PathBuf,
@@ -329,7 +342,7 @@ impl Background {
         let mut command = Command::new(workload_path());
         command.arg("--ready").arg(&ready).arg("--go").arg(&go).args(arguments.split_whitespace());
         let output = fs::File::create(&result).unwrap();
-        let child = command.stdout(output).spawn().expect("the workload can be started");
+        let child = Running::start(command.stdout(output));
         let mut line = None;
         wait_until("the workload is ready", || {
             line = fs::read(&ready).ok().and_then(|text| json_lines(&text).pop());
@@ -344,13 +357,20 @@ impl Background {
 
     /// Waits for its end and reads its result.
     pub fn finish(mut self, isa: &str) -> Vec<Vcpu> {
-        let status = self.child.wait().unwrap();
+        let status = self.child.0.wait().unwrap();
         assert!(status.success(), "the workload: {status}");
         oracle(&fs::read(&self.result).unwrap(), isa)
     }
 
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    /// Ends it now, and waits until its VMs are gone.
+    pub fn kill(self) {
+        let processes = self.ready["vms"].as_array().into_iter().flatten();
+        let pids: Vec<u64> = processes.filter_map(|vm| vm["pid"].as_u64()).collect();
+        drop(self);
+        let lives = |pid: &u64| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+        };
+        wait_until("its VMs are gone", || !pids.iter().any(lives));
     }
 }

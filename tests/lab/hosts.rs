@@ -4,7 +4,7 @@ use std::fs;
 
 use tracer_user::decode::{Isa, kernel_table::disagreements};
 
-use crate::guest::{exitlat, json_lines, succeed, workload};
+use crate::guest::{Background, exitlat, json_lines, succeed};
 
 const FORMAT: &str = "/sys/kernel/tracing/events/kvm/kvm_exit/format";
 
@@ -28,10 +28,10 @@ fn decode_tables_agree_with_this_kernel() {
 
 #[test]
 fn check_sees_exits_on_this_host() {
-    let mut busy = workload("--forever cpuid=1000").stdout(std::process::Stdio::null()).spawn().unwrap();
+    let busy = Background::start("--forever cpuid=1000");
+    busy.go();
     let output = succeed(exitlat().args(["check", "--format", "json"]));
-    busy.kill().unwrap();
-    busy.wait().unwrap();
+    busy.kill();
     let report = json_lines(&output.stdout).pop().unwrap();
     let findings = report["findings"].as_array().unwrap();
     let find = |subject: &str| {

@@ -1,11 +1,12 @@
 //! Beginnings and ends: attached late, stopped early, killed, and what is left behind.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, time::Instant};
 
-use tracer_user::recording::Reader;
+use tracer_user::{decode::Isa, model::Cell, recording::Reader};
 
 use crate::guest::{
-    Background, Live, Table, exitlat, json_lines, report, scratch, succeed, wait_until, workload_path,
+    Background, Live, Running, Table, exitlat, json_lines, report, scratch, succeed, wait_until,
+    workload_path,
 };
 
 /// Programs of ours in the kernel, whoever loaded them.
@@ -49,14 +50,15 @@ fn interrupted_it_prints_the_last_interval_and_the_total() {
 /// another one when it ends: in flight, with its age.
 #[test]
 fn a_vcpu_in_an_exit_at_both_ends() {
-    // Far longer than it takes to attach and to stop, so that both happen within a sleep.
-    const SLEEP_NS: u64 = 15_000_000_000;
-    let guests = Background::start(&format!("--io-sleep-us {} io=2", SLEEP_NS / 1000));
+    let gate = scratch("gate");
+    let file = |exit: u32, side: &str| format!("{}.{exit}.{side}", gate.display());
+    let guests = Background::start(&format!("--io-gate {} io=2", gate.display()));
     guests.go();
-    // Time to reach the first port exit; if it were not enough, the test would only test less.
-    thread::sleep(Duration::from_millis(1500));
+    wait_until("it is in its first port exit", || fs::exists(file(1, "in")).unwrap());
     let mut live = Live::start("-d 100ms --by vcpu,reason");
-    // One entry after the first sleep, then asleep in the second.
+    let began = Instant::now();
+    fs::write(file(1, "out"), "").unwrap();
+    wait_until("it is in its second", || fs::exists(file(2, "in")).unwrap());
     let mut entered = false;
     let mut blocks = live.blocks();
     for block in blocks.by_ref() {
@@ -74,7 +76,7 @@ fn a_vcpu_in_an_exit_at_both_ends() {
     assert_eq!(open.len(), 1, "{}", table.0);
     assert_eq!(open[0]["reason"], "io");
     let age = open[0]["age_ns"].as_u64().unwrap();
-    assert!(age < SLEEP_NS, "{age}");
+    assert!(u128::from(age) < began.elapsed().as_nanos(), "{age}");
 }
 
 #[test]
@@ -100,8 +102,9 @@ fn a_thread_that_ends_in_an_exit_is_counted_and_forgotten() {
 
 #[test]
 fn a_recording_that_was_killed_is_readable() {
+    const CPUID: u32 = 0x72;
     let dump = scratch("dump");
-    let mut child = exitlat().args(["record", "-d", "20ms", "-o"]).arg(&dump).spawn().unwrap();
+    let recorder = Running::start(exitlat().args(["record", "-d", "20ms", "-o"]).arg(&dump));
     wait_until("a header is written", || fs::metadata(&dump).is_ok_and(|meta| meta.len() > 0));
     let guests = Background::start("cpuid=3000");
     guests.go();
@@ -110,14 +113,13 @@ fn a_recording_that_was_killed_is_readable() {
         let mut reader = Reader::new(std::io::BufReader::new(fs::File::open(&dump).unwrap())).unwrap();
         let (mut interval, mut samples) = (tracer_user::model::Interval::default(), 0);
         while reader.next_interval(&mut interval).unwrap_or(false) {
-            samples += interval.cells.iter().map(|cell| cell.count).sum::<u64>();
+            let cpuid = |cell: &&Cell| (cell.isa, cell.code, cell.detail) == (Isa::SVM, CPUID, 0);
+            samples += interval.cells.iter().filter(cpuid).map(|cell| cell.count).sum::<u64>();
         }
         samples
     };
-    let expected = vcpus[0].exits.values().sum::<u64>() - vcpus[0].unpaired;
-    wait_until("all exits are in the dump", || read() >= expected);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    wait_until("all exits are in the dump", || read() == vcpus[0].exits["cpuid"]);
+    drop(recorder);
     let table = report(&dump, "--by vcpu,reason");
     assert_eq!(table.samples(vcpus[0].tid)["cpuid"], 3000);
     // Torn in the middle of its last line it is still good for the rest.
@@ -158,9 +160,10 @@ fn a_recording_is_switched_and_survives_a_hangup() {
     let line = format!("trap '' HUP; exec \"$@\" record -d 600 --switch-output signal -o {}", base.display());
     let mut command = std::process::Command::new("/bin/sh");
     command.args(["-c", &line, "sh"]).arg(exitlat().get_program());
-    let mut child = command.spawn().unwrap();
+    let mut recorder = Running::start(&mut command);
+    let pid = recorder.0.id() as i32;
     // SAFETY: signals to our own child.
-    let signal = |signal| assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+    let signal = |signal| assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
     wait_until("a header is written", || files().iter().any(|path| fs::metadata(path).unwrap().len() > 0));
     let mut threads = Vec::new();
     for round in 1..=2 {
@@ -172,7 +175,7 @@ fn a_recording_is_switched_and_survives_a_hangup() {
         wait_until("there is one more file", || files().len() == round + 1);
     }
     signal(libc::SIGINT);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(recorder.0.wait().unwrap().code(), Some(0));
     let tables: Vec<_> = files().iter().map(|path| report(path, "--by vcpu,reason")).collect();
     let seen: Vec<Vec<_>> = tables
         .iter()

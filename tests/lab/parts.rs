@@ -148,12 +148,15 @@ fn halt_polling_moves_time_from_idle_to_polling() {
         demand_sums(&table);
         let halted = table.reason("hlt").clone();
         assert_eq!(halted["samples"], 60);
-        (ns(&halted, "poll_ns"), ns(&halted, "halt_ns"))
+        halted
     };
+    // Of most halts, as a machine may stand still during some: polling is handled time, sleep is not.
+    let half = 20_000_000 / 2;
     let (off, on) = (measure("0"), measure("1000000000"));
-    assert!(off.0 < off.1, "without polling: {off:?}");
+    assert!(ns(&off, "p50_ns") < half && ns(&off, "halt_ns") > 0, "without polling: {off}");
     // KVM polls twice as long each time that it was not enough, from 10 us on: that takes a dozen halts.
-    assert!(on.0 > on.1, "polling for up to 1 s a timer of 20 ms: {on:?}");
+    assert!(ns(&on, "p50_ns") > half, "polling for up to 1 s a timer of 20 ms: {on}");
+    assert!(ns(&on, "poll_ns") > 30 * half, "of 60 halts most are polled: {on}");
 }
 
 #[test]
@@ -234,7 +237,7 @@ fn a_stopped_vmm_is_stopped() {
 
 #[test]
 fn without_the_scheduler_its_parts_are_unknown() {
-    let (_, dump) = record("--no-sched", "--io-sleep-us 5000 --khlt-us 10000 io=10 khlt=10", "svm");
+    let (_, dump) = record("--no-sched", "--io-sleep-us 5000 --khlt-us 500000 io=10 khlt=4", "svm");
     let table = report(&dump, "--by reason");
     let io = table.reason("io");
     for part in ["blocked_ns", "runqueue_ns", "user_blocked_ns", "stopped_ns"] {
@@ -243,7 +246,7 @@ fn without_the_scheduler_its_parts_are_unknown() {
     }
     assert!(ns(io, "user_ns") >= 10 * 5_000_000, "{io}");
     let halted = table.reason("hlt");
-    assert!(ns(halted, "halt_ns") > 10 * 10_000_000 / 2, "most of it is sleep: {halted}");
+    assert!(ns(halted, "halt_ns") > 4 * 500_000_000 / 2, "most of it is sleep: {halted}");
     let text = succeed(exitlat().arg("report").arg(&dump)).stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains(" ? "), "{text}");

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use crate::guest::{Background, Live, PATIENCE, Table, demand_exact, report, scratch, succeed};
+use crate::guest::{Background, Live, PATIENCE, Running, Table, demand_exact, report, scratch, succeed};
 
 /// Runs `perf kvm stat record` and exitlat over the same workload. Counts have to be equal, and the means of long
 /// exits within 2 %. Not those of short ones: each tracer also measures what the other one does in between, and
@@ -24,12 +24,13 @@ fn perf_sees_the_same() {
     // Its events are off until it is told, and it says when they are on.
     let open = |fifo: &Path| fs::OpenOptions::new().read(true).write(true).open(fifo).unwrap();
     let (mut tell, hear) = (open(&control), open(&answer));
-    let mut perf = Command::new("perf")
-        .args(["kvm", "stat", "record", "-a", "-D", "-1", "-o"])
-        .arg(&data)
-        .arg(format!("--control=fifo:{},{}", control.display(), answer.display()))
-        .spawn()
-        .expect("perf is in this lab");
+    let mut command = Command::new("perf");
+    command.args(["kvm", "stat", "record", "-a", "-D", "-1", "-o"]).arg(&data).arg(format!(
+        "--control=fifo:{},{}",
+        control.display(),
+        answer.display()
+    ));
+    let mut perf = Running::start(&mut command);
     tell.write_all(b"enable\n").unwrap();
     let (said, answer) = mpsc::channel();
     thread::spawn(move || {
@@ -42,8 +43,8 @@ fn perf_sees_the_same() {
     guests.go();
     let vcpus = guests.finish("svm");
     // SAFETY: a signal to our own child.
-    unsafe { libc::kill(perf.id() as i32, libc::SIGINT) };
-    perf.wait().unwrap();
+    unsafe { libc::kill(perf.0.id() as i32, libc::SIGINT) };
+    perf.0.wait().unwrap();
     let (_, output) = live.stop(libc::SIGINT);
     let ours = Table::last(&output);
     demand_exact(&ours, &vcpus, "svm");

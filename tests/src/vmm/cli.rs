@@ -89,6 +89,9 @@ struct Cli {
     /// Sleep and compute only on every K-th port exit
     #[arg(long, value_name = "K", default_value_t = 1)]
     io_slow_every: u64,
+    /// On the N-th port exit say so by a file PREFIX.N.in, and wait for PREFIX.N.out (one vCPU)
+    #[arg(long, value_name = "PREFIX")]
+    io_gate: Option<PathBuf>,
     /// How long a khlt sleeps
     #[arg(long, value_name = "US", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..4_000_000))]
     khlt_us: u32,
@@ -147,6 +150,7 @@ fn run_vm(name: &str) -> Result<()> {
 impl Cli {
     /// The configuration of the virtual machine with this name and number.
     fn config(&self, name: &str, index: u32) -> Result<Config> {
+        ensure!(self.io_gate.is_none() || self.vms * self.vcpus == 1, "--io-gate is for one vCPU");
         let rounds = if self.forever { u64::MAX } else { self.rounds };
         let mut pin = self.pin.clone();
         let mut migrate = Vec::new();
@@ -166,6 +170,7 @@ impl Cli {
                 sleep: Duration::from_micros(self.io_sleep_us),
                 spin: Duration::from_micros(self.io_spin_us),
                 slow_every: self.io_slow_every,
+                gate: self.io_gate.clone(),
                 hand_over: self.hand_over,
                 migrate,
             },
@@ -201,6 +206,12 @@ mod tests {
     fn migration_uses_the_pinned_cpus_and_needs_two() {
         assert_eq!(config(&["--migrate", "--pin", "4,6", "io=1"], 0).unwrap().behaviour.migrate, [4, 6]);
         assert!(config(&["--migrate", "--pin", "4", "io=1"], 0).is_err());
+    }
+
+    #[test]
+    fn a_gate_is_for_one_vcpu() {
+        assert!(config(&["--io-gate", "gate", "io=1"], 0).is_ok());
+        assert!(config(&["--io-gate", "gate", "--vcpus", "2", "io=1"], 0).is_err());
     }
 
     #[test]

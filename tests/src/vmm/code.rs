@@ -1,7 +1,7 @@
 //! The machine code of a guest: a table from step to bytes, and what strings the steps together.
 //!
-//! Registers: r8 counts the iterations of a step, r9 is the deadline of `spin`, r14 counts finished rounds (read by
-//! the VMM at the end), r15 the rounds left. CPUID and the MSR instructions clobber none of them.
+//! Registers: r8 counts the iterations of a step, r9 is the deadline of `spin`, r12 the timers armed again, r13 the timer
+//! interrupts and r14 the finished rounds (read by the VMM at the end), r15 the rounds left. CPUID and the MSR instructions clobber none of them.
 
 use anyhow::{Result, ensure};
 
@@ -20,7 +20,7 @@ pub const NESTED_CODE: [u8; 6] = [
     0xf4, // hlt: not reached
 ];
 /// Room kept free behind the steps, for the end of the round and the handler.
-const CODE_RESERVE: usize = 64;
+const CODE_RESERVE: usize = 128;
 
 /// What the code of one vCPU has to know about its surroundings.
 #[derive(Clone, Copy, Debug)]
@@ -169,13 +169,30 @@ const SPIN: [Part; 5] = [
 /// The timer interrupt: counts itself in r13, tells the local APIC that it is handled, and returns.
 ///
 /// It counts because a timer can fire once more than it was armed for under emulation; each time is one more EOI.
-const TIMER_HANDLER: [u8; 16] = [
-    0x49, 0xff, 0xc5, // inc r13
-    0xb9, 0x0b, 0x08, 0x00, 0x00, // mov ecx, x2APIC EOI
-    0x31, 0xc0, // xor eax, eax
-    0x31, 0xd2, // xor edx, edx
-    0x0f, 0x30, // wrmsr
-    0x48, 0xcf, // iretq
+///
+/// Where it comes in front of the HLT that was to wait for it, it arms the timer again and counts that in r12. No
+/// processor lets it in between STI and HLT, but QEMU's SVM does when KVM asks for an interrupt window there: VMRUN
+/// (helper_vmrun) does not take the interrupt shadow from the control block. The HLT would wait for ever.
+const TIMER_HANDLER: [Part; 3] = [
+    Bytes(&[
+        0x49, 0xff, 0xc5, // inc r13
+        0x48, 0x8b, 0x04, 0x24, // mov rax, [rsp]: where it returns to
+        0x80, 0x38, 0xf4, // cmp byte [rax], hlt
+        0x75, 0x11, // jne over the next five
+        0x49, 0xff, 0xc4, // inc r12
+        0xb9, 0x38, 0x08, 0x00, 0x00, // mov ecx, x2APIC initial count
+        0xb8, // mov eax, ns
+    ]),
+    SleepNs,
+    Bytes(&[
+        0x31, 0xd2, // xor edx, edx
+        0x0f, 0x30, // wrmsr
+        0xb9, 0x0b, 0x08, 0x00, 0x00, // mov ecx, x2APIC EOI
+        0x31, 0xc0, // xor eax, eax
+        0x31, 0xd2, // xor edx, edx
+        0x0f, 0x30, // wrmsr
+        0x48, 0xcf, // iretq
+    ]),
 ];
 
 impl Code {
@@ -226,7 +243,7 @@ impl Code {
         out.extend([0xe6, DONE_PORT as u8]); // out DONE_PORT, al
         out.extend([0xf4, 0xeb, 0xfd]); // hlt for ever: not reached
         let timer_handler = out.len();
-        out.extend(TIMER_HANDLER);
+        put(&mut out, &TIMER_HANDLER, addresses, 0);
         Ok(Self { bytes: out, timer_handler })
     }
 }
@@ -280,10 +297,16 @@ mod tests {
             0x48, 0xbb, 0x99, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x3b, 0, 0x75, 0x09, // stop?
             0x49, 0xff, 0xcf, 0x0f, 0x85, 0xd2, 0xff, 0xff, 0xff, // dec r15; jnz -46
             0xe6, 0xf4, 0xf4, 0xeb, 0xfd,
-            0x49, 0xff, 0xc5, 0xb9, 0x0b, 0x08, 0, 0, 0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x30, 0x48, 0xcf,
         ];
-        assert_eq!(code.bytes, expected);
-        assert_eq!(code.timer_handler, expected.len() - TIMER_HANDLER.len());
+        assert_eq!(code.timer_handler, expected.len());
+        assert_eq!(code.bytes[..expected.len()], expected);
+        let mut handler = Vec::new();
+        put(&mut handler, &TIMER_HANDLER, ADDRESSES, 0);
+        assert_eq!(code.bytes[expected.len()..], handler);
+        // Its jump leads to the end of the first WRMSR.
+        let jump = handler.iter().position(|byte| *byte == 0x75).unwrap();
+        let target = jump + 2 + usize::from(handler[jump + 1]);
+        assert_eq!(handler[target - 2..target], [0x0f, 0x30]);
     }
 
     #[test]

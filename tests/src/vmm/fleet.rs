@@ -81,7 +81,7 @@ pub fn run(schedule: &Schedule, arguments: &[String]) -> Result<()> {
         announce(path, &json!({"ready": true, "vms": ready}))?;
     }
     for path in &schedule.go {
-        wait_for_file(path);
+        sys::wait_for_file(path);
     }
     fleet.tell(process::GO)?;
     let done = fleet.collect(schedule.stop.as_deref())?;
@@ -94,7 +94,7 @@ pub fn run(schedule: &Schedule, arguments: &[String]) -> Result<()> {
 
     thread::sleep(schedule.linger);
     if let Some(path) = &schedule.hold {
-        wait_for_file(path);
+        sys::wait_for_file(path);
     }
     fleet.end()
 }
@@ -197,12 +197,6 @@ fn announce(path: &Path, value: &Value) -> Result<()> {
     fs::write(&temporary, format!("{value}\n"))
         .and_then(|()| fs::rename(&temporary, path))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn wait_for_file(path: &Path) {
-    while !path.exists() {
-        thread::sleep(POLL);
-    }
 }
 
 /// What a virtual machine's process gets on its first line: its number and the arguments.

@@ -108,8 +108,9 @@ impl Plan {
         self.steps.iter().any(|step| step.kind == kind && step.amount > 0)
     }
 
-    /// The exits one vCPU makes in `rounds` rounds and at their end, having handled so many timer interrupts.
-    pub fn exits(&self, rounds: u64, timer_interrupts: u64) -> Exits {
+    /// The exits one vCPU makes in `rounds` rounds and at their end. The handler of its timer has
+    /// written so many MSRs.
+    pub fn exits(&self, rounds: u64, handlers_writes: u64) -> Exits {
         let mut exits = Exits::default();
         for step in &self.steps {
             let n = step.amount.saturating_mul(rounds);
@@ -133,7 +134,7 @@ impl Plan {
             }
         }
         exits.io += 1;
-        exits.wrmsr += timer_interrupts;
+        exits.wrmsr += handlers_writes;
         exits
     }
 }

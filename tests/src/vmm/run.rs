@@ -1,5 +1,7 @@
 //! The loop of a vCPU thread: enter the guest, handle its exit, enter again.
 
+use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ pub struct Behaviour {
     pub spin: Duration,
     /// Sleep and compute only on every so many-th exit; 0 and 1: on every exit.
     pub slow_every: u64,
+    /// Stop on every port exit, the N-th, until a file of this name with `.N.out` exists; say so by one with `.N.in`.
+    pub gate: Option<PathBuf>,
     /// Every second call of KVM_RUN is made by a thread of its own. The vCPU's thread lives on meanwhile.
     pub hand_over: bool,
     /// Move to the next of these CPUs; empty: stay.
@@ -78,8 +82,8 @@ impl Vcpu {
         let finished = sys::now_ns();
 
         let registers = self.fd.get_regs().context("cannot read registers")?;
-        let (rounds, timer_interrupts) = (registers.r14, registers.r13);
-        let expected = plan.exits(rounds, timer_interrupts);
+        let (rounds, handlers_writes) = (registers.r14, registers.r13 + registers.r12);
+        let expected = plan.exits(rounds, handlers_writes);
         ensure!(
             (seen.io, seen.mmio, seen.hlt) == (expected.io, expected.mmio, expected.hlt),
             "vCPU {}: {rounds} rounds should make {expected:?}, but the VMM saw {seen:?}",
@@ -132,6 +136,11 @@ impl Vcpu {
 impl Behaviour {
     /// Does what is to be done on the port exit just counted.
     fn act(&self, seen: &mut Seen) -> Result<()> {
+        if let Some(gate) = &self.gate {
+            let file = |side: &str| PathBuf::from(format!("{}.{}.{side}", gate.display(), seen.io));
+            fs::write(file("in"), "").with_context(|| format!("cannot write {}", file("in").display()))?;
+            sys::wait_for_file(&file("out"));
+        }
         if seen.io.is_multiple_of(self.slow_every.max(1)) && !(self.sleep + self.spin).is_zero() {
             seen.slow += 1;
             if !self.sleep.is_zero() {

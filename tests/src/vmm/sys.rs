@@ -1,7 +1,10 @@
-//! The few calls to the operating system that the standard library does not have.
+//! The few things with the operating system that the standard library does not have.
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -14,6 +17,13 @@ pub fn now_ns() -> u64 {
         time.assume_init()
     };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Waits until a file exists.
+pub fn wait_for_file(path: &Path) {
+    while !path.exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The number of the calling thread.
@@ -86,7 +96,7 @@ mod tests {
     fn threads_can_move() {
         let cpus = allowed_cpus().unwrap();
         assert!(!cpus.is_empty());
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let last = *cpus.last().unwrap();
             move_to_cpu(last).unwrap();
             assert_eq!(allowed_cpus().unwrap(), [last]);

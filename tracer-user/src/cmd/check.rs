@@ -56,10 +56,11 @@ async fn attached() -> Result<Vec<Finding>> {
     let mut session = Session::start(&Options::default())?;
     let silence = session.listen()?;
     tokio::time::sleep(PROBE).await;
+    // In this order: an exit comes before what it leads to.
+    let counts = silence.counts()?;
     let mut interval = Interval::default();
     session.read(&mut interval)?;
     let exits = interval.exits() + interval.open.len() as u64;
-    let counts = silence.counts()?;
     let moved = silence::moved(&counts);
     let text = silence::explain(exits, &counts);
     let seen = match (exits, moved) {

@@ -32,8 +32,6 @@ pub struct Schedule {
     pub count: Option<u64>,
     /// Stop when this process ends.
     pub child: Option<Child>,
-    /// Take a reading at SIGUSR2.
-    pub switch: bool,
 }
 
 /// Why an interval ended.
@@ -67,17 +65,16 @@ impl Why {
     }
 }
 
-/// Takes intervals until the schedule or a signal ends them, the last one partial. `each` gets every one.
+/// Takes intervals until the schedule or one of the `signals` ends them, the last one partial. `each` gets every one.
 ///
 /// # Errors
 /// Those of the session and of `each`.
 pub async fn drive(
     session: &mut Session,
     mut schedule: Schedule,
+    mut signals: Signals,
     mut each: impl FnMut(&mut Session, &Interval, Cue) -> Result<()>,
 ) -> Result<Why> {
-    let mut signals = Signals::new()?;
-    let mut switch = if schedule.switch { Some(signal(SignalKind::user_defined2())?) } else { None };
     let start = Instant::now();
     let mut ticks = tokio::time::interval_at(start + schedule.display, schedule.display);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -90,10 +87,10 @@ pub async fn drive(
         let mut cue = Cue::Time;
         let stop = tokio::select! {
             biased;
-            () = signals.any() => Some(Why::Interrupted),
+            () = any(&mut signals.ends) => Some(Why::Interrupted),
             status = ended(&mut schedule.child) => Some(Why::Command(status.context("cannot wait for the command")?)),
             () = until(deadline) => Some(Why::Elapsed),
-            () = received(&mut switch) => {
+            () = received(&mut signals.switch) => {
                 cue = Cue::Switch;
                 None
             }
@@ -146,30 +143,39 @@ async fn ended(child: &mut Option<Child>) -> std::io::Result<ExitStatus> {
     }
 }
 
-/// The signals that end a measurement properly.
-struct Signals {
-    interrupt: Option<Signal>,
-    terminate: Option<Signal>,
-    hangup: Option<Signal>,
+/// The signals that a measurement heeds. From here on they no longer end the process: to be made before anybody is told
+/// that tracing goes on.
+pub struct Signals {
+    /// SIGINT, SIGTERM and SIGHUP: they end a measurement properly.
+    ends: [Option<Signal>; 3],
+    /// SIGUSR2: take a reading.
+    switch: Option<Signal>,
 }
 
 impl Signals {
-    fn new() -> Result<Self> {
-        // What nohup had ignored stays ignored.
-        let hangup = if host::ignores(libc::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) };
+    /// Catches them, SIGUSR2 only if `switch`.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn catch(switch: bool) -> Result<Self> {
+        let catch = |wanted: bool, kind| wanted.then(|| signal(kind)).transpose();
         Ok(Self {
-            interrupt: Some(signal(SignalKind::interrupt())?),
-            terminate: Some(signal(SignalKind::terminate())?),
-            hangup,
+            ends: [
+                catch(true, SignalKind::interrupt())?,
+                catch(true, SignalKind::terminate())?,
+                // What nohup had ignored stays ignored.
+                catch(!host::ignores(libc::SIGHUP), SignalKind::hangup())?,
+            ],
+            switch: catch(switch, SignalKind::user_defined2())?,
         })
     }
+}
 
-    async fn any(&mut self) {
-        tokio::select! {
-            () = received(&mut self.interrupt) => {}
-            () = received(&mut self.terminate) => {}
-            () = received(&mut self.hangup) => {}
-        }
+async fn any([interrupt, terminate, hangup]: &mut [Option<Signal>; 3]) {
+    tokio::select! {
+        () = received(interrupt) => {}
+        () = received(terminate) => {}
+        () = received(hangup) => {}
     }
 }
 

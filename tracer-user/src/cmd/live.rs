@@ -8,7 +8,7 @@ use crate::{
     cli::LiveArgs,
     cmd::{
         DONE, UNSUPPORTED, Usage,
-        drive::{self, Schedule, Why, drive},
+        drive::{self, Schedule, Signals, Why, drive},
         select,
         view::Screen,
     },
@@ -35,17 +35,17 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
     let pids = select::pids(&args.trace)?;
     screen.selection.pids.clone_from(&pids);
     let filtered = !pids.is_empty();
+    let signals = Signals::catch(false)?;
     let mut session = start(&args.trace, pids)?;
     let schedule = Schedule {
         display: args.interval.unwrap_or(args.trace.display).0,
         duration: args.trace.duration.map(|span| span.0),
         count: if args.once { Some(1) } else { args.count },
         child: None,
-        switch: false,
     };
     let mut total = screen.rows();
     let mut ear = Ear::default();
-    let why = drive(&mut session, schedule, |session, interval, _| {
+    let why = drive(&mut session, schedule, signals, |session, interval, _| {
         total.add(interval, session.roster(), &screen.selection);
         if args.total {
             screen.show(&total, session.roster(), Span::Total)?;
@@ -119,9 +119,16 @@ impl Ear {
     }
 
     /// Says what was heard. The programs go: they cost something at each of these events.
+    ///
+    /// A guest may have begun since the last reading. Its exits come before what they lead to: once the other events are
+    /// counted, the vCPUs they belong to can be seen.
     fn explain(session: &mut Session, silence: &Silence) -> Result<Self> {
         let counts = silence.counts()?;
         session.stop_listening()?;
+        session.greet();
+        if !session.roster().threads.is_empty() {
+            return Ok(Self::HeardExits);
+        }
         say!("exitlat: {}", silence::explain(0, &counts));
         Ok(Self::Explained { moved: silence::moved(&counts) })
     }

@@ -8,7 +8,7 @@ use crate::{
     cli::RecordArgs,
     cmd::{
         DONE, TOOL, Usage,
-        drive::{Cue, Schedule, Why, drive},
+        drive::{Cue, Schedule, Signals, Why, drive},
         live,
         output::Disk,
         select,
@@ -37,6 +37,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     // anything until tracing works and the command runs.
     let plan = Plan { switch: args.switch_output, max_files: args.max_files, fsync: args.fsync };
     let disk = Disk::prepare(&args.output, plan.switch.is_some(), args.force)?;
+    let signals = Signals::catch(plan.switch.is_some())?;
     let mut session = live::start(&args.trace, pids)?;
     let child = spawn(&args.command)?;
     let header = header(&session);
@@ -50,11 +51,10 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
         duration: args.trace.duration.map(|span| span.0),
         count: None,
         child,
-        switch: plan.switch.is_some(),
     };
     let (mut losses, mut samples) = (Losses::default(), 0);
     let mut watch = Watch::default();
-    let why = drive(&mut session, schedule, |session, interval, cue| {
+    let why = drive(&mut session, schedule, signals, |session, interval, cue| {
         losses.merge(&interval.losses);
         samples += interval.exits();
         let change = watch.see(host::clocks());
