@@ -100,14 +100,17 @@ pub async fn drive(
                 continue;
             }
         };
-        session.read(&mut interval)?;
         taken += 1;
+        let enough = schedule.count.is_some_and(|count| taken >= count).then_some(Why::Elapsed);
+        let stop = stop.or(enough);
+        if stop.is_some() {
+            session.read_last(&mut interval)?;
+        } else {
+            session.read(&mut interval)?;
+        }
         each(session, &interval, cue)?;
         if let Some(why) = stop {
             return Ok(why);
-        }
-        if schedule.count.is_some_and(|count| taken >= count) {
-            return Ok(Why::Elapsed);
         }
     }
 }

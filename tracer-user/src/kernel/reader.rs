@@ -1,6 +1,8 @@
 //! The maps to intervals. A reading stops no writer, makes no system call for a slot or vCPU whose thread lives, and
 //! allocates for new ones only, and for slots whose samples leave the span of buckets that they have used.
 
+use std::{mem, thread, time::Duration};
+
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf,
@@ -54,8 +56,9 @@ struct Owner {
 /// publish one.
 const UNUSED: usize = 1024;
 
-/// Tries at a consistent copy of a vCPU entry. What the programs do with one takes some 50 ns.
-const TRIES: usize = 100;
+/// So many times a slot is asked for again that was being written to at every try, a millisecond apart: its writer has
+/// lost its CPU, to a hypervisor or to firmware.
+const PATIENCE: u32 = 50;
 
 /// Runs of programs that the kernel skipped.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,6 +89,8 @@ pub struct Reader {
     roster: Roster,
     global_before: Losses,
     copy: Box<Slot>,
+    /// Slots that were being written to at every try of this reading.
+    busy: Vec<usize>,
     number: u64,
     last_ns: u64,
 }
@@ -126,6 +131,7 @@ impl Reader {
             roster: Roster::default(),
             global_before: Losses::default(),
             copy,
+            busy: Vec::new(),
             number: 0,
             last_ns: host::monotonic_ns(),
         })
@@ -148,11 +154,12 @@ impl Reader {
         self.measured = measured;
     }
 
-    /// Fills `interval` with what has happened since the last reading. `missed` is the kernel's count so far.
+    /// Fills `interval` with what has happened since the last reading. `missed` is the kernel's count so far. What cannot
+    /// be had now is left for the next reading; at the `last` one it is counted as lost.
     ///
     /// # Errors
     /// If a map cannot be read, or if a counter went back, which would be a bug.
-    pub fn read(&mut self, interval: &mut Interval, missed: Missed) -> Result<()> {
+    pub fn read(&mut self, interval: &mut Interval, missed: Missed, last: bool) -> Result<()> {
         interval.reset();
         self.number += 1;
         interval.number = self.number;
@@ -177,13 +184,34 @@ impl Reader {
                 None => {}
             }
         }
+        self.read_busy(interval, last)?;
         for index in 0..self.vcpus.len() {
             if self.owners[index].generation != 0 {
-                self.read_vcpu(index, interval)?;
+                self.read_vcpu(index, interval, last)?;
             }
         }
         self.reopen()?;
         self.read_global(interval, missed)
+    }
+
+    /// Waits for the slots that were being written to.
+    fn read_busy(&mut self, interval: &mut Interval, last: bool) -> Result<()> {
+        for _ in 0..PATIENCE {
+            if self.busy.is_empty() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(1));
+            for index in mem::take(&mut self.busy) {
+                if let Some(done) = self.slots.done(index) {
+                    self.read_slot(index, done, interval)?;
+                }
+            }
+        }
+        for index in self.busy.drain(..).filter(|_| last) {
+            let unread = self.slots.done(index).unwrap_or(0).saturating_sub(self.known[index].done);
+            interval.losses.add(Loss::Unread, unread);
+        }
+        Ok(())
     }
 
     /// Where entries have been handed back, the programs shall ask for one again. They are told at the next reading once
@@ -239,24 +267,24 @@ impl Reader {
         self.owners[index].thread
     }
 
-    /// The VM's name: a vCPU's that is alive, since a pid may be another VM's by now; what the process says; another
-    /// vCPU's that has ended too; at last the name of the thread, which the kernel noted.
+    /// The VM's name: a vCPU's that is alive, since a pid may be another VM's by now; what the process says, or the thread,
+    /// should the first one of the process have ended; that of the last vCPU of such a process; at last the name of the
+    /// thread, which the kernel noted.
     fn name_of(&self, vcpu: &Vcpu) -> String {
-        let sibling = |state: u32| {
-            let mut owners = self.owners.iter().enumerate().filter(|(_, owner)| owner.generation != 0);
-            let (_, owner) = owners.find(|(index, owner)| {
-                self.roster.threads[owner.thread].pid == vcpu.pid && self.vcpus.state(*index).0 == state
-            })?;
-            Some(self.roster.threads[owner.thread].vm.clone())
+        let of_process = |thread: &&Thread| thread.pid == vcpu.pid;
+        let owners = || self.owners.iter().enumerate().filter(|(_, owner)| owner.generation != 0);
+        let alive = || {
+            let mut alive = owners().filter(|(index, _)| self.vcpus.state(*index).0 == state::LIVE);
+            alive.find_map(|(_, owner)| Some(&self.roster.threads[owner.thread]).filter(of_process))
         };
+        let last = || self.roster.threads.iter().rev().find(of_process);
+        let name = |thread: &Thread| thread.vm.clone();
         let thread = || {
             let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(comm).into_owned()
         };
-        sibling(state::LIVE)
-            .or_else(|| vms::name_of(vcpu.pid))
-            .or_else(|| sibling(state::DEAD))
-            .unwrap_or_else(thread)
+        let told = || vms::name_of(vcpu.pid).or_else(|| vms::name_of(vcpu.tid));
+        alive().map(name).or_else(told).or_else(|| last().map(name)).unwrap_or_else(thread)
     }
 
     fn read_slot(&mut self, index: usize, done: u64, interval: &mut Interval) -> Result<()> {
@@ -273,7 +301,7 @@ impl Reader {
             let start = interval.buckets.len();
             let (taken, count) = loop {
                 let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory) else {
-                    // The writer was too busy; the next reading takes all.
+                    self.busy.push(index);
                     return Ok(());
                 };
                 let count =
@@ -325,12 +353,12 @@ impl Reader {
         Ok(())
     }
 
-    fn read_vcpu(&mut self, index: usize, interval: &mut Interval) -> Result<()> {
+    fn read_vcpu(&mut self, index: usize, interval: &mut Interval, last: bool) -> Result<()> {
         let (vcpu_state, generation) = self.vcpus.state(index);
         if vcpu_state == state::FREE || self.owners[index].generation != generation {
             return Ok(());
         }
-        let (vcpu, consistent) = self.consistent(index);
+        let (vcpu, copied_ns, consistent) = times::copy(|| self.vcpus.copy(index), host::monotonic_ns);
         let owner = &mut self.owners[index];
         let thread = owner.thread;
         for (cause, loss) in losses::PER_VCPU {
@@ -339,11 +367,11 @@ impl Reader {
             *before = now;
         }
         let (isa, code) = (Isa(vcpu.open_isa), vcpu.open_code);
-        // After the copy, so that nothing in it is later; of a dead thread nothing is later than its end.
-        let until_ns = if vcpu_state == state::DEAD { vcpu.split.since_ns } else { host::monotonic_ns() };
+        // Of a dead thread nothing is later than its end.
+        let until_ns = if vcpu_state == state::DEAD { vcpu.split.since_ns } else { copied_ns };
         // A thread that was in the way of every try is left for the next reading, which covers both; once, or time
         // that does not add up would never be seen.
-        if consistent || vcpu_state == state::DEAD || owner.skipped {
+        if consistent || vcpu_state == state::DEAD || owner.skipped || last {
             let sched = self.measured.has(Part::Runqueue);
             let idle = decode(isa, code).idle;
             let times = times::add_up(&vcpu, idle, sched, until_ns.max(owner.times.until_ns));
@@ -365,19 +393,6 @@ impl Reader {
             interval.open.push(OpenExit { thread, isa, code, age_ns: interval.end_ns - vcpu.open_ns });
         }
         Ok(())
-    }
-
-    /// A copy of an entry, and whether it is of one moment.
-    fn consistent(&self, index: usize) -> (Vcpu, bool) {
-        let mut vcpu = self.vcpus.copy(index);
-        for _ in 0..TRIES {
-            let again = self.vcpus.copy(index);
-            if times::consistent(&vcpu) && times::same(&vcpu, &again) {
-                return (vcpu, true);
-            }
-            vcpu = again;
-        }
-        (vcpu, false)
     }
 
     fn read_global(&mut self, interval: &mut Interval, missed: Missed) -> Result<()> {

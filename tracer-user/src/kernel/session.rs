@@ -309,7 +309,16 @@ impl Session {
     /// If the maps cannot be read.
     pub fn read(&mut self, interval: &mut Interval) -> Result<()> {
         let missed = self.missed_runs();
-        self.reader.read(interval, missed)
+        self.reader.read(interval, missed, false)
+    }
+
+    /// Takes the last interval: what cannot be had now is counted as lost.
+    ///
+    /// # Errors
+    /// If the maps cannot be read.
+    pub fn read_last(&mut self, interval: &mut Interval) -> Result<()> {
+        let missed = self.missed_runs();
+        self.reader.read(interval, missed, true)
     }
 
     /// The threads seen so far.

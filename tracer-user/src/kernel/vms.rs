@@ -101,21 +101,20 @@ fn split_options(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{mem::MaybeUninit, process::Command};
+    use std::{
+        io::Read as _,
+        process::{Command, Stdio},
+    };
 
     use super::*;
 
     #[test]
     fn a_process_has_a_name_until_it_ends() {
         assert!(name_of(std::process::id()).is_some_and(|name| !name.is_empty()));
-        let mut child = Command::new("true").spawn().unwrap();
-        // Until it has ended, and no longer: it stays a zombie.
-        let mut info = MaybeUninit::uninit();
-        // SAFETY: the kernel fills `info`, which is not read.
-        let waited = unsafe {
-            libc::waitid(libc::P_PID, child.id(), info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT)
-        };
-        assert_eq!(waited, 0);
+        let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
+        // A process gives its memory back, and with it its arguments, before it closes its files (do_exit). Nobody has
+        // waited for it: it stays a zombie.
+        child.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
         assert!(exists(child.id()));
         assert_eq!(name_of(child.id()), None);
         child.wait().unwrap();

@@ -24,6 +24,8 @@ pub enum Loss {
     ReadFailed,
     /// Runs of the programs that the kernel skipped.
     MissedRuns,
+    /// Samples that could not be read at the end.
+    Unread,
     /// Records that perf lost, in a recording of perf's.
     LostRecords,
     /// Samples of intervals that could not be written to a dump.
@@ -108,7 +110,14 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::MissedRuns,
         "missed_runs",
         "missed runs",
-        "the kernel skipped a program because it was already running on that CPU",
+        "the kernel skipped a program because it was already running on that CPU. An exit whose entry was skipped may be closed by a later one",
+        true,
+    ),
+    info(
+        Loss::Unread,
+        "unread",
+        "unread samples",
+        "at the last reading a vCPU's CPU stood still in the middle of an update, longer than it was waited for",
         true,
     ),
     info(
@@ -176,7 +185,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {
