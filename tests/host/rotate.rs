@@ -9,7 +9,10 @@ use std::{
 };
 
 use exitlat_tests::scenario::Outcome as Contents;
-use tracer_ebpf::histogram::bucket_of;
+use tracer_ebpf::{
+    detail::{self, kind},
+    histogram::bucket_of,
+};
 use tracer_user::{
     cmd::output::Disk,
     decode::Isa,
@@ -113,7 +116,23 @@ fn plan(switch: &str) -> Plan {
 fn second(number: u64) -> Interval {
     let end_ns = number * 1_000_000_000;
     let end_unix_ms = 1_700_000_000_000 + number * 1000;
-    Interval { start_ns: end_ns - 1_000_000_000, end_ns, end_unix_ms, ..interval(number) }
+    let mut second = Interval { start_ns: end_ns - 1_000_000_000, end_ns, end_unix_ms, ..interval(number) };
+    // What describes the same time once more, or no exit at all.
+    for kind in [kind::WHOLE, kind::GUEST] {
+        let start = second.buckets.len();
+        second.buckets.push((bucket_of(5_000) as u16, 2));
+        let (detail, buckets) = (detail::new(kind, 0), start..start + 1);
+        let times = Cell {
+            detail,
+            count: 2,
+            sum_ns: 10_000,
+            min_ns: 5_000,
+            max_ns: 5_000,
+            ..second.cells[1].clone()
+        };
+        second.cells.push(Cell { buckets, ..times });
+    }
+    second
 }
 
 #[test]
@@ -206,7 +225,7 @@ fn files_are_made_to_last_as_asked() {
 /// Whatever the room: no file is torn, what is in the files is right, and what is not is counted.
 #[test]
 fn a_full_disk_tears_nothing_and_is_counted() {
-    let samples = |number| second(number).cells.iter().map(|cell| cell.count).sum::<u64>();
+    let samples = |number| second(number).exits();
     let mut kinds = [0; 4];
     for room in (700..9_000).step_by(61) {
         let disk = Memory::with_room(room);
@@ -242,6 +261,35 @@ fn a_full_disk_tears_nothing_and_is_counted() {
         let contents = files.iter().flat_map(|file| &file.1);
         let counted: u64 = contents.filter_map(|contents| contents.losses.get("unwritten")).sum();
         assert_eq!((counted, totals.lost_samples), (missing, missing), "room for {room}");
+    }
+    assert!(kinds.iter().all(|kind| *kind > 5), "{kinds:?}");
+}
+
+/// A disk that stays full: what is lost is in the dump, or it is said that it is not.
+#[test]
+fn what_is_lost_at_the_end_is_told() {
+    let mut kinds = [0; 3];
+    for room in (700..10_000).step_by(37) {
+        let disk = Memory::with_room(room);
+        let mut recorder = Recorder::begin(disk.clone(), plan("3K"), header(), 0).unwrap();
+        let change = Some(Change { suspended_ms: 2_000, stepped_ms: 0 });
+        for number in 1..=5 {
+            recorder.interval(&second(number), &roster(), change, false).unwrap();
+        }
+        let totals = recorder.end("interrupted").unwrap();
+        let files: Vec<_> = disk.files.borrow().values().map(|dump| read(dump)).collect();
+        let contents = || files.iter().flat_map(|file| &file.1);
+        let sum = |loss: &str| contents().filter_map(|contents| contents.losses.get(loss)).sum::<u64>();
+        if totals.untold_intervals == 0 {
+            assert_eq!(sum("unwritten"), totals.lost_samples, "room for {room}");
+            assert_eq!(sum("unpaired_exits"), (1..=5u64).sum::<u64>(), "of the lost intervals, too");
+            let notes = files.iter().flat_map(|file| &file.3);
+            let suspended = notes.filter_map(|note| note.split_once("suspended for ")?.1.split(' ').next());
+            assert_eq!(suspended.map(|s| s.parse::<f64>().unwrap()).sum::<f64>(), 10.0, "room for {room}");
+        } else {
+            assert!(sum("unwritten") < totals.lost_samples, "room for {room}");
+        }
+        kinds[usize::from(totals.lost_intervals != 0) + usize::from(totals.untold_intervals != 0)] += 1;
     }
     assert!(kinds.iter().all(|kind| *kind > 5), "{kinds:?}");
 }

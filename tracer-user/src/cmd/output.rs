@@ -42,7 +42,19 @@ impl Disk {
             return Err(Usage("--switch-output needs a file name: -o FILE".to_owned()).into());
         }
         let single = if many { None } else { Some(Single::open(path, stdout, force)?) };
-        Ok(Self { path: path.to_owned(), single })
+        let disk = Self { path: path.to_owned(), single };
+        if many {
+            // Better now than when a command runs.
+            let directory = disk.directory();
+            tempfile::tempfile_in(directory)
+                .with_context(|| format!("cannot create files in {}", directory.display()))?;
+        }
+        Ok(disk)
+    }
+
+    fn directory(&self) -> &Path {
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        directory.unwrap_or(Path::new("."))
     }
 
     fn named(&self, suffix: &str) -> PathBuf {
@@ -85,8 +97,7 @@ impl Store for Disk {
         }
         file.sync_all()?;
         // The name is in the directory, which is a file of its own.
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(self.directory())?.sync_all()
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::RecordArgs,
     cmd::{
-        DONE, TOOL, Usage,
+        DONE, FAILED, TOOL, Usage,
         drive::{Cue, Schedule, Signals, Why, drive},
         live,
         output::Disk,
@@ -54,6 +54,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     };
     let (mut losses, mut samples) = (Losses::default(), 0);
     let mut watch = Watch::default();
+    watch.see(host::clocks());
     let why = drive(&mut session, schedule, signals, |session, interval, cue| {
         losses.merge(&interval.losses);
         samples += interval.exits();
@@ -75,6 +76,17 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
             format!("{} {}", units::plural(totals.files as usize, "file"), name(&args))
         },
     );
+    if totals.untold_intervals != 0 {
+        say!(
+            "exitlat: the disk is still full: the dump does not say that its last {} lost",
+            if totals.untold_intervals == 1 {
+                "interval is".to_owned()
+            } else {
+                format!("{} intervals are", totals.untold_intervals)
+            }
+        );
+        return Ok(FAILED);
+    }
     Ok(match why {
         Why::Command(status) => status_of(status),
         _ => DONE,

@@ -2,6 +2,15 @@
 
 pub use crate::model::ClockChange as Change;
 
+/// Two changes, one after the other.
+pub fn both(one: Option<Change>, next: Option<Change>) -> Option<Change> {
+    let (Some(one), Some(next)) = (one, next) else { return one.or(next) };
+    Some(Change {
+        suspended_ms: one.suspended_ms.saturating_add(next.suspended_ms),
+        stepped_ms: one.stepped_ms.saturating_add(next.stepped_ms),
+    })
+}
+
 /// The clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clocks {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    model::{Interval, Loss, Roster},
+    model::{Interval, Loss, Losses, Roster},
     recording::{Writer, clock, lines::Header},
 };
 
@@ -135,8 +135,39 @@ pub struct Totals {
     pub files: u64,
     /// Intervals for which there was no room.
     pub lost_intervals: u64,
-    /// The samples in them.
+    /// The exits in them.
     pub lost_samples: u64,
+    /// Those of the lost intervals of which the dump says nothing, as there was no room for that either.
+    pub untold_intervals: u64,
+}
+
+/// What the next interval says of those before it for which there was no room.
+#[derive(Debug, Default)]
+struct Unwritten {
+    intervals: u64,
+    losses: Losses,
+    clock: Option<clock::Change>,
+    /// The newest of them without what is in it, and without a length.
+    place: Interval,
+}
+
+impl Unwritten {
+    fn add(&mut self, interval: &Interval, change: Option<clock::Change>) {
+        self.intervals += 1;
+        self.losses.merge(&interval.losses);
+        self.losses.add(Loss::Unwritten, interval.exits());
+        self.clock = clock::both(self.clock, change);
+        let Interval { number, end_ns, end_unix_ms, known, .. } = *interval;
+        let host = interval.host.clone();
+        self.place =
+            Interval { number, start_ns: end_ns, end_ns, end_unix_ms, known, host, ..Interval::default() };
+    }
+
+    fn told_in(&self, mut interval: Interval, change: Option<clock::Change>) -> Interval {
+        interval.losses.merge(&self.losses);
+        interval.clock = clock::both(self.clock, change);
+        interval
+    }
 }
 
 /// Writes intervals to one file after the other.
@@ -148,8 +179,7 @@ pub struct Recorder<S: Store> {
     writer: Option<Writer<S::File>>,
     suffixes: VecDeque<String>,
     opened_ns: u64,
-    unwritten_samples: u64,
-    unwritten_intervals: u64,
+    unwritten: Unwritten,
     totals: Totals,
 }
 
@@ -167,8 +197,7 @@ impl<S: Store> Recorder<S> {
             writer: None,
             suffixes: VecDeque::new(),
             opened_ns: now_ns,
-            unwritten_samples: 0,
-            unwritten_intervals: 0,
+            unwritten: Unwritten::default(),
             totals: Totals::default(),
         };
         recorder.open(start_unix_ms, now_ns)?;
@@ -187,18 +216,16 @@ impl<S: Store> Recorder<S> {
         change: Option<clock::Change>,
         asked: bool,
     ) -> io::Result<Outcome> {
-        let missing = self.unwritten_intervals;
+        let missing = self.unwritten.intervals;
         match self.write(interval, roster, change) {
             Ok(()) => {
-                (self.unwritten_intervals, self.unwritten_samples) = (0, 0);
+                self.unwritten = Unwritten::default();
                 self.totals.intervals += 1;
             }
             Err(error) if self.plan.switch.is_some() && is_full(&error) => {
-                let samples = interval.cells.iter().map(|cell| cell.count).sum::<u64>();
-                self.unwritten_intervals += 1;
-                self.unwritten_samples += samples;
+                self.unwritten.add(interval, change);
                 self.totals.lost_intervals += 1;
-                self.totals.lost_samples += samples;
+                self.totals.lost_samples += interval.exits();
                 return Ok(if missing == 0 { Outcome::Full } else { Outcome::StillFull });
             }
             Err(error) => return Err(error),
@@ -214,11 +241,20 @@ impl<S: Store> Recorder<S> {
         Ok(if missing == 0 { Outcome::Written } else { Outcome::WrittenAgain(missing) })
     }
 
-    /// Ends the last file.
+    /// Ends the last file. What was lost since the last interval that was written is told by one of no length, if there is
+    /// room for that.
     ///
     /// # Errors
     /// Those of the store.
     pub fn end(mut self, why: &str) -> io::Result<Totals> {
+        if self.unwritten.intervals != 0 {
+            let place = self.unwritten.place.clone();
+            match self.write(&place, &Roster::default(), None) {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => self.totals.untold_intervals = self.unwritten.intervals,
+                Err(error) => return Err(error),
+            }
+        }
         self.close(why)?;
         Ok(self.totals)
     }
@@ -238,19 +274,15 @@ impl<S: Store> Recorder<S> {
         change: Option<clock::Change>,
     ) -> io::Result<()> {
         if self.writer.is_none() {
-            self.open(interval.end_unix_ms, interval.start_ns)?;
+            let length_ms = interval.end_ns.saturating_sub(interval.start_ns) / 1_000_000;
+            self.open(interval.end_unix_ms.saturating_sub(length_ms), interval.start_ns)?;
         }
         let writer = self.writer.as_mut().expect("just opened");
         let whole = writer.bytes();
-        if let Some(change) = change {
-            writer.clock(interval.number, change)?;
-        }
-        let written = if self.unwritten_samples == 0 {
+        let written = if self.unwritten.intervals == 0 && change.is_none() {
             writer.interval(interval, roster)
         } else {
-            let mut interval = interval.clone();
-            interval.losses.add(Loss::Unwritten, self.unwritten_samples);
-            writer.interval(&interval, roster)
+            writer.interval(&self.unwritten.told_in(interval.clone(), change), roster)
         };
         if let Err(error) = written {
             // A pipe cannot be shortened, but nobody fills one up either.

@@ -6,9 +6,9 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     decode::{decode, detail},
-    model::{Interval, Known, Parts, Roster, parts::PARTS},
+    model::{ClockChange, Interval, Known, Parts, Roster, parts::PARTS},
     recording::{
-        clock, hist,
+        hist,
         lines::{ClockLine, End, Header, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
     },
 };
@@ -37,23 +37,14 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Notes what the clocks did in the interval that is written next. It goes into the same write.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn clock(&mut self, interval: u64, change: clock::Change) -> io::Result<()> {
-        let clock::Change { suspended_ms, stepped_ms } = change;
-        self.line(&Line::Clock(ClockLine { interval, suspended_ms, stepped_ms }))
-    }
-
     /// Appends an interval.
     ///
     /// # Errors
     /// Those of the output; what was written before stays readable.
     pub fn interval(&mut self, interval: &Interval, roster: &Roster) -> io::Result<()> {
         let number = interval.number;
-        if let Some(change) = interval.clock {
-            self.clock(number, change)?;
+        if let Some(ClockChange { suspended_ms, stepped_ms }) = interval.clock {
+            self.line(&Line::Clock(ClockLine { interval: number, suspended_ms, stepped_ms }))?;
         }
         for cell in &interval.cells {
             let thread = &roster.threads[cell.thread];
