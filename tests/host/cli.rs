@@ -126,7 +126,7 @@ fn an_empty_dump_is_reported_as_empty() {
     writer.end("elapsed").unwrap();
     let (status, out, err) = run(&format!("report {}", file.path().display()));
     assert_eq!((status, err.as_str()), (Some(0), ""));
-    assert!(out.contains("No exits at all."), "{out}");
+    assert!(out.contains("No exits to show."), "{out}");
 }
 
 #[test]

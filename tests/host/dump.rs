@@ -140,9 +140,9 @@ fn report_equals_live() {
     }
 }
 
-/// Cut off anywhere, a dump gives all whole lines before the cut, and says that it is cut.
+/// Cut off anywhere, a dump gives all whole intervals before the cut, and says that it is cut.
 #[test]
-fn a_cut_dump_gives_its_whole_lines() {
+fn a_cut_dump_gives_its_whole_intervals() {
     let whole = dump();
     let header_end = whole.iter().position(|byte| *byte == b'\n').unwrap();
     let ends: Vec<usize> =
@@ -156,10 +156,11 @@ fn a_cut_dump_gives_its_whole_lines() {
                 // Without its line feed the end line is still whole.
                 assert!(!notes.is_empty() || cut == whole.len() - 1, "{cut}");
                 // A line that lacks only its line feed is whole.
-                let slots = |text: &[u8]| String::from_utf8_lossy(text).matches("\"type\":\"slot\"").count();
                 let lines = ends.iter().filter(|end| **end <= cut + 1).max().copied().unwrap_or(0).min(cut);
-                let cells: usize = outcomes.iter().map(|outcome| outcome.cells.len()).sum();
-                assert_eq!(cells, slots(&whole[..lines]), "{cut}");
+                let text = String::from_utf8_lossy(&whole[..lines]);
+                let complete = text.lines().filter(|line| line.contains("\"type\":\"interval\"")).count();
+                let written = [1, 2].map(|number| Outcome::of(&interval(number), &roster()));
+                assert_eq!(outcomes, written[..complete], "{cut}");
             }
         }
     }
@@ -282,26 +283,34 @@ fn absurd_input_is_refused_in_bounded_memory() {
     assert!(matches!(read(&deep), Err(ReadError::Damaged { line: 2, .. })));
 }
 
-/// What is torn took no time that is known, and came after what is whole: not at the beginning of time.
+/// What there is of a torn interval has no time that is known: it is in no rate and no sum, and that is said.
 #[test]
-fn a_torn_interval_is_at_the_end_of_the_last() {
+fn a_torn_interval_is_left_out() {
     let whole = String::from_utf8(dump()).unwrap();
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
     let ends: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains("\"interval\",")).collect();
-    let times = |text: &str| {
+    let read = |text: &str| {
         let mut reader = Reader::new(Cursor::new(text)).unwrap();
-        let mut times = Vec::new();
-        loop {
-            let mut interval = Interval::default();
-            if !reader.next_interval(&mut interval).unwrap() {
-                return times;
-            }
-            times.push((interval.start_ns, interval.end_ns, interval.end_unix_ms));
+        let (mut numbers, mut interval) = (Vec::new(), Interval::default());
+        while reader.next_interval(&mut interval).unwrap() {
+            numbers.push(interval.number);
         }
+        assert!(interval.cells.is_empty() && interval.vcpus.is_empty(), "nothing of it is left");
+        (numbers, reader.notes().join("; "))
     };
-    let first = (1000, 2000, 1_700_000_000_001);
-    assert_eq!(times(&lines[..=ends[0] + 1].concat()), [first, (2000, 2000, 1_700_000_000_001)]);
-    assert_eq!(times(&lines[..2].concat()), [(0, 0, 1_700_000_000_000)], "the header's time");
+    let (numbers, notes) = read(&lines[..=ends[0] + 1].concat());
+    assert_eq!(numbers, [1]);
+    assert!(notes.contains("interval 2 is incomplete: what there is of it, 3 exits, is left out"), "{notes}");
+    assert_eq!(read(&lines[..2].concat()).0, [0; 0]);
+}
+
+/// Files one behind the other are not one dump.
+#[test]
+fn what_follows_the_end_is_said_to_be_left() {
+    let twice = [dump(), dump()].concat();
+    let (outcomes, notes) = read(&twice).unwrap();
+    assert_eq!((outcomes.len(), notes.len()), (2, 1));
+    assert!(notes[0].contains("merge them"), "{notes:?}");
 }
 
 /// What the clocks did is in the interval that it happened in, and is written again with it.

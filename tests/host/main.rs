@@ -12,3 +12,4 @@ mod perfdata;
 mod portable;
 mod rotate;
 mod scenarios;
+mod shown;

@@ -46,6 +46,14 @@ fn interrupted_it_prints_the_last_interval_and_the_total() {
     }
 }
 
+/// From the moment on at which it says that it is attached.
+#[test]
+fn interrupted_at_once_it_prints_what_there_is() {
+    let (status, output) = Live::start("-d 600").stop(libc::SIGTERM);
+    assert_eq!(status, 0);
+    assert_eq!(json_lines(&output).len(), 2, "an interval and the total");
+}
+
 /// A vCPU in the middle of a long exit when tracing begins: its entry is early, nothing is made up; and in
 /// another one when it ends: in flight, with its age.
 #[test]

@@ -111,7 +111,8 @@ Examples:
   exitlat report perf.data --write-dump good.exitlat
 
 One interval holds all of perf's recording. perf leaves out the first exit of a vCPU that was running already
-when it began; here it counts. In a recording without losses all other numbers are the same.";
+when it began; here it counts. In a recording without losses all other samples, and their sums, extremes and means,
+are the same; deviations and quantiles come from buckets.";
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:

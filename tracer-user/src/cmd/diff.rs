@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
     cli::{DiffArgs, DiffFormat},
-    cmd::{DONE, REGRESSED, Usage, input::Input, select, view},
+    cmd::{DONE, REGRESSED, Usage, input::Input, select, unless_closed, view},
     model::{
         By, Interval, Roster, Selection,
         compare::{Settings, Side, compare},
@@ -74,7 +74,8 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
         by: args.by,
         comparison: &comparison,
     };
-    print(&report, args)?;
+    // Whoever asks for the status gets it, however much of the text is read.
+    unless_closed(print(&report, args))?;
     if !incomparable.is_empty() {
         return Err(anyhow!("the dumps are not comparable: {}", incomparable.join("; ")));
     }

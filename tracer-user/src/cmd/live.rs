@@ -31,7 +31,7 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
     if args.view.by.host {
         return Err(Usage("--by host is for merged dumps; everything here is on this host".into()).into());
     }
-    let mut screen = Screen::new(&args.view, true);
+    let mut screen = Screen::new(&args.view, true)?;
     let pids = select::pids(&args.trace)?;
     screen.selection.pids.clone_from(&pids);
     let filtered = !pids.is_empty();

@@ -75,14 +75,24 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     })
 }
 
-/// The exit status of an error; [`None`] for a closed pipe, which is no error.
+/// Whether an error is that nobody reads any more, which is none.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let mut errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    errors.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A command that has more to do than print goes on when nobody reads any more.
+///
+/// # Errors
+/// All others.
+fn unless_closed(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    printed.or_else(|error| if is_closed_pipe(&error) { Ok(()) } else { Err(error) })
+}
+
+/// The exit status of an error; [`None`] for a closed pipe.
 fn status_of(error: &anyhow::Error) -> Option<u8> {
-    for cause in error.chain() {
-        if let Some(io) = cause.downcast_ref::<io::Error>()
-            && io.kind() == io::ErrorKind::BrokenPipe
-        {
-            return None;
-        }
+    if is_closed_pipe(error) {
+        return None;
     }
     if error.downcast_ref::<Unsupported>().is_some() {
         Some(UNSUPPORTED)

@@ -57,6 +57,11 @@ impl Output {
         builder.prefix(".exitlat-").permissions(Permissions::from_mode(mode));
         let file = builder.tempfile_in(directory);
         let file = file.with_context(|| format!("cannot create {}", path.display()))?;
+        if old.is_some() {
+            // Without what the umask took away.
+            let set = file.as_file().set_permissions(Permissions::from_mode(mode));
+            set.with_context(|| format!("cannot give {} its mode", path.display()))?;
+        }
         Ok(Self { to: To::New { path, file: BufWriter::new(file) }, force })
     }
 

@@ -13,7 +13,7 @@ use crate::{
         DONE, Usage,
         input::{Input, named},
         replace::{Output, cannot_write},
-        select,
+        select, unless_closed,
         view::Screen,
     },
     model::Interval,
@@ -26,7 +26,7 @@ use crate::{
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub fn run(args: &ReportArgs) -> Result<u8> {
-    let mut screen = Screen::new(&args.view, false);
+    let mut screen = Screen::new(&args.view, false)?;
     screen.selection.pids.clone_from(&args.pid);
     screen.selection.guests.clone_from(&args.guest);
     screen.selection.hosts.clone_from(&args.host);
@@ -39,7 +39,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
         None => None,
     };
     if args.view.format == Format::Table {
-        describe(reader.header())?;
+        unless_closed(describe(reader.header()).map_err(Into::into))?;
     }
     let mut interval = Interval::default();
     let mut total = screen.rows();
@@ -49,7 +49,8 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
         }
         total.add(&interval, reader.roster(), &screen.selection);
         if args.intervals {
-            screen.interval(&interval, reader.roster())?;
+            let printed = screen.interval(&interval, reader.roster());
+            if copy.is_some() { unless_closed(printed)? } else { printed? }
         }
     }
     select::found(&screen.selection, &[reader.roster()])?;

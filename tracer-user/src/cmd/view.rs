@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::{
     cli::{Format, ViewArgs, When},
+    cmd::Usage,
     model::{Interval, Roster, Rows, Selection},
     render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table, units},
 };
@@ -24,7 +25,14 @@ pub struct Screen {
 
 impl Screen {
     /// A screen for these options. `repaint` asks for a full-screen display where that is possible.
-    pub fn new(args: &ViewArgs, repaint: bool) -> Self {
+    ///
+    /// # Errors
+    /// [`Usage`] for options that do not go together.
+    pub fn new(args: &ViewArgs, repaint: bool) -> Result<Self> {
+        if args.fields.is_some() && args.by.part && !args.by.reason {
+            let what = "-f chooses exit reasons, which `--by part` does not tell apart; use --by part,reason";
+            return Err(Usage(what.into()).into());
+        }
         let terminal = io::stdout().is_terminal();
         let color = color(args.color);
         let width = if terminal { terminal_width() } else { None };
@@ -44,7 +52,7 @@ impl Screen {
         let (vcpus, fields) = (args.vcpu.clone(), args.fields.clone());
         let selection = Selection { vcpus, fields, ..Selection::default() };
         let repaint = repaint && color && terminal && args.format == Format::Table;
-        Self { printer, format: args.format, repaint, blocks: 0, selection, args: args.clone() }
+        Ok(Self { printer, format: args.format, repaint, blocks: 0, selection, args: args.clone() })
     }
 
     /// Rows grouped as asked for, none yet.
@@ -87,11 +95,15 @@ impl Screen {
 }
 
 fn heading(rows: &Rows, span: Span) -> String {
-    let time = units::time_of_day(rows.end_unix_ms);
+    // Unknown of a recording of perf's that came through a pipe, and where there is no interval.
+    let time = match rows.end_unix_ms {
+        0 => String::new(),
+        unix_ms => format!("{} UTC, ", units::time_of_day(unix_ms)),
+    };
     let length = units::duration(rows.elapsed_ns);
     match span {
-        Span::Interval => format!("{time} UTC, interval {} of {length}", rows.last),
-        Span::Total => format!("{time} UTC, total of {length}"),
+        Span::Interval => format!("{time}interval {} of {length}", rows.last),
+        Span::Total => format!("{time}total of {length}"),
     }
 }
 

@@ -82,7 +82,8 @@ pub static COLUMNS: [Column; 12 + Part::COUNT] = [
         rank: 0,
         get: |row, totals| {
             let whole_ns = if row.slice.is_some() { totals.slices_ns } else { totals.handled_ns };
-            Value::Share(if row.idle { None } else { share(row.stats.sum_ns, whole_ns) })
+            let counts = !row.idle || totals.with_idle;
+            Value::Share(if counts { share(row.stats.sum_ns, whole_ns) } else { None })
         },
     },
     Column {

@@ -19,8 +19,8 @@ pub struct Key {
     pub idle: bool,
     /// The host, where groups are by host, or by VM and hosts are told apart: the same pid on two hosts is two VMs.
     pub host: Option<String>,
-    /// The VM's process, where groups are by VM.
-    pub pid: Option<u32>,
+    /// The VM's process and name, where groups are by VM. A pid may come to be another VM's.
+    pub vm: Option<(u32, String)>,
     /// Index of the thread, where groups are by vCPU.
     pub thread: Option<usize>,
     /// The reason, where groups are by reason and the kind has one.
@@ -34,8 +34,6 @@ pub struct Key {
 pub struct Group {
     /// What is common to its samples.
     pub key: Key,
-    /// Name of the VM, where groups are by VM.
-    pub vm: Option<String>,
     /// The thread, where groups are by vCPU.
     pub thread: Option<Thread>,
     /// The samples.
@@ -58,16 +56,13 @@ impl Group {
 
     /// The VM as tables print it: name and pid.
     pub fn vm_label(&self) -> String {
-        match (&self.vm, self.key.pid) {
-            (Some(vm), Some(pid)) => format!("{vm}[{pid}]"),
-            _ => String::new(),
-        }
+        self.key.vm.as_ref().map_or_else(String::new, |(pid, vm)| format!("{vm}[{pid}]"))
     }
 
     /// The words that tell it from the others: host, VM, vCPU, reason, as far as groups are by them.
     pub fn labels(&self) -> Vec<String> {
         let host = self.key.host.clone();
-        let vm = self.vm.is_some().then(|| self.vm_label());
+        let vm = self.key.vm.is_some().then(|| self.vm_label());
         let vcpu = self.thread.as_ref().map(|thread| match thread.vcpu {
             Some(vcpu) => format!("vcpu{vcpu}"),
             None => format!("tid{}", thread.tid),
@@ -90,6 +85,11 @@ impl Groups {
     /// No groups yet.
     pub fn new(by: By) -> Self {
         Self { by, groups: BTreeMap::new(), unknown: 0 }
+    }
+
+    /// How they are told apart.
+    pub fn by(&self) -> By {
+        self.by
     }
 
     /// Forgets all groups.
@@ -124,14 +124,13 @@ impl Groups {
         let key = Key {
             idle: exit && decoded.idle && !split,
             host: thread.host.clone().filter(|_| self.by.host || self.by.vm),
-            pid: self.by.vm.then_some(thread.pid),
+            vm: self.by.vm.then(|| (thread.pid, thread.vm.clone())),
             thread: self.by.vcpu.then_some(cell.thread),
             reason: (self.by.reason && of_reason(cell)).then_some((cell.isa, cell.code)),
             cause: (!exit).then_some(cell.detail),
         };
         let group = self.groups.entry(key).or_insert_with_key(|key| Group {
             key: key.clone(),
-            vm: key.pid.map(|_| thread.vm.clone()),
             thread: key.thread.map(|_| thread.clone()),
             stats: Stats::default(),
             parts: Parts::default(),

@@ -45,6 +45,11 @@ impl Selection {
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
     }
 
+    /// Whether this open exit is looked at.
+    pub fn wants_open(&self, open: &OpenExit, roster: &Roster) -> bool {
+        self.wants_thread(&roster.threads[open.thread]) && self.wants_reason(open.isa, open.code)
+    }
+
     /// Whether exits of this reason are looked at.
     pub fn wants_reason(&self, isa: Isa, code: u32) -> bool {
         self.fields.as_ref().is_none_or(|regex| regex.is_match(&decode(isa, code).to_string()))
@@ -87,7 +92,8 @@ impl Slice {
 struct Key {
     idle: bool,
     host: Option<String>,
-    pid: Option<u32>,
+    /// Process and name: in days, or between two recordings of one host, a pid may come to be another VM's.
+    vm: Option<(u32, String)>,
     thread: Option<usize>,
     reason: Option<(Isa, u32)>,
     slice: Option<Slice>,
@@ -129,8 +135,6 @@ impl Row {
 /// Where the time of one VM's vCPUs went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmTime {
-    /// Its name.
-    pub name: String,
     /// Its vCPU threads, by index into the roster.
     pub vcpus: std::collections::BTreeSet<usize>,
     /// Wall time of all its vCPUs.
@@ -163,11 +167,11 @@ pub struct Rows {
     groups: BTreeMap<Key, Row>,
     sums: Totals,
     guests: BTreeMap<Key, Row>,
-    /// Where the time of each VM went, by host (of a merged dump) and pid.
-    pub vms: BTreeMap<(Option<String>, u32), VmTime>,
+    /// Where the time of each VM went, by host (of a merged dump), pid and name.
+    pub vms: BTreeMap<(Option<String>, u32, String), VmTime>,
     /// Sum of the losses.
     pub losses: Losses,
-    /// Open exits of the newest interval.
+    /// Open exits of the newest interval, of each host.
     pub open: Vec<OpenExit>,
     /// Time covered.
     pub elapsed_ns: u64,
@@ -222,10 +226,8 @@ impl Rows {
         let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
         self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
         self.losses.merge(&interval.losses);
-        self.open.clear();
-        self.open.extend(
-            interval.open.iter().filter(|open| selection.wants_thread(&roster.threads[open.thread])).cloned(),
-        );
+        self.open.retain(|open| roster.threads[open.thread].host != interval.host);
+        self.open.extend(interval.open.iter().filter(|open| selection.wants_open(open, roster)).cloned());
         for time in &interval.vcpus {
             let thread = &roster.threads[time.thread];
             if selection.wants_thread(thread) {
@@ -315,9 +317,8 @@ impl Rows {
     fn add_time(&mut self, time: &VcpuTime, thread: &Thread, known: Known) {
         let vm = self
             .vms
-            .entry((thread.host.clone(), thread.pid))
+            .entry((thread.host.clone(), thread.pid, thread.vm.clone()))
             .or_insert_with(|| VmTime { known, ..VmTime::default() });
-        vm.name.clone_from(&thread.vm);
         vm.vcpus.insert(time.thread);
         vm.elapsed_ns = vm.elapsed_ns.saturating_add(time.elapsed_ns);
         vm.guest_ns = vm.guest_ns.saturating_add(time.guest_ns);
@@ -352,7 +353,7 @@ impl Rows {
             idle,
             // The same pid on two hosts is two VMs.
             host: thread.host.clone().filter(|_| self.by.host || self.by.vm),
-            pid: self.by.vm.then_some(thread.pid),
+            vm: self.by.vm.then(|| (thread.pid, thread.vm.clone())),
             thread: self.by.vcpu.then_some(index),
             reason: reason.filter(|_| self.by.reason),
             slice,
@@ -378,13 +379,20 @@ impl Rows {
     pub fn totals(&self) -> Totals {
         self.sums
     }
+
+    /// What the rows' shares are of: as [`Rows::totals`], but idle rows are handled ones where samples include idle time.
+    pub fn wholes(&self) -> Totals {
+        let sums = self.sums;
+        let idle_ns = if self.idle { sums.idle_ns } else { 0 };
+        Totals { handled_ns: sums.handled_ns.saturating_add(idle_ns), with_idle: self.idle, ..sums }
+    }
 }
 
 impl By {
     fn row(self, key: &Key, thread: &Thread, known: Known) -> Row {
         Row {
             host: key.host.clone(),
-            vm: self.vm.then(|| (thread.vm.clone(), thread.pid)),
+            vm: key.vm.clone().map(|(pid, name)| (name, pid)),
             vcpu: self.vcpu.then(|| (thread.vcpu_label(), thread.tid)),
             reason: key.reason,
             slice: key.slice,
@@ -410,6 +418,8 @@ pub struct Totals {
     pub idle_ns: u64,
     /// Time of all rows by part.
     pub slices_ns: u64,
+    /// Idle rows have a share, too.
+    pub with_idle: bool,
 }
 
 impl Totals {

@@ -34,8 +34,8 @@
 //! Recording may go on in a new file at any end of an interval: each file is a dump with a header of its own, the
 //! numbers of its intervals go on, and its `end` says `switched`.
 //!
-//! The lines of an interval are written together. A reader takes a dump that stops anywhere: a torn last
-//! line is reported and left out, the rest is used. Lines of unknown type are counted and skipped, unknown
+//! The lines of an interval are written together. A reader takes a dump that stops anywhere: an interval that is
+//! torn is reported and left out, those before it are used. Lines of unknown type are counted and skipped, unknown
 //! fields are ignored; a higher `schema` is refused. Schema 1 had no `detail`, `cause`,
 //! `parts` and `vcpu` lines; HLT and its kin were whole exits there, idle time included.
 

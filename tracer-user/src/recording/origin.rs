@@ -143,7 +143,8 @@ pub fn merged<'a>(headers: impl Iterator<Item = &'a Header>, tool: &str) -> Resu
     }
     all.sort();
     if let Some([Source { start_unix_ms, host, options, .. }, _]) =
-        all.array_windows().find(|[one, next]| one == next)
+        // Of two recordings of an unknown time nobody can tell.
+        all.array_windows().find(|[one, next]| one == next && one.start_unix_ms != 0)
     {
         let (host, start_unix_ms, options) = (host.clone(), *start_unix_ms, options.join(" "));
         return Err(MergeError::Twice { host, start_unix_ms, options });

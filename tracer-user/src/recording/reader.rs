@@ -47,8 +47,6 @@ pub struct Reader<R> {
     host: Option<String>,
     known: Known,
     roster_bytes: usize,
-    /// CLOCK_MONOTONIC and wall-clock time at the end of the last interval.
-    last_end: (u64, u64),
     end: Option<End>,
     notes: Vec<String>,
     skipped: u64,
@@ -86,7 +84,6 @@ impl<R: BufRead> Reader<R> {
             host: None,
             known: Known::default(),
             roster_bytes: 0,
-            last_end: (0, 0),
             end: None,
             notes: Vec::new(),
             skipped: 0,
@@ -126,7 +123,6 @@ impl<R: BufRead> Reader<R> {
             self.header.buckets = ours;
         }
         self.known = Known::from_ids(&self.header.parts);
-        self.last_end.1 = self.header.start_unix_ms;
         Ok(())
     }
 
@@ -181,27 +177,35 @@ impl<R: BufRead> Reader<R> {
                 // Only the end of the file can be torn: there is no line feed after it.
                 Err(_) if !complete => {
                     self.notes.push(format!(
-                        "line {} is torn (recording was killed or the disk was full); the rest is used",
+                        "line {} is torn (recording was killed or the disk was full)",
                         self.line
                     ));
                 }
                 Err(what) => return Err(ReadError::Damaged { line: self.line, what }),
             }
         }
-        if self.end.is_none() && !std::mem::replace(&mut self.exhausted, true) {
-            self.notes.push("the dump has no end line: recording did not stop by itself".into());
+        if !std::mem::replace(&mut self.exhausted, true) {
+            if self.end.is_none() {
+                self.notes.push("the dump has no end line: recording did not stop by itself".into());
+            } else if !self.input.fill_buf()?.is_empty() {
+                self.notes.push(
+                    "what follows its end line is not read: name dumps one by one, or merge them".into(),
+                );
+            }
         }
         if self.skipped != 0 {
             self.notes.push(format!("{} lines of unknown type were skipped", self.skipped));
             self.skipped = 0;
         }
         if pending {
-            // How long it took is not known: no time, at the end of the one before.
-            (interval.end_ns, interval.end_unix_ms) = self.last_end;
-            interval.start_ns = interval.end_ns;
-            self.notes.push(format!("interval {} is incomplete", interval.number));
+            // How long it took is not known, nor what else was in it: no rate and no sum would be right with it.
+            let (number, exits) = (interval.number, interval.exits());
+            self.notes.push(format!(
+                "interval {number} is incomplete: what there is of it, {exits} exits, is left out"
+            ));
+            interval.reset();
         }
-        Ok(pending)
+        Ok(false)
     }
 
     /// Fills the buffer with the next line, of so many bytes at most; false at the end of the file.
@@ -260,7 +264,6 @@ impl<R: BufRead> Reader<R> {
                 interval.start_ns = line.start_ns;
                 interval.end_ns = line.end_ns;
                 interval.end_unix_ms = line.end_unix_ms;
-                self.last_end = (line.end_ns, line.end_unix_ms);
                 if let Some(parts) = &line.parts {
                     interval.known = Known::from_ids(parts);
                 }

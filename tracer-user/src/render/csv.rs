@@ -52,7 +52,7 @@ impl Printer for Csv {
             writer.write_record(KEYS.into_iter().chain(COLUMNS.iter().map(|column| column.id)))?;
             self.headed = true;
         }
-        let totals = rows.totals();
+        let totals = rows.wholes();
         for row in sorted(rows, &self.view) {
             writer.write_record(record(row, "", rows, &totals, span))?;
             for (cause, stats) in &row.causes {

@@ -18,13 +18,16 @@ pub fn print(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
     let Some(first) = octaves.iter().position(|count| *count != 0) else {
         return writeln!(out, "     (no samples)");
     };
+    let open = bounds_of(BUCKETS - 1).0.ilog2() as usize;
     let last = octaves.iter().rposition(|count| *count != 0).expect("one is not empty");
     let most = *octaves.iter().max().expect("never empty");
     writeln!(out, "{:>22} {:<16} : {:<9} distribution", "", "nsecs", "count")?;
     for (octave, &count) in octaves.iter().enumerate().take(last + 1).skip(first) {
         let low = if octave == 0 { 0 } else { 1u64 << octave };
+        // The last bucket has no end.
+        let high = if octave == open { "longer".to_owned() } else { ((2u64 << octave) - 1).to_string() };
         let bar = "*".repeat((count as u128 * BAR as u128 / u128::from(most)) as usize);
-        writeln!(out, "{low:>17} -> {:<17} : {count:<9} |{bar:<BAR$}|", (2u64 << octave) - 1)?;
+        writeln!(out, "{low:>17} -> {high:<17} : {count:<9} |{bar:<BAR$}|")?;
     }
     Ok(())
 }

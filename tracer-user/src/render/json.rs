@@ -48,9 +48,9 @@ impl Printer for JsonLines {
             "idle_ns": totals.idle_ns,
             "losses": rows.losses.nonzero().map(|(info, count)| (info.name, json!(count))).collect::<Object>().0,
             "in_flight": rows.open.iter().map(|open| in_flight(open, roster)).collect::<Vec<_>>(),
-            "vms": rows.vms.iter().map(|((host, pid), time)| vm_time(host.as_deref(), *pid, time)).collect::<Vec<_>>(),
+            "vms": rows.vms.iter().map(|((host, pid, name), time)| vm_time(host.as_deref(), *pid, name, time)).collect::<Vec<_>>(),
             "guests": rows.guests().map(|row| self.row(row, &Totals::default())).collect::<Vec<_>>(),
-            "rows": sorted(rows, &self.view).iter().map(|r| self.row(r, &totals)).collect::<Vec<_>>(),
+            "rows": sorted(rows, &self.view).iter().map(|r| self.row(r, &rows.wholes())).collect::<Vec<_>>(),
         });
         serde_json::to_writer(&mut *out, &block)?;
         writeln!(out)
@@ -122,14 +122,14 @@ impl JsonLines {
 }
 
 /// Where a VM's time went; parts that were not measured are `null`.
-fn vm_time(host: Option<&str>, pid: u32, time: &VmTime) -> Json {
+fn vm_time(host: Option<&str>, pid: u32, name: &str, time: &VmTime) -> Json {
     let mut object = Map::new();
     for info in &PARTS {
         let ns = time.known.has(info.part).then(|| time.parts.get(info.part));
         object.insert(info.column.into(), json!(ns));
     }
     json!({
-        "host": host, "vm": time.name, "pid": pid, "vcpus": time.vcpus.len(), "elapsed_ns": time.elapsed_ns,
+        "host": host, "vm": name, "pid": pid, "vcpus": time.vcpus.len(), "elapsed_ns": time.elapsed_ns,
         "guest_ns": time.guest_ns, "parts": object, "unaccounted_ns": time.unaccounted_ns(),
     })
 }
@@ -148,7 +148,7 @@ pub(crate) fn buckets(stats: &Stats) -> Json {
 fn in_flight(open: &OpenExit, roster: &Roster) -> Json {
     let thread = &roster.threads[open.thread];
     json!({
-        "vm": thread.vm, "pid": thread.pid, "tid": thread.tid, "vcpu": thread.vcpu,
+        "host": thread.host, "vm": thread.vm, "pid": thread.pid, "tid": thread.tid, "vcpu": thread.vcpu,
         "isa": open.isa.name(), "code": open.code, "reason": decode(open.isa, open.code).to_string(),
         "age_ns": open.age_ns,
     })

@@ -37,14 +37,15 @@ impl Table {
 impl Printer for Table {
     fn print(&mut self, out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
         let sorted = sorted(rows, &self.view);
-        let totals = if self.view.idle { with_idle(rows.totals()) } else { rows.totals() };
+        let totals = rows.wholes();
         if rows.is_empty() && totals.count() != 0 {
             writeln!(
                 out,
                 "Where the time of these exits went was not measured (schema 1, or recorded by perf)."
             )?;
         } else if rows.is_empty() {
-            writeln!(out, "No exits {}.", if span == Span::Total { "at all" } else { "in this interval" })?;
+            // None at all, or none of those asked for.
+            writeln!(out, "No exits to show{}.", if span == Span::Total { "" } else { " in this interval" })?;
         } else {
             let layout = Layout::new(rows.by(), &sorted, &self.view);
             layout.heading(out, self.view.color)?;
@@ -54,7 +55,7 @@ impl Printer for Table {
                     writeln!(out, "{}", layout.separator("idle (not in Time%)"))?;
                     idle_seen = true;
                 }
-                layout.row(out, row, &totals, self.view.idle)?;
+                layout.row(out, row, &totals)?;
                 for (cause, stats) in causes(row) {
                     layout.cause(out, row, &cause, stats, &totals)?;
                 }
@@ -108,13 +109,9 @@ fn guests(out: &mut dyn Write, rows: &Rows, view: &View) -> io::Result<()> {
     writeln!(out)?;
     layout.heading(out, view.color)?;
     for row in guests {
-        layout.row(out, row, &Totals::default(), false)?;
+        layout.row(out, row, &Totals::default())?;
     }
     Ok(())
-}
-
-fn with_idle(totals: Totals) -> Totals {
-    Totals { handled_ns: totals.handled_ns.saturating_add(totals.idle_ns), ..totals }
 }
 
 /// The parts of a row's label, one for each dimension.
@@ -239,7 +236,7 @@ impl Layout {
         writeln!(out, "{}", line.trim_end())
     }
 
-    fn row(&self, out: &mut dyn Write, row: &Row, totals: &Totals, idle_counts: bool) -> io::Result<()> {
+    fn row(&self, out: &mut dyn Write, row: &Row, totals: &Totals) -> io::Result<()> {
         let mut line = String::new();
         let parts = label_parts(self.by, row);
         for (index, (_, width)) in self.labels.iter().enumerate() {
@@ -247,10 +244,7 @@ impl Layout {
             line.push_str(&format!("{:<width$} ", cut(part, *width)));
         }
         for column in &self.columns {
-            let mut value = (column.get)(row, totals);
-            if column.id == "time_share" && row.idle && idle_counts && totals.handled_ns != 0 {
-                value = Value::Share(Some(row.stats.sum_ns as f64 / totals.handled_ns as f64));
-            }
+            let value = (column.get)(row, totals);
             let nothing = column.set == Set::IfAny && value == Value::Ns(Some(0));
             let text = if nothing { "-".to_owned() } else { units::value(value) };
             line.push_str(&format!("{text:>width$} ", width = column.width));
@@ -287,7 +281,8 @@ fn cut(text: &str, width: usize) -> String {
 
 fn summary(out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
     let totals = rows.totals();
-    let vms: BTreeSet<_> = roster.threads.iter().map(|thread| (&thread.host, thread.pid)).collect();
+    let vms: BTreeSet<_> =
+        roster.threads.iter().map(|thread| (&thread.host, thread.pid, &thread.vm)).collect();
     writeln!(
         out,
         "\nTotal Samples: {} ({:.1}/s), handled {}, idle {}; {} {} seen{}",

@@ -37,13 +37,14 @@ fn us(ns: f64) -> String {
 ///
 /// ```
 /// # use tracer_user::render::units::duration;
-/// assert_eq!([duration(0), duration(950), duration(12_345), duration(1_500_000_000)],
-///            ["0 ns", "950 ns", "12.3 us", "1.5 s"].map(String::from));
+/// assert_eq!([duration(0), duration(950), duration(12_345), duration(999_960), duration(1_500_000_000)],
+///            ["0 ns", "950 ns", "12.3 us", "1.0 ms", "1.5 s"].map(String::from));
 /// ```
 pub fn duration(ns: u64) -> String {
     const UNITS: [(f64, &str); 3] = [(1e9, "s"), (1e6, "ms"), (1e3, "us")];
     for (unit, name) in UNITS {
-        if ns as f64 >= unit {
+        // What would be printed as 1000.0 of a unit is 1.0 of the next.
+        if ns as f64 >= unit * 0.999_95 {
             return format!("{:.1} {name}", ns as f64 / unit);
         }
     }

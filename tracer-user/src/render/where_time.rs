@@ -5,18 +5,17 @@ use std::io::{self, Write};
 use tracer_ebpf::part::Part;
 
 use crate::{
-    model::{Rows, VmTime, parts::PARTS},
+    model::{Rows, parts::PARTS},
     render::{escape, units},
 };
 
 /// More VMs than this are left to `--by vm,part`.
 const LINES: usize = 10;
-const LABEL: usize = 24;
+const HEADING: &str = "Of the vCPUs' wall time";
 
 /// Prints the VMs, the one that lost most time first.
 pub fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result<()> {
-    let mut vms: Vec<(&(Option<String>, u32), &VmTime)> =
-        rows.vms.iter().filter(|(_, vm)| vm.elapsed_ns != 0).collect();
+    let mut vms: Vec<_> = rows.vms.iter().filter(|(_, vm)| vm.elapsed_ns != 0).collect();
     if vms.is_empty() {
         return Ok(());
     }
@@ -30,20 +29,17 @@ pub fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result<()> {
         })
         .collect();
     let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    let mut heading = format!("{:<LABEL$} {:>5} {:>8}", "Of the vCPUs' wall time", "vCPUs", "Guest");
+    // Never cut: what is left of a pid is another one.
+    let labels: Vec<String> = vms.iter().take(LINES).map(|(key, _)| label(key)).collect();
+    let wide = labels.iter().map(|label| label.chars().count()).fold(HEADING.len() + 1, usize::max);
+    let mut heading = format!("{HEADING:<wide$} {:>5} {:>8}", "vCPUs", "Guest");
     for info in &shown {
         heading.push_str(&format!(" {:>width$}", info.title, width = width(info.title)));
     }
     writeln!(out, "\n{bold}{heading}  Accounted{plain}")?;
-    for ((host, pid), vm) in vms.iter().take(LINES) {
-        let host = host.as_deref().map(|host| format!("{} ", escape::terminal(host))).unwrap_or_default();
-        let label = format!("{host}{}[{pid}]", escape::terminal(&vm.name));
-        let label: String = label.chars().take(LABEL).collect();
-        let mut line = format!(
-            "{label:<LABEL$} {:>5} {:>8}",
-            vm.vcpus.len(),
-            units::percent(vm.guest_ns, vm.elapsed_ns)
-        );
+    for (label, (_, vm)) in labels.iter().zip(&vms) {
+        let mut line =
+            format!("{label:<wide$} {:>5} {:>8}", vm.vcpus.len(), units::percent(vm.guest_ns, vm.elapsed_ns));
         for info in &shown {
             let share = if vm.known.has(info.part) {
                 units::percent(vm.parts.get(info.part), vm.elapsed_ns)
@@ -59,6 +55,12 @@ pub fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result<()> {
         writeln!(out, "and {} more; --by vm,part shows all", units::plural(more + 1, "VM"))?;
     }
     Ok(())
+}
+
+/// The name of a VM, behind that of its host where hosts are told apart.
+fn label((host, pid, name): &(Option<String>, u32, String)) -> String {
+    let host = host.as_deref().map(|host| format!("{}/", escape::terminal(host))).unwrap_or_default();
+    format!("{host}{}[{pid}]", escape::terminal(name))
 }
 
 fn width(title: &str) -> usize {

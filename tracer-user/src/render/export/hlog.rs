@@ -146,9 +146,9 @@ mod tests {
         /// Whatever a tenant calls a guest, its tag is one word that a log can hold, and comes back.
         #[test]
         fn every_name_makes_a_tag(name in any::<String>()) {
-            let key = Key { idle: false, host: None, pid: Some(7), thread: None, reason: Some((Isa::SVM, 0x72)), cause: None };
+            let key = Key { idle: false, host: None, vm: Some((7, name.clone())), thread: None, reason: Some((Isa::SVM, 0x72)), cause: None };
             let stats = Stats::default();
-            let group = Group { key, vm: Some(name.clone()), thread: None, stats, parts: Parts::default() };
+            let group = Group { key, thread: None, stats, parts: Parts::default() };
             let tag = tag(&group);
             prop_assert!(Tag::new(&tag).is_some() && tag.bytes().all(|byte| byte.is_ascii_graphic()), "{tag}");
             let (vm, reason) = tag.split_once('/').unwrap();

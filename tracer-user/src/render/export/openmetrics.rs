@@ -156,10 +156,11 @@ impl Export for OpenMetrics {
     ) -> io::Result<()> {
         self.groups.add(interval, roster, selection);
         self.losses.merge(&interval.losses);
-        self.elapsed_ns += interval.end_ns.saturating_sub(interval.start_ns);
+        let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
+        self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
         self.known = Some(self.known.map_or(interval.known, |known| known.and(interval.known)));
         let wanted = |index: usize| selection.wants_thread(&roster.threads[index]);
-        let open = interval.open.iter().filter(|open| wanted(open.thread)).count();
+        let open = interval.open.iter().filter(|open| selection.wants_open(open, roster)).count();
         self.open.insert(interval.host.clone(), open);
         for vcpu in interval.vcpus.iter().filter(|vcpu| wanted(vcpu.thread)) {
             let thread = &roster.threads[vcpu.thread];
@@ -226,9 +227,9 @@ fn labels(group: &Group) -> Labels {
     if let Some(host) = &group.key.host {
         labels.push(("host", host.clone()));
     }
-    if let Some(vm) = &group.vm {
+    if let Some((pid, vm)) = &group.key.vm {
         labels.push(("vm", vm.clone()));
-        labels.push(("pid", group.key.pid.unwrap_or_default().to_string()));
+        labels.push(("pid", pid.to_string()));
     }
     if let Some(thread) = &group.thread {
         labels.push(("vcpu", thread.vcpu.map(|vcpu| vcpu.to_string()).unwrap_or_default()));

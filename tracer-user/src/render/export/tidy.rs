@@ -79,15 +79,26 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn of_thread(self, thread: &'a Thread) -> Self {
+    /// Says of a thread what groups are told apart by.
+    fn of_thread(self, thread: &'a Thread, by: By) -> Self {
         let Thread { pid, tid, vcpu, vm, host: _ } = thread;
-        Self { vm: Some(vm), pid: Some(*pid), tid: Some(*tid), vcpu: *vcpu, ..self }
+        Self {
+            vm: by.vm.then_some(vm),
+            pid: by.vm.then_some(*pid),
+            tid: by.vcpu.then_some(*tid),
+            vcpu: vcpu.filter(|_| by.vcpu),
+            ..self
+        }
     }
 
-    fn of_group(self, group: &'a Group) -> Self {
+    fn of_group(self, group: &'a Group, by: By) -> Self {
         let line = match &group.thread {
-            Some(thread) => self.of_thread(thread),
-            None => Self { vm: group.vm.as_deref(), pid: group.key.pid, ..self },
+            Some(thread) => self.of_thread(thread, by),
+            None => Self {
+                vm: group.key.vm.as_ref().map(|(_, vm)| vm.as_str()),
+                pid: group.key.vm.as_ref().map(|(pid, _)| *pid),
+                ..self
+            },
         };
         let exit = group.key.cause.is_none();
         Self {
@@ -242,19 +253,20 @@ fn lines<'a>(
     roster: &'a Roster,
     selection: &Selection,
 ) -> Vec<Line<'a>> {
+    let by = groups.by();
     let thread = |index: usize| Some(&roster.threads[index]).filter(|thread| selection.wants_thread(thread));
     let group = |group: &'a Group| {
         let kind = group.key.cause.map_or_else(|| "exit".to_owned(), kinds::id);
-        Line::new(interval, &kind).of_group(group)
+        Line::new(interval, &kind).of_group(group, by)
     };
     let vcpus = interval.vcpus.iter().filter_map(|vcpu| {
-        let line = Line::new(interval, "vcpu").of_thread(thread(vcpu.thread)?);
+        let line = Line::new(interval, "vcpu").of_thread(thread(vcpu.thread)?, by);
         let (guest_ns, parts) = (Some(vcpu.guest_ns), Some(vcpu.parts));
         Some(Line { sum_ns: Some(vcpu.elapsed_ns), guest_ns, parts, count: 1, ..line })
     });
-    let open = interval.open.iter().filter_map(|open| {
-        let line = Line::new(interval, "open").of_thread(thread(open.thread)?);
-        Some(Line { reason: Some((open.isa, open.code)), sum_ns: Some(open.age_ns), count: 1, ..line })
+    let open = interval.open.iter().filter(|open| selection.wants_open(open, roster)).map(|open| {
+        let line = Line::new(interval, "open").of_thread(&roster.threads[open.thread], by);
+        Line { reason: Some((open.isa, open.code)), sum_ns: Some(open.age_ns), count: 1, ..line }
     });
     let mut losses = interval.losses;
     losses.add(Loss::UnknownCodes, groups.unknown);

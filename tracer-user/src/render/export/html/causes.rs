@@ -7,10 +7,7 @@ use super::{
     curves::label,
     words::{count, time},
 };
-use crate::{
-    model::{Group, kinds},
-    render::units,
-};
+use crate::model::{Group, kinds};
 
 /// Rows at most: those with the most time.
 const MOST: usize = 100;
@@ -47,7 +44,7 @@ pub(super) fn section(data: &Data) -> Markup {
                                 td { (kinds::id(cause).replace('_', " ")) }
                                 td { (group.cause_label()) }
                                 td.n { (count(group.stats.count)) }
-                                td.n { (count(units::rate(group.stats.count, data.elapsed_ns).round() as u64)) }
+                                td.n { (count(data.rate(group).round() as u64)) }
                                 td.n { (time(group.stats.sum_ns)) }
                                 @for q in [0.5, 0.99, 1.0] {
                                     td.n { (group.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) }

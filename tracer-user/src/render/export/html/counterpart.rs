@@ -12,7 +12,8 @@ type Key<'a> = (Option<&'a str>, Option<Option<u32>>, Option<(Isa, u32)>, bool);
 
 fn key(group: &Group) -> Key<'_> {
     let vcpu = group.thread.as_ref().map(|thread| thread.vcpu);
-    (group.vm.as_deref(), vcpu, group.key.reason, group.key.idle)
+    let vm = group.key.vm.as_ref().map(|(_, vm)| vm.as_str());
+    (vm, vcpu, group.key.reason, group.key.idle)
 }
 
 /// Whether two hosts may be one. A recording that tells none apart has one that is not named.
@@ -40,7 +41,7 @@ impl<'a> Counterparts<'a> {
         match near.as_slice() {
             [only] => Some(only),
             several => {
-                let place = |group: &Group| (group.key.host.clone(), group.key.pid);
+                let place = |group: &Group| (group.key.host.clone(), group.key.vm.clone());
                 several.iter().find(|other| place(other) == place(group)).copied()
             }
         }
@@ -92,8 +93,10 @@ mod tests {
         let (before, after) =
             (groups(&[(1, "web"), (2, "twin"), (3, "twin")]), groups(&[(7, "web"), (3, "twin"), (9, "new")]));
         let before = Counterparts::of(&before);
-        let found: Vec<_> =
-            after.exits().map(|group| before.find(group).and_then(|other| other.key.pid)).collect();
+        let found: Vec<_> = after
+            .exits()
+            .map(|group| before.find(group).and_then(|other| Some(other.key.vm.as_ref()?.0)))
+            .collect();
         assert_eq!(found, [Some(3), Some(1), None]);
     }
 

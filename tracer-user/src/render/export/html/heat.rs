@@ -17,6 +17,8 @@ use crate::{
 const MOST: usize = 120;
 /// Our buckets in a cell: two cells for a power of two.
 const CELL: usize = PER_OCTAVE as usize / 2;
+/// Words below the map, where the columns themselves have to tell the time.
+const TICKS: usize = 6;
 /// Shades, from few to many.
 const SHADES: usize = 9;
 
@@ -25,6 +27,8 @@ const SHADES: usize = 9;
 struct Column {
     start_ns: u64,
     end_ns: u64,
+    /// When it began by the wall clock, which may be set, and goes on while the machine is suspended.
+    start_unix_ms: u64,
     /// Steps of time; intervals of several hosts may be one.
     steps: u64,
     stats: Stats,
@@ -69,7 +73,8 @@ impl Heat {
         groups.add(interval, roster, selection);
         let mut stats = Stats::default();
         groups.exits().filter(|group| !group.key.idle).for_each(|group| stats.merge(&group.stats));
-        let mut column = Column { start_ns, end_ns, steps: 1, stats };
+        let start_unix_ms = interval.end_unix_ms.saturating_sub(end_ns.saturating_sub(start_ns) / 1_000_000);
+        let mut column = Column { start_ns, end_ns, start_unix_ms, steps: 1, stats };
         let first = self.columns.len() == 1;
         match self.columns.last_mut() {
             None => self.columns.push(column),
@@ -80,6 +85,7 @@ impl Heat {
                 }
                 if column.steps == 1 && last.steps >= self.each {
                     column.start_ns = start_ns.max(last.end_ns);
+                    column.start_unix_ms += (column.start_ns - start_ns) / 1_000_000;
                     self.columns.push(column);
                 } else {
                     column.start_ns = start_ns.max(if first { 0 } else { last.start_ns });
@@ -105,7 +111,9 @@ impl Heat {
 }
 
 fn join(column: &mut Column, next: &Column) {
-    column.start_ns = column.start_ns.min(next.start_ns);
+    if next.start_ns < column.start_ns {
+        (column.start_ns, column.start_unix_ms) = (next.start_ns, next.start_unix_ms);
+    }
     column.end_ns = column.end_ns.max(next.end_ns);
     column.steps += next.steps;
     column.stats.merge(&next.stats);
@@ -194,8 +202,7 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
     };
     let span_ns = last.end_ns.saturating_sub(first.start_ns).max(1);
     let x = |ns: u64| SIZE * ns.saturating_sub(first.start_ns) as f64 / span_ns as f64;
-    let clock =
-        |ns: u64| units::time_of_day(data.start_unix_ms + ns.saturating_sub(first.start_ns) / 1_000_000);
+    let clock = |column: &Column| units::time_of_day(column.start_unix_ms);
     let quantiles = |q: f64| -> String {
         let points = columns.iter().filter_map(|column| {
             let y = short(scale.y(column.stats.quantile_ns(q)? as f64));
@@ -208,8 +215,8 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
         "{} handled exits in {} columns from {} to {} UTC, from {} to {}; the table below has the numbers of each column.",
         all.count,
         columns.len(),
-        clock(first.start_ns),
-        clock(last.end_ns),
+        clock(first),
+        units::time_of_day(data.end_unix_ms),
         time(all.min_ns),
         time(all.max_ns),
     );
@@ -223,7 +230,7 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
                     rect class=(format!("s{}", shades.of_rate(column.rate(samples))))
                         x=(short(left)) y=(short(top)) width=(short(right - left)) height=(short(bottom - top)) {
                         title {
-                            (clock(column.start_ns)) " " (time(low)) " to "
+                            (clock(column)) " " (time(low)) " to "
                             (if high == u64::MAX { "longer".to_owned() } else { time(high) })
                             ": " (count(samples)) " exits"
                         }
@@ -236,7 +243,14 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
         polyline.halo points=(quantiles(0.99)) {}
         polyline.p99 points=(quantiles(0.99)) {}
     };
-    let (rows, ticks) = (scale.ticks(), clock_ticks(data.start_unix_ms, span_ns));
+    let ticks = if data.clock.is_none() {
+        clock_ticks(data.start_unix_ms, span_ns)
+    } else {
+        // No even steps of a clock that was set or went on without us.
+        let each = columns.len().div_ceil(TICKS);
+        columns.iter().step_by(each).map(|column| (x(column.start_ns) / SIZE, clock(column))).collect()
+    };
+    let rows = scale.ticks();
     let title = "Handled exits by duration and time";
     html! {
         figure.heat {
@@ -252,7 +266,7 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
                         tbody {
                             @for column in columns {
                                 tr {
-                                    th scope="row" { (clock(column.start_ns)) }
+                                    th scope="row" { (clock(column)) }
                                     td.n { (count(column.stats.count)) }
                                     @for q in [0.5, 0.99, 1.0] {
                                         td.n { (column.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) }

@@ -17,8 +17,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 
 use crate::{
-    model::{By, Groups, Interval, Known, Loss, Losses, Parts, Roster, Selection, Stats},
-    recording::lines::Header,
+    model::{By, Group, Groups, Interval, Known, Loss, Losses, Parts, Roster, Selection, Stats},
+    recording::{clock, lines::Header},
     render::{
         escape,
         export::{Export, span},
@@ -53,6 +53,10 @@ pub struct Data {
     known: Option<Known>,
     losses: Losses,
     elapsed_ns: u64,
+    /// The same by host, where hosts are told apart.
+    elapsed_of: BTreeMap<Option<String>, u64>,
+    /// What the clocks did meanwhile, all of it.
+    clock: Option<clock::Change>,
     intervals: u64,
     start_unix_ms: u64,
     end_unix_ms: u64,
@@ -70,6 +74,8 @@ impl Data {
             known: None,
             losses: Losses::default(),
             elapsed_ns: 0,
+            elapsed_of: BTreeMap::new(),
+            clock: None,
             intervals: 0,
             start_unix_ms,
             end_unix_ms,
@@ -89,6 +95,9 @@ impl Data {
         self.intervals += 1;
         self.end_unix_ms = interval.end_unix_ms;
         self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
+        let of_host = self.elapsed_of.entry(interval.host.clone()).or_default();
+        *of_host = of_host.saturating_add(elapsed_ns);
+        self.clock = clock::both(self.clock, interval.clock);
         self.losses.merge(&interval.losses);
         self.groups.add(interval, roster, selection);
         self.heat.add(span(&self.header, interval), interval, roster, selection);
@@ -102,6 +111,12 @@ impl Data {
             parts.merge(&vcpu.parts);
             self.known = Some(self.known.map_or(interval.known, |known| known.and(interval.known)));
         }
+    }
+
+    /// How many of a row's samples there were in a second: of its host's time, where it has one.
+    fn rate(&self, group: &Group) -> f64 {
+        let elapsed_ns = self.elapsed_of.get(&group.key.host).filter(|_| group.key.host.is_some());
+        units::rate(group.stats.count, *elapsed_ns.unwrap_or(&self.elapsed_ns))
     }
 
     /// All handled exits.
@@ -195,11 +210,12 @@ fn head(data: &Data, base: Option<&Data>, what: &str, host: &str) -> Markup {
 
 fn recorded(data: &Data) -> Markup {
     let Header { tool, kernel, cpu, backend, path, options, .. } = &data.header;
+    let (first, last) = (day(data.start_unix_ms), day(data.end_unix_ms));
     let words = [
         format!(
-            "{}, {} to {} UTC",
-            day(data.start_unix_ms),
+            "{first}, {} to {}{} UTC",
             units::time_of_day(data.start_unix_ms),
+            if first == last { String::new() } else { format!("{last}, ") },
             units::time_of_day(data.end_unix_ms)
         ),
         format!("{} in {}", units::plural(data.intervals as usize, "interval"), time(data.elapsed_ns)),
@@ -211,6 +227,14 @@ fn recorded(data: &Data) -> Markup {
     html! {
         (escape::terminal(&words.join(" \u{b7} ")))
         @if !options.is_empty() { " \u{b7} " code { "exitlat " (escape::terminal(&options.join(" "))) } }
+        @if let Some(clock::Change { suspended_ms, stepped_ms }) = data.clock {
+            @if suspended_ms != 0 {
+                " \u{b7} the machine was suspended for " (format!("{:.1} s", suspended_ms as f64 / 1e3))
+            }
+            @if stepped_ms != 0 {
+                " \u{b7} the wall clock was set by " (format!("{:+.1} s", stepped_ms as f64 / 1e3))
+            }
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     decode::decode,
     model::{Group, Stats},
-    render::units,
 };
 
 /// Rows of each kind at most.
@@ -96,9 +95,8 @@ fn row(data: &Data, before: Option<&(&Data, Counterparts<'_>)>, group: &Group, h
     let stats = &group.stats;
     let gloss = group.key.reason.map(|(isa, code)| decode(isa, code).gloss).unwrap_or_default();
     let before = before.map(|(base, rows)| (base, rows.find(group)));
-    let rate = units::rate(stats.count, data.elapsed_ns);
-    let rate_before =
-        before.map(|(base, group)| group.map(|group| units::rate(group.stats.count, base.elapsed_ns)));
+    let rate = data.rate(group);
+    let rate_before = before.map(|(base, group)| group.map(|group| base.rate(group)));
     let share = if handled_ns == 0 { None } else { Some(stats.sum_ns as f64 / handled_ns as f64) };
     html! {
         tr {
