@@ -123,6 +123,21 @@ fn open_exits_of_all_hosts_are_in_the_total() {
     assert_eq!(run(&["report", &all, "--by", "part", "-f", "hlt"]).0, 2);
 }
 
+/// A host on which no guest ran is in a merged dump, too.
+#[test]
+fn a_quiet_host_can_be_chosen() {
+    let files = Files::new();
+    let busy = dump(&files, "busy", header("busy"), "web", Effect::default());
+    let mut writer = Writer::new(Vec::new(), header("quiet")).unwrap();
+    writer.interval(&Interval { number: 1, end_ns: 5, ..Interval::default() }, &Default::default()).unwrap();
+    let quiet = files.file("quiet", &writer.end("elapsed").unwrap());
+    let all = files.path("all").to_str().unwrap().to_owned();
+    assert_eq!(run(&["merge", "-o", &all, &busy, &quiet]).0, 0);
+    assert_eq!(json(&["report", &all, "--host", "quiet"])["samples"], 0);
+    let (status, _, err) = run(&["report", &all, "--host", "other"]);
+    assert!(status == 2 && err.contains("it has: busy, quiet"), "{err}");
+}
+
 /// With idle time among the samples a share means the same in every format.
 #[test]
 fn shares_with_idle_time_are_the_same_everywhere() {

@@ -50,7 +50,7 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     };
     let base = read(files[0], args.by, &selection)?;
     let new = read(files[1], args.by, &selection)?;
-    select::found(&selection, &[&base.roster, &new.roster])?;
+    select::found(&selection, &[(&base.header, &base.roster), (&new.header, &new.roster)])?;
 
     let differences = origin::differences(&base.header, &new.header);
     let incomparable = obstacles(&differences, [&base.side, &new.side]);

@@ -173,7 +173,7 @@ impl<'a> Source<'a> {
                 take(&interval, names.roster(roster), &fields)?;
             }
         }
-        select::found(&asked, &[self.reader.roster()])?;
+        select::found(&asked, &[(self.reader.header(), self.reader.roster())])?;
         for note in self.reader.notes() {
             say!("exitlat: {}: {note}", self.path.display());
         }

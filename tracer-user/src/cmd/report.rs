@@ -53,7 +53,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
             if copy.is_some() { unless_closed(printed)? } else { printed? }
         }
     }
-    select::found(&screen.selection, &[reader.roster()])?;
+    select::found(&screen.selection, &[(reader.header(), reader.roster())])?;
     if let (Some(writer), Some(path)) = (copy, &args.write_dump) {
         writer.end("converted").with_context(|| cannot_write(path))?.finish()?;
     }

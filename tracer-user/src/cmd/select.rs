@@ -1,12 +1,15 @@
 //! From names and pids on the command line to processes.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use crate::{
     cli::TraceArgs,
     cmd::Usage,
     kernel::vms::{self, Vm},
-    model::{Roster, Selection, Thread, Wanted},
+    model::{Roster, Selection, Wanted},
+    recording::{lines::Header, origin},
     render::{escape, units},
 };
 
@@ -54,25 +57,24 @@ pub fn pids(args: &TraceArgs) -> Result<Vec<u32>> {
 ///
 /// # Errors
 /// [`Usage`] if a name matches nothing, with the names there are.
-pub fn found(selection: &Selection, rosters: &[&Roster]) -> Result<()> {
-    let threads = || rosters.iter().flat_map(|roster| &roster.threads);
-    let all = |wanted: &[Wanted], what: &str, name: fn(&Thread) -> &str| {
-        for wanted in wanted {
-            if !threads().any(|thread| wanted.matches(name(thread))) {
-                let mut names: Vec<_> = threads().map(|thread| escape::terminal(name(thread))).collect();
-                names.sort_unstable();
-                names.dedup();
-                let (typed, names) = (wanted.typed(), names.join(", "));
-                return Err(Usage(format!("no {what} `{typed}` in the dump; it has: {names}")));
-            }
-        }
-        Ok(())
+pub fn found(selection: &Selection, dumps: &[(&Header, &Roster)]) -> Result<()> {
+    let threads = || dumps.iter().flat_map(|(_, roster)| &roster.threads);
+    let all = |wanted: &[Wanted], what: &str, names: BTreeSet<String>| {
+        let Some(missing) = wanted.iter().find(|wanted| !names.iter().any(|name| wanted.matches(name)))
+        else {
+            return Ok(());
+        };
+        let names: Vec<_> = names.iter().map(|name| escape::terminal(name)).collect();
+        let (typed, names) = (missing.typed(), names.join(", "));
+        Err(Usage(format!("no {what} `{typed}` in the dump; it has: {names}")))
     };
     if let Some(pid) = selection.pids.iter().find(|pid| !threads().any(|thread| thread.pid == **pid)) {
         return Err(Usage(format!("no process {pid} in the dump")).into());
     }
-    all(&selection.guests, "VM", |thread| &thread.vm)?;
-    all(&selection.hosts, "host", |thread| thread.host.as_deref().unwrap_or_default())?;
+    all(&selection.guests, "VM", threads().map(|thread| thread.vm.clone()).collect())?;
+    // Also those on which no guest ran.
+    let hosts = dumps.iter().flat_map(|(header, _)| origin::sources(header)).map(|source| source.host);
+    all(&selection.hosts, "host", hosts.collect())?;
     Ok(())
 }
 
