@@ -92,10 +92,14 @@ class Browser:
         self.process = subprocess.Popen(
             ["chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # It writes the port into its profile when it listens, and has a tab some time later.
-        port = self.until("listens", lambda: self.port(profile))
-        tab = self.until("has a tab", lambda: self.tab(port))
-        self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], timeout=PATIENCE)
+        try:
+            # It writes the port into its profile when it listens, and has a tab some time later.
+            port = self.until("listens", lambda: self.port(profile))
+            tab = self.until("has a tab", lambda: self.tab(port))
+            self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], timeout=PATIENCE)
+        except BaseException:
+            self.process.kill()
+            raise
         self.number, self.events = 0, []
 
     def until(self, what, ask):

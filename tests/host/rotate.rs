@@ -32,6 +32,8 @@ struct Memory {
     files: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
     room: Rc<RefCell<usize>>,
     synced: Rc<RefCell<u32>>,
+    /// Only when it is to last does the disk turn out to be full.
+    full_late: Rc<RefCell<bool>>,
 }
 
 struct Open {
@@ -93,7 +95,7 @@ impl Store for Memory {
 
     fn sync(&mut self, _: &mut Open) -> io::Result<()> {
         *self.synced.borrow_mut() += 1;
-        Ok(())
+        if *self.full_late.borrow() { Err(io::ErrorKind::QuotaExceeded.into()) } else { Ok(()) }
     }
 }
 
@@ -263,6 +265,25 @@ fn a_full_disk_tears_nothing_and_is_counted() {
         assert_eq!((counted, totals.lost_samples), (missing, missing), "room for {room}");
     }
     assert!(kinds.iter().all(|kind| *kind > 5), "{kinds:?}");
+}
+
+/// An interval that is not surely there is lost, and not also written.
+#[test]
+fn a_disk_that_is_full_when_it_is_to_last_loses_the_interval() {
+    let disk = Memory::with_room(usize::MAX);
+    let plan = Plan { fsync: Fsync::Interval, ..plan("1G") };
+    let mut recorder = Recorder::begin(disk.clone(), plan, header(), 0).unwrap();
+    for (number, full, outcome) in
+        [(1, false, Outcome::Written), (2, true, Outcome::Full), (3, false, Outcome::WrittenAgain(1))]
+    {
+        *disk.full_late.borrow_mut() = full;
+        assert_eq!(recorder.interval(&second(number), &roster(), None, false).unwrap(), outcome);
+    }
+    let totals = recorder.end("elapsed").unwrap();
+    assert_eq!((totals.intervals, totals.lost_intervals, totals.bytes), (2, 1, disk.used() as u64));
+    let (numbers, contents, ..) = read(disk.files.borrow().values().next().unwrap());
+    assert_eq!(numbers, [1, 3]);
+    assert_eq!(contents[1].losses["unwritten"], second(2).exits());
 }
 
 /// A disk that stays full: what is lost is in the dump, or it is said that it is not.

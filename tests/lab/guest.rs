@@ -232,7 +232,8 @@ pub fn record_alive(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, Pat
     let guests = Background::start(&format!("--hold {} {workload}", hold.display()));
     let mut command = exitlat();
     command.args(["record", "-o"]).arg(&dump).args(options.split_whitespace());
-    command.args(["--", "/bin/sh", "-c", "touch $0; until test -s $1; do sleep 0.01; done"]);
+    let wait = "touch $0; for i in $(seq 12000); do test -s $1 && exit; sleep 0.01; done; exit 1";
+    command.args(["--", "/bin/sh", "-c", wait]);
     succeed(command.args([&guests.go, &guests.result]));
     fs::write(&hold, "").unwrap();
     (guests.finish(isa), dump)

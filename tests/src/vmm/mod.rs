@@ -37,7 +37,8 @@
 //!
 //! Limits of the prediction:
 //! - a host so slow that the timer of a `khlt` fires before its HLT (see `--khlt-us`) makes one interrupt-window exit
-//!   more in that iteration (SVM VINTR, VMX INTERRUPT_WINDOW), and that halt does not sleep;
+//!   more in that iteration (SVM VINTR, VMX INTERRUPT_WINDOW), and that halt does not sleep; or, where QEMU lets the
+//!   interrupt in before the HLT, one MSR exit more, which is counted ([`code`]);
 //! - with virtualised APIC (APICv, AVIC) the EOI of `khlt` does not exit;
 //! - without nested paging (shadow page tables) there are page fault exits instead of the nested ones, and others.
 

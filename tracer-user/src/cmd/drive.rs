@@ -172,6 +172,16 @@ impl Signals {
             switch: catch(switch, SignalKind::user_defined2())?,
         })
     }
+
+    /// Whether one has come already that ends the measurement.
+    pub async fn ended(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = any(&mut self.ends) => true,
+            // Long enough to be told of one.
+            () = tokio::time::sleep(Duration::from_millis(10)) => false,
+        }
+    }
 }
 
 async fn any([interrupt, terminate, hangup]: &mut [Option<Signal>; 3]) {

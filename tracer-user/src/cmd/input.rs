@@ -52,7 +52,9 @@ impl Input {
     fn read(mut input: Box<dyn BufRead>, file: Option<File>, written_ms: u64) -> Result<Self> {
         let beginning = input.fill_buf()?;
         if !perfdata::is_perf(beginning) {
-            return Ok(Self::Dump(Box::new(Reader::new(input)?)));
+            let reader = Reader::new(input)?;
+            let has_end = file.is_some_and(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
+            return Ok(Self::Dump(Box::new(if has_end { reader.with_end() } else { reader })));
         }
         let recording = match file {
             _ if perfdata::is_stream(beginning) => perfdata::read_stream(input, written_ms)?,

@@ -2,7 +2,7 @@
 
 use std::{os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     cli::RecordArgs,
@@ -37,8 +37,11 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     // anything until tracing works and the command runs.
     let plan = Plan { switch: args.switch_output, max_files: args.max_files, fsync: args.fsync };
     let disk = Disk::prepare(&args.output, plan.switch.is_some(), args.force)?;
-    let signals = Signals::catch(plan.switch.is_some())?;
+    let mut signals = Signals::catch(plan.switch.is_some())?;
     let mut session = live::start(&args.trace, pids)?;
+    if !args.command.is_empty() && signals.ended().await {
+        bail!("interrupted; the command was not started");
+    }
     let child = spawn(&args.command)?;
     let header = header(&session);
     let mut recorder = Recorder::begin(disk, plan, header, host::monotonic_ns())

@@ -42,7 +42,7 @@ pub struct Mapped<T> {
     _of: std::marker::PhantomData<T>,
 }
 
-/// Tries at a consistent copy of a slot before it is left for the next reading. An update takes some 50 ns.
+/// Tries at a consistent copy of a slot before the reader does something else first. An update takes some 50 ns.
 const TRIES: usize = 100;
 
 impl<T: Plain> Mapped<T> {
@@ -166,6 +166,12 @@ impl Mapped<Slot> {
             )
         };
         (epoch != 0).then_some(done)
+    }
+
+    /// Number of samples of a slot, with one that is being added.
+    pub fn begun(&self, index: usize) -> u64 {
+        // SAFETY: as in `copy`.
+        unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).begun) }
     }
 
     /// Index of the vCPU that a slot in use belongs to.

@@ -1,4 +1,5 @@
-//! The maps to intervals. A reading stops no writer, makes no system call for a slot or vCPU whose thread lives, and
+//! The maps to intervals. A reading stops no writer, makes no system call for a slot or vCPU whose thread lives, unless it
+//! has to wait for one that stands still in the middle of an update, and
 //! allocates for new ones only, and for slots whose samples leave the span of buckets that they have used.
 
 use std::{mem, thread, time::Duration};
@@ -172,7 +173,7 @@ impl Reader {
         let mut unused = 0;
         for index in 0..self.slots.len() {
             match self.slots.done(index) {
-                Some(done) => self.read_slot(index, done, interval)?,
+                Some(done) => self.read_slot(index, done, interval, last)?,
                 // Slots are handed out from the lowest on, and returned ones first: what follows many that were
                 // never used was never used. One alone may be about to be.
                 None if index >= self.known.len() => {
@@ -203,12 +204,12 @@ impl Reader {
             thread::sleep(Duration::from_millis(1));
             for index in mem::take(&mut self.busy) {
                 if let Some(done) = self.slots.done(index) {
-                    self.read_slot(index, done, interval)?;
+                    self.read_slot(index, done, interval, last)?;
                 }
             }
         }
         for index in self.busy.drain(..).filter(|_| last) {
-            let unread = self.slots.done(index).unwrap_or(0).saturating_sub(self.known[index].done);
+            let unread = self.slots.begun(index).saturating_sub(self.known[index].done);
             interval.losses.add(Loss::Unread, unread);
         }
         Ok(())
@@ -268,7 +269,7 @@ impl Reader {
     }
 
     /// The VM's name: a vCPU's that is alive, since a pid may be another VM's by now; what the process says, or the thread,
-    /// should the first one of the process have ended; that of the last vCPU of such a process; at last the name of the
+    /// should the first one of the process have ended; that of a vCPU which has ended with it; at last the name of the
     /// thread, which the kernel noted.
     fn name_of(&self, vcpu: &Vcpu) -> String {
         let of_process = |thread: &&Thread| thread.pid == vcpu.pid;
@@ -277,17 +278,19 @@ impl Reader {
             let mut alive = owners().filter(|(index, _)| self.vcpus.state(*index).0 == state::LIVE);
             alive.find_map(|(_, owner)| Some(&self.roster.threads[owner.thread]).filter(of_process))
         };
-        let last = || self.roster.threads.iter().rev().find(of_process);
+        // Met at this same look, or it would be gone.
+        let ended =
+            || owners().find_map(|(_, owner)| Some(&self.roster.threads[owner.thread]).filter(of_process));
         let name = |thread: &Thread| thread.vm.clone();
         let thread = || {
             let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(comm).into_owned()
         };
         let told = || vms::name_of(vcpu.pid).or_else(|| vms::name_of(vcpu.tid));
-        alive().map(name).or_else(told).or_else(|| last().map(name)).unwrap_or_else(thread)
+        alive().map(name).or_else(told).or_else(|| ended().map(name)).unwrap_or_else(thread)
     }
 
-    fn read_slot(&mut self, index: usize, done: u64, interval: &mut Interval) -> Result<()> {
+    fn read_slot(&mut self, index: usize, done: u64, interval: &mut Interval, last: bool) -> Result<()> {
         let owner = self.slots.owner(index);
         let thread = self.meet(owner);
         if index >= self.known.len() {
@@ -297,7 +300,8 @@ impl Reader {
         // Read before the samples are taken: a thread that is dead now writes no more.
         let dead = self.vcpus.state(owner).0 == state::DEAD;
         let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
-        if done != known.done {
+        // At the end also for a first sample that is being added.
+        if done != known.done || (last && self.slots.begun(index) != done) {
             let start = interval.buckets.len();
             let (taken, count) = loop {
                 let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory) else {

@@ -18,8 +18,48 @@ pub struct Times {
     pub guest_ns: u64,
     /// Everywhere else, lost intervals excepted.
     pub parts: Parts,
-    /// Lost intervals.
-    pub lost_ns: u64,
+    /// What was complete by then, and what was not.
+    pub progress: Progress,
+}
+
+/// How far a thread's intervals had come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The interval under way is an exit; else it is one in the guest.
+    exit: bool,
+    /// How long it had been.
+    under_way_ns: u64,
+    /// Complete exits.
+    exit_ns: u64,
+    /// Complete intervals in the guest.
+    guest_ns: u64,
+    /// Lost intervals, by a counter that may wrap.
+    lost_ns: u64,
+}
+
+impl Progress {
+    fn of(vcpu: &Vcpu, now_ns: u64) -> Self {
+        Self {
+            exit: vcpu.open_ns != 0,
+            under_way_ns: now_ns - pairing::stamp_ns(vcpu),
+            exit_ns: vcpu.exit_ns,
+            guest_ns: vcpu.guest_ns + vcpu.away_ns,
+            lost_ns: vcpu.lost_ns,
+        }
+    }
+
+    /// How much of what was under way `before` has been lost since: all of it, where no complete interval of its kind has
+    /// room for it.
+    fn lost_since(&self, before: &Self) -> u64 {
+        let (now_ns, then_ns) =
+            if before.exit { (self.exit_ns, before.exit_ns) } else { (self.guest_ns, before.guest_ns) };
+        let lost_ns = self.lost_ns.wrapping_sub(before.lost_ns);
+        if now_ns.saturating_sub(then_ns) < before.under_way_ns {
+            lost_ns.min(before.under_way_ns)
+        } else {
+            0
+        }
+    }
 }
 
 /// Whether a copy is consistent: every nanosecond up to its newest event is in exactly one interval.
@@ -91,7 +131,7 @@ pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, now_ns: u64) -> Times {
         open.add(rest, (now_ns - vcpu.open_ns).saturating_sub(open.total_ns()));
         parts.merge(&open);
     }
-    Times { until_ns: now_ns, guest_ns, parts, lost_ns: vcpu.lost_ns }
+    Times { until_ns: now_ns, guest_ns, parts, progress: Progress::of(vcpu, now_ns) }
 }
 
 /// What the thread has been doing since its last switch or change of mode.
@@ -146,7 +186,7 @@ impl Times {
             parts.add(part, now.saturating_sub(then));
         }
         // What was under way and then lost was charged before, and is nowhere now: nothing has to pay for it.
-        debt_ns = debt_ns.saturating_sub(self.lost_ns.saturating_sub(before.lost_ns));
+        debt_ns = debt_ns.saturating_sub(self.progress.lost_since(&before.progress));
         // A copy that could not be had of one moment must not claim more time than has passed.
         debt_ns = debt_ns.max((guest_ns + parts.total_ns()).saturating_sub(elapsed_ns));
         // What was charged elsewhere before is now in the part that grew most; time in the guest is never mistaken.
@@ -238,13 +278,29 @@ mod tests {
         assert_eq!((elapsed_ns, guest_ns, parts.total_ns()), (1_000, 990, 0));
     }
 
+    /// What is lost later pays for nothing.
+    #[test]
+    fn time_that_was_never_charged_forgives_nothing() {
+        let mut vcpu = exit_at(1_000);
+        pairing::on_entry(&mut vcpu, 1_100);
+        // A halt, as it seems; it will turn out to be another sleep.
+        pairing::on_exit(&mut vcpu, 1_200, 1, 12);
+        let first = add_up(&vcpu, true, false, 2_200);
+        assert_eq!((first.guest_ns, first.parts.get(Part::Halt)), (100, 1_000));
+        pairing::on_entry(&mut vcpu, 2_200);
+        pairing::on_exit(&mut vcpu, 2_200, 1, 30);
+        pairing::on_exit(&mut vcpu, 7_200, 1, 30);
+        let (elapsed_ns, guest_ns, parts) = add_up(&vcpu, false, false, 12_200).since(&first);
+        assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (10_000, 5_000));
+    }
+
     #[test]
     fn what_turns_out_to_be_another_part_keeps_the_sum() {
         let times = |until_ns, halt, blocked| {
             let mut parts = Parts::default();
             parts.add(Part::Halt, halt);
             parts.add(Part::Blocked, blocked);
-            Times { until_ns, guest_ns: 0, parts, lost_ns: 0 }
+            Times { until_ns, parts, ..Times::default() }
         };
         let (elapsed_ns, guest_ns, parts) = times(150, 0, 150).since(&times(100, 100, 0));
         assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (50, 50));

@@ -51,6 +51,7 @@ pub struct Reader<R> {
     notes: Vec<String>,
     skipped: u64,
     exhausted: bool,
+    has_end: bool,
 }
 
 impl<R: BufRead> Reader<R> {
@@ -88,6 +89,7 @@ impl<R: BufRead> Reader<R> {
             notes: Vec::new(),
             skipped: 0,
             exhausted: false,
+            has_end: false,
         };
         reader.read_header()?;
         Ok(reader)
@@ -131,6 +133,13 @@ impl<R: BufRead> Reader<R> {
     pub fn with_hosts(mut self) -> Self {
         self.host = Some(self.header.host.clone());
         self
+    }
+
+    /// The input ends some time: whether something follows the dump can be asked and is said. Not of a pipe, whose writers
+    /// may live on.
+    #[must_use]
+    pub fn with_end(self) -> Self {
+        Self { has_end: true, ..self }
     }
 
     /// The header.
@@ -187,7 +196,7 @@ impl<R: BufRead> Reader<R> {
         if !std::mem::replace(&mut self.exhausted, true) {
             if self.end.is_none() {
                 self.notes.push("the dump has no end line: recording did not stop by itself".into());
-            } else if !self.input.fill_buf()?.is_empty() {
+            } else if self.has_end && self.input.fill_buf().is_ok_and(|rest| !rest.is_empty()) {
                 self.notes.push(
                     "what follows its end line is not read: name dumps one by one, or merge them".into(),
                 );

@@ -289,10 +289,18 @@ impl<S: Store> Recorder<S> {
             let cut = self.store.cut(writer.get_mut(), whole);
             return Err(if is_full(&error) { cut.err().unwrap_or(error) } else { error });
         }
-        self.totals.bytes += writer.bytes() - whole;
-        if self.plan.fsync == Fsync::Interval {
-            self.store.sync(writer.get_mut())?;
+        if self.plan.fsync == Fsync::Interval
+            && let Err(error) = self.store.sync(writer.get_mut())
+        {
+            if !is_full(&error) {
+                return Err(error);
+            }
+            // Some file systems find that out only now. What is not surely there is not there.
+            self.store.cut(writer.get_mut(), whole)?;
+            writer.take_back(whole);
+            return Err(error);
         }
+        self.totals.bytes += writer.bytes() - whole;
         Ok(())
     }
 

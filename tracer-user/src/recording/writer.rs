@@ -134,6 +134,12 @@ impl<W: Write> Writer<W> {
         self.flush()
     }
 
+    /// The output has been cut to so many bytes, which is without the last interval.
+    pub fn take_back(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        self.intervals -= 1;
+    }
+
     /// The output.
     pub fn get_mut(&mut self) -> &mut W {
         &mut self.out

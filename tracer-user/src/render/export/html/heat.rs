@@ -243,7 +243,7 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
         polyline.halo points=(quantiles(0.99)) {}
         polyline.p99 points=(quantiles(0.99)) {}
     };
-    let ticks = if data.clock.is_none() {
+    let ticks = if data.suspended_ms == 0 && data.clock_steps == 0 {
         clock_ticks(data.start_unix_ms, span_ns)
     } else {
         // No even steps of a clock that was set or went on without us.

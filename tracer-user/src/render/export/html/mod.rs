@@ -17,8 +17,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 
 use crate::{
-    model::{By, Group, Groups, Interval, Known, Loss, Losses, Parts, Roster, Selection, Stats},
-    recording::{clock, lines::Header},
+    model::{By, ClockChange, Group, Groups, Interval, Known, Loss, Losses, Parts, Roster, Selection, Stats},
+    recording::lines::Header,
     render::{
         escape,
         export::{Export, span},
@@ -55,8 +55,9 @@ pub struct Data {
     elapsed_ns: u64,
     /// The same by host, where hosts are told apart.
     elapsed_of: BTreeMap<Option<String>, u64>,
-    /// What the clocks did meanwhile, all of it.
-    clock: Option<clock::Change>,
+    /// How long the machine was suspended, and how often its clock was set.
+    suspended_ms: u64,
+    clock_steps: u64,
     intervals: u64,
     start_unix_ms: u64,
     end_unix_ms: u64,
@@ -75,7 +76,8 @@ impl Data {
             losses: Losses::default(),
             elapsed_ns: 0,
             elapsed_of: BTreeMap::new(),
-            clock: None,
+            suspended_ms: 0,
+            clock_steps: 0,
             intervals: 0,
             start_unix_ms,
             end_unix_ms,
@@ -97,7 +99,13 @@ impl Data {
         self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
         let of_host = self.elapsed_of.entry(interval.host.clone()).or_default();
         *of_host = of_host.saturating_add(elapsed_ns);
-        self.clock = clock::both(self.clock, interval.clock);
+        // In a merged dump each host has its own clock, and the page has them all.
+        if let (Some(ClockChange { suspended_ms, stepped_ms }), true) =
+            (interval.clock, self.header.sources.is_empty())
+        {
+            self.suspended_ms = self.suspended_ms.saturating_add(suspended_ms);
+            self.clock_steps += u64::from(stepped_ms != 0);
+        }
         self.losses.merge(&interval.losses);
         self.groups.add(interval, roster, selection);
         self.heat.add(span(&self.header, interval), interval, roster, selection);
@@ -227,13 +235,11 @@ fn recorded(data: &Data) -> Markup {
     html! {
         (escape::terminal(&words.join(" \u{b7} ")))
         @if !options.is_empty() { " \u{b7} " code { "exitlat " (escape::terminal(&options.join(" "))) } }
-        @if let Some(clock::Change { suspended_ms, stepped_ms }) = data.clock {
-            @if suspended_ms != 0 {
-                " \u{b7} the machine was suspended for " (format!("{:.1} s", suspended_ms as f64 / 1e3))
-            }
-            @if stepped_ms != 0 {
-                " \u{b7} the wall clock was set by " (format!("{:+.1} s", stepped_ms as f64 / 1e3))
-            }
+        @if data.suspended_ms != 0 {
+            " \u{b7} the machine was suspended for " (format!("{:.1} s", data.suspended_ms as f64 / 1e3))
+        }
+        @if data.clock_steps != 0 {
+            " \u{b7} the wall clock was set " (units::plural(data.clock_steps as usize, "time"))
         }
     }
 }
