@@ -53,6 +53,48 @@ fn a_reader_that_goes_changes_no_verdict_and_no_dump() {
     assert_eq!(json(&["report", &copy])["samples"], json(&["report", &base])["samples"]);
 }
 
+/// Three times as fast is an improvement, by every metric: the distribution's too, which moved by 200 %.
+#[test]
+fn much_faster_is_improved_and_not_just_changed() {
+    let files = Files::new();
+    let base = dump(&files, "base", header("one"), "web", Effect::default());
+    let new = dump(&files, "new", header("one"), "web", Effect { longer: -2.0 / 3.0, ..Effect::default() });
+    let (status, out, _) = run(&["diff", &base, &new]);
+    assert_eq!(status, 0, "{out}");
+    assert!(out.contains("verdict: improved") && !out.contains("changed"), "{out}");
+    let (status, out, _) = run(&["diff", &new, &base]);
+    assert!(status == 3 && !out.contains("changed"), "{out}");
+}
+
+/// What happened only once tells nothing of how it fluctuates.
+#[test]
+fn a_single_burst_is_not_judged() {
+    let files = Files::new();
+    let burst = |name: &str, effect: Effect| {
+        let bytes = std::fs::read(dump(&files, "whole", header("one"), "web", effect)).unwrap();
+        let mut reader = Reader::new(bytes.as_slice()).unwrap();
+        let mut writer = Writer::new(Vec::new(), reader.header().clone()).unwrap();
+        let mut interval = Interval::default();
+        while reader.next_interval(&mut interval).unwrap() {
+            let once = interval.number == 8;
+            let first = interval.cells.first().map(|cell| cell.code);
+            interval.cells.retain(|cell| once || Some(cell.code) != first);
+            writer.interval(&interval, reader.roster()).unwrap();
+        }
+        files.file(name, &writer.end("elapsed").unwrap())
+    };
+    let (base, new) =
+        (burst("base", Effect::default()), burst("new", Effect { longer: 0.2, ..Effect::default() }));
+    let (_, out, _) = run(&["diff", &base, &new, "--format", "json", "--judge", "mean,p50,shape"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let verdicts =
+        |row: &Value| ["mean_ns", "p50_ns", "shape"].map(|metric| row["metrics"][metric]["verdict"].clone());
+    let rows = report["rows"].as_array().unwrap();
+    let mut found: Vec<_> = rows.iter().map(verdicts).collect();
+    found.sort_by_key(|verdicts| verdicts[0].to_string());
+    assert_eq!(found, [["not judged"; 3], ["regressed"; 3]], "{out}");
+}
+
 /// In time a pid may come to be another VM's: after a reboot, or in a recording of days.
 #[test]
 fn a_pid_that_comes_back_is_another_vm() {

@@ -233,6 +233,9 @@ impl Replay {
 
     fn find_or_enrol(&mut self, pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<usize> {
         if let Some(&index) = self.of.get(&pid_tgid) {
+            // Where only entries carry the number it may come late.
+            let known = &mut self.vcpus[index].vcpu_id;
+            *known = if *known == tracer_ebpf::abi::ABSENT { vcpu_id } else { *known };
             return Some(index);
         }
         if self.vcpus.len() == self.max_vcpus {

@@ -104,7 +104,15 @@ impl Pair<'_> {
             estimate.at_least(spread / row.stats.count as f64)
         };
         let change = numbers::compare(estimate(base), estimate(new));
-        Measured { base: value(base), new: value(new), change: Some(change), untested: "" }
+        Measured { base: value(base), new: value(new), change: Some(change), untested: self.burst() }
+    }
+
+    /// Why durations are not judged where all of a side's samples are of one block, "" elsewhere: how they fluctuate from
+    /// block to block is not known then, and that is more than independent samples would.
+    fn burst(&self) -> &'static str {
+        let one = |row: Option<&SideRow>| row.is_some_and(|row| row.blocks.len() < 2);
+        let burst = self.method == Method::Blocks && (one(self.base.1) || one(self.new.1));
+        if burst { "all of a side's samples are of one time" } else { "" }
     }
 
     /// An average over samples, with the uncertainty that the blocks show. Few blocks can raise the uncertainty of
@@ -136,12 +144,15 @@ impl Pair<'_> {
             numbers::ratio_interval(self.interval(base, q, at_base), self.interval(new, q, at_new));
         let relative = at_new / at_base - 1.0;
         let few = counts.iter().any(|count| count * (1.0 - q) < MIN_TAIL);
-        Measured {
-            base: Some(at_base),
-            new: Some(at_new),
-            change: Some(Change { relative, low, high, p, t: f64::NAN }),
-            untested: if few { "fewer than 10 samples above it" } else { "" },
-        }
+        // Of the open last bucket only its start is known.
+        let beyond = [base, new].iter().any(|row| bucket_at(&row.stats, q) == Some(BUCKETS - 1));
+        let untested = match (few, beyond) {
+            (true, _) => "fewer than 10 samples above it",
+            (_, true) => "longer than the buckets tell apart",
+            _ => self.burst(),
+        };
+        let change = Some(Change { relative, low, high, p, t: f64::NAN });
+        Measured { base: Some(at_base), new: Some(at_new), change, untested }
     }
 
     /// A quantile within its 95 % interval: the quantiles at the ends of the interval of its share (Woodruff), which
@@ -182,7 +193,7 @@ impl Pair<'_> {
         let (low, high) = (f64::NAN, f64::NAN);
         let change = Change { relative: distance.moved, low, high, p, t: f64::NAN };
         // A row all of whose samples are in one bucket on both sides has no edge to look at, and is unchanged.
-        Measured { base: None, new: None, change: Some(change), untested: "" }
+        Measured { base: None, new: None, change: Some(change), untested: self.burst() }
     }
 }
 

@@ -340,7 +340,10 @@ fn judge(rows: &mut [RowDiff], settings: &Settings, min_change: f64) -> usize {
         } else {
             // The shape's own change has no sign.
             match distance.filter(|_| *metric == Metric::Shape) {
-                Some(Distance { moved, shift, .. }) if shift.abs() < moved / 2.0 => Verdict::Changed,
+                // Of the logarithms: down, a relative change ends at -1, and up it does not.
+                Some(Distance { moved, shift, .. }) if shift.ln_1p().abs() < moved.ln_1p() / 2.0 => {
+                    Verdict::Changed
+                }
                 Some(Distance { shift, .. }) if shift < 0.0 => Verdict::Improved,
                 None if relative < 0.0 => Verdict::Improved,
                 _ => Verdict::Regressed,

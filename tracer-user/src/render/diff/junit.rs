@@ -83,6 +83,11 @@ fn clean(text: &str) -> String {
 
 fn cases(report: &Report<'_>) -> Vec<Case> {
     let comparison = report.comparison;
+    if !comparison.settings.comparable {
+        // Skipped cases alone would look like a success.
+        let outcome = Outcome::Failed(report.notes.join("; "));
+        return vec![Case { class: "exitlat".to_owned(), name: "comparable".to_owned(), outcome }];
+    }
     if comparison.rules.is_empty() {
         let judged = |finding: &&Finding| finding.verdict != Verdict::Unjudged("shown only");
         let of = |row: &RowDiff| {

@@ -58,7 +58,8 @@ fn method(comparison: &Comparison) -> String {
         Method::Blocks => format!("chance: what {base} and {new} blocks of intervals show"),
         Method::Samples => format!(
             "chance: {base} and {new} intervals are too few ({MIN_BLOCKS} are needed): samples are taken as \
-             independent, and only larger changes count"
+             independent, and only larger changes count{}",
+            if comparison.rules.is_empty() { "" } else { ", but for rules, which have their own bounds" }
         ),
     };
     format!(
@@ -72,7 +73,7 @@ fn method(comparison: &Comparison) -> String {
 fn rows(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Result<()> {
     let rows = &report.comparison.rows;
     if rows.is_empty() {
-        return writeln!(out, "No exits in either dump.\n");
+        return writeln!(out, "No exits to compare.\n");
     }
     let width = rows.iter().map(|row| label(row).chars().count()).max().unwrap_or(0).clamp(12, LABEL);
     let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
