@@ -8,7 +8,10 @@ use exitlat_tests::{
     program,
 };
 use tempfile::TempDir;
-use tracer_user::recording::lines::Header;
+use tracer_user::{
+    model::Interval,
+    recording::{Reader, Writer, lines::Header},
+};
 
 /// Runs it: status, standard output, standard error.
 pub fn run(arguments: &[&str]) -> (i32, String, String) {
@@ -47,6 +50,27 @@ impl Files {
     ) -> String {
         let dump = noise::dump(header, vm, distributions, load, effect, seed).unwrap();
         self.file(name, &dump)
+    }
+
+    /// These dumps merged to one.
+    pub fn merged(&self, name: &str, dumps: &[&str]) -> String {
+        let all = text(&self.path(name));
+        let (status, _, err) = run(&[&["merge", "-o", &all], dumps].concat());
+        assert_eq!(status, 0, "{err}");
+        all
+    }
+
+    /// A dump with each of its intervals changed.
+    pub fn rewritten(&self, name: &str, dump: &str, mut change: impl FnMut(&mut Interval)) -> String {
+        let bytes = std::fs::read(dump).unwrap();
+        let mut reader = Reader::new(bytes.as_slice()).unwrap();
+        let mut writer = Writer::new(Vec::new(), reader.header().clone()).unwrap();
+        let mut interval = Interval::default();
+        while reader.next_interval(&mut interval).unwrap() {
+            change(&mut interval);
+            writer.interval(&interval, reader.roster()).unwrap();
+        }
+        self.file(name, &writer.end("elapsed").unwrap())
     }
 }
 

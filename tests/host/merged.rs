@@ -2,10 +2,7 @@
 
 use exitlat_tests::noise::{DISTRIBUTIONS, Effect, Load};
 
-use tracer_user::{
-    model::Interval,
-    recording::{Reader, Writer, lines::Header},
-};
+use tracer_user::recording::lines::Header;
 
 use crate::files::{Files, header, run};
 
@@ -20,9 +17,7 @@ fn guest(files: &Files, host: &str, vm: &str) -> String {
 /// Two VMs on two hosts, with the same pid; their dumps and the merged one.
 fn merged(files: &Files, vms: [&str; 2]) -> [String; 3] {
     let (one, two) = (guest(files, "one", vms[0]), guest(files, "three", vms[1]));
-    let all = files.path("all").to_str().unwrap().to_owned();
-    let (status, _, err) = run(&["merge", "-o", &all, &one, &two]);
-    assert_eq!(status, 0, "{err}");
+    let all = files.merged("all", &[&one, &two]);
     [one, two, all]
 }
 
@@ -93,8 +88,7 @@ fn a_guest_is_not_another_with_its_pid() {
     }
     let header = Header { start_unix_ms: 1, ..header("one") };
     let later = files.dump("later", header, "db", (&DISTRIBUTIONS[..2], LOAD, Effect::default(), 9));
-    let both = files.path("both").to_str().unwrap().to_owned();
-    assert_eq!(run(&["merge", "-o", &both, &one, &later]).0, 0);
+    let both = files.merged("both", &[&one, &later]);
     assert_eq!(exits(&export(&both, "--format csv -g web")), exits(&export(&one, "--format csv")));
 }
 
@@ -103,20 +97,13 @@ fn a_guest_is_not_another_with_its_pid() {
 fn the_clocks_of_hosts_are_told_apart() {
     let files = Files::new();
     let one = guest(&files, "one", "web");
-    let bytes = std::fs::read(guest(&files, "three", "web")).unwrap();
-    let mut reader = Reader::new(bytes.as_slice()).unwrap();
-    let mut writer = Writer::new(Vec::new(), reader.header().clone()).unwrap();
-    let mut interval = Interval::default();
-    while reader.next_interval(&mut interval).unwrap() {
+    let two = files.rewritten("two", &guest(&files, "three", "web"), |interval| {
         // A thousand days up, and a tenth of a second later.
         interval.start_ns += 86_400_000_000_000_000;
         interval.end_ns += 86_400_000_000_000_000;
         interval.end_unix_ms += 100;
-        writer.interval(&interval, reader.roster()).unwrap();
-    }
-    let two = files.file("two", &writer.end("elapsed").unwrap());
-    let all = files.path("all").to_str().unwrap().to_owned();
-    assert_eq!(run(&["merge", "-o", &all, &one, &two]).0, 0);
+    });
+    let all = files.merged("all", &[&one, &two]);
     let log = export(&all, "--format hlog");
     let starts = log.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
     let starts: Vec<f64> = starts.map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();

@@ -71,17 +71,12 @@ fn much_faster_is_improved_and_not_just_changed() {
 fn a_single_burst_is_not_judged() {
     let files = Files::new();
     let burst = |name: &str, effect: Effect| {
-        let bytes = std::fs::read(dump(&files, "whole", header("one"), "web", effect)).unwrap();
-        let mut reader = Reader::new(bytes.as_slice()).unwrap();
-        let mut writer = Writer::new(Vec::new(), reader.header().clone()).unwrap();
-        let mut interval = Interval::default();
-        while reader.next_interval(&mut interval).unwrap() {
+        let whole = dump(&files, "whole", header("one"), "web", effect);
+        files.rewritten(name, &whole, |interval| {
             let once = interval.number == 8;
             let first = interval.cells.first().map(|cell| cell.code);
             interval.cells.retain(|cell| once || Some(cell.code) != first);
-            writer.interval(&interval, reader.roster()).unwrap();
-        }
-        files.file(name, &writer.end("elapsed").unwrap())
+        })
     };
     let (base, new) =
         (burst("base", Effect::default()), burst("new", Effect { longer: 0.2, ..Effect::default() }));
@@ -102,8 +97,7 @@ fn a_pid_that_comes_back_is_another_vm() {
     let first = dump(&files, "first", header("one"), "web", Effect::default());
     let later = Header { start_unix_ms: 1, ..header("one") };
     let later = dump(&files, "later", later, "db", Effect::default());
-    let all = files.path("all").to_str().unwrap().to_owned();
-    assert_eq!(run(&["merge", "-o", &all, &first, &later]).0, 0);
+    let all = files.merged("all", &[&first, &later]);
     let total = json(&["report", &all, "--by", "vm"]);
     let samples = |report: &Value, vm: &str| {
         let row = report["rows"].as_array().unwrap().iter().find(|row| row["vm"] == vm).unwrap();
@@ -146,8 +140,7 @@ fn open_exits_of_all_hosts_are_in_the_total() {
         }
         files.file(host, &writer.end("elapsed").unwrap())
     });
-    let all = files.path("all").to_str().unwrap().to_owned();
-    assert_eq!(run(&["merge", "-o", &all, &dumps[0], &dumps[1]]).0, 0);
+    let all = files.merged("all", &[&dumps[0], &dumps[1]]);
     let open = |dump: &str, more: &[&str]| {
         json(&[&["report", dump], more].concat())["in_flight"].as_array().unwrap().clone()
     };
@@ -173,8 +166,7 @@ fn a_quiet_host_can_be_chosen() {
     let mut writer = Writer::new(Vec::new(), header("quiet")).unwrap();
     writer.interval(&Interval { number: 1, end_ns: 5, ..Interval::default() }, &Default::default()).unwrap();
     let quiet = files.file("quiet", &writer.end("elapsed").unwrap());
-    let all = files.path("all").to_str().unwrap().to_owned();
-    assert_eq!(run(&["merge", "-o", &all, &busy, &quiet]).0, 0);
+    let all = files.merged("all", &[&busy, &quiet]);
     assert_eq!(json(&["report", &all, "--host", "quiet"])["samples"], 0);
     let (status, _, err) = run(&["report", &all, "--host", "other"]);
     assert!(status == 2 && err.contains("it has: busy, quiet"), "{err}");
@@ -217,8 +209,7 @@ fn cells<'a>(page: &'a str, label: &str) -> Vec<&'a str> {
 fn rates_on_the_page_are_those_of_a_host() {
     let files = Files::new();
     let dumps = ["one", "three"].map(|host| dump(&files, host, header(host), "web", Effect::default()));
-    let all = files.path("all").to_str().unwrap().to_owned();
-    assert_eq!(run(&["merge", "-o", &all, &dumps[0], &dumps[1]]).0, 0);
+    let all = files.merged("all", &[&dumps[0], &dumps[1]]);
     let page = |dump: &str, by: &str| run(&["export", dump, "--format", "html", "--by", by]).1;
     let (alone, both) = (page(&dumps[0], "reason"), page(&all, "host,reason"));
     let reason = json(&["report", &dumps[0]])["rows"][0]["reason"].as_str().unwrap().to_owned();
@@ -230,12 +221,9 @@ fn rates_on_the_page_are_those_of_a_host() {
 fn a_page_knows_that_the_machine_was_suspended() {
     const HOURS: u64 = 8 * 3_600_000;
     let files = Files::new();
-    let bytes = std::fs::read(dump(&files, "awake", header("one"), "web", Effect::default())).unwrap();
-    let mut reader = Reader::new(bytes.as_slice()).unwrap();
-    let mut writer = Writer::new(Vec::new(), reader.header().clone()).unwrap();
-    let mut interval = Interval::default();
+    let awake = dump(&files, "awake", header("one"), "web", Effect::default());
     let mut last_ms = 0;
-    while reader.next_interval(&mut interval).unwrap() {
+    let file = files.rewritten("slept", &awake, |interval| {
         if interval.number >= 11 {
             interval.end_unix_ms += HOURS;
         }
@@ -243,9 +231,7 @@ fn a_page_knows_that_the_machine_was_suspended() {
             interval.clock = Some(ClockChange { suspended_ms: HOURS, stepped_ms: 0 });
         }
         last_ms = interval.end_unix_ms;
-        writer.interval(&interval, reader.roster()).unwrap();
-    }
-    let file = files.file("slept", &writer.end("elapsed").unwrap());
+    });
     let (_, page, _) = run(&["export", &file, "--format", "html"]);
     assert!(page.contains("the machine was suspended for 28800.0 s"));
     let seconds = last_ms / 1000 % 86_400 - 1;

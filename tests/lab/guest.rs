@@ -45,6 +45,11 @@ pub fn scratch(name: &str) -> PathBuf {
     env::temp_dir().join(format!("{}-{number}-{name}", std::process::id()))
 }
 
+/// The state of the process or thread with this directory, as in proc(5); none if there is none.
+pub fn task_state(directory: &str) -> Option<char> {
+    fs::read_to_string(format!("{directory}/stat")).ok()?.rsplit(") ").next()?.chars().next()
+}
+
 /// Waits until something is so.
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -368,10 +373,7 @@ impl Background {
         let processes = self.ready["vms"].as_array().into_iter().flatten();
         let pids: Vec<u64> = processes.filter_map(|vm| vm["pid"].as_u64()).collect();
         drop(self);
-        let lives = |pid: &u64| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
-        };
+        let lives = |pid: &u64| task_state(&format!("/proc/{pid}")).is_some_and(|state| state != 'Z');
         wait_until("its VMs are gone", || !pids.iter().any(lives));
     }
 }

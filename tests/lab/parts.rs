@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::guest::{
-    Background, Live, Table, demand_exact, exitlat, record, report, scratch, succeed, wait_until,
+    Background, Live, Table, demand_exact, exitlat, record, report, scratch, succeed, task_state, wait_until,
 };
 
 const PARTS: [&str; 8] = [
@@ -208,14 +208,10 @@ fn a_stopped_vmm_is_stopped() {
     let process = &workload.ready["vms"][0];
     let pid = process["pid"].as_i64().expect("the workload says its pid") as i32;
     let vcpu = process["vcpus"][0]["tid"].as_i64().expect("and its vCPU's thread");
-    let state = || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/task/{vcpu}/stat")).unwrap();
-        stat.rsplit(") ").next().unwrap().chars().next().unwrap()
-    };
     tables.by_ref().find(|table| !table.rows().is_empty()).expect("its vCPU is seen");
     // SAFETY: a signal to our own child.
     unsafe { libc::kill(pid, libc::SIGSTOP) };
-    wait_until("the vCPU is stopped", || state() == 'T');
+    wait_until("the vCPU is stopped", || task_state(&format!("/proc/{pid}/task/{vcpu}")) == Some('T'));
     let began = Instant::now();
     thread::sleep(STOP);
     let stop_ns = began.elapsed().as_nanos() as u64;

@@ -81,12 +81,8 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     );
     if totals.untold_intervals != 0 {
         say!(
-            "exitlat: the disk is still full: the dump does not say that its last {} lost",
-            if totals.untold_intervals == 1 {
-                "interval is".to_owned()
-            } else {
-                format!("{} intervals are", totals.untold_intervals)
-            }
+            "exitlat: the disk is still full: at its end the dump does not tell of {}",
+            units::plural(totals.untold_intervals as usize, "lost interval")
         );
         return Ok(FAILED);
     }

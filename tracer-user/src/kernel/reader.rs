@@ -272,22 +272,21 @@ impl Reader {
     /// should the first one of the process have ended; that of a vCPU which has ended with it; at last the name of the
     /// thread, which the kernel noted.
     fn name_of(&self, vcpu: &Vcpu) -> String {
-        let of_process = |thread: &&Thread| thread.pid == vcpu.pid;
-        let owners = || self.owners.iter().enumerate().filter(|(_, owner)| owner.generation != 0);
-        let alive = || {
-            let mut alive = owners().filter(|(index, _)| self.vcpus.state(*index).0 == state::LIVE);
-            alive.find_map(|(_, owner)| Some(&self.roster.threads[owner.thread]).filter(of_process))
+        // One that has ended was met at this same look, or it would be gone.
+        let sibling = |has_ended: bool| {
+            let known = self.owners.iter().enumerate().filter(|(_, owner)| owner.generation != 0);
+            let mut siblings = known.map(|(index, owner)| (index, &self.roster.threads[owner.thread]));
+            let (_, thread) = siblings.find(|(index, thread)| {
+                thread.pid == vcpu.pid && (has_ended || self.vcpus.state(*index).0 == state::LIVE)
+            })?;
+            Some(thread.vm.clone())
         };
-        // Met at this same look, or it would be gone.
-        let ended =
-            || owners().find_map(|(_, owner)| Some(&self.roster.threads[owner.thread]).filter(of_process));
-        let name = |thread: &Thread| thread.vm.clone();
         let thread = || {
             let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(comm).into_owned()
         };
         let told = || vms::name_of(vcpu.pid).or_else(|| vms::name_of(vcpu.tid));
-        alive().map(name).or_else(told).or_else(|| ended().map(name)).unwrap_or_else(thread)
+        sibling(false).or_else(told).or_else(|| sibling(true)).unwrap_or_else(thread)
     }
 
     fn read_slot(&mut self, index: usize, done: u64, interval: &mut Interval, last: bool) -> Result<()> {

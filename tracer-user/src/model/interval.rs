@@ -145,6 +145,16 @@ impl Interval {
         self.clock = None;
     }
 
+    /// How long it was.
+    pub fn elapsed_ns(&self) -> u64 {
+        self.end_ns.saturating_sub(self.start_ns)
+    }
+
+    /// Wall-clock time of its beginning, in ms since 1970, if the clock was not set meanwhile.
+    pub fn start_unix_ms(&self) -> u64 {
+        self.end_unix_ms.saturating_sub(self.elapsed_ns() / 1_000_000)
+    }
+
     /// How many exits were completed.
     pub fn exits(&self) -> u64 {
         self.cells.iter().filter(|cell| kinds::is_exit(cell.detail)).map(|cell| cell.count).sum()

@@ -223,8 +223,7 @@ impl Rows {
         }
         self.last = interval.number;
         self.end_unix_ms = interval.end_unix_ms;
-        let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
-        self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
+        self.elapsed_ns = self.elapsed_ns.saturating_add(interval.elapsed_ns());
         self.losses.merge(&interval.losses);
         self.open.retain(|open| roster.threads[open.thread].host != interval.host);
         self.open.extend(interval.open.iter().filter(|open| selection.wants_open(open, roster)).cloned());

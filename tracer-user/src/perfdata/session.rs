@@ -275,8 +275,7 @@ impl Session {
         interval.end_unix_ms = written_unix_ms;
         // Both count the same: LOST when there was room again, LOST_SAMPLES at the end, from counters.
         interval.losses.add(Loss::LostRecords, self.lost.max(self.lost_samples));
-        let elapsed_ms = (interval.end_ns - interval.start_ns) / 1_000_000;
-        let header = self.facts.header(written_unix_ms.saturating_sub(elapsed_ms));
+        let header = self.facts.header(interval.start_unix_ms());
         let mut notes = Vec::new();
         if self.damaged_samples != 0 {
             notes.push(format!("{} samples are damaged or lack their time or thread", self.damaged_samples));

@@ -274,8 +274,7 @@ impl<S: Store> Recorder<S> {
         change: Option<clock::Change>,
     ) -> io::Result<()> {
         if self.writer.is_none() {
-            let length_ms = interval.end_ns.saturating_sub(interval.start_ns) / 1_000_000;
-            self.open(interval.end_unix_ms.saturating_sub(length_ms), interval.start_ns)?;
+            self.open(interval.start_unix_ms(), interval.start_ns)?;
         }
         let writer = self.writer.as_mut().expect("just opened");
         let whole = writer.bytes();

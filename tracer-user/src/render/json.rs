@@ -34,7 +34,7 @@ impl JsonLines {
 
 impl Printer for JsonLines {
     fn print(&mut self, out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
-        let totals = rows.totals();
+        let (totals, wholes) = (rows.totals(), rows.wholes());
         let block = json!({
             "schema": SCHEMA,
             "span": span.name(),
@@ -50,7 +50,7 @@ impl Printer for JsonLines {
             "in_flight": rows.open.iter().map(|open| in_flight(open, roster)).collect::<Vec<_>>(),
             "vms": rows.vms.iter().map(|((host, pid, name), time)| vm_time(host.as_deref(), *pid, name, time)).collect::<Vec<_>>(),
             "guests": rows.guests().map(|row| self.row(row, &Totals::default())).collect::<Vec<_>>(),
-            "rows": sorted(rows, &self.view).iter().map(|r| self.row(r, &rows.wholes())).collect::<Vec<_>>(),
+            "rows": sorted(rows, &self.view).iter().map(|r| self.row(r, &wholes)).collect::<Vec<_>>(),
         });
         serde_json::to_writer(&mut *out, &block)?;
         writeln!(out)

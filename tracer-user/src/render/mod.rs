@@ -53,6 +53,12 @@ impl Span {
     }
 }
 
+/// The VM as tables print it: name and pid, behind the host where that is given.
+fn vm_label(host: Option<&str>, name: &str, pid: u32) -> String {
+    let host = host.map(|host| format!("{}/", escape::terminal(host))).unwrap_or_default();
+    format!("{host}{}[{pid}]", escape::terminal(name))
+}
+
 /// The rows in the order of the view.
 pub fn sorted<'a>(rows: &'a Rows, view: &View) -> Vec<&'a Row> {
     let mut sorted: Vec<_> = rows.iter().collect();

@@ -12,7 +12,7 @@ use crate::{
         columns::{COLUMNS, Column, Set, Value},
         rows::Totals,
     },
-    render::{Printer, Span, View, escape, histogram, sorted, units, where_time},
+    render::{Printer, Span, View, escape, histogram, sorted, units, vm_label, where_time},
 };
 
 const LABEL_MIN: usize = 18;
@@ -117,10 +117,9 @@ fn guests(out: &mut dyn Write, rows: &Rows, view: &View) -> io::Result<()> {
 /// The parts of a row's label, one for each dimension.
 fn label_parts(by: By, row: &Row) -> Vec<String> {
     let host = row.host.as_ref().map_or_else(|| "-".into(), |host| escape::terminal(host));
-    let vm = row.vm.as_ref().map(|(name, pid)| match &row.host {
-        Some(_) if !by.host => format!("{host}/{}[{pid}]", escape::terminal(name)),
-        _ => format!("{}[{pid}]", escape::terminal(name)),
-    });
+    // Once is enough.
+    let before_vm = row.host.as_deref().filter(|_| !by.host);
+    let vm = row.vm.as_ref().map(|(name, pid)| vm_label(before_vm, name, *pid));
     let host = by.host.then(|| host.into_owned());
     let vcpu = row.vcpu.as_ref().map(|(vcpu, _)| vcpu.clone());
     let reason = row.reason.map(|_| row.reason_label());

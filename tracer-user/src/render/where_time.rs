@@ -6,7 +6,7 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     model::{Rows, parts::PARTS},
-    render::{escape, units},
+    render::{units, vm_label},
 };
 
 /// More VMs than this are left to `--by vm,part`.
@@ -30,7 +30,9 @@ pub fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result<()> {
         .collect();
     let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     // Never cut: what is left of a pid is another one.
-    let labels: Vec<String> = vms.iter().take(LINES).map(|(key, _)| label(key)).collect();
+    let shown_vms = vms.iter().take(LINES);
+    let labels: Vec<String> =
+        shown_vms.map(|((host, pid, name), _)| vm_label(host.as_deref(), name, *pid)).collect();
     let wide = labels.iter().map(|label| label.chars().count()).fold(HEADING.len() + 1, usize::max);
     let mut heading = format!("{HEADING:<wide$} {:>5} {:>8}", "vCPUs", "Guest");
     for info in &shown {
@@ -55,12 +57,6 @@ pub fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result<()> {
         writeln!(out, "and {} more; --by vm,part shows all", units::plural(more + 1, "VM"))?;
     }
     Ok(())
-}
-
-/// The name of a VM, behind that of its host where hosts are told apart.
-fn label((host, pid, name): &(Option<String>, u32, String)) -> String {
-    let host = host.as_deref().map(|host| format!("{}/", escape::terminal(host))).unwrap_or_default();
-    format!("{host}{}[{pid}]", escape::terminal(name))
 }
 
 fn width(title: &str) -> usize {

@@ -144,7 +144,7 @@ impl Side {
             return;
         }
         self.losses.merge(&interval.losses);
-        let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
+        let elapsed_ns = interval.elapsed_ns();
         self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
         self.open(interval.host.as_ref(), elapsed_ns);
         for cell in &interval.cells {

@@ -76,7 +76,7 @@ impl Export for Hlog {
         let base_ns = match self.base_ns {
             Some(base_ns) => base_ns,
             None => {
-                self.head(out, interval.end_unix_ms.saturating_sub(elapsed_ns / 1_000_000))?;
+                self.head(out, interval.start_unix_ms())?;
                 *self.base_ns.insert(start_ns)
             }
         };

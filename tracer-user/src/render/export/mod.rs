@@ -45,9 +45,8 @@ pub fn span(header: &Header, interval: &Interval) -> (u64, u64) {
     if header.sources.is_empty() {
         return (interval.start_ns, interval.end_ns);
     }
-    let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
     let end_ns = interval.end_unix_ms.saturating_mul(1_000_000);
-    (end_ns.saturating_sub(elapsed_ns), end_ns)
+    (end_ns.saturating_sub(interval.elapsed_ns()), end_ns)
 }
 
 /// Where a recording comes from, as words for one line.

@@ -156,8 +156,7 @@ impl Export for OpenMetrics {
     ) -> io::Result<()> {
         self.groups.add(interval, roster, selection);
         self.losses.merge(&interval.losses);
-        let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
-        self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
+        self.elapsed_ns = self.elapsed_ns.saturating_add(interval.elapsed_ns());
         self.known = Some(self.known.map_or(interval.known, |known| known.and(interval.known)));
         let wanted = |index: usize| selection.wants_thread(&roster.threads[index]);
         let open = interval.open.iter().filter(|open| selection.wants_open(open, roster)).count();

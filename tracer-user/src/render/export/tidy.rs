@@ -91,17 +91,14 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn of_group(self, group: &'a Group, by: By) -> Self {
-        let line = match &group.thread {
-            Some(thread) => self.of_thread(thread, by),
-            None => Self {
-                vm: group.key.vm.as_ref().map(|(_, vm)| vm.as_str()),
-                pid: group.key.vm.as_ref().map(|(pid, _)| *pid),
-                ..self
-            },
-        };
+    fn of_group(self, group: &'a Group) -> Self {
+        let (vm, thread) = (group.key.vm.as_ref(), group.thread.as_ref());
         let exit = group.key.cause.is_none();
         Self {
+            vm: vm.map(|(_, vm)| vm.as_str()),
+            pid: vm.map(|(pid, _)| *pid),
+            tid: thread.map(|thread| thread.tid),
+            vcpu: thread.and_then(|thread| thread.vcpu),
             reason: group.key.reason,
             detail: group.cause_label(),
             idle: group.key.idle,
@@ -110,7 +107,7 @@ impl<'a> Line<'a> {
             stats: Some(&group.stats),
             // Causes have none of their own.
             parts: (exit || group.parts != Parts::default()).then_some(group.parts),
-            ..line
+            ..self
         }
     }
 
@@ -257,7 +254,7 @@ fn lines<'a>(
     let thread = |index: usize| Some(&roster.threads[index]).filter(|thread| selection.wants_thread(thread));
     let group = |group: &'a Group| {
         let kind = group.key.cause.map_or_else(|| "exit".to_owned(), kinds::id);
-        Line::new(interval, &kind).of_group(group, by)
+        Line::new(interval, &kind).of_group(group)
     };
     let vcpus = interval.vcpus.iter().filter_map(|vcpu| {
         let line = Line::new(interval, "vcpu").of_thread(thread(vcpu.thread)?, by);

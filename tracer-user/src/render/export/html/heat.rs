@@ -73,8 +73,8 @@ impl Heat {
         groups.add(interval, roster, selection);
         let mut stats = Stats::default();
         groups.exits().filter(|group| !group.key.idle).for_each(|group| stats.merge(&group.stats));
-        let start_unix_ms = interval.end_unix_ms.saturating_sub(end_ns.saturating_sub(start_ns) / 1_000_000);
-        let mut column = Column { start_ns, end_ns, start_unix_ms, steps: 1, stats };
+        let mut column =
+            Column { start_ns, end_ns, start_unix_ms: interval.start_unix_ms(), steps: 1, stats };
         let first = self.columns.len() == 1;
         match self.columns.last_mut() {
             None => self.columns.push(column),

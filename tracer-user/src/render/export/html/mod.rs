@@ -86,8 +86,7 @@ impl Data {
 
     /// Adds the selected part of an interval.
     pub fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
-        let elapsed_ns = interval.end_ns.saturating_sub(interval.start_ns);
-        let start_unix_ms = interval.end_unix_ms.saturating_sub(elapsed_ns / 1_000_000);
+        let (elapsed_ns, start_unix_ms) = (interval.elapsed_ns(), interval.start_unix_ms());
         if self.intervals == 0 {
             self.start_unix_ms = start_unix_ms;
         } else if !self.header.sources.is_empty() {
