@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path};
 
-use exitlat_tests::synthetic::{GUESTS, INTERVALS, Synthetic, roster};
+use exitlat_tests::synthetic::{GUESTS, INTERVALS, Synthetic, threads};
 use serde_json::Value as Json;
 use tracer_user::{
     decode::Isa,
-    model::{By, Group, Groups, Selection},
+    model::{Group, GroupBy, Groups, Selection},
 };
 
 use crate::{PLAIN, SPLIT, directory, dump, export, python};
@@ -68,8 +68,8 @@ impl Seen {
 
 /// The rows of a recording, those with the most time first.
 fn rows(what: Synthetic) -> Vec<Group> {
-    let mut groups = Groups::new(By::REASON);
-    what.intervals().iter().for_each(|interval| groups.add(interval, &roster(), &Selection::default()));
+    let mut groups = Groups::new(GroupBy::REASON);
+    what.intervals().iter().for_each(|interval| groups.add(interval, &threads(), &Selection::default()));
     let mut rows: Vec<Group> = groups.exits().cloned().collect();
     rows.sort_by_key(|group| (group.key.idle, std::cmp::Reverse(group.stats.sum_ns)));
     rows

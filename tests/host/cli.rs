@@ -7,7 +7,7 @@ use std::{
 
 use exitlat_tests::program::{self, text};
 use tracer_user::{
-    model::{Interval, Roster, losses::LOSSES},
+    model::{Interval, Threads, losses::LOSSES},
     recording::Writer,
 };
 
@@ -122,7 +122,7 @@ fn an_empty_dump_is_reported_as_empty() {
     let header = include_str!("../fixtures/lab-6.1-svm.exitlat").lines().next().unwrap();
     let header = serde_json::from_str(header).unwrap();
     let mut writer = Writer::new(file.reopen().unwrap(), header).unwrap();
-    writer.interval(&Interval { number: 1, ..Interval::default() }, &Roster::default()).unwrap();
+    writer.interval(&Interval { number: 1, ..Interval::default() }, &Threads::default()).unwrap();
     writer.end("elapsed").unwrap();
     let (status, out, err) = run(&format!("report {}", file.path().display()));
     assert_eq!((status, err.as_str()), (Some(0), ""));
@@ -152,7 +152,7 @@ fn a_recording_of_perfs_is_reported() {
         assert_eq!(table["samples"], 320, "{out}");
         table["rows"].clone()
     };
-    let convert = format!("report {} --write-dump {}", file.display(), dump.display());
+    let convert = format!("report {} --save {}", file.display(), dump.display());
     let named = rows(&convert, Stdio::null());
     assert_eq!(named, rows("report -", std::fs::File::open(&file).unwrap().into()));
     assert_eq!(named, rows(&format!("report {}", dump.display()), Stdio::null()));

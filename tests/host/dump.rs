@@ -9,13 +9,11 @@ use hdrhistogram::{
     serialization::{Serializer as _, V2Serializer},
 };
 use tracer_ebpf::{histogram::bucket_of, part::Part};
+use tracer_user::model::provenance::{Buckets, Header};
 use tracer_user::{
     decode::Isa,
-    model::{By, Cell, ClockChange, Interval, Loss, OpenExit, Parts, Roster, Rows, Selection, Thread},
-    recording::{
-        ReadError, Reader, SCHEMA, Writer,
-        lines::{Buckets, Header},
-    },
+    model::{Cell, ClockChange, GroupBy, Interval, Loss, OpenExit, Parts, Rows, Selection, Thread, Threads},
+    recording::{ReadError, Reader, SCHEMA, Writer},
     render::{Printer as _, Span, View, json::JsonLines},
 };
 
@@ -37,9 +35,9 @@ pub(super) fn header() -> Header {
     }
 }
 
-pub(super) fn roster() -> Roster {
+pub(super) fn threads() -> Threads {
     let thread = |tid, vcpu, vm: &str| Thread { pid: 10, tid, vcpu, vm: vm.into(), host: None };
-    Roster { threads: vec![thread(11, Some(0), "web \"01\"\n\u{1b}[2J"), thread(12, None, "db")] }
+    Threads { list: vec![thread(11, Some(0), "web \"01\"\n\u{1b}[2J"), thread(12, None, "db")] }
 }
 
 pub(super) fn interval(number: u64) -> Interval {
@@ -66,7 +64,7 @@ pub(super) fn interval(number: u64) -> Interval {
             thread,
             isa: Isa::SVM,
             code,
-            detail: 0,
+            subkey: 0,
             count: samples.len() as u64,
             sum_ns: samples.iter().sum(),
             min_ns: *samples.iter().min().unwrap(),
@@ -82,8 +80,8 @@ pub(super) fn interval(number: u64) -> Interval {
 
 fn dump() -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
-    writer.interval(&interval(1), &roster()).unwrap();
-    writer.interval(&interval(2), &roster()).unwrap();
+    writer.interval(&interval(1), &threads()).unwrap();
+    writer.interval(&interval(2), &threads()).unwrap();
     writer.end("elapsed").unwrap()
 }
 
@@ -92,7 +90,7 @@ fn read(dump: &[u8]) -> Result<(Vec<Outcome>, Vec<String>), ReadError> {
     let mut reader = Reader::new(Cursor::new(dump))?;
     let (mut interval, mut outcomes) = (Interval::default(), Vec::new());
     while reader.next_interval(&mut interval)? {
-        outcomes.push(Outcome::of(&interval, reader.roster()));
+        outcomes.push(Outcome::of(&interval, reader.threads()));
     }
     Ok((outcomes, reader.notes().to_vec()))
 }
@@ -100,7 +98,7 @@ fn read(dump: &[u8]) -> Result<(Vec<Outcome>, Vec<String>), ReadError> {
 #[test]
 fn intervals_come_back() {
     let (outcomes, notes) = read(&dump()).unwrap();
-    let written: Vec<_> = [1, 2].map(|number| Outcome::of(&interval(number), &roster())).into();
+    let written: Vec<_> = [1, 2].map(|number| Outcome::of(&interval(number), &threads())).into();
     assert_eq!(outcomes, written);
     assert_eq!(notes, Vec::<String>::new());
 }
@@ -108,7 +106,7 @@ fn intervals_come_back() {
 /// What `report` shows of a dump is, byte for byte, what `live` shows of the intervals that were written.
 #[test]
 fn report_equals_live() {
-    let show = |rows: &Rows, roster: &Roster| {
+    let show = |rows: &Rows, threads: &Threads| {
         let view = View {
             key: tracer_user::model::columns::SortKey::Time,
             idle: false,
@@ -118,24 +116,24 @@ fn report_equals_live() {
             columns: None,
         };
         let (mut json, mut table) = (Vec::new(), Vec::new());
-        JsonLines::new(view.clone()).print(&mut json, rows, roster, Span::Total).unwrap();
-        tracer_user::render::table::Table::new(view).print(&mut table, rows, roster, Span::Total).unwrap();
+        JsonLines::new(view.clone()).print(&mut json, rows, threads, Span::Total).unwrap();
+        tracer_user::render::table::Table::new(view).print(&mut table, rows, threads, Span::Total).unwrap();
         (String::from_utf8(json).unwrap(), String::from_utf8(table).unwrap())
     };
     for by in ["reason", "vm", "vcpu,reason"] {
-        let by: By = by.parse().unwrap();
+        let by: GroupBy = by.parse().unwrap();
         let (mut live, mut reported) = (Rows::new(by), Rows::new(by));
         for number in [1, 2] {
-            live.add(&interval(number), &roster(), &Selection::default());
+            live.add(&interval(number), &threads(), &Selection::default());
         }
         let dump = dump();
         let mut reader = Reader::new(Cursor::new(&dump)).unwrap();
         let mut interval = Interval::default();
         while reader.next_interval(&mut interval).unwrap() {
-            reported.add(&interval, reader.roster(), &Selection::default());
+            reported.add(&interval, reader.threads(), &Selection::default());
         }
-        let shown = show(&live, &roster());
-        assert_eq!(shown, show(&reported, reader.roster()));
+        let shown = show(&live, &threads());
+        assert_eq!(shown, show(&reported, reader.threads()));
         assert!(!shown.1.contains('\u{1b}'), "a guest's name reached the terminal: {}", shown.1);
     }
 }
@@ -159,7 +157,7 @@ fn a_cut_dump_gives_its_whole_intervals() {
                 let lines = ends.iter().filter(|end| **end <= cut + 1).max().copied().unwrap_or(0).min(cut);
                 let text = String::from_utf8_lossy(&whole[..lines]);
                 let complete = text.lines().filter(|line| line.contains("\"type\":\"interval\"")).count();
-                let written = [1, 2].map(|number| Outcome::of(&interval(number), &roster()));
+                let written = [1, 2].map(|number| Outcome::of(&interval(number), &threads()));
                 assert_eq!(outcomes, written[..complete], "{cut}");
             }
         }
@@ -326,7 +324,7 @@ fn what_the_clocks_did_comes_back() {
     changed.clock = Some(ClockChange { suspended_ms: 1500, stepped_ms: -2000 });
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     for interval in [&interval(1), &changed, &interval(3)] {
-        writer.interval(interval, &roster()).unwrap();
+        writer.interval(interval, &threads()).unwrap();
     }
     let dump = writer.end("elapsed").unwrap();
     let mut reader = Reader::new(Cursor::new(&dump)).unwrap();
@@ -334,7 +332,7 @@ fn what_the_clocks_did_comes_back() {
     let mut copy = Writer::new(Vec::new(), header()).unwrap();
     while reader.next_interval(&mut interval).unwrap() {
         clocks.push(interval.clock);
-        copy.interval(&interval, reader.roster()).unwrap();
+        copy.interval(&interval, reader.threads()).unwrap();
     }
     assert_eq!(clocks, [None, changed.clock, None]);
     assert_eq!(reader.notes().len(), 2);
@@ -396,10 +394,10 @@ fn schema_2_is_read() {
     let whole = include_bytes!("../fixtures/schema-2.exitlat");
     let mut reader = Reader::new(Cursor::new(whole)).unwrap();
     assert_eq!(reader.header().schema, 2);
-    let mut rows = Rows::new(By::REASON);
+    let mut rows = Rows::new(GroupBy::REASON);
     let mut interval = Interval::default();
     while reader.next_interval(&mut interval).unwrap() {
-        rows.add(&interval, reader.roster(), &Selection::default());
+        rows.add(&interval, reader.threads(), &Selection::default());
     }
     assert!(reader.notes().is_empty(), "{:?}", reader.notes());
     let row = |name: &str| rows.iter().find(|row| row.reason_label() == name).unwrap();

@@ -8,23 +8,23 @@ use std::{
 
 use exitlat_tests::{
     program::{exitlat, text},
-    synthetic::{GUESTS, INTERVALS, Synthetic, header, roster},
+    synthetic::{GUESTS, INTERVALS, Synthetic, header, threads},
 };
 use serde_json::Value as Json;
 use tracer_user::{
-    model::{By, Interval, Selection},
-    render::export::{
+    export::{
         Export,
         hlog::Hlog,
+        long::{Form, Long},
         openmetrics::OpenMetrics,
-        tidy::{Form, Tidy},
     },
+    model::{GroupBy, Interval, Selection},
 };
 
 const SPLIT: Synthetic = Synthetic { split: true, incident: false };
 const PLAIN: Synthetic = Synthetic { split: false, incident: false };
 
-fn by(text: &str) -> By {
+fn by(text: &str) -> GroupBy {
     text.parse().unwrap()
 }
 
@@ -32,7 +32,7 @@ fn by(text: &str) -> By {
 fn render(mut export: impl Export, intervals: &[Interval]) -> String {
     let mut out = Vec::new();
     for interval in intervals {
-        export.interval(&mut out, interval, &roster(), &Selection::default()).unwrap();
+        export.interval(&mut out, interval, &threads(), &Selection::default()).unwrap();
     }
     export.finish(&mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -58,7 +58,7 @@ fn export(dump: &Path, options: &str) -> (Option<i32>, String, String) {
 #[test]
 fn the_long_form_tells_exits_from_causes() {
     let intervals = SPLIT.intervals();
-    let lines = objects(&render(Tidy::new(header(), by("vcpu,reason"), Form::Json), &intervals));
+    let lines = objects(&render(Long::new(header(), by("vcpu,reason"), Form::Json), &intervals));
     assert_eq!((&lines[0]["kind"], &lines[0]["host"]), (&"header".into(), &"node-17".into()));
     let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for line in &lines[1..] {
@@ -73,7 +73,7 @@ fn the_long_form_tells_exits_from_causes() {
     let cells = |wanted: fn(u64) -> bool| {
         let cells = intervals.iter().flat_map(|interval| &interval.cells);
         cells
-            .filter(|cell| wanted(cell.detail >> 56))
+            .filter(|cell| wanted(cell.subkey >> 56))
             .fold((0, 0), |(n, ns), cell| (n + cell.count, ns + cell.sum_ns))
     };
     assert_eq!(kinds["exit"], cells(|kind| kind < 2));
@@ -100,7 +100,7 @@ fn a_dump_loses_nothing() {
     for (format, form) in [("json", Form::Json), ("csv", Form::Csv)] {
         let (status, exported, err) = export(&dump, &format!("--format {format}"));
         assert_eq!((status, err.as_str()), (Some(0), ""));
-        let direct = render(Tidy::new(header(), by("vcpu,reason"), form), &SPLIT.intervals());
+        let direct = render(Long::new(header(), by("vcpu,reason"), form), &SPLIT.intervals());
         let (exported, direct): (Vec<_>, Vec<_>) = (exported.lines().collect(), direct.lines().collect());
         assert_eq!(exported.len(), direct.len());
         // The first line is the header, which knows the parts in the dump only.
@@ -113,12 +113,12 @@ fn a_dump_loses_nothing() {
 /// Without parts there is nothing in their place: not zero, which would be a measurement.
 #[test]
 fn what_was_not_measured_is_empty() {
-    let lines = objects(&render(Tidy::new(header(), by("reason"), Form::Json), &PLAIN.intervals()[..1]));
+    let lines = objects(&render(Long::new(header(), by("reason"), Form::Json), &PLAIN.intervals()[..1]));
     let exits: Vec<_> = lines.iter().filter(|line| line["kind"] == "exit").collect();
     assert_eq!(exits.len(), 8);
     assert!(exits.iter().all(|line| line["kernel_ns"].is_null() && line["vm"].is_null()));
     assert_eq!(exits.iter().filter(|line| line["idle"] == true).count(), 1);
-    let csv = render(Tidy::new(header(), by("vcpu,reason"), Form::Csv), &PLAIN.intervals()[..1]);
+    let csv = render(Long::new(header(), by("vcpu,reason"), Form::Csv), &PLAIN.intervals()[..1]);
     assert!(csv.lines().next().unwrap().ends_with("runqueue_ns,user_ns,user_blocked_ns,stopped_ns"));
     assert!(csv.contains("\"'=cmd|' /C calc'!A1, \"\"x\"\"\\r\\n# EOF\\\""), "the name of the third guest");
 }

@@ -10,7 +10,8 @@ use exitlat_tests::{
 use tempfile::TempDir;
 use tracer_user::{
     model::Interval,
-    recording::{Reader, Writer, lines::Header},
+    model::provenance::Header,
+    recording::{Reader, Writer},
 };
 
 /// Runs it: status, standard output, standard error.
@@ -68,7 +69,7 @@ impl Files {
         let mut interval = Interval::default();
         while reader.next_interval(&mut interval).unwrap() {
             change(&mut interval);
-            writer.interval(&interval, reader.roster()).unwrap();
+            writer.interval(&interval, reader.threads()).unwrap();
         }
         self.file(name, &writer.end("elapsed").unwrap())
     }

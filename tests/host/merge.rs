@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tracer_ebpf::histogram::bucket_of;
 use tracer_user::{
     decode::Isa,
-    model::{Cell, ClockChange, Interval, Loss, OpenExit, Parts, Roster, Thread},
+    model::{Cell, ClockChange, Interval, Loss, OpenExit, Parts, Thread, Threads},
     recording::{Reader, Writer, merge::merge},
 };
 
@@ -27,7 +27,7 @@ fn written(number: usize, dump: &Dump) -> Vec<u8> {
     let mut header = header(["a", "b"][number % 2]);
     header.start_unix_ms += number as u64;
     let thread = |tid| Thread { pid: 1, tid, vcpu: Some(tid), vm: format!("vm {tid}"), host: None };
-    let roster = Roster { threads: (0..3).map(thread).collect() };
+    let threads = Threads { list: (0..3).map(thread).collect() };
     let mut writer = Writer::new(Vec::new(), header).unwrap();
     for (index, (end, samples)) in dump.iter().enumerate() {
         let mut interval = Interval {
@@ -44,7 +44,7 @@ fn written(number: usize, dump: &Dump) -> Vec<u8> {
                 thread: usize::from(*thread),
                 isa: Isa::SVM,
                 code: *code,
-                detail: 0,
+                subkey: 0,
                 count: 2,
                 sum_ns: 2 * ns,
                 min_ns: *ns,
@@ -56,7 +56,7 @@ fn written(number: usize, dump: &Dump) -> Vec<u8> {
         interval.losses.add(Loss::UnpairedExits, end % 3);
         interval.open.push(OpenExit { thread: 0, isa: Isa::SVM, code: 1, age_ns: *end });
         interval.clock = (end % 4 == 0).then_some(ClockChange { suspended_ms: end + 1, stepped_ms: 0 });
-        writer.interval(&interval, &roster).unwrap();
+        writer.interval(&interval, &threads).unwrap();
     }
     writer.end("elapsed").unwrap()
 }
@@ -81,9 +81,9 @@ fn content(dump: &[u8]) -> BTreeMap<String, Vec<u64>> {
         let host = interval.host.clone().unwrap();
         add(format!("{host} interval"), &[1, interval.end_ns - interval.start_ns, interval.end_unix_ms]);
         for cell in &interval.cells {
-            let thread = &reader.roster().threads[cell.thread];
+            let thread = &reader.threads().list[cell.thread];
             assert_eq!(thread.host.as_deref(), Some(host.as_str()));
-            let name = format!("{thread:?} {} {} {}", cell.isa, cell.code, cell.detail);
+            let name = format!("{thread:?} {} {} {}", cell.isa, cell.code, cell.subkey);
             add(name.clone(), &[cell.count, cell.sum_ns]);
             add(format!("{name} parts"), &cell.parts.0);
             for (bucket, count) in interval.buckets_of(cell) {

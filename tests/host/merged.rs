@@ -2,7 +2,7 @@
 
 use exitlat_tests::noise::{DISTRIBUTIONS, Effect, Load};
 
-use tracer_user::recording::lines::Header;
+use tracer_user::model::provenance::Header;
 
 use crate::files::{Files, header, run};
 

@@ -1,4 +1,4 @@
-//! What is there already is safe, from `export` and `report --write-dump` as from `merge`.
+//! What is there already is safe, from `export` and `report --save` as from `merge`.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -41,12 +41,12 @@ fn a_failure_leaves_what_was_there() {
         assert!(status == 1 && err.contains("damaged") && !err.contains("cannot write"), "{err}");
         assert_eq!(fs::read(&old).unwrap(), b"old", "{format}");
     }
-    let (status, _, err) = run(&["report", &bad, "--write-dump", &old, "--force"]);
+    let (status, _, err) = run(&["report", &bad, "--save", &old, "--force"]);
     assert!(status == 1 && !err.contains("cannot write"), "{err}");
     assert_eq!(fs::read(&old).unwrap(), b"old");
     let new = files.path("new").to_str().unwrap().to_owned();
     assert_eq!(run(&["export", &bad, "--format", "csv", "-o", &new]).0, 1);
-    assert_eq!(run(&["report", &bad, "--write-dump", &new]).0, 1);
+    assert_eq!(run(&["report", &bad, "--save", &new]).0, 1);
     assert_eq!(fs::read_dir(files.path("")).unwrap().count(), 2, "nothing is left behind");
     let (status, _, err) = run(&["export", &dump(&files, "dump"), "--format", "csv", "-o", "/dev/full"]);
     assert!(status == 1 && err.contains("cannot write /dev/full"), "{err}");
@@ -59,7 +59,7 @@ fn what_exists_is_named_with_the_way_out() {
     let (dump, old) = (dump(&files, "dump"), files.file("old", b"old"));
     for command in [
         &["export", &dump, "--format", "csv", "-o", &old][..],
-        &["report", &dump, "--write-dump", &old],
+        &["report", &dump, "--save", &old],
         &["merge", &dump, "-o", &old],
     ] {
         let (status, out, err) = run(command);
@@ -67,10 +67,10 @@ fn what_exists_is_named_with_the_way_out() {
         assert_eq!(err, format!("exitlat: {old} exists; use --force to overwrite it\n"));
     }
     assert_eq!(fs::read(&old).unwrap(), b"old");
-    let (status, _, err) = run(&["report", &dump, "--write-dump", &dump, "--force"]);
+    let (status, _, err) = run(&["report", &dump, "--save", &dump, "--force"]);
     assert_eq!((status, err.as_str()), (0, ""));
     assert!(fs::read_to_string(&dump).unwrap().ends_with("\"why\":\"converted\"}\n"));
-    let (status, out, err) = run(&["report", &dump, "--write-dump", "-"]);
+    let (status, out, err) = run(&["report", &dump, "--save", "-"]);
     assert!(status == 2 && out.is_empty() && err.contains("standard output"), "{err}");
     assert_eq!(run(&["report", &dump, "--force"]).0, 2);
 }

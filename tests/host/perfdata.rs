@@ -37,7 +37,7 @@ fn add(rows: &mut Rows, reason: &str, [count, sum, min, max]: [u64; 4]) {
 
 fn rows(recording: &Recording) -> Rows {
     let mut rows = Rows::new();
-    for cell in recording.interval.cells.iter().filter(|cell| cell.detail == 0) {
+    for cell in recording.interval.cells.iter().filter(|cell| cell.subkey == 0) {
         let reason = decode(cell.isa, cell.code).to_string();
         add(&mut rows, &reason, [cell.count, cell.sum_ns, cell.min_ns, cell.max_ns]);
     }
@@ -121,7 +121,7 @@ fn times_are_exact_to_the_nanosecond() {
         assert_eq!(rows(&recording), expected);
         assert_eq!(recording.notes, Vec::<String>::new());
         // Each vCPU's last exit has no entry, and its thread ended.
-        let vcpus = recording.roster.threads.len() as u64;
+        let vcpus = recording.threads.list.len() as u64;
         assert_eq!(recording.interval.losses.get(Loss::DiedInExit), vcpus);
         assert!(!recording.interval.losses.any_missing());
     }
@@ -134,14 +134,14 @@ fn a_recording_of_s390x_has_its_script() {
     let counts: Vec<_> = rows(&recording).into_iter().map(|(reason, [count, ..])| (reason, count)).collect();
     let script = [("Host interruption", 4), ("Instruction", 130), ("Program interruption", 6)];
     assert_eq!(counts, script.map(|(reason, count)| (reason.to_owned(), count)));
-    let numbers: Vec<_> = recording.roster.threads.iter().map(|thread| thread.vcpu).collect();
+    let numbers: Vec<_> = recording.threads.list.iter().map(|thread| thread.vcpu).collect();
     assert_eq!(numbers, [Some(0), Some(1)]);
 }
 
 #[test]
 fn names_numbers_and_facts_come_from_the_recording() {
     let recording = read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
-    let threads: Vec<_> = recording.roster.threads.iter().map(|t| (t.pid, t.tid, t.vcpu, &*t.vm)).collect();
+    let threads: Vec<_> = recording.threads.list.iter().map(|t| (t.pid, t.tid, t.vcpu, &*t.vm)).collect();
     assert_eq!(threads, [(111, 114, Some(0), "workload"), (111, 115, Some(1), "workload")]);
     let header = &recording.header;
     assert_eq!((header.host.as_str(), header.kernel.as_str()), ("lab", "6.1.0-50-cloud-amd64"));
@@ -152,15 +152,15 @@ fn names_numbers_and_facts_come_from_the_recording() {
 
 #[test]
 fn a_recording_becomes_a_dump() {
-    let Recording { header, interval, roster, .. } =
+    let Recording { header, interval, threads, .. } =
         read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
     let mut writer = Writer::new(Vec::new(), header).unwrap();
-    writer.interval(&interval, &roster).unwrap();
+    writer.interval(&interval, &threads).unwrap();
     let dump = writer.end("converted").unwrap();
     let mut reader = Reader::new(Cursor::new(dump)).unwrap();
     let mut back = Interval::default();
     assert!(reader.next_interval(&mut back).unwrap());
-    assert_eq!(Outcome::of(&back, reader.roster()), Outcome::of(&interval, &roster));
+    assert_eq!(Outcome::of(&back, reader.threads()), Outcome::of(&interval, &threads));
     assert_eq!((back.start_ns, back.end_ns), (interval.start_ns, interval.end_ns));
 }
 
@@ -193,7 +193,7 @@ fn a_big_endian_recording_is_read() {
     for data in [mainframe().file(), mainframe().stream()] {
         assert!(is_perf(&data));
         let recording = read(&data).unwrap();
-        let outcome = Outcome::of(&recording.interval, &recording.roster);
+        let outcome = Outcome::of(&recording.interval, &recording.threads);
         let isa = tracer_ebpf::abi::ISA_S390;
         let cells = [
             (format!("50/51/0 {isa}:0x1c"), [1, 5_000, 5_000, 5_000]),
@@ -205,7 +205,7 @@ fn a_big_endian_recording_is_read() {
         assert_eq!(outcome.open, [format!("50/51/0 {isa}:0x8")]);
         // The larger of two ways to count the same; what a filter left out is not lost.
         assert_eq!(outcome.losses, [("early_entries".to_owned(), 2), ("lost_records".to_owned(), 5)].into());
-        assert_eq!(recording.roster.threads[0].vm, "qemu-system-s39");
+        assert_eq!(recording.threads.list[0].vm, "qemu-system-s39");
         assert_eq!((recording.header.host.as_str(), recording.header.arch.as_str()), ("mainframe", "s390x"));
     }
 }
@@ -222,7 +222,7 @@ fn a_reused_thread_starts_afresh() {
     builder.sample(7, 8, 500, 31, &exit(0x72));
     builder.sample(7, 8, 600, 32, &[(8, 0, 4)]);
     let recording = read(&builder.file()).unwrap();
-    let outcome = Outcome::of(&recording.interval, &recording.roster);
+    let outcome = Outcome::of(&recording.interval, &recording.threads);
     assert_eq!(outcome.cells, [("7/8/0 2:0x72".to_owned(), [1, 100, 100, 100])].into());
     assert_eq!(outcome.losses, [("died_in_exit".to_owned(), 1), ("early_entries".to_owned(), 2)].into());
 }

@@ -10,21 +10,21 @@ use std::{
 
 use exitlat_tests::scenario::Outcome as Contents;
 use tracer_ebpf::{
-    detail::{self, kind},
     histogram::bucket_of,
+    subkey::{self, kind},
 };
+use tracer_user::model::clock::Change;
 use tracer_user::{
-    cmd::output::Disk,
     decode::Isa,
-    model::{Cell, Interval, Parts, Roster, Thread},
+    files::rotating::Disk,
+    model::{Cell, Interval, Parts, Thread, Threads},
     recording::{
         Reader, Writer,
-        clock::Change,
         rotate::{Fsync, Outcome, Plan, Recorder, Store, When},
     },
 };
 
-use super::dump::{header, interval, roster};
+use super::dump::{header, interval, threads};
 
 /// A disk in memory, with so much room.
 #[derive(Clone, Default)]
@@ -105,7 +105,7 @@ fn read(dump: &[u8]) -> (Vec<u64>, Vec<Contents>, Option<String>, Vec<String>) {
     let (mut one, mut numbers, mut contents) = (Interval::default(), Vec::new(), Vec::new());
     while reader.next_interval(&mut one).unwrap() {
         numbers.push(one.number);
-        contents.push(Contents::of(&one, reader.roster()));
+        contents.push(Contents::of(&one, reader.threads()));
     }
     (numbers, contents, reader.end().map(|end| end.why.clone()), reader.notes().to_vec())
 }
@@ -123,9 +123,9 @@ fn second(number: u64) -> Interval {
     for kind in [kind::WHOLE, kind::GUEST] {
         let start = second.buckets.len();
         second.buckets.push((bucket_of(5_000) as u16, 2));
-        let (detail, buckets) = (detail::new(kind, 0), start..start + 1);
+        let (subkey, buckets) = (subkey::new(kind, 0), start..start + 1);
         let times = Cell {
-            detail,
+            subkey,
             count: 2,
             sum_ns: 10_000,
             min_ns: 5_000,
@@ -143,7 +143,7 @@ fn each_file_is_a_dump_of_its_own() {
         let disk = Memory::with_room(usize::MAX);
         let mut recorder = Recorder::begin(disk.clone(), plan(switch), header(), 0).unwrap();
         for number in 1..=10 {
-            let outcome = recorder.interval(&second(number), &roster(), None, false).unwrap();
+            let outcome = recorder.interval(&second(number), &threads(), None, false).unwrap();
             assert_eq!(outcome, Outcome::Written);
         }
         let totals = recorder.end("elapsed").unwrap();
@@ -154,7 +154,7 @@ fn each_file_is_a_dump_of_its_own() {
         let numbers: Vec<u64> = files.iter().flat_map(|file| file.0.clone()).collect();
         assert_eq!(numbers, (1..=10).collect::<Vec<_>>(), "{switch}");
         for (numbers, contents, _, notes) in &files {
-            let written = numbers.iter().map(|number| Contents::of(&second(*number), &roster()));
+            let written = numbers.iter().map(|number| Contents::of(&second(*number), &threads()));
             assert_eq!(*contents, written.collect::<Vec<_>>());
             assert_eq!(*notes, Vec::<String>::new());
         }
@@ -171,7 +171,7 @@ fn a_file_is_larger_than_asked_by_one_interval_at_most() {
     let mut largest = 0;
     for number in 1..=50 {
         let before = disk.used();
-        recorder.interval(&second(number), &roster(), None, false).unwrap();
+        recorder.interval(&second(number), &threads(), None, false).unwrap();
         largest = largest.max(disk.used() - before);
     }
     recorder.end("elapsed").unwrap();
@@ -185,7 +185,7 @@ fn asked_for_a_new_file_begins_at_once() {
     let disk = Memory::with_room(usize::MAX);
     let mut recorder = Recorder::begin(disk.clone(), plan("signal"), header(), 0).unwrap();
     for number in 1..=4 {
-        recorder.interval(&second(number), &roster(), None, number == 3).unwrap();
+        recorder.interval(&second(number), &threads(), None, number == 3).unwrap();
     }
     recorder.end("interrupted").unwrap();
     let numbers: Vec<_> = disk.files.borrow().values().map(|dump| read(dump).0).collect();
@@ -199,7 +199,7 @@ fn only_so_many_files_are_kept() {
     let plan = Plan { max_files: Some(3), ..plan("1B") };
     let mut recorder = Recorder::begin(disk.clone(), plan, header(), 0).unwrap();
     for number in 1..=10 {
-        recorder.interval(&second(number), &roster(), None, false).unwrap();
+        recorder.interval(&second(number), &threads(), None, false).unwrap();
         assert!(disk.names().len() <= 4);
     }
     let totals = recorder.end("elapsed").unwrap();
@@ -217,7 +217,7 @@ fn files_are_made_to_last_as_asked() {
         let plan = Plan { fsync, ..plan("2s") };
         let mut recorder = Recorder::begin(disk.clone(), plan, header(), 0).unwrap();
         for number in 1..=5 {
-            recorder.interval(&second(number), &roster(), None, false).unwrap();
+            recorder.interval(&second(number), &threads(), None, false).unwrap();
         }
         recorder.end("elapsed").unwrap();
         assert_eq!((disk.names().len(), *disk.synced.borrow()), (3, synced), "{fsync:?}");
@@ -238,7 +238,7 @@ fn a_full_disk_tears_nothing_and_is_counted() {
             if number == 7 {
                 *disk.room.borrow_mut() = usize::MAX;
             }
-            let outcome = recorder.interval(&second(number), &roster(), None, false).unwrap();
+            let outcome = recorder.interval(&second(number), &threads(), None, false).unwrap();
             match outcome {
                 Outcome::Written => kinds[0] += 1,
                 Outcome::Full | Outcome::StillFull => lost += 1,
@@ -277,7 +277,7 @@ fn a_disk_that_is_full_when_it_is_to_last_loses_the_interval() {
         [(1, false, Outcome::Written), (2, true, Outcome::Full), (3, false, Outcome::WrittenAgain(1))]
     {
         *disk.full_late.borrow_mut() = full;
-        assert_eq!(recorder.interval(&second(number), &roster(), None, false).unwrap(), outcome);
+        assert_eq!(recorder.interval(&second(number), &threads(), None, false).unwrap(), outcome);
     }
     let totals = recorder.end("elapsed").unwrap();
     assert_eq!((totals.intervals, totals.lost_intervals, totals.bytes), (2, 1, disk.used() as u64));
@@ -295,7 +295,7 @@ fn what_is_lost_at_the_end_is_told() {
         let mut recorder = Recorder::begin(disk.clone(), plan("3K"), header(), 0).unwrap();
         let change = Some(Change { suspended_ms: 2_000, stepped_ms: 0 });
         for number in 1..=5 {
-            recorder.interval(&second(number), &roster(), change, false).unwrap();
+            recorder.interval(&second(number), &threads(), change, false).unwrap();
         }
         let totals = recorder.end("interrupted").unwrap();
         let files: Vec<_> = disk.files.borrow().values().map(|dump| read(dump)).collect();
@@ -322,7 +322,7 @@ fn without_switching_a_full_disk_is_an_error() {
     let mut recorder = Recorder::begin(disk.clone(), Plan::default(), header(), 0).unwrap();
     let mut written = Vec::new();
     let error = (1..).find_map(|number| {
-        let outcome = recorder.interval(&second(number), &roster(), None, false);
+        let outcome = recorder.interval(&second(number), &threads(), None, false);
         written.push(number);
         outcome.err()
     });
@@ -344,7 +344,7 @@ fn what_the_clocks_did_is_in_the_dump() {
         Some(Change { suspended_ms: 0, stepped_ms: -500 }),
     ];
     for (number, change) in (1..).zip(changes) {
-        recorder.interval(&second(number), &roster(), change, false).unwrap();
+        recorder.interval(&second(number), &threads(), change, false).unwrap();
     }
     recorder.end("elapsed").unwrap();
     let (numbers, _, _, notes) = read(&disk.files.borrow()[""]);
@@ -369,7 +369,7 @@ fn real_files_on_a_real_disk() {
     let plan = Plan { max_files: Some(2), fsync: Fsync::Interval, ..plan("2s") };
     let mut recorder = Recorder::begin(disk, plan, header(), 0).unwrap();
     for number in 1..=7 {
-        recorder.interval(&second(number), &roster(), None, false).unwrap();
+        recorder.interval(&second(number), &threads(), None, false).unwrap();
     }
     recorder.end("elapsed").unwrap();
     assert_eq!(fs::read_to_string(&taken).unwrap(), "somebody else's");
@@ -419,7 +419,7 @@ fn an_hour_has_a_bounded_size() {
         vm: format!("instance-{:08x}", number / 8),
         host: None,
     });
-    let roster = Roster { threads: threads.collect() };
+    let threads = Threads { list: threads.collect() };
     let mut busy = Interval { number: 1000, end_unix_ms: 1_700_000_000_000, ..Interval::default() };
     for thread in 0..VCPUS {
         for reason in 0..REASONS as u32 {
@@ -436,7 +436,7 @@ fn an_hour_has_a_bounded_size() {
                 thread,
                 isa: Isa::VMX,
                 code: reason,
-                detail: 0,
+                subkey: 0,
                 count,
                 sum_ns: 123_456_789,
                 min_ns: 1_001,
@@ -448,7 +448,7 @@ fn an_hour_has_a_bounded_size() {
     }
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     let before = writer.bytes();
-    writer.interval(&busy, &roster).unwrap();
+    writer.interval(&busy, &threads).unwrap();
     let each = writer.bytes() - before;
     let cells = (VCPUS * REASONS) as u64;
     println!(

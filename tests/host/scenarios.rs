@@ -12,8 +12,14 @@ fn scenarios() -> Result<()> {
             let (thread, event) = scenario::event(line)?;
             replay.event(thread, event);
         }
-        let (interval, roster) = replay.finish();
-        assert_eq!(Outcome::of(&interval, &roster), scenario.expect, "{}: {}", scenario.name, scenario.about);
+        let (interval, threads) = replay.finish();
+        assert_eq!(
+            Outcome::of(&interval, &threads),
+            scenario.expect,
+            "{}: {}",
+            scenario.name,
+            scenario.about
+        );
     }
     Ok(())
 }

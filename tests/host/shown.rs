@@ -9,8 +9,9 @@ use exitlat_tests::{
 };
 use serde_json::Value;
 use tracer_user::{
+    model::provenance::Header,
     model::{ClockChange, Interval},
-    recording::{Reader, Writer, lines::Header},
+    recording::{Reader, Writer},
 };
 
 use crate::files::{Files, header, run};
@@ -49,7 +50,7 @@ fn a_reader_that_goes_changes_no_verdict_and_no_dump() {
     assert_eq!(unread(&["diff", &base, &new]), Some(3));
     assert_eq!(unread(&["report", &base]), Some(0));
     let copy = files.path("copy").to_str().unwrap().to_owned();
-    assert_eq!(unread(&["report", &base, "--intervals", "--write-dump", &copy]), Some(0));
+    assert_eq!(unread(&["report", &base, "--intervals", "--save", &copy]), Some(0));
     assert_eq!(json(&["report", &copy])["samples"], json(&["report", &base])["samples"]);
 }
 
@@ -136,7 +137,7 @@ fn open_exits_of_all_hosts_are_in_the_total() {
         let mut writer = Writer::new(Vec::new(), header(host)).unwrap();
         let mut interval = Interval::default();
         while reader.next_interval(&mut interval).unwrap() {
-            writer.interval(&interval, reader.roster()).unwrap();
+            writer.interval(&interval, reader.threads()).unwrap();
         }
         files.file(host, &writer.end("elapsed").unwrap())
     });

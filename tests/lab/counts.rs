@@ -13,14 +13,14 @@ fn exact_one_vcpu() {
 /// By classic and by raw tracepoints the same exits give the same table.
 #[test]
 fn exact_on_both_paths() {
-    for path in ["classic", "raw"] {
+    for path in ["tp", "raw"] {
         if path == "raw" && !crate::guest::has_module_btf() {
-            let output = crate::guest::exitlat().args(["live", "--once", "--path", "raw"]).output().unwrap();
+            let output = crate::guest::exitlat().args(["live", "--once", "--attach", "raw"]).output().unwrap();
             assert_eq!(output.status.code(), Some(4), "{output:?}");
-            assert!(String::from_utf8_lossy(&output.stderr).contains("--path classic"), "{output:?}");
+            assert!(String::from_utf8_lossy(&output.stderr).contains("--attach tp"), "{output:?}");
             continue;
         }
-        let (vcpus, dump) = record(&format!("--path {path}"), &format!("--vcpus 2 {MIX}"), "svm");
+        let (vcpus, dump) = record(&format!("--attach {path}"), &format!("--vcpus 2 {MIX}"), "svm");
         let table = report(&dump, BY);
         demand_exact(&table, &vcpus, "svm");
         assert_eq!(table.loss("read_failed"), 0);
@@ -35,7 +35,7 @@ fn exact_on_both_paths() {
 /// Two tracers on the two paths over the same exits: the same codes, counts and vCPU numbers.
 #[test]
 fn exact_for_both_paths_at_once() {
-    let classic = Live::start(&format!("-d 600 --path classic {BY}"));
+    let classic = Live::start(&format!("-d 600 --attach tp {BY}"));
     let auto = Live::start(&format!("-d 600 {BY}"));
     let guests = Background::start(&format!("--vcpus 2 {MIX}"));
     guests.go();

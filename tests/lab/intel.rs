@@ -6,9 +6,9 @@ use crate::guest::{demand_exact, record, report};
 
 #[test]
 fn intel_exact() {
-    for path in ["classic", "raw"] {
+    for path in ["tp", "raw"] {
         let workload = "cpuid=500 msr=200 wrmsr=100 io=100 mmio=100 hlt=20";
-        let (vcpus, dump) = record(&format!("--path {path}"), workload, "vmx");
+        let (vcpus, dump) = record(&format!("--attach {path}"), workload, "vmx");
         let table = report(&dump, "--by vcpu,reason");
         demand_exact(&table, &vcpus, "vmx");
         assert!(table.rows().iter().all(|row| row["isa"] == "VMX"), "{}", table.0);

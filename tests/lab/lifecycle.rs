@@ -11,7 +11,7 @@ use crate::guest::{
 
 /// Programs of ours in the kernel, whoever loaded them.
 fn our_programs() -> usize {
-    let ours = ["classic_exit", "classic_entry", "fast_exit", "fast_entry"];
+    let ours = ["tp_exit", "tp_entry", "raw_exit", "raw_entry"];
     aya::programs::loaded_programs()
         .filter_map(Result::ok)
         .filter(|program| program.name_as_str().is_some_and(|name| ours.contains(&name)))
@@ -121,7 +121,7 @@ fn a_recording_that_was_killed_is_readable() {
         let mut reader = Reader::new(std::io::BufReader::new(fs::File::open(&dump).unwrap())).unwrap();
         let (mut interval, mut samples) = (tracer_user::model::Interval::default(), 0);
         while reader.next_interval(&mut interval).unwrap_or(false) {
-            let cpuid = |cell: &&Cell| (cell.isa, cell.code, cell.detail) == (Isa::SVM, CPUID, 0);
+            let cpuid = |cell: &&Cell| (cell.isa, cell.code, cell.subkey) == (Isa::SVM, CPUID, 0);
             samples += interval.cells.iter().filter(cpuid).map(|cell| cell.count).sum::<u64>();
         }
         samples

@@ -55,11 +55,11 @@ fn vm(table: &Table) -> &Value {
 
 #[test]
 fn a_vmm_that_sleeps_is_asleep_and_not_in_the_kernel() {
-    for path in ["raw", "classic"] {
+    for path in ["raw", "tp"] {
         if path == "raw" && !crate::guest::has_module_btf() {
             continue;
         }
-        let (vcpus, dump) = record(&format!("--path {path}"), "--io-sleep-us 5000 cpuid=20 io=40", "svm");
+        let (vcpus, dump) = record(&format!("--attach {path}"), "--io-sleep-us 5000 cpuid=20 io=40", "svm");
         let table = report(&dump, "--by reason");
         demand_sums(&table);
         let io = table.reason("io");

@@ -308,7 +308,7 @@ fn s390x_check_explains_this_host() {
     // Neither of the lab's kernels for s390x has a JIT.
     assert_eq!(finding(&report, "BPF JIT")["found"], "this kernel has none");
 
-    let output = exitlat().args(["live", "--once", "--path", "raw"]).output().unwrap();
+    let output = exitlat().args(["live", "--once", "--attach", "raw"]).output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("not used on s390x"), "{output:?}");
 }

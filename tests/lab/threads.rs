@@ -8,9 +8,9 @@ use crate::guest::{Background, Live, Table, Vcpu, has_module_btf};
 
 /// The tables of raw and of classic tracepoints over the same exits, and the truth.
 fn on_both_paths(workload: &str, isa: &str) -> (Vec<Vcpu>, Table) {
-    let live = |path: &str| Live::start(&format!("-d 600 --path {path} --by vcpu,reason"));
+    let live = |path: &str| Live::start(&format!("-d 600 --attach {path} --by vcpu,reason"));
     // Where there are no raw ones, the truth alone is what it is compared with.
-    let (auto, classic) = (live(if has_module_btf() { "raw" } else { "auto" }), live("classic"));
+    let (auto, classic) = (live(if has_module_btf() { "raw" } else { "auto" }), live("tp"));
     let guests = Background::start(workload);
     guests.go();
     let vcpus = guests.finish(isa);

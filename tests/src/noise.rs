@@ -4,13 +4,11 @@ use std::{collections::BTreeMap, f64::consts::TAU, io};
 
 use fastrand::Rng;
 use tracer_ebpf::histogram::bucket_of;
+use tracer_user::model::provenance::{Buckets, Header};
 use tracer_user::{
     decode::Isa,
-    model::{By, Cell, Interval, Loss, Parts, Roster, Selection, Thread, compare::Side},
-    recording::{
-        SCHEMA, Writer,
-        lines::{Buckets, Header},
-    },
+    model::{Cell, GroupBy, Interval, Loss, Parts, Selection, Thread, Threads, compare::Side},
+    recording::{SCHEMA, Writer},
 };
 
 /// How long exits of a reason take.
@@ -75,10 +73,10 @@ pub struct Effect {
 /// A recording of one vCPU, with a reason for each distribution.
 pub fn record(distributions: &[Distribution], load: Load, effect: Effect, rng: &mut Rng) -> Side {
     let thread = Thread { pid: 1, tid: 1, vcpu: Some(0), vm: "guest".into(), host: None };
-    let roster = Roster { threads: vec![thread] };
-    let mut side = Side::new(By::REASON);
+    let threads = Threads { list: vec![thread] };
+    let mut side = Side::new(GroupBy::REASON);
     for interval in intervals(distributions, load, effect, rng) {
-        side.add(&interval, &roster, &Selection::default());
+        side.add(&interval, &threads, &Selection::default());
     }
     side
 }
@@ -126,13 +124,13 @@ pub fn dump(
     seed: u64,
 ) -> io::Result<Vec<u8>> {
     let thread = Thread { pid: 7, tid: 8, vcpu: Some(0), vm: vm.into(), host: None };
-    let roster = Roster { threads: vec![thread] };
+    let threads = Threads { list: vec![thread] };
     let start = header.start_unix_ms;
     let mut writer = Writer::new(Vec::new(), header)?;
     for mut interval in intervals(distributions, load, effect, &mut Rng::with_seed(seed)) {
         interval.end_unix_ms += start;
         interval.losses.add(Loss::EarlyEntries, interval.number);
-        writer.interval(&interval, &roster)?;
+        writer.interval(&interval, &threads)?;
     }
     writer.end("elapsed")
 }
@@ -184,10 +182,10 @@ fn push(interval: &mut Interval, code: u32, samples: impl Iterator<Item = u64>) 
     }
     let start = interval.buckets.len();
     interval.buckets.extend(buckets);
-    let (thread, detail, parts) = (0, 0, Parts::default());
+    let (thread, subkey, parts) = (0, 0, Parts::default());
     let buckets = start..interval.buckets.len();
     let isa = Isa::VMX;
-    interval.cells.push(Cell { thread, isa, code, detail, count, sum_ns, min_ns, max_ns, parts, buckets });
+    interval.cells.push(Cell { thread, isa, code, subkey, count, sum_ns, min_ns, max_ns, parts, buckets });
 }
 
 /// Above 0, up to 1.

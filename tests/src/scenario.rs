@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
-use tracer_ebpf::{detail, part::Part};
+use tracer_ebpf::{part::Part, subkey};
 use tracer_user::{
-    model::{Interval, Roster, losses::LOSSES, parts::PARTS},
+    model::{Interval, Threads, losses::LOSSES, parts::PARTS},
     replay::Event,
 };
 
@@ -69,17 +69,17 @@ pub struct Outcome {
 
 impl Outcome {
     /// Of an interval. Cells of the same thread, isa and code are refused: they should be one.
-    pub fn of(interval: &Interval, roster: &Roster) -> Self {
+    pub fn of(interval: &Interval, threads: &Threads) -> Self {
         let label = |thread: usize, isa: u32, code: u32| {
-            let thread = &roster.threads[thread];
+            let thread = &threads.list[thread];
             let vcpu = thread.vcpu.map_or_else(|| "-".to_owned(), |vcpu| vcpu.to_string());
             format!("{}/{}/{vcpu} {isa}:{code:#x}", thread.pid, thread.tid)
         };
         let (mut cells, mut parts) = (BTreeMap::new(), BTreeMap::new());
         for cell in &interval.cells {
             let mut label = label(cell.thread, cell.isa.0, cell.code);
-            if cell.detail != 0 {
-                let (kind, value) = (detail::kind_of(cell.detail), detail::value_of(cell.detail));
+            if cell.subkey != 0 {
+                let (kind, value) = (subkey::kind_of(cell.subkey), subkey::value_of(cell.subkey));
                 label.push_str(&format!(" +{kind}:{value}"));
             }
             if cell.parts.total_ns() != cell.parts.get(Part::Kernel) {
@@ -167,7 +167,7 @@ pub fn event(line: &str) -> Result<(u64, Event)> {
         ("in", Some(now_ns), None) => Event::SwitchedIn { now_ns },
         ("woken", Some(now_ns), None) => Event::Woken { now_ns },
         ("cause", None, None) => {
-            Event::Cause { detail: detail::new(number("kind")? as u8, number("value")? as u64) }
+            Event::Cause { subkey: subkey::new(number("kind")? as u8, number("value")? as u64) }
         }
         ("exit", Some(now_ns), Some((isa, code))) => Event::Exit { now_ns, isa, code, vcpu },
         ("entry", Some(now_ns), None) => Event::Entry { now_ns },

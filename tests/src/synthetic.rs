@@ -3,17 +3,15 @@
 //! Names of guests are as bad as a tenant can choose them.
 
 use tracer_ebpf::{
-    detail::{kind, new},
     histogram::bucket_of,
     part::Part,
+    subkey::{kind, new},
 };
+use tracer_user::model::provenance::{Buckets, Header};
 use tracer_user::{
     decode::Isa,
-    model::{Cell, Interval, Known, Loss, OpenExit, Parts, Roster, Thread, VcpuTime},
-    recording::{
-        SCHEMA, Writer,
-        lines::{Buckets, Header},
-    },
+    model::{Cell, Interval, Loss, MeasuredParts, OpenExit, Parts, Thread, Threads, VcpuTime},
+    recording::{SCHEMA, Writer},
 };
 
 /// Intervals of a recording.
@@ -85,13 +83,13 @@ fn header_with(parts: &[Part]) -> Header {
         options: options.split(' ').map(str::to_owned).collect(),
         start_unix_ms: START_UNIX_MS,
         buckets: Buckets::default(),
-        parts: Known::of(parts).ids().map(str::to_owned).collect(),
+        parts: MeasuredParts::of(parts).ids().map(str::to_owned).collect(),
         sources: Vec::new(),
     }
 }
 
 /// The vCPU threads: two of the first VM, one of each other.
-pub fn roster() -> Roster {
+pub fn threads() -> Threads {
     let thread = |vm: usize, tid, vcpu| Thread {
         pid: GUESTS[vm].0,
         tid,
@@ -105,7 +103,7 @@ pub fn roster() -> Roster {
         thread(1, 4121, Some(0)),
         thread(2, 4131, None),
     ];
-    Roster { threads }
+    Threads { list: threads }
 }
 
 impl Synthetic {
@@ -134,7 +132,7 @@ impl Synthetic {
 
     fn interval(self, number: u64, random: &mut Random) -> Interval {
         let start_ns = 5_000_000_000 + (number - 1) * LENGTH_NS;
-        let known = if self.split { Known::of(&Part::ALL) } else { Known::default() };
+        let known = if self.split { MeasuredParts::of(&Part::ALL) } else { MeasuredParts::default() };
         let mut interval = Interval {
             number,
             start_ns,
@@ -143,7 +141,7 @@ impl Synthetic {
             known,
             ..Interval::default()
         };
-        for thread in 0..roster().threads.len() {
+        for thread in 0..threads().list.len() {
             self.thread(thread, &mut interval, random);
         }
         interval.losses.add(Loss::EarlyEntries, u64::from(number == 1) * 4);
@@ -214,7 +212,7 @@ impl Synthetic {
 fn write(header: Header, intervals: &[Interval]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header).expect("memory does not fail");
     for interval in intervals {
-        writer.interval(interval, &roster()).expect("memory does not fail");
+        writer.interval(interval, &threads()).expect("memory does not fail");
     }
     writer.end("elapsed").expect("memory does not fail")
 }
@@ -227,7 +225,7 @@ fn split(total: u64, shares: &[(Part, f64)]) -> Parts {
     parts
 }
 
-fn push(interval: &mut Interval, thread: usize, code: u32, detail: u64, samples: &[u64], parts: Parts) {
+fn push(interval: &mut Interval, thread: usize, code: u32, subkey: u64, samples: &[u64], parts: Parts) {
     let start = interval.buckets.len();
     let mut buckets: Vec<u16> = samples.iter().map(|ns| bucket_of(*ns) as u16).collect();
     buckets.sort_unstable();
@@ -242,7 +240,7 @@ fn push(interval: &mut Interval, thread: usize, code: u32, detail: u64, samples:
         thread,
         isa: Isa::SVM,
         code,
-        detail,
+        subkey,
         count: samples.len() as u64,
         sum_ns: samples.iter().sum(),
         min_ns: min_ns.expect("there are samples"),

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use exitlat_tests::scenario::{self, Outcome};
-use tracer_ebpf::names::{self, synthetic};
+use tracer_ebpf::symbols::{self, synthetic};
 use tracer_user::{
     kernel::session::{Options, Session},
     model::Interval,
@@ -20,7 +20,7 @@ fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
         Event::SwitchedOut { why, .. } => (synthetic::OUT, [u64::from(why), 0]),
         Event::SwitchedIn { .. } => (synthetic::IN, [0; 2]),
         Event::Woken { .. } => (synthetic::WOKEN, [0; 2]),
-        Event::Cause { detail } => (synthetic::CAUSE, [detail, 0]),
+        Event::Cause { subkey } => (synthetic::CAUSE, [subkey, 0]),
         Event::Exit { .. } | Event::Entry { .. } | Event::Death => unreachable!("has a program of its own"),
     };
     vec![pid_tgid, now_ns, u64::from(what), more[0], more[1]]
@@ -29,12 +29,13 @@ fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
 /// Runs an event in the kernel, on the given CPU.
 fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<()> {
     let (name, args) = match event {
-        Event::Exit { now_ns, isa, code, vcpu } => {
-            (names::SYNTHETIC_EXIT, vec![pid_tgid, now_ns, u64::from(isa), u64::from(code), u64::from(vcpu)])
-        }
-        Event::Entry { now_ns } => (names::SYNTHETIC_ENTRY, vec![pid_tgid, now_ns]),
-        Event::Death => (names::SYNTHETIC_DEATH, vec![pid_tgid]),
-        part => (names::SYNTHETIC_PART, part_args(pid_tgid, part)),
+        Event::Exit { now_ns, isa, code, vcpu } => (
+            symbols::SYNTHETIC_EXIT,
+            vec![pid_tgid, now_ns, u64::from(isa), u64::from(code), u64::from(vcpu)],
+        ),
+        Event::Entry { now_ns } => (symbols::SYNTHETIC_ENTRY, vec![pid_tgid, now_ns]),
+        Event::Death => (symbols::SYNTHETIC_DEATH, vec![pid_tgid]),
+        part => (symbols::SYNTHETIC_PART, part_args(pid_tgid, part)),
     };
     let program: &mut RawTracePoint = session.raw(name)?;
     let mut options = RawTracePointRunOptions::new();
@@ -48,7 +49,7 @@ fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<(
 fn take(session: &mut Session) -> Result<Outcome> {
     let mut interval = Interval::default();
     session.read(&mut interval)?;
-    Ok(Outcome::of(&interval, session.roster()))
+    Ok(Outcome::of(&interval, session.threads()))
 }
 
 fn cpus() -> u32 {
@@ -213,19 +214,19 @@ fn a_filter_that_is_too_long_lets_all_pass() -> Result<()> {
 fn programs_are_there_and_load() -> Result<()> {
     for verbose in [0, 1] {
         let mut session = Session::load(&Options { verbose, ..Options::default() }, None)?;
-        for name in names::PROGRAMS.iter().chain(&names::SILENCE_PROGRAMS) {
+        for name in symbols::PROGRAMS.iter().chain(&symbols::ACTIVITY_PROGRAMS) {
             assert!(session.ebpf().program(name).is_some(), "no program {name}");
         }
         // The reader has asked for the others.
-        for name in [names::VCPU_OF, names::SILENCE] {
+        for name in [symbols::VCPU_OF, symbols::ACTIVITY] {
             assert!(session.ebpf().map(name).is_some(), "no map {name}");
         }
         for name in [
-            names::SYNTHETIC_EXIT,
-            names::SYNTHETIC_ENTRY,
-            names::SYNTHETIC_DEATH,
-            names::SYNTHETIC_PART,
-            names::THREAD_EXIT,
+            symbols::SYNTHETIC_EXIT,
+            symbols::SYNTHETIC_ENTRY,
+            symbols::SYNTHETIC_DEATH,
+            symbols::SYNTHETIC_PART,
+            symbols::THREAD_EXIT,
         ] {
             session.raw(name)?;
         }

@@ -4,7 +4,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::{histogram::BUCKETS, lost, part::Part};
+use crate::{histogram::BUCKETS, loss, part::Part};
 
 /// Default capacity of the vCPU table.
 pub const DEFAULT_VCPUS: u32 = 1024;
@@ -64,12 +64,12 @@ pub struct Rare {
 /// What the thread does while an exit is open, as far as it is not simply running in KVM. See [`crate::split`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Split {
+pub struct Breakdown {
     /// 1 if the open exit has, or may have, parts other than [`Part::Kernel`].
     pub touched: u32,
-    /// See [`crate::split::mode`].
+    /// See [`crate::breakdown::mode`].
     pub mode: u32,
-    /// See [`crate::split::off`].
+    /// See [`crate::breakdown::off`].
     pub off: u32,
     /// With which KVM_EXIT_* KVM returned to the VMM.
     pub user_reason: u32,
@@ -132,8 +132,8 @@ pub struct Vcpu {
     pub lost_ns: u64,
     /// Time off the CPU between entry and exit.
     pub away_ns: u64,
-    /// Cause of the open exit below its reason, see [`crate::detail`]; 0 if none is known.
-    pub open_detail: u64,
+    /// Cause of the open exit below its reason, see [`crate::subkey`]; 0 if none is known.
+    pub open_subkey: u64,
     /// The kernel's `struct kvm_vcpu` that the thread runs, between two returns of KVM_RUN; 0 when it is not known. Raw
     /// tracepoints are given it: within one call of KVM_RUN, which holds the vCPU's mutex, it tells the thread.
     pub kvm_vcpu: u64,
@@ -148,11 +148,11 @@ pub struct Vcpu {
     /// the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs then leave it alone.
     pub busy: u32,
     /// The parts of the open exit and of the complete ones.
-    pub split: Split,
+    pub breakdown: Breakdown,
     /// Name of the thread at its first exit.
     pub comm: [u8; 16],
-    /// Indexed by [`lost::PerVcpu`].
-    pub lost: [u64; lost::PerVcpu::COUNT],
+    /// Indexed by [`loss::PerVcpu`].
+    pub lost: [u64; loss::PerVcpu::COUNT],
     /// Slot number plus one by [`crate::slot::direct_index`]; 0 for codes not seen yet.
     pub direct: [u32; DIRECT],
     /// The codes that have no place in `direct`.
@@ -189,8 +189,8 @@ pub struct Slot {
     /// Which of `extremes` samples go to. Starts at 1, 0 while the slot is not handed out; after that user
     /// space raises it whenever it has taken the samples so far, so that minimum and maximum start afresh.
     pub epoch: u32,
-    /// Which samples of the exit, or which cause of it; see [`crate::detail`].
-    pub detail: u64,
+    /// Which samples of the exit, or which cause of it; see [`crate::subkey`].
+    pub subkey: u64,
     /// Samples whose update was begun; written first.
     pub begun: u64,
     /// Sum of all samples.
@@ -224,21 +224,21 @@ impl Vcpu {
         exit_ns: 0,
         lost_ns: 0,
         away_ns: 0,
-        open_detail: 0,
+        open_subkey: 0,
         kvm_vcpu: 0,
         task: 0,
         vmcb: 0,
         guest_slot: 0,
         busy: 0,
-        split: Split::NONE,
+        breakdown: Breakdown::NONE,
         comm: [0; 16],
-        lost: [0; lost::PerVcpu::COUNT],
+        lost: [0; loss::PerVcpu::COUNT],
         direct: [0; DIRECT],
         rare: [Rare { isa: 0, code: 0, slot: 0 }; RARE],
     };
 }
 
-impl Split {
+impl Breakdown {
     /// All zero: the thread runs, in the guest or in KVM.
     pub const NONE: Self = Self {
         touched: 0,
@@ -257,10 +257,10 @@ impl Split {
     };
 }
 
-/// Names a slot that is not found through [`Vcpu::direct`] and [`Vcpu::rare`]: key of the map `DETAIL_OF`.
+/// Names a slot that is not found through [`Vcpu::direct`] and [`Vcpu::rare`]: key of the map `SLOT_OF`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
-pub struct DetailKey {
+pub struct SlotKey {
     /// Index of the vCPU.
     pub vcpu: u32,
     /// Isa of the code.
@@ -269,8 +269,8 @@ pub struct DetailKey {
     pub code: u32,
     /// Keeps the layout explicit.
     pub pad: u32,
-    /// See [`crate::detail`].
-    pub detail: u64,
+    /// See [`crate::subkey`].
+    pub subkey: u64,
 }
 
 impl Slot {
@@ -280,7 +280,7 @@ impl Slot {
         isa: 0,
         code: 0,
         epoch: 0,
-        detail: 0,
+        subkey: 0,
         begun: 0,
         sum_ns: 0,
         parts: [0; Part::COUNT],
@@ -290,8 +290,8 @@ impl Slot {
     };
 }
 
-const _: () = assert!(size_of::<Split>() == 72 + 16 * Part::COUNT);
-const _: () = assert!(size_of::<Vcpu>() == 192 + size_of::<Split>() + 4 * DIRECT + 12 * RARE);
-const _: () = assert!(offset_of!(Vcpu, lost) == 152 + size_of::<Split>());
+const _: () = assert!(size_of::<Breakdown>() == 72 + 16 * Part::COUNT);
+const _: () = assert!(size_of::<Vcpu>() == 192 + size_of::<Breakdown>() + 4 * DIRECT + 12 * RARE);
+const _: () = assert!(offset_of!(Vcpu, lost) == 152 + size_of::<Breakdown>());
 const _: () = assert!(size_of::<Slot>() == 96 + 8 * Part::COUNT + 4 * BUCKETS);
 const _: () = assert!(offset_of!(Slot, buckets) == 96 + 8 * Part::COUNT);

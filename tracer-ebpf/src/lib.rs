@@ -8,13 +8,13 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod breakdown;
 mod codegen;
-pub mod constant;
-pub mod detail;
+pub mod config;
 pub mod histogram;
-pub mod lost;
-pub mod names;
+pub mod loss;
 pub mod pairing;
 pub mod part;
 pub mod slot;
-pub mod split;
+pub mod subkey;
+pub mod symbols;

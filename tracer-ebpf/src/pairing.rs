@@ -7,7 +7,7 @@
 //! Between a thread's first exit and its newest event no nanosecond is left out: each is in a guest interval, in
 //! an exit interval, or in [`Vcpu::lost_ns`]. The reader checks that sum.
 
-use crate::{abi::Vcpu, lost::PerVcpu, split};
+use crate::{abi::Vcpu, breakdown, loss::PerVcpu};
 
 /// What an exit event meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Entry {
     Lost(PerVcpu),
 }
 
-/// Notes an exit at `now_ns`. Where exits can have a cause, [`Vcpu::open_detail`] is still to be cleared.
+/// Notes an exit at `now_ns`. Where exits can have a cause, [`Vcpu::open_subkey`] is still to be cleared.
 #[inline(always)]
 pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
     let entered_ns = vcpu.entered_ns;
@@ -39,7 +39,7 @@ pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
     if unpaired {
         vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;
         vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(open_ns));
-        split::discard(vcpu);
+        breakdown::discard(vcpu);
         return Exit::First;
     }
     // One comparison for "no entry yet" and "before it".
@@ -55,7 +55,7 @@ pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
 }
 
 /// Notes an entry at `now_ns` and closes the exit that was open. The parts of the exit are still to be settled,
-/// see [`split::close`].
+/// see [`breakdown::close`].
 #[inline(always)]
 pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
     let open_ns = vcpu.open_ns;
@@ -71,7 +71,7 @@ pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
     // Wrapping: what went back with the clock is given back by the sum.
     vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
     vcpu.entered_ns = now_ns;
-    split::discard(vcpu);
+    breakdown::discard(vcpu);
     Entry::Lost(cause)
 }
 

@@ -7,19 +7,19 @@ use regex::Regex;
 use tracer_ebpf::abi;
 
 use crate::{
-    kernel::session::Path,
+    kernel::session::Attach,
     model::{
-        By, Wanted,
+        GroupBy, NamePattern,
         columns::{self, Column, SortKey},
     },
     recording::rotate,
 };
 
 pub mod diff;
-pub mod span;
+pub mod units;
 
 pub use diff::{DiffArgs, DiffFormat, MergeArgs};
-pub use span::Span;
+pub use units::Span;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -108,7 +108,7 @@ Examples:
   exitlat report good.exitlat --intervals --format csv
   ssh host cat good.exitlat | exitlat report -
   exitlat report perf.data           a recording of `perf kvm stat record`
-  exitlat report perf.data --write-dump good.exitlat
+  exitlat report perf.data --save good.exitlat
 
 One interval holds all of perf's recording. perf leaves out the first exit of a vCPU that was running already
 when it began; here it counts. In a recording without losses all other samples, and their sums, extremes and means,
@@ -134,9 +134,9 @@ pub struct TraceArgs {
     pub pid: Vec<u32>,
     /// Trace only VMs of this name (QEMU's -name, else the process name); may be a glob like 'web*'
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<Wanted>,
+    pub guest: Vec<NamePattern>,
     /// Length of an interval: seconds, or with a unit like 200ms; up to 1h
-    #[arg(short, long, default_value = "1", value_name = "TIME", value_parser = span::interval)]
+    #[arg(short, long, default_value = "1", value_name = "TIME", value_parser = units::interval)]
     pub display: Span,
     /// Stop after this time
     #[arg(long, value_name = "TIME")]
@@ -149,7 +149,7 @@ pub struct TraceArgs {
     pub max_vcpus: u32,
     /// By which tracepoints exits are seen
     #[arg(long, value_enum, default_value = "auto")]
-    pub path: Path,
+    pub attach: Attach,
     /// Do not follow the scheduler: costs nothing at the context switches of other threads, but run queue, sleeps
     /// and the VMM's own time are then not told apart
     #[arg(long)]
@@ -168,7 +168,7 @@ pub struct ViewArgs {
     /// What a row stands for: vm, vcpu, reason, part, or a list like vm,reason; in a merged dump also host. `part`
     /// tells guest, kernel, polling, idle, run queue and VMM apart: of all time or, with reason, of each reason's
     #[arg(long, default_value = "reason", value_name = "LIST")]
-    pub by: By,
+    pub by: GroupBy,
     /// Columns of the table: usual, parts, all, or a list of names as in CSV
     #[arg(long, value_name = "LIST")]
     pub columns: Option<Columns>,
@@ -211,7 +211,7 @@ pub struct LiveArgs {
     #[arg(long, conflicts_with_all = ["interval", "count"])]
     pub once: bool,
     /// Length of an interval, as --display
-    #[arg(value_name = "INTERVAL", conflicts_with = "display", value_parser = span::interval)]
+    #[arg(value_name = "INTERVAL", conflicts_with = "display", value_parser = units::interval)]
     pub interval: Option<Span>,
     /// Number of intervals
     #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
@@ -225,7 +225,7 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub trace: TraceArgs,
     /// The dump; `-` is standard output
-    #[arg(short, long, value_name = "FILE", default_value = "exitlat.dump")]
+    #[arg(short, long, value_name = "FILE", default_value = "recording.exitlat")]
     pub output: PathBuf,
     /// Overwrite the dump if it exists
     #[arg(long)]
@@ -251,9 +251,9 @@ pub struct ReportArgs {
     pub file: PathBuf,
     /// Write what was read to a new dump too, in the present schema, whatever of it is shown
     #[arg(long, value_name = "FILE")]
-    pub write_dump: Option<PathBuf>,
+    pub save: Option<PathBuf>,
     /// Overwrite that dump if it exists
-    #[arg(long, requires = "write_dump")]
+    #[arg(long, requires = "save")]
     pub force: bool,
     /// How shown.
     #[command(flatten)]
@@ -263,10 +263,10 @@ pub struct ReportArgs {
     pub pid: Vec<u32>,
     /// Show only VMs of this name or glob
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<Wanted>,
+    pub guest: Vec<NamePattern>,
     /// Show only these hosts (name or glob) of a merged dump
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
-    pub host: Vec<Wanted>,
+    pub host: Vec<NamePattern>,
     /// Show each interval before the total
     #[arg(long)]
     pub intervals: bool,
@@ -288,7 +288,7 @@ pub struct ExportArgs {
     pub force: bool,
     /// What is told apart: host, vm, vcpu, reason, or a list like vm,reason [default: by format]
     #[arg(long, value_name = "LIST")]
-    pub by: Option<By>,
+    pub by: Option<GroupBy>,
     /// Only reasons that match this regular expression
     #[arg(short, long, value_name = "REGEX")]
     pub fields: Option<Regex>,
@@ -300,10 +300,10 @@ pub struct ExportArgs {
     pub pid: Vec<u32>,
     /// Only VMs of this name or glob
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<Wanted>,
+    pub guest: Vec<NamePattern>,
     /// Only these hosts (name or glob) of a merged dump
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
-    pub host: Vec<Wanted>,
+    pub host: Vec<NamePattern>,
     /// The dump to compare with (html only)
     #[arg(long, value_name = "DUMP")]
     pub diff_base: Option<PathBuf>,

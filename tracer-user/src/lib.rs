@@ -15,9 +15,12 @@ macro_rules! say {
 pub mod cli;
 pub mod cmd;
 pub mod decode;
+pub mod export;
+pub mod files;
 pub mod kernel;
 pub mod model;
 pub mod perfdata;
 pub mod recording;
 pub mod render;
 pub mod replay;
+pub mod tracepoint;

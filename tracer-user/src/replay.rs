@@ -4,18 +4,18 @@
 use std::collections::HashMap;
 
 use tracer_ebpf::{
-    abi::{DetailKey, Slot, Vcpu, state},
-    detail::{self, kind},
-    lost::PerVcpu,
+    abi::{Slot, SlotKey, Vcpu, state},
+    breakdown::{self, Trip},
+    loss::PerVcpu,
     pairing::{self, Entry},
     part::Part,
     slot,
-    split::{self, Trip},
+    subkey::{self, kind},
 };
 
 use crate::{
     decode::Isa,
-    model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, kinds, losses},
+    model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Thread, Threads, kinds, losses},
 };
 
 /// An event of one thread (`tgid << 32 | tid`).
@@ -66,7 +66,7 @@ pub enum Event {
     SwitchedOut {
         /// When.
         now_ns: u64,
-        /// See [`tracer_ebpf::split::off`].
+        /// See [`tracer_ebpf::breakdown::off`].
         why: u32,
     },
     /// The thread got a CPU.
@@ -81,8 +81,8 @@ pub enum Event {
     },
     /// The cause of the open exit became known.
     Cause {
-        /// See [`tracer_ebpf::detail`].
-        detail: u64,
+        /// See [`tracer_ebpf::subkey`].
+        subkey: u64,
     },
 }
 
@@ -111,7 +111,7 @@ pub struct Replay {
     of: HashMap<u64, usize>,
     vcpus: Vec<Vcpu>,
     slots: Vec<Slot>,
-    details: HashMap<DetailKey, usize>,
+    details: HashMap<SlotKey, usize>,
     losses: Losses,
     /// A thread has found no place.
     vcpus_full: bool,
@@ -161,7 +161,7 @@ impl Replay {
         let vcpu = &mut self.vcpus[index];
         match event {
             Event::Exit { now_ns, isa, code, .. } => {
-                vcpu.open_detail = 0;
+                vcpu.open_subkey = 0;
                 pairing::on_exit(vcpu, now_ns, isa, code);
             }
             Event::Entry { now_ns } => self.entry(index, now_ns),
@@ -171,48 +171,48 @@ impl Replay {
                 self.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
             }
             Event::LeftKvm { now_ns, reason, errno } => {
-                let trip = split::left_kvm(vcpu, now_ns, split::user_reason(reason, errno));
+                let trip = breakdown::left_kvm(vcpu, now_ns, breakdown::user_reason(reason, errno));
                 self.end_trip(index, trip);
             }
             Event::EnteredKvm { now_ns } => {
-                let trip = split::entered_kvm(vcpu, now_ns);
+                let trip = breakdown::entered_kvm(vcpu, now_ns);
                 self.end_trip(index, trip);
             }
-            Event::Halted { now_ns, ns, waited } => split::halted(vcpu, now_ns, ns, waited, true),
-            Event::SwitchedOut { now_ns, why } => split::switched_out(vcpu, now_ns, why),
-            Event::SwitchedIn { now_ns } => split::switched_in(vcpu, now_ns),
-            Event::Woken { now_ns } => split::woken(vcpu, now_ns),
-            Event::Cause { detail } => {
+            Event::Halted { now_ns, ns, waited } => breakdown::halted(vcpu, now_ns, ns, waited, true),
+            Event::SwitchedOut { now_ns, why } => breakdown::switched_out(vcpu, now_ns, why),
+            Event::SwitchedIn { now_ns } => breakdown::switched_in(vcpu, now_ns),
+            Event::Woken { now_ns } => breakdown::woken(vcpu, now_ns),
+            Event::Cause { subkey } => {
                 if vcpu.open_ns != 0 {
-                    vcpu.open_detail = detail;
+                    vcpu.open_subkey = subkey;
                 }
             }
         }
     }
 
     fn entry(&mut self, index: usize, now_ns: u64) {
-        let trip = split::entered_kvm(&mut self.vcpus[index], now_ns);
+        let trip = breakdown::entered_kvm(&mut self.vcpus[index], now_ns);
         self.end_trip(index, trip);
         let vcpu = &mut self.vcpus[index];
         let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
-        let parts = vcpu.split.parts;
-        let cause = vcpu.open_detail;
+        let parts = vcpu.breakdown.parts;
+        let cause = vcpu.open_subkey;
         let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
         let handled_ns = ns - idle_ns;
-        split::close(vcpu);
+        breakdown::close(vcpu);
         let slot = if idle_ns == 0 {
             self.plain(index)
         } else {
-            if let Some(whole) = self.detailed(index, detail::new(kind::WHOLE, 0)) {
+            if let Some(whole) = self.subkey_slot(index, subkey::new(kind::WHOLE, 0)) {
                 slot::record(&mut self.slots[whole], ns);
             }
-            self.detailed(index, detail::new(kind::HALTED, 0))
+            self.subkey_slot(index, subkey::new(kind::HALTED, 0))
         };
         if let Some(slot) = slot {
             slot::record_parts(&mut self.slots[slot], handled_ns, &parts);
         }
         if cause != 0
-            && let Some(slot) = self.detailed(index, cause)
+            && let Some(slot) = self.subkey_slot(index, cause)
         {
             slot::record(&mut self.slots[slot], handled_ns);
         }
@@ -220,7 +220,7 @@ impl Replay {
 
     fn end_trip(&mut self, index: usize, trip: Option<Trip>) {
         if let Some(Trip { reason, ns }) = trip
-            && let Some(slot) = self.detailed(index, detail::new(kind::USER_EXIT, u64::from(reason)))
+            && let Some(slot) = self.subkey_slot(index, subkey::new(kind::USER_EXIT, u64::from(reason)))
         {
             slot::record(&mut self.slots[slot], ns);
         }
@@ -256,14 +256,14 @@ impl Replay {
         Some(self.vcpus.len() - 1)
     }
 
-    fn take_slot(&mut self, index: usize, detail: u64) -> Option<usize> {
+    fn take_slot(&mut self, index: usize, subkey: u64) -> Option<usize> {
         let vcpu = &mut self.vcpus[index];
         if self.slots.len() == self.max_slots {
             vcpu.lost[PerVcpu::SlotTableFull as usize] += 1;
             return None;
         }
         let (isa, code) = (vcpu.open_isa, vcpu.open_code);
-        self.slots.push(Slot { vcpu: index as u32, isa, code, detail, epoch: 1, ..Slot::UNUSED });
+        self.slots.push(Slot { vcpu: index as u32, isa, code, subkey, epoch: 1, ..Slot::UNUSED });
         Some(self.slots.len() - 1)
     }
 
@@ -283,19 +283,19 @@ impl Replay {
         Some(slot)
     }
 
-    fn detailed(&mut self, index: usize, detail: u64) -> Option<usize> {
+    fn subkey_slot(&mut self, index: usize, subkey: u64) -> Option<usize> {
         let Vcpu { open_isa: isa, open_code: code, .. } = self.vcpus[index];
-        let key = DetailKey { vcpu: index as u32, isa, code, pad: 0, detail };
+        let key = SlotKey { vcpu: index as u32, isa, code, pad: 0, subkey };
         if let Some(&slot) = self.details.get(&key) {
             return Some(slot);
         }
-        let slot = self.take_slot(index, detail)?;
+        let slot = self.take_slot(index, subkey)?;
         self.details.insert(key, slot);
         Some(slot)
     }
 
     /// All that has come, as one interval, and the threads it speaks of.
-    pub fn finish(self) -> (Interval, Roster) {
+    pub fn finish(self) -> (Interval, Threads) {
         let mut interval = Interval {
             number: 1,
             start_ns: self.first_ns.unwrap_or(0),
@@ -303,9 +303,9 @@ impl Replay {
             losses: self.losses,
             ..Interval::default()
         };
-        let mut roster = Roster::default();
+        let mut threads = Threads::default();
         for (thread, vcpu) in self.vcpus.iter().enumerate() {
-            roster.threads.push(Thread {
+            threads.list.push(Thread {
                 pid: vcpu.pid,
                 tid: vcpu.tid,
                 vcpu: (vcpu.vcpu_id != tracer_ebpf::abi::ABSENT).then_some(vcpu.vcpu_id),
@@ -334,7 +334,7 @@ impl Replay {
                 thread: slot.vcpu as usize,
                 isa: Isa(slot.isa),
                 code: slot.code,
-                detail: slot.detail,
+                subkey: slot.subkey,
                 count: slot.done,
                 sum_ns: slot.sum_ns,
                 min_ns: extremes.min_ns,
@@ -343,18 +343,18 @@ impl Replay {
                 buckets: start..interval.buckets.len(),
             });
         }
-        (interval, roster)
+        (interval, threads)
     }
 }
 
 /// The parts of a slot's samples. Causes have none of their own.
 fn parts(slot: &Slot) -> Parts {
-    if !kinds::is_exit(slot.detail) {
+    if !kinds::is_exit(slot.subkey) {
         return Parts::default();
     }
     let mut parts = Parts(slot.parts);
     let unhandled_ns = parts.get(Part::Halt) + parts.get(Part::Stopped);
-    parts.add(Part::Kernel, split::rest_ns(&slot.parts, slot.sum_ns + unhandled_ns));
+    parts.add(Part::Kernel, breakdown::rest_ns(&slot.parts, slot.sum_ns + unhandled_ns));
     parts
 }
 
@@ -364,7 +364,7 @@ mod tests {
     use tracer_ebpf::pairing::{accounted_ns, stamp_ns};
 
     use super::*;
-    use crate::kernel::times;
+    use crate::kernel::accounting;
 
     fn event() -> impl Strategy<Value = (u64, Event)> {
         let time = 0u64..1_000;
@@ -409,9 +409,9 @@ mod tests {
                 for vcpu in &replay.vcpus {
                     prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
                     for idle in [false, true] {
-                        let times = times::add_up(vcpu, idle, true, now_ns);
+                        let times = accounting::add_up(vcpu, idle, true, now_ns);
                         let sum_ns = times.guest_ns + times.parts.total_ns() + vcpu.lost_ns;
-                        prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.split);
+                        prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.breakdown);
                     }
                 }
             }

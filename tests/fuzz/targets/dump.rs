@@ -8,7 +8,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 use tracer_user::{
     model::{Interval, Rows, Selection},
-    recording::{Reader, SCHEMA, Writer, lines::Header},
+    recording::{Reader, SCHEMA, Writer},
+    model::provenance::Header,
 };
 
 const HEADER: &str = r#"{"type":"header","schema":1,"tool":"t","host":"h","kernel":"k","arch":"a","cpu":"c","backend":"b","path":"p","options":[],"start_unix_ms":0,"buckets":{"layout":"log-linear","sub_bits":4,"max_bits":36,"encoding":"HdrHistogram V2, base64"}}"#;
@@ -32,8 +33,8 @@ fuzz_target!(|data: &[u8]| {
     let mut writer = Writer::new(Vec::new(), header).unwrap();
     let (mut interval, mut intervals) = (Interval::default(), 0);
     while let Ok(true) = reader.next_interval(&mut interval) {
-        rows.add(&interval, reader.roster(), &Selection::default());
-        writer.interval(&interval, reader.roster()).unwrap();
+        rows.add(&interval, reader.threads(), &Selection::default());
+        writer.interval(&interval, reader.threads()).unwrap();
         intervals += 1;
     }
     // What was read can be written, and what was written can be read.

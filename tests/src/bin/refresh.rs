@@ -17,15 +17,13 @@ use aya::{
 use tracer_ebpf::{
     abi,
     histogram::{BUCKETS, bucket_of, midpoint_of},
-    names,
+    symbols,
 };
+use tracer_user::model::provenance::{Buckets, Header};
 use tracer_user::{
     kernel::session::{Options, Session},
-    model::{By, Interval, Rows, Selection, columns::SortKey},
-    recording::{
-        Writer,
-        lines::{Buckets, Header},
-    },
+    model::{GroupBy, Interval, Rows, Selection, columns::SortKey},
+    recording::Writer,
     render::{Printer as _, Span, View, table::Table},
 };
 
@@ -126,12 +124,12 @@ fn native() -> Result<()> {
     let mut session = Session::load(&Options::default(), None)?;
     let thread = 100 << 32 | 10_000;
     for pair in 0..PAIRS {
-        run(&mut session, names::SYNTHETIC_EXIT, &[thread, pair * 1_000 + 1, 2, 0x72, 0])?;
-        run(&mut session, names::SYNTHETIC_ENTRY, &[thread, pair * 1_000 + 501])?;
+        run(&mut session, symbols::SYNTHETIC_EXIT, &[thread, pair * 1_000 + 1, 2, 0x72, 0])?;
+        run(&mut session, symbols::SYNTHETIC_ENTRY, &[thread, pair * 1_000 + 501])?;
     }
     println!("Run time of the shared bodies at native speed, by the kernel's own count:\n");
     println!("| program | runs | each |\n|---|---:|---:|");
-    for name in [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY] {
+    for name in [symbols::SYNTHETIC_EXIT, symbols::SYNTHETIC_ENTRY] {
         let info = session.raw(name)?.info()?;
         let (runs, time) = (info.run_count(), info.run_time());
         println!("| {name} | {runs} | {:.0} ns |", time.as_nanos() as f64 / runs.max(1) as f64);
@@ -145,7 +143,7 @@ fn measure(vcpus: u64) -> Result<Figures> {
     let start = Instant::now();
     let mut session = Session::start(&options).context("exitlat cannot watch this machine's KVM")?;
     let start_up = start.elapsed();
-    for program in [names::SYNTHETIC_EXIT, names::SYNTHETIC_ENTRY] {
+    for program in [symbols::SYNTHETIC_EXIT, symbols::SYNTHETIC_ENTRY] {
         session.raw(program)?;
     }
     let mut interval = Interval::default();
@@ -157,16 +155,16 @@ fn measure(vcpus: u64) -> Result<Figures> {
         readings.push(start.elapsed());
         assert_eq!(interval.cells.len() as u64, vcpus * REASONS);
         assert_eq!(interval.exits(), vcpus * REASONS * spread().len() as u64);
-        let mut rows = Rows::new(By::REASON);
-        rows.add(&interval, session.roster(), &Selection::default());
+        let mut rows = Rows::new(GroupBy::REASON);
+        rows.add(&interval, session.threads(), &Selection::default());
         let view =
             View { key: SortKey::Time, idle: false, width: None, color: false, hist: None, columns: None };
         let mut out = Vec::new();
-        Table::new(view).print(&mut out, &rows, session.roster(), Span::Interval)?;
+        Table::new(view).print(&mut out, &rows, session.threads(), Span::Interval)?;
         tables.push(start.elapsed());
         let mut writer = Writer::new(io::sink(), header())?;
         let empty = writer.bytes();
-        writer.interval(&interval, session.roster())?;
+        writer.interval(&interval, session.threads())?;
         bytes = writer.bytes() - empty;
     }
     Ok(Figures {
@@ -209,8 +207,8 @@ fn events(session: &mut Session, vcpus: u64, round: u64) -> Result<()> {
         let mut now_ns = 1 + round * REASONS * spread().len() as u64 * STEP_NS;
         for reason in 0..REASONS {
             for bucket in spread() {
-                run(session, names::SYNTHETIC_EXIT, &[thread, now_ns, 2, 0x60 + reason, vcpu])?;
-                run(session, names::SYNTHETIC_ENTRY, &[thread, now_ns + midpoint_of(bucket)])?;
+                run(session, symbols::SYNTHETIC_EXIT, &[thread, now_ns, 2, 0x60 + reason, vcpu])?;
+                run(session, symbols::SYNTHETIC_ENTRY, &[thread, now_ns + midpoint_of(bucket)])?;
                 now_ns += STEP_NS;
             }
         }

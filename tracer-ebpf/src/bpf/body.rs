@@ -7,11 +7,11 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
     abi::{Slot, Vcpu, state, table},
-    constant::{DETAILS, GUEST, PREEMPTIBLE},
-    detail,
-    lost::{Global, PerVcpu},
+    breakdown as pure,
+    config::{CAUSES, GUEST, PREEMPTIBLE},
+    loss::{Global, PerVcpu},
     pairing::{self, Entry, Exit},
-    slot, split as pure,
+    slot, subkey,
 };
 
 use crate::{
@@ -38,7 +38,7 @@ pub fn exit<C: EbpfContext>(
     vcpu_id: impl FnOnce(&C) -> u32,
 ) -> Option<u32> {
     if let Some((index, vcpu)) = find(pid_tgid) {
-        vcpu.open_detail = 0;
+        vcpu.open_subkey = 0;
         open(index, vcpu, now_ns, isa, code);
         return Some(index);
     }
@@ -71,11 +71,11 @@ pub fn open(index: u32, vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) {
 
 /// The cause, below its reason, of the exit that is open. The last one wins.
 #[inline(always)]
-pub fn cause(pid_tgid: u64, detail: u64) {
+pub fn cause(pid_tgid: u64, subkey: u64) {
     if let Some((_, vcpu)) = find(pid_tgid)
         && vcpu.open_ns != 0
     {
-        vcpu.open_detail = detail;
+        vcpu.open_subkey = subkey;
     }
 }
 
@@ -91,12 +91,12 @@ pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<u32> {
     };
     let vcpu: *mut Vcpu = vcpu;
     if let Some(ns) = close(index, vcpu, now_ns)
-        && is::<DETAILS>()
+        && is::<CAUSES>()
     {
         // SAFETY: as in `close`.
-        let (isa, code, detail) = unsafe { ((*vcpu).open_isa, (*vcpu).open_code, (*vcpu).open_detail) };
-        if detail != 0 {
-            split::sample(index, isa, code, detail, ns);
+        let (isa, code, subkey) = unsafe { ((*vcpu).open_isa, (*vcpu).open_code, (*vcpu).open_subkey) };
+        if subkey != 0 {
+            split::sample(index, isa, code, subkey, ns);
         }
     }
     Some(index)
@@ -109,7 +109,7 @@ pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<u32> {
 pub fn close(index: u32, vcpu: *mut Vcpu, now_ns: u64) -> Option<u64> {
     // SAFETY: comes from `vcpu_at`; no reference is alive while another one is made.
     let ns = unsafe {
-        if (*vcpu).split.touched != 0 {
+        if (*vcpu).breakdown.touched != 0 {
             split::entry(index, now_ns);
             return None;
         }
@@ -274,13 +274,13 @@ fn rare_or_new(index: u32) -> u32 {
 
 /// Takes a free slot: its number plus one, 0 if there is none.
 #[inline(always)]
-pub fn take_slot(index: u32, isa: u32, code: u32, detail: u64) -> u32 {
+pub fn take_slot(index: u32, isa: u32, code: u32, subkey: u64) -> u32 {
     let Some(free) = maps::take(&FREE_SLOTS, table::SLOTS) else { return 0 };
     let Some(slot) = slot_at(free) else { return 0 };
     slot::set(&mut slot.vcpu, index);
     slot::set(&mut slot.isa, isa);
     slot::set(&mut slot.code, code);
-    slot::set(&mut slot.detail, detail);
+    slot::set(&mut slot.subkey, subkey);
     // Last: user space takes the slot as it is once it sees an epoch.
     slot::set(&mut slot.epoch, 1);
     free + 1
@@ -299,7 +299,7 @@ pub fn give_back(number: u32) {
 #[inline(always)]
 fn guest(index: u32, vcpu: &mut Vcpu, ns: u64) {
     if vcpu.guest_slot == 0 {
-        vcpu.guest_slot = take_slot(index, 0, 0, detail::new(detail::kind::GUEST, 0));
+        vcpu.guest_slot = take_slot(index, 0, 0, subkey::new(subkey::kind::GUEST, 0));
     }
     match slot_at(vcpu.guest_slot.wrapping_sub(1)) {
         Some(slot) => slot::record(slot, ns),

@@ -1,8 +1,8 @@
 //! What the loader tells the programs.
 
-use tracer_ebpf::{abi::MAX_FILTER_PIDS, constant::FILTER_LEN};
+use tracer_ebpf::{abi::MAX_FILTER_PIDS, config::FILTER_LEN};
 
-/// The number that the loader has put in the place of this mark; see [`tracer_ebpf::constant`]. [`NOWHERE`] for an
+/// The number that the loader has put in the place of this mark; see [`tracer_ebpf::config`]. [`NOWHERE`] for an
 /// absent offset.
 #[inline(always)]
 pub fn number<const MARK: i32>() -> u64 {

@@ -8,18 +8,18 @@
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod activity;
 mod body;
-mod classic;
 mod config;
-mod fast;
 mod floor;
 mod maps;
+mod raw;
+mod s390;
 mod sched;
-mod sie;
-mod silence;
 mod split;
 mod synthetic;
 mod threads;
+mod tp;
 
 /// The kernel gives helpers that read its memory to GPL-compatible programs only.
 #[unsafe(link_section = "license")]

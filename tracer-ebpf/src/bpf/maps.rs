@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, DetailKey, HINTS, Slot, Vcpu, table},
-    lost, names,
+    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINTS, Slot, SlotKey, Vcpu, table},
+    loss, symbols,
 };
 
 /// Written by the events of the owning thread; mapped and read by user space.
@@ -21,7 +21,7 @@ pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_SLOTS, BPF_F_MMA
 pub static VCPU_OF: HashMap<u32, u32> = HashMap::with_max_entries(DEFAULT_VCPUS, 0);
 /// Slots with a detail. Written at the first sample of each, and by user space when their vCPU is dead.
 #[map]
-pub static DETAIL_OF: HashMap<DetailKey, u32> = HashMap::with_max_entries(DEFAULT_SLOTS, 0);
+pub static SLOT_OF: HashMap<SlotKey, u32> = HashMap::with_max_entries(DEFAULT_SLOTS, 0);
 /// Free entries. A stack because it hands out numbers on every kernel from 5.10 on: atomic operations that
 /// return the old value came with 5.12 (commit 5ca419f2864a).
 #[map]
@@ -35,10 +35,11 @@ pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_SLOTS, 0);
 static FULL: Array<u32> = Array::with_max_entries(table::COUNT, 0);
 /// Losses that belong to no vCPU.
 #[map]
-pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::Global::COUNT as u32, 0);
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::Global::COUNT as u32, 0);
 /// Hits of the counting programs.
 #[map]
-pub static SILENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(names::SILENCE_PROGRAMS.len() as u32, 0);
+pub static ACTIVITY: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(symbols::ACTIVITY_PROGRAMS.len() as u32, 0);
 
 /// A guess in front of [`VCPU_OF`], for the threads whose tids have the same low bits. Several may share and overwrite
 /// it: a wrong guess only costs the hash.

@@ -8,20 +8,20 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     abi::ABSENT,
-    constant::*,
-    split::{self, off_by_state},
+    breakdown::{self, off_by_state},
+    config::*,
 };
 
 use crate::{
     body::{clock_ns, find_tid},
-    classic::field,
     config::{NOWHERE, number},
-    fast::read,
+    raw::read,
+    tp::field,
 };
 
 /// `sched_switch(preempt, prev, next[, prev_state])`; the state is an argument since 5.18 (commit 9c2136be0878).
 #[raw_tracepoint]
-pub fn fast_switch(ctx: RawTracePointContext) -> i32 {
+pub fn raw_switch(ctx: RawTracePointContext) -> i32 {
     // `prev` is still the current task here.
     let prev = bpf_get_current_pid_tgid() as u32;
     out(prev, || {
@@ -37,14 +37,14 @@ pub fn fast_switch(ctx: RawTracePointContext) -> i32 {
 
 /// `sched_wakeup(task)`.
 #[raw_tracepoint]
-pub fn fast_wakeup(ctx: RawTracePointContext) -> i32 {
+pub fn raw_wakeup(ctx: RawTracePointContext) -> i32 {
     woken(read(ctx.arg::<u64>(0), number::<OFF_TASK_PID>()).unwrap_or(0));
     0
 }
 
 /// `sched:sched_switch`.
 #[tracepoint]
-pub fn classic_switch(ctx: TracePointContext) -> u32 {
+pub fn tp_switch(ctx: TracePointContext) -> u32 {
     out(field::<24>(&ctx, number::<OFF_SWITCH_PREV>()), || {
         // Bit 8 of the record's state: preempted (`__trace_sched_switch_state`, include/trace/events/sched.h).
         let state = field::<32>(&ctx, number::<OFF_SWITCH_STATE>());
@@ -56,7 +56,7 @@ pub fn classic_switch(ctx: TracePointContext) -> u32 {
 
 /// `sched:sched_wakeup`.
 #[tracepoint]
-pub fn classic_wakeup(ctx: TracePointContext) -> u32 {
+pub fn tp_wakeup(ctx: TracePointContext) -> u32 {
     woken(field::<24>(&ctx, number::<OFF_WAKEUP_PID>()));
     1
 }
@@ -67,7 +67,7 @@ fn out(tid: u32, why: impl FnOnce() -> u32) {
         && let Some((_, vcpu)) = find_tid(tid)
         && vcpu.busy == 0
     {
-        split::switched_out(vcpu, clock_ns(), why());
+        breakdown::switched_out(vcpu, clock_ns(), why());
     }
 }
 
@@ -77,13 +77,13 @@ fn r#in(tid: u32) {
         && let Some((_, vcpu)) = find_tid(tid)
         && vcpu.busy == 0
     {
-        split::switched_in(vcpu, clock_ns());
+        breakdown::switched_in(vcpu, clock_ns());
     }
 }
 
 #[inline(always)]
 fn woken(tid: u32) {
     if let Some((_, vcpu)) = find_tid(tid) {
-        split::woken(vcpu, clock_ns());
+        breakdown::woken(vcpu, clock_ns());
     }
 }

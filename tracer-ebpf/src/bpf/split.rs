@@ -8,20 +8,20 @@ use aya_ebpf::{
     programs::{ProbeContext, RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::{
-    abi::{DetailKey, Slot, Vcpu},
-    constant::{DETAILS, SCHED},
-    detail::{self, kind},
-    lost::PerVcpu,
+    abi::{Slot, SlotKey, Vcpu},
+    breakdown::{self, Trip},
+    config::{CAUSES, SCHED},
+    loss::PerVcpu,
     pairing::{self, Entry},
     part::Part,
     slot,
-    split::{self, Trip},
+    subkey::{self, kind},
 };
 
 use crate::{
     body::{self, clock_ns, find_tid, give_back, plain_slot, slot_at, take_slot},
     config::is,
-    maps::DETAIL_OF,
+    maps::SLOT_OF,
 };
 
 /// `kvm_userspace_exit(reason, errno)`: KVM_RUN returns to the VMM.
@@ -33,7 +33,7 @@ pub fn left_kvm(ctx: RawTracePointContext) -> i32 {
 
 /// `kvm:kvm_userspace_exit`; the loader has checked where its fields are, as for those below.
 #[tracepoint]
-pub fn classic_left_kvm(ctx: TracePointContext) -> u32 {
+pub fn tp_left_kvm(ctx: TracePointContext) -> u32 {
     on_left(at(&ctx, 8), at(&ctx, 12));
     1
 }
@@ -50,7 +50,7 @@ pub fn entered_kvm(ctx: RawTracePointContext) -> i32 {
 
 /// `kvm:kvm_fpu`.
 #[tracepoint]
-pub fn classic_entered_kvm(ctx: TracePointContext) -> u32 {
+pub fn tp_entered_kvm(ctx: TracePointContext) -> u32 {
     if at::<u32>(&ctx, 8) != 0 {
         on_call();
     }
@@ -73,7 +73,7 @@ pub fn halted(ctx: RawTracePointContext) -> i32 {
 
 /// `kvm:kvm_vcpu_wakeup`.
 #[tracepoint]
-pub fn classic_halted(ctx: TracePointContext) -> u32 {
+pub fn tp_halted(ctx: TracePointContext) -> u32 {
     on_halted(at(&ctx, 8), at::<u8>(&ctx, 16) != 0);
     1
 }
@@ -84,7 +84,7 @@ fn on_left(reason: u32, errno: i32) {
         slot::set(&mut vcpu.busy, 1);
         // The vCPU's mutex is about to be given up: another thread may run it next, or it may be freed.
         vcpu.kvm_vcpu = 0;
-        left(index, vcpu, clock_ns(), split::user_reason(reason, errno));
+        left(index, vcpu, clock_ns(), breakdown::user_reason(reason, errno));
         slot::set(&mut vcpu.busy, 0);
     }
 }
@@ -102,7 +102,7 @@ fn on_call() {
 fn on_halted(ns: u64, waited: bool) {
     if let Some((_, vcpu)) = find_tid(current_tid()) {
         slot::set(&mut vcpu.busy, 1);
-        split::halted(vcpu, clock_ns(), ns, waited, is::<SCHED>());
+        breakdown::halted(vcpu, clock_ns(), ns, waited, is::<SCHED>());
         slot::set(&mut vcpu.busy, 0);
     }
 }
@@ -110,14 +110,14 @@ fn on_halted(ns: u64, waited: bool) {
 /// The VMM got control.
 #[inline(always)]
 pub fn left(index: u32, vcpu: &mut Vcpu, now_ns: u64, reason: u32) {
-    let trip = split::left_kvm(vcpu, now_ns, reason);
+    let trip = breakdown::left_kvm(vcpu, now_ns, reason);
     end_trip(index, vcpu, trip);
 }
 
 /// The VMM gave it back.
 #[inline(always)]
 pub fn called(index: u32, vcpu: &mut Vcpu, now_ns: u64) {
-    let trip = split::entered_kvm(vcpu, now_ns);
+    let trip = breakdown::entered_kvm(vcpu, now_ns);
     end_trip(index, vcpu, trip);
 }
 
@@ -137,22 +137,22 @@ pub fn entry(index: u32, now_ns: u64) {
     // Where nothing marks the call of KVM_RUN, the stay in the VMM ends here.
     called(index, vcpu, now_ns);
     let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
-    let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_detail);
+    let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_subkey);
     // Taken off at once: a reader that copies the entry sees the exit's parts with the exit or with the sums.
-    let parts = vcpu.split.parts;
-    split::close(vcpu);
+    let parts = vcpu.breakdown.parts;
+    breakdown::close(vcpu);
     let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
     let handled_ns = ns.saturating_sub(idle_ns);
     let slot = if idle_ns == 0 {
         plain_slot(index, vcpu)
     } else {
-        sample(index, isa, code, detail::new(kind::WHOLE, 0), ns);
-        detail_slot(index, isa, code, detail::new(kind::HALTED, 0))
+        sample(index, isa, code, subkey::new(kind::WHOLE, 0), ns);
+        subkey_slot(index, isa, code, subkey::new(kind::HALTED, 0))
     };
     if let Some(slot) = slot {
         slot::record_parts(slot, handled_ns, &parts);
     }
-    if is::<DETAILS>() && cause != 0 {
+    if is::<CAUSES>() && cause != 0 {
         sample(index, isa, code, cause, handled_ns);
     }
 }
@@ -160,28 +160,28 @@ pub fn entry(index: u32, now_ns: u64) {
 #[inline(always)]
 fn end_trip(index: u32, vcpu: &Vcpu, trip: Option<Trip>) {
     if let Some(Trip { reason, ns }) = trip {
-        let detail = detail::new(kind::USER_EXIT, u64::from(reason));
-        sample(index, vcpu.open_isa, vcpu.open_code, detail, ns);
+        let subkey = subkey::new(kind::USER_EXIT, u64::from(reason));
+        sample(index, vcpu.open_isa, vcpu.open_code, subkey, ns);
     }
 }
 
 /// Adds one sample to a slot with a detail.
 #[inline(never)]
-pub fn sample(index: u32, isa: u32, code: u32, detail: u64, ns: u64) {
-    if let Some(slot) = detail_slot(index, isa, code, detail) {
+pub fn sample(index: u32, isa: u32, code: u32, subkey: u64, ns: u64) {
+    if let Some(slot) = subkey_slot(index, isa, code, subkey) {
         slot::record(slot, ns);
     }
 }
 
 /// The slot of a detail, a new one at its first sample. [`None`] has been counted.
 #[inline(always)]
-fn detail_slot(vcpu: u32, isa: u32, code: u32, detail: u64) -> Option<&'static mut Slot> {
-    let key = DetailKey { vcpu, isa, code, pad: 0, detail };
+fn subkey_slot(vcpu: u32, isa: u32, code: u32, subkey: u64) -> Option<&'static mut Slot> {
+    let key = SlotKey { vcpu, isa, code, pad: 0, subkey };
     // SAFETY: the value is copied at once.
-    let mut number = unsafe { DETAIL_OF.get(key).copied() }.unwrap_or(0);
+    let mut number = unsafe { SLOT_OF.get(key).copied() }.unwrap_or(0);
     if number == 0 {
-        number = take_slot(vcpu, isa, code, detail);
-        if number != 0 && DETAIL_OF.insert(key, number, 0).is_err() {
+        number = take_slot(vcpu, isa, code, subkey);
+        if number != 0 && SLOT_OF.insert(key, number, 0).is_err() {
             give_back(number - 1);
             number = 0;
         }

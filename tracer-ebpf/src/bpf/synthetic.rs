@@ -3,7 +3,7 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use tracer_ebpf::{names::synthetic, split as pure};
+use tracer_ebpf::{breakdown as pure, symbols::synthetic};
 
 use crate::{body, config, split};
 

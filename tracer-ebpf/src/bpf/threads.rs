@@ -17,7 +17,7 @@ pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
 
 /// `sched:sched_process_exit`, where raw tracepoints let the thread lose its CPU meanwhile.
 #[tracepoint]
-pub fn classic_thread_exit(_ctx: TracePointContext) -> u32 {
+pub fn tp_thread_exit(_ctx: TracePointContext) -> u32 {
     body::death(bpf_get_current_pid_tgid() as u32, body::clock_ns);
     1
 }

@@ -8,7 +8,7 @@ use regex::Regex;
 use crate::{
     cli::When,
     model::{
-        By, Wanted,
+        GroupBy, NamePattern,
         compare::{Metric, Rule},
     },
 };
@@ -46,16 +46,16 @@ pub struct DiffArgs {
     pub new: PathBuf,
     /// What a row stands for: host, vm, vcpu, reason, or a list like vm,reason; VMs are matched by name
     #[arg(long, default_value = "reason", value_name = "LIST")]
-    pub by: By,
+    pub by: GroupBy,
     /// Compare only these processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
     /// Compare only VMs of this name or glob
     #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<Wanted>,
+    pub guest: Vec<NamePattern>,
     /// Compare only these hosts (name or glob) of merged dumps
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
-    pub host: Vec<Wanted>,
+    pub host: Vec<NamePattern>,
     /// Compare only reasons that match this regular expression
     #[arg(short, long, value_name = "REGEX")]
     pub fields: Option<Regex>,

@@ -13,11 +13,11 @@ use crate::{
     cli::{CheckArgs, CheckFormat},
     cmd::{DONE, UNSUPPORTED},
     kernel::{
+        activity,
         check::{Finding, Status, findings},
         session::{Options, Session},
-        silence,
     },
-    model::{Interval, Known},
+    model::{Interval, MeasuredParts},
 };
 
 /// How long to look for exits.
@@ -61,8 +61,8 @@ async fn attached() -> Result<Vec<Finding>> {
     let mut interval = Interval::default();
     session.read(&mut interval)?;
     let exits = interval.exits() + interval.open.len() as u64;
-    let moved = silence::moved(&counts);
-    let text = silence::explain(exits, &counts);
+    let moved = activity::moved(&counts);
+    let text = activity::explain(exits, &counts);
     let seen = match (exits, moved) {
         (1.., _) => Finding::new("exits in 1 s", Status::Ok, text, ""),
         (0, true) => {
@@ -70,7 +70,7 @@ async fn attached() -> Result<Vec<Finding>> {
         }
         (0, false) => Finding::new("exits in 1 s", Status::Note, text, "start a guest and check again"),
     };
-    let parts = if Known::of(&Part::ALL) == session.known() {
+    let parts = if MeasuredParts::of(&Part::ALL) == session.known() {
         Finding::new("time split", Status::Ok, session.parts(), "")
     } else {
         Finding::new("time split", Status::Note, session.parts(), "what is not told apart is shown as `?`")

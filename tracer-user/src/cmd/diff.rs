@@ -7,16 +7,15 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
+use crate::model::provenance::Header;
 use crate::{
     cli::{DiffArgs, DiffFormat},
-    cmd::{DONE, REGRESSED, Usage, input::Input, select, unless_closed, view},
+    cmd::{DONE, REGRESSED, Usage, select, unless_closed, view},
+    files::input::Input,
+    model::provenance::{self, Difference},
     model::{
-        By, Interval, Roster, Selection,
+        GroupBy, Interval, Selection, Threads,
         compare::{Settings, Side, compare},
-    },
-    recording::{
-        lines::Header,
-        origin::{self, Difference},
     },
     render::diff::{Origin, Report, SIDES, json, junit, table},
 };
@@ -25,7 +24,7 @@ use crate::{
 struct Dump {
     header: Header,
     side: Side,
-    roster: Roster,
+    threads: Threads,
     notes: Vec<String>,
 }
 
@@ -50,9 +49,9 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     };
     let base = read(files[0], args.by, &selection)?;
     let new = read(files[1], args.by, &selection)?;
-    select::found(&selection, &[(&base.header, &base.roster), (&new.header, &new.roster)])?;
+    select::found(&selection, &[(&base.header, &base.threads), (&new.header, &new.threads)])?;
 
-    let differences = origin::differences(&base.header, &new.header);
+    let differences = provenance::differences(&base.header, &new.header);
     let incomparable = obstacles(&differences, [&base.side, &new.side]);
     let notes = notes(&differences, &incomparable, [&base, &new]);
     let settings = Settings {
@@ -82,15 +81,15 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     Ok(if comparison.failed() { REGRESSED } else { DONE })
 }
 
-fn read(file: &Path, by: By, selection: &Selection) -> Result<Dump> {
+fn read(file: &Path, by: GroupBy, selection: &Selection) -> Result<Dump> {
     let name = || format!("cannot read the dump {}", file.display());
     let mut reader = Input::open(file).with_context(name)?.with_hosts();
     let (mut interval, mut side) = (Interval::default(), Side::new(by));
     while reader.next_interval(&mut interval).with_context(name)? {
-        side.add(&interval, reader.roster(), selection);
+        side.add(&interval, reader.threads(), selection);
     }
-    let (header, roster) = (reader.header().clone(), reader.roster().clone());
-    Ok(Dump { header, side, roster, notes: reader.notes().to_vec() })
+    let (header, threads) = (reader.header().clone(), reader.threads().clone());
+    Ok(Dump { header, side, threads, notes: reader.notes().to_vec() })
 }
 
 fn recorded(header: &Header) -> String {

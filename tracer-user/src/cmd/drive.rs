@@ -36,7 +36,7 @@ pub struct Schedule {
 
 /// Why an interval ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cue {
+pub enum Trigger {
     /// It is as long as it should be, or it is the last one.
     Time,
     /// SIGUSR2 asked for a new file.
@@ -45,7 +45,7 @@ pub enum Cue {
 
 /// Why a measurement stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum StopReason {
     /// Ctrl-C, SIGTERM or SIGHUP.
     Interrupted,
     /// The time was up, or the intervals were.
@@ -54,7 +54,7 @@ pub enum Why {
     Command(ExitStatus),
 }
 
-impl Why {
+impl StopReason {
     /// The word in a dump's end line.
     pub fn word(self) -> &'static str {
         match self {
@@ -73,8 +73,8 @@ pub async fn drive(
     session: &mut Session,
     mut schedule: Schedule,
     mut signals: Signals,
-    mut each: impl FnMut(&mut Session, &Interval, Cue) -> Result<()>,
-) -> Result<Why> {
+    mut each: impl FnMut(&mut Session, &Interval, Trigger) -> Result<()>,
+) -> Result<StopReason> {
     let start = Instant::now();
     let mut ticks = tokio::time::interval_at(start + schedule.display, schedule.display);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -84,14 +84,14 @@ pub async fn drive(
     let mut interval = Interval::default();
     let mut taken = 0;
     loop {
-        let mut cue = Cue::Time;
+        let mut cue = Trigger::Time;
         let stop = tokio::select! {
             biased;
-            () = any(&mut signals.ends) => Some(Why::Interrupted),
-            status = ended(&mut schedule.child) => Some(Why::Command(status.context("cannot wait for the command")?)),
-            () = until(deadline) => Some(Why::Elapsed),
+            () = any(&mut signals.ends) => Some(StopReason::Interrupted),
+            status = ended(&mut schedule.child) => Some(StopReason::Command(status.context("cannot wait for the command")?)),
+            () = until(deadline) => Some(StopReason::Elapsed),
             () = received(&mut signals.switch) => {
-                cue = Cue::Switch;
+                cue = Trigger::Switch;
                 None
             }
             _ = ticks.tick() => None,
@@ -101,7 +101,7 @@ pub async fn drive(
             }
         };
         taken += 1;
-        let enough = schedule.count.is_some_and(|count| taken >= count).then_some(Why::Elapsed);
+        let enough = schedule.count.is_some_and(|count| taken >= count).then_some(StopReason::Elapsed);
         let stop = stop.or(enough);
         if stop.is_some() {
             session.read_last(&mut interval)?;

@@ -11,21 +11,20 @@ use hdrhistogram::Histogram;
 
 use crate::{
     cli::{ExportArgs, ExportFormat, NamesMode},
-    cmd::{
-        DONE, Usage,
-        input::Input,
-        replace::{Output, cannot_write},
-        select,
-    },
-    model::{By, Groups, Interval, Names, Roster, Selection, names::Policy},
-    recording::lines::Header,
-    render::export::{
+    cmd::{DONE, Usage, select},
+    export::{
         Export, hdr, hgrm,
         hlog::Hlog,
         html::{Data, Html},
+        long::{Form, Long},
         openmetrics::OpenMetrics,
-        tidy::{Form, Tidy},
     },
+    files::{
+        atomic::{Output, cannot_write},
+        input::Input,
+    },
+    model::provenance::Header,
+    model::{GroupBy, Groups, Interval, Names, Selection, Threads, anonymize::Policy},
 };
 
 /// A key that is shorter can be guessed.
@@ -57,15 +56,15 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     let mut export: Box<dyn Export> = match format {
         ExportFormat::Hgrm => return curves(args, source, &mut names, by),
         ExportFormat::Hlog => Box::new(Hlog::new(header, by)),
-        ExportFormat::Csv => Box::new(Tidy::new(header, by, Form::Csv)),
-        ExportFormat::Json => Box::new(Tidy::new(header, by, Form::Json)),
+        ExportFormat::Csv => Box::new(Long::new(header, by, Form::Csv)),
+        ExportFormat::Json => Box::new(Long::new(header, by, Form::Json)),
         ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, by)),
         ExportFormat::Html => Box::new(Html::new(Data::new(header, by), base)),
     };
     let path = args.output.as_deref().unwrap_or(Path::new("-"));
     write(path, args.force, |out| {
-        source.each(args, &mut names, |interval, roster, selection| {
-            export.interval(out, interval, roster, selection).with_context(|| cannot_write(path))
+        source.each(args, &mut names, |interval, threads, selection| {
+            export.interval(out, interval, threads, selection).with_context(|| cannot_write(path))
         })?;
         export.finish(out).with_context(|| cannot_write(path))
     })?;
@@ -77,13 +76,13 @@ fn by_host(args: &ExportArgs) -> bool {
 }
 
 /// What is told apart unless asked otherwise.
-fn default_by(format: ExportFormat) -> By {
+fn default_by(format: ExportFormat) -> GroupBy {
     let (vm, vcpu) = match format {
         ExportFormat::Csv | ExportFormat::Json => (true, true),
         ExportFormat::Openmetrics => (true, false),
         ExportFormat::Hlog | ExportFormat::Hgrm | ExportFormat::Html => (false, false),
     };
-    By { vm, vcpu, ..By::REASON }
+    GroupBy { vm, vcpu, ..GroupBy::REASON }
 }
 
 fn format_of(args: &ExportArgs) -> Result<ExportFormat> {
@@ -152,7 +151,7 @@ impl<'a> Source<'a> {
         &mut self,
         args: &ExportArgs,
         names: &mut Names,
-        mut take: impl FnMut(&Interval, &Roster, &Selection) -> Result<()>,
+        mut take: impl FnMut(&Interval, &Threads, &Selection) -> Result<()>,
     ) -> Result<()> {
         let asked = Selection {
             vcpus: args.vcpu.clone(),
@@ -166,14 +165,14 @@ impl<'a> Source<'a> {
         let mut interval = Interval::default();
         names.next_roster();
         while self.reader.next_interval(&mut interval).with_context(|| unreadable(self.path))? {
-            let roster = self.reader.roster();
+            let threads = self.reader.threads();
             if asked.wants_host(interval.host.as_deref()) {
-                narrow(&mut interval, roster, &asked);
+                narrow(&mut interval, threads, &asked);
                 interval.host = interval.host.as_deref().map(|host| names.told_host(host));
-                take(&interval, names.roster(roster), &fields)?;
+                take(&interval, names.threads(threads), &fields)?;
             }
         }
-        select::found(&asked, &[(self.reader.header(), self.reader.roster())])?;
+        select::found(&asked, &[(self.reader.header(), self.reader.threads())])?;
         for note in self.reader.notes() {
             say!("exitlat: {}: {note}", self.path.display());
         }
@@ -182,8 +181,8 @@ impl<'a> Source<'a> {
 }
 
 /// Leaves in an interval what is of the chosen threads, and what is of none.
-fn narrow(interval: &mut Interval, roster: &Roster, asked: &Selection) {
-    let wanted = |thread: usize| asked.wants_thread(&roster.threads[thread]);
+fn narrow(interval: &mut Interval, threads: &Threads, asked: &Selection) {
+    let wanted = |thread: usize| asked.wants_thread(&threads.list[thread]);
     interval.cells.retain(|cell| wanted(cell.thread));
     interval.vcpus.retain(|vcpu| wanted(vcpu.thread));
     interval.open.retain(|open| wanted(open.thread));
@@ -198,18 +197,18 @@ fn page_data(path: &Path, args: &ExportArgs, names: &mut Names) -> Result<Data> 
     let mut source = Source::open(path, by_host(args))?;
     let by = args.by.unwrap_or_else(|| default_by(ExportFormat::Html));
     let mut data = Data::new(source.header(names), by);
-    source.each(args, names, |interval, roster, selection| {
-        data.add(interval, roster, selection);
+    source.each(args, names, |interval, threads, selection| {
+        data.add(interval, threads, selection);
         Ok(())
     })?;
     Ok(data)
 }
 
 /// Percentile tables: one to a file or standard output, several to a directory.
-fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: By) -> Result<u8> {
+fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: GroupBy) -> Result<u8> {
     let mut groups = Groups::new(by);
-    source.each(args, names, |interval, roster, selection| {
-        groups.add(interval, roster, selection);
+    source.each(args, names, |interval, threads, selection| {
+        groups.add(interval, threads, selection);
         Ok(())
     })?;
     let mut histogram = hdr::empty();

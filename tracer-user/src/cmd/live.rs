@@ -8,13 +8,13 @@ use crate::{
     cli::LiveArgs,
     cmd::{
         DONE, UNSUPPORTED, Usage,
-        drive::{self, Schedule, Signals, Why, drive},
+        drive::{self, Schedule, Signals, StopReason, drive},
         select,
         view::Screen,
     },
     kernel::{
+        activity::{self, Activity},
         session::{self, Session},
-        silence::{self, Silence},
     },
     model::Interval,
     render::Span,
@@ -46,18 +46,18 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
     let mut total = screen.rows();
     let mut ear = Ear::default();
     let why = drive(&mut session, schedule, signals, |session, interval, _| {
-        total.add(interval, session.roster(), &screen.selection);
+        total.add(interval, session.threads(), &screen.selection);
         if args.total {
-            screen.show(&total, session.roster(), Span::Total)?;
+            screen.show(&total, session.threads(), Span::Total)?;
         } else {
-            screen.interval(interval, session.roster())?;
+            screen.interval(interval, session.threads())?;
         }
         if filtered { Ok(()) } else { ear.heed(session, interval) }
     })
     .await?;
     let several = total.first != total.last;
-    if !args.total && (several || why == Why::Interrupted) {
-        screen.show(&total, session.roster(), Span::Total)?;
+    if !args.total && (several || why == StopReason::Interrupted) {
+        screen.show(&total, session.threads(), Span::Total)?;
     }
     if filtered {
         // The chosen processes may just be quiet; the other events know no filter.
@@ -72,7 +72,7 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
 /// Those of [`Session::start`].
 pub(super) fn start(args: &crate::cli::TraceArgs, pids: Vec<u32>) -> Result<Session> {
     let options = session::Options {
-        path: args.path,
+        attach: args.attach,
         pids,
         slots: args.slots,
         vcpus: args.max_vcpus,
@@ -95,7 +95,7 @@ enum Ear {
     #[default]
     Fresh,
     /// The other events are being counted.
-    Listening(Silence),
+    Listening(Activity),
     /// They were; whether they fired.
     Explained { moved: bool },
     /// There were exits, so there is nothing to explain.
@@ -122,20 +122,20 @@ impl Ear {
     ///
     /// A guest may have begun since the last reading. Its exits come before what they lead to: once the other events are
     /// counted, the vCPUs they belong to can be seen.
-    fn explain(session: &mut Session, silence: &Silence) -> Result<Self> {
+    fn explain(session: &mut Session, silence: &Activity) -> Result<Self> {
         let counts = silence.counts()?;
         session.stop_listening()?;
         session.greet();
-        if !session.roster().threads.is_empty() {
+        if !session.threads().list.is_empty() {
             return Ok(Self::HeardExits);
         }
-        say!("exitlat: {}", silence::explain(0, &counts));
-        Ok(Self::Explained { moved: silence::moved(&counts) })
+        say!("exitlat: {}", activity::explain(0, &counts));
+        Ok(Self::Explained { moved: activity::moved(&counts) })
     }
 
     /// The exit status: a host whose KVM works without reporting exits cannot be traced.
-    async fn conclude(mut self, session: &mut Session, why: Why) -> Result<u8> {
-        if why == Why::Interrupted {
+    async fn conclude(mut self, session: &mut Session, why: StopReason) -> Result<u8> {
+        if why == StopReason::Interrupted {
             // Not listened to for long enough to say anything.
         } else if matches!(self, Self::Fresh | Self::Listening(_)) {
             let silence = match self {

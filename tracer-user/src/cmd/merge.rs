@@ -4,10 +4,10 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
     cli::MergeArgs,
-    cmd::{
-        DONE, TOOL, Usage,
+    cmd::{DONE, TOOL, Usage},
+    files::{
+        atomic::{Output, cannot_write},
         input::Input,
-        replace::{Output, cannot_write},
     },
     recording::merge::{Failure, merge},
     render::units,
@@ -25,7 +25,7 @@ pub fn run(args: &MergeArgs) -> Result<u8> {
     let mut readers = Vec::new();
     for (index, file) in args.files.iter().enumerate() {
         let Input::Dump(reader) = Input::open(file).with_context(|| name(index))?.with_hosts() else {
-            let what = "is a recording of perf's; make a dump of it first: exitlat report --write-dump";
+            let what = "is a recording of perf's; make a dump of it first: exitlat report --save";
             return Err(Usage(format!("{} {what}", file.display())).into());
         };
         readers.push(*reader);

@@ -4,15 +4,16 @@ use std::{os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::model::clock::Watch;
+use crate::model::provenance::{Buckets, Header};
 use crate::{
     cli::RecordArgs,
     cmd::{
         DONE, FAILED, TOOL, Usage,
-        drive::{Cue, Schedule, Signals, Why, drive},
-        live,
-        output::Disk,
-        select,
+        drive::{Schedule, Signals, StopReason, Trigger, drive},
+        live, select,
     },
+    files::rotating::Disk,
     kernel::{
         host::{self, Host},
         session::Session,
@@ -20,8 +21,6 @@ use crate::{
     model::{Loss, Losses},
     recording::{
         SCHEMA,
-        clock::Watch,
-        lines::{Buckets, Header},
         rotate::{Outcome, Plan, Recorder},
     },
     render::units,
@@ -62,7 +61,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
         losses.merge(&interval.losses);
         samples += interval.exits();
         let change = watch.see(host::clocks());
-        let outcome = recorder.interval(interval, session.roster(), change, cue == Cue::Switch);
+        let outcome = recorder.interval(interval, session.threads(), change, cue == Trigger::Switch);
         report(outcome.with_context(|| cannot_write(&args.output))?, interval.number);
         Ok(())
     })
@@ -87,7 +86,7 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
         return Ok(FAILED);
     }
     Ok(match why {
-        Why::Command(status) => status_of(status),
+        StopReason::Command(status) => status_of(status),
         _ => DONE,
     })
 }

@@ -9,15 +9,14 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     cli::{Format, ReportArgs},
-    cmd::{
-        DONE, Usage,
+    cmd::{DONE, Usage, select, unless_closed, view::Screen},
+    files::{
+        atomic::{Output, cannot_write},
         input::{Input, named},
-        replace::{Output, cannot_write},
-        select, unless_closed,
-        view::Screen,
     },
     model::Interval,
-    recording::{SCHEMA, Writer, lines::Header},
+    model::provenance::Header,
+    recording::{SCHEMA, Writer},
     render::{Span, escape},
 };
 
@@ -34,7 +33,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     if args.view.by.host || !args.host.is_empty() {
         reader = reader.with_hosts();
     }
-    let mut copy = match &args.write_dump {
+    let mut copy = match &args.save {
         Some(path) => Some(write_to(path, args.force, reader.header())?),
         None => None,
     };
@@ -44,20 +43,20 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     let mut interval = Interval::default();
     let mut total = screen.rows();
     while named(reader.next_interval(&mut interval), &args.file)? {
-        if let (Some(writer), Some(path)) = (&mut copy, &args.write_dump) {
-            writer.interval(&interval, reader.roster()).with_context(|| cannot_write(path))?;
+        if let (Some(writer), Some(path)) = (&mut copy, &args.save) {
+            writer.interval(&interval, reader.threads()).with_context(|| cannot_write(path))?;
         }
-        total.add(&interval, reader.roster(), &screen.selection);
+        total.add(&interval, reader.threads(), &screen.selection);
         if args.intervals {
-            let printed = screen.interval(&interval, reader.roster());
+            let printed = screen.interval(&interval, reader.threads());
             if copy.is_some() { unless_closed(printed)? } else { printed? }
         }
     }
-    select::found(&screen.selection, &[(reader.header(), reader.roster())])?;
-    if let (Some(writer), Some(path)) = (copy, &args.write_dump) {
+    select::found(&screen.selection, &[(reader.header(), reader.threads())])?;
+    if let (Some(writer), Some(path)) = (copy, &args.save) {
         writer.end("converted").with_context(|| cannot_write(path))?.finish()?;
     }
-    screen.show(&total, reader.roster(), Span::Total)?;
+    screen.show(&total, reader.threads(), Span::Total)?;
     for note in reader.notes() {
         say!("exitlat: {}: {note}", args.file.display());
     }
@@ -68,7 +67,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
 fn write_to(path: &Path, force: bool, header: &Header) -> Result<Writer<Output>> {
     if path.as_os_str() == "-" {
         return Err(
-            Usage("--write-dump needs the name of a file: standard output has the tables".into()).into()
+            Usage("--save needs the name of a file: standard output has the tables".into()).into()
         );
     }
     let header = Header { schema: SCHEMA, ..header.clone() };

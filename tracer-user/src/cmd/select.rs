@@ -8,8 +8,8 @@ use crate::{
     cli::TraceArgs,
     cmd::Usage,
     kernel::vms::{self, Vm},
-    model::{Roster, Selection, Wanted},
-    recording::{lines::Header, origin},
+    model::provenance::{self, Header},
+    model::{NamePattern, Selection, Threads},
     render::{escape, units},
 };
 
@@ -57,9 +57,9 @@ pub fn pids(args: &TraceArgs) -> Result<Vec<u32>> {
 ///
 /// # Errors
 /// [`Usage`] if a name matches nothing, with the names there are.
-pub fn found(selection: &Selection, dumps: &[(&Header, &Roster)]) -> Result<()> {
-    let threads = || dumps.iter().flat_map(|(_, roster)| &roster.threads);
-    let all = |wanted: &[Wanted], what: &str, names: BTreeSet<String>| {
+pub fn found(selection: &Selection, dumps: &[(&Header, &Threads)]) -> Result<()> {
+    let threads = || dumps.iter().flat_map(|(_, threads)| &threads.list);
+    let all = |wanted: &[NamePattern], what: &str, names: BTreeSet<String>| {
         let Some(missing) = wanted.iter().find(|wanted| !names.iter().any(|name| wanted.matches(name)))
         else {
             return Ok(());
@@ -73,7 +73,7 @@ pub fn found(selection: &Selection, dumps: &[(&Header, &Roster)]) -> Result<()> 
     }
     all(&selection.guests, "VM", threads().map(|thread| thread.vm.clone()).collect())?;
     // Also those on which no guest ran.
-    let hosts = dumps.iter().flat_map(|(header, _)| origin::sources(header)).map(|source| source.host);
+    let hosts = dumps.iter().flat_map(|(header, _)| provenance::sources(header)).map(|source| source.host);
     all(&selection.hosts, "host", hosts.collect())?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     cli::{Format, ViewArgs, When},
     cmd::Usage,
-    model::{Interval, Roster, Rows, Selection},
+    model::{Interval, Rows, Selection, Threads},
     render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table, units},
 };
 
@@ -64,17 +64,17 @@ impl Screen {
     ///
     /// # Errors
     /// Those of standard output.
-    pub fn interval(&mut self, interval: &Interval, roster: &Roster) -> Result<()> {
+    pub fn interval(&mut self, interval: &Interval, threads: &Threads) -> Result<()> {
         let mut rows = self.rows();
-        rows.add(interval, roster, &self.selection);
-        self.show(&rows, roster, Span::Interval)
+        rows.add(interval, threads, &self.selection);
+        self.show(&rows, threads, Span::Interval)
     }
 
     /// Prints a block.
     ///
     /// # Errors
     /// Those of standard output.
-    pub fn show(&mut self, rows: &Rows, roster: &Roster, span: Span) -> Result<()> {
+    pub fn show(&mut self, rows: &Rows, threads: &Threads, span: Span) -> Result<()> {
         // One write a block: a reader at the other end of a pipe never sees half of one.
         let mut block = Vec::new();
         if self.format == Format::Table {
@@ -85,7 +85,7 @@ impl Screen {
             }
             writeln!(block, "{}", heading(rows, span))?;
         }
-        self.printer.print(&mut block, rows, roster, span)?;
+        self.printer.print(&mut block, rows, threads, span)?;
         self.blocks += 1;
         let mut out = io::stdout().lock();
         out.write_all(&block)?;

@@ -21,11 +21,11 @@ macro_rules! reasons {
     };
 }
 
-pub mod detail;
 pub mod kernel_table;
 pub mod kvm_exit;
 pub mod pvm;
 pub mod s390;
+pub mod subkey;
 pub mod svm;
 pub mod vmx;
 

@@ -87,7 +87,7 @@ pub fn may_load() -> Result<(), Unsupported> {
 }
 
 /// Since when vmx_vcpu_run does not enter the guest again by itself, without an event (commit d95df9510679).
-const FAST_PATH_ENTRIES: (u32, u32) = (5, 11);
+const RAW_PATH_ENTRIES: (u32, u32) = (5, 11);
 
 fn kernel() -> Finding {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into());
@@ -95,7 +95,7 @@ fn kernel() -> Finding {
     let intel = host::backends().contains(&"kvm_intel");
     let remedy = if version < (5, 10) {
         "tested from 5.10 on; older kernels may refuse the programs"
-    } else if intel && version < FAST_PATH_ENTRIES {
+    } else if intel && version < RAW_PATH_ENTRIES {
         "before 5.11 exits that kvm_intel handles in its fast path have no entry: they are unpaired exits, and the \
          guest's time after them is not its own"
     } else {
@@ -149,7 +149,7 @@ fn tracefs_mount() -> Finding {
 fn sie_events() -> Finding {
     match sie::layout() {
         Ok(layout) if layout.absent.is_empty() => {
-            let found = format!("{} and {} events with its causes", sie::EXIT, layout.doors.len() - 2);
+            let found = format!("{} and {} events with its causes", sie::EXIT, layout.plan.len() - 2);
             Finding::new("KVM events", Status::Ok, found, "")
         }
         Ok(layout) => Finding::new(

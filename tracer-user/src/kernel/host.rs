@@ -4,7 +4,7 @@ use std::fs;
 
 use tracer_ebpf::abi;
 
-use crate::recording::clock::Clocks;
+use crate::model::clock::Clocks;
 
 /// What a dump's header says of the machine.
 #[derive(Clone, Debug)]

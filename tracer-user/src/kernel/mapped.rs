@@ -11,7 +11,7 @@ use std::{
 
 use memmap2::{MmapMut, MmapOptions};
 use tracer_ebpf::{
-    abi::{DetailKey, Extremes, Slot, Vcpu},
+    abi::{Extremes, Slot, SlotKey, Vcpu},
     histogram::{BUCKETS, bucket_of},
 };
 
@@ -28,7 +28,7 @@ unsafe impl Plain for Slot {}
 /// A key of the map of details, as aya wants it.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct PlainKey(pub DetailKey);
+pub struct PlainKey(pub SlotKey);
 
 // SAFETY: integers only, no padding.
 unsafe impl aya::Pod for PlainKey {}

@@ -1,21 +1,20 @@
 //! Everything that touches the kernel: prerequisites, loading and attaching, reading the maps, naming VMs.
 //! The only module that names aya.
 
+pub mod accounting;
+pub mod activity;
+pub mod baseline;
 pub mod btf;
 pub mod check;
-pub mod counts;
-pub mod doors;
-pub mod format;
 pub mod host;
 pub mod log;
 pub mod mapped;
-pub mod patch;
+pub mod object;
+pub mod plan;
 pub mod raw;
 pub mod reader;
 pub mod session;
 pub mod sie;
-pub mod silence;
-pub mod times;
 pub mod tracefs;
 pub mod vms;
 

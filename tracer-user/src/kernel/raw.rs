@@ -2,7 +2,7 @@
 
 use crate::kernel::{
     btf::{BtfError, Cast, Offsets, Types},
-    host, patch, tracefs,
+    host, object, tracefs,
 };
 
 /// What KVM's SVM code fires whenever it is about to run a guest in the guest (`enter_svm_guest_mode`,
@@ -33,7 +33,7 @@ pub fn layout(types: &Result<Types, BtfError>) -> Result<RawLayout, String> {
     let types = types.as_ref().map_err(ToString::to_string)?;
     let offsets = types.kvm().map_err(|error| error.to_string())?;
     let mut layout = from_offsets(&offsets, &host::backends())?;
-    layout.cast = types.cast().filter(|_| patch::jit_enabled());
+    layout.cast = types.cast().filter(|_| object::jit_enabled());
     if offsets.svm.is_some_and(|svm| svm.own_follows) {
         layout.nested = NESTED.into_iter().find(|event| tracefs::has(event));
     }

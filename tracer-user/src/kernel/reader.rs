@@ -10,24 +10,24 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DetailKey, Slot, Vcpu, state, table},
-    detail,
+    abi::{Slot, SlotKey, Vcpu, state, table},
+    breakdown::rest_ns,
     histogram::{BUCKETS, bounds_of},
-    lost, names,
+    loss,
     part::Part,
-    split::rest_ns,
+    subkey, symbols,
 };
 
 use crate::{
     decode::{Isa, decode},
     kernel::{
-        counts::Counts,
+        accounting::{self, Times},
+        baseline::Counts,
         host,
         mapped::{Mapped, Memory, Plain, PlainKey, Taken},
-        times::{self, Times},
         vms,
     },
-    model::{self, Cell, Interval, Loss, Losses, OpenExit, Parts, Roster, Thread, VcpuTime, kinds, losses},
+    model::{self, Cell, Interval, Loss, Losses, OpenExit, Parts, Thread, Threads, VcpuTime, kinds, losses},
 };
 
 /// What is remembered of a slot between readings.
@@ -45,7 +45,7 @@ struct Known {
 struct Owner {
     generation: u32,
     thread: usize,
-    lost: [u64; lost::PerVcpu::COUNT],
+    lost: [u64; loss::PerVcpu::COUNT],
     times: Times,
     /// It was dead before the slots were read, so that they have all been handed back.
     gone: bool,
@@ -78,16 +78,16 @@ pub struct Reader {
     _maps: [MapData; 2],
     free_vcpus: Stack<MapData, u32>,
     free_slots: Stack<MapData, u32>,
-    detail_of: HashMap<MapData, PlainKey, u32>,
+    slot_of: HashMap<MapData, PlainKey, u32>,
     lost: PerCpuArray<MapData, u64>,
     full: Array<MapData, u32>,
     /// How often the programs are still to be told that a table has free entries.
     reopen: [u8; table::COUNT as usize],
-    measured: model::Known,
+    measured: model::MeasuredParts,
     /// By slot, as far as slots have been used.
     known: Vec<Known>,
     owners: Vec<Owner>,
-    roster: Roster,
+    threads: Threads,
     global_before: Losses,
     copy: Box<Slot>,
     /// Slots that were being written to at every try of this reading.
@@ -97,10 +97,10 @@ pub struct Reader {
 }
 
 /// The counters that belong to no vCPU.
-const GLOBAL: [(lost::Global, Loss); lost::Global::COUNT] = [
-    (lost::Global::VcpuTableFull, Loss::VcpuTableFull),
-    (lost::Global::EarlyEntries, Loss::EarlyEntries),
-    (lost::Global::ReadFailed, Loss::ReadFailed),
+const GLOBAL: [(loss::Global, Loss); loss::Global::COUNT] = [
+    (loss::Global::VcpuTableFull, Loss::VcpuTableFull),
+    (loss::Global::EarlyEntries, Loss::EarlyEntries),
+    (loss::Global::ReadFailed, Loss::ReadFailed),
 ];
 
 impl Reader {
@@ -109,10 +109,12 @@ impl Reader {
         fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
             ebpf.take_map(name).with_context(|| format!("the BPF object has no map {name}"))
         }
-        let (vcpus, vcpu_map) = map_array(take(ebpf, names::VCPUS)?).context("cannot map the vCPU table")?;
-        let (slots, slot_map) = map_array(take(ebpf, names::SLOTS)?).context("cannot map the slot table")?;
-        let mut free_vcpus = Stack::try_from(take(ebpf, names::FREE_VCPUS)?)?;
-        let mut free_slots = Stack::try_from(take(ebpf, names::FREE_SLOTS)?)?;
+        let (vcpus, vcpu_map) =
+            map_array(take(ebpf, symbols::VCPUS)?).context("cannot map the vCPU table")?;
+        let (slots, slot_map) =
+            map_array(take(ebpf, symbols::SLOTS)?).context("cannot map the slot table")?;
+        let mut free_vcpus = Stack::try_from(take(ebpf, symbols::FREE_VCPUS)?)?;
+        let mut free_slots = Stack::try_from(take(ebpf, symbols::FREE_SLOTS)?)?;
         fill(&mut free_vcpus, vcpus.len())?;
         fill(&mut free_slots, slots.len())?;
         let copy = Box::new(slots.copy(0));
@@ -124,12 +126,12 @@ impl Reader {
             _maps: [vcpu_map, slot_map],
             free_vcpus,
             free_slots,
-            detail_of: HashMap::try_from(take(ebpf, names::DETAIL_OF)?)?,
-            lost: PerCpuArray::try_from(take(ebpf, names::LOST)?)?,
-            full: Array::try_from(take(ebpf, names::FULL)?)?,
+            slot_of: HashMap::try_from(take(ebpf, symbols::SLOT_OF)?)?,
+            lost: PerCpuArray::try_from(take(ebpf, symbols::LOST)?)?,
+            full: Array::try_from(take(ebpf, symbols::FULL)?)?,
             reopen: [0; table::COUNT as usize],
-            measured: model::Known::default(),
-            roster: Roster::default(),
+            measured: model::MeasuredParts::default(),
+            threads: Threads::default(),
             global_before: Losses::default(),
             copy,
             busy: Vec::new(),
@@ -139,18 +141,18 @@ impl Reader {
     }
 
     /// The threads seen so far.
-    pub fn roster(&self) -> &Roster {
-        &self.roster
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// The parts that the attached programs tell apart.
-    pub fn measured(&self) -> model::Known {
+    pub fn measured(&self) -> model::MeasuredParts {
         self.measured
     }
 
     /// The measurement starts now: the first interval begins here. `measured` are the parts that the attached
     /// programs tell apart.
-    pub fn start(&mut self, measured: model::Known) {
+    pub fn start(&mut self, measured: model::MeasuredParts) {
         self.last_ns = host::monotonic_ns();
         self.measured = measured;
     }
@@ -255,10 +257,10 @@ impl Reader {
                 vm: self.name_of(&vcpu),
                 host: None,
             };
-            self.roster.threads.push(thread);
+            self.threads.list.push(thread);
             self.owners[index] = Owner {
                 generation,
-                thread: self.roster.threads.len() - 1,
+                thread: self.threads.list.len() - 1,
                 lost: Default::default(),
                 times: Times { until_ns: vcpu.first_ns, ..Times::default() },
                 gone: false,
@@ -275,7 +277,7 @@ impl Reader {
         // One that has ended was met at this same look, or it would be gone.
         let sibling = |has_ended: bool| {
             let known = self.owners.iter().enumerate().filter(|(_, owner)| owner.generation != 0);
-            let mut siblings = known.map(|(index, owner)| (index, &self.roster.threads[owner.thread]));
+            let mut siblings = known.map(|(index, owner)| (index, &self.threads.list[owner.thread]));
             let (_, thread) = siblings.find(|(index, thread)| {
                 thread.pid == vcpu.pid && (has_ended || self.vcpus.state(*index).0 == state::LIVE)
             })?;
@@ -325,14 +327,14 @@ impl Reader {
             known.counts.keep(&copy.buckets, &taken.buckets);
             let parts = parts_since(copy, known, sum_ns)?;
             (known.done, known.sum_ns, known.parts) = (copy.done, copy.sum_ns, copy.parts);
-            let (isa, code, detail) = (Isa(copy.isa), copy.code, copy.detail);
+            let (isa, code, subkey) = (Isa(copy.isa), copy.code, copy.subkey);
             let buckets = start..interval.buckets.len();
             let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
             interval.cells.push(Cell {
                 thread,
                 isa,
                 code,
-                detail,
+                subkey,
                 count,
                 sum_ns,
                 min_ns,
@@ -343,11 +345,11 @@ impl Reader {
         }
         if dead {
             *known = Known::default();
-            let Slot { isa, code, detail, .. } = self.slots.copy(index);
+            let Slot { isa, code, subkey, .. } = self.slots.copy(index);
             // The slot of the guest intervals is noted in the vCPU's entry.
-            if detail != 0 && detail::kind_of(detail) != detail::kind::GUEST {
-                let key = DetailKey { vcpu: owner as u32, isa, code, pad: 0, detail };
-                self.detail_of.remove(&PlainKey(key)).context("cannot forget the slot of a detail")?;
+            if subkey != 0 && subkey::kind_of(subkey) != subkey::kind::GUEST {
+                let key = SlotKey { vcpu: owner as u32, isa, code, pad: 0, subkey };
+                self.slot_of.remove(&PlainKey(key)).context("cannot forget the slot of a detail")?;
             }
             self.slots.clear(index);
             self.free_slots.push(index as u32, 0).context("cannot hand back a slot")?;
@@ -361,7 +363,7 @@ impl Reader {
         if vcpu_state == state::FREE || self.owners[index].generation != generation {
             return Ok(());
         }
-        let (vcpu, copied_ns, consistent) = times::copy(|| self.vcpus.copy(index), host::monotonic_ns);
+        let (vcpu, copied_ns, consistent) = accounting::copy(|| self.vcpus.copy(index), host::monotonic_ns);
         let owner = &mut self.owners[index];
         let thread = owner.thread;
         for (cause, loss) in losses::PER_VCPU {
@@ -371,13 +373,13 @@ impl Reader {
         }
         let (isa, code) = (Isa(vcpu.open_isa), vcpu.open_code);
         // Of a dead thread nothing is later than its end.
-        let until_ns = if vcpu_state == state::DEAD { vcpu.split.since_ns } else { copied_ns };
+        let until_ns = if vcpu_state == state::DEAD { vcpu.breakdown.since_ns } else { copied_ns };
         // A thread that was in the way of every try is left for the next reading, which covers both; once, or time
         // that does not add up would never be seen.
         if consistent || vcpu_state == state::DEAD || owner.skipped || last {
             let sched = self.measured.has(Part::Runqueue);
             let idle = decode(isa, code).idle;
-            let times = times::add_up(&vcpu, idle, sched, until_ns.max(owner.times.until_ns));
+            let times = accounting::add_up(&vcpu, idle, sched, until_ns.max(owner.times.until_ns));
             let (elapsed_ns, guest_ns, parts) = times.since(&owner.times);
             owner.times = times;
             if elapsed_ns != 0 {
@@ -415,7 +417,7 @@ impl Reader {
 /// What the new samples of a slot consist of. Causes have no parts of their own.
 fn parts_since(copy: &Slot, known: &Known, sum_ns: u64) -> Result<Parts> {
     let mut parts = Parts::default();
-    if !kinds::is_exit(copy.detail) {
+    if !kinds::is_exit(copy.subkey) {
         return Ok(parts);
     }
     for part in Part::ALL {

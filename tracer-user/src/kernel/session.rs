@@ -8,19 +8,19 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
-use tracer_ebpf::{abi, constant, names};
+use tracer_ebpf::{abi, config, symbols};
 
 use crate::{
     kernel::{
-        Unsupported, check,
-        doors::{Call, Doors, Exits, Sched},
-        format::Field,
-        host, log, patch,
+        Unsupported,
+        activity::Activity,
+        check, host, log, object,
+        plan::{Call, Exits, Plan, Sched},
         reader::{Missed, Reader},
         sie,
-        silence::Silence,
     },
-    model::{Interval, Known, Roster},
+    model::{Interval, MeasuredParts, Threads},
+    tracepoint::fields::Field,
 };
 
 /// The programs, built for this machine's byte order by the build script.
@@ -28,21 +28,21 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ex
 
 /// By which tracepoints exits are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Path {
+pub enum Attach {
     /// Raw where this kernel's types allow, else classic
     #[default]
     Auto,
     /// Raw tracepoints: half the cost, need the kernel's BTF
     Raw,
     /// Classic tracepoints: every kernel has them
-    Classic,
+    Tp,
 }
 
 /// What is traced, and with how much memory.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// By which tracepoints.
-    pub path: Path,
+    pub attach: Attach,
     /// Processes to trace; none traces all. Beyond [`abi::MAX_FILTER_PIDS`] all are traced.
     pub pids: Vec<u32>,
     /// Capacity of the slot table.
@@ -60,7 +60,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            path: Path::Auto,
+            attach: Attach::Auto,
             pids: Vec::new(),
             slots: abi::DEFAULT_SLOTS,
             vcpus: abi::DEFAULT_VCPUS,
@@ -89,73 +89,73 @@ impl Session {
     /// [`Unsupported`] if the host lacks something; others if the kernel refuses.
     pub fn start(options: &Options) -> Result<Self> {
         check::may_load()?;
-        let mut doors = Doors::choose(options.path, options.sched)?;
-        let mut session = Self::load(options, Some(&doors))?;
-        session.attach_parts(&mut doors).context(
+        let mut plan = Plan::choose(options.attach, options.sched)?;
+        let mut session = Self::load(options, Some(&plan))?;
+        session.attach_parts(&mut plan).context(
             "cannot attach to what tells the parts of an exit; --no-sched leaves the scheduler out",
         )?;
-        session.attach_exits(&doors).context("cannot attach to the KVM tracepoints")?;
-        session.reader.start(doors.known());
-        (session.path, session.parts) = (doors.path(), doors.parts());
+        session.attach_exits(&plan).context("cannot attach to the KVM tracepoints")?;
+        session.reader.start(plan.known());
+        (session.path, session.parts) = (plan.path(), plan.parts());
         Ok(session)
     }
 
-    /// Loads the object. Without doors only the programs that read no event can be attached.
+    /// Loads the object. Without plan only the programs that read no event can be attached.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(options: &Options, doors: Option<&Doors>) -> Result<Self> {
+    pub fn load(options: &Options, plan: Option<&Plan>) -> Result<Self> {
         let offset = |field: Option<Field>| field.map_or(abi::ABSENT, |field| field.offset);
-        let layout = doors.and_then(Doors::layout);
+        let layout = plan.and_then(Plan::layout);
         let exit_reason = offset(layout.map(|layout| layout.exit_reason));
         let exit_isa = offset(layout.and_then(|layout| layout.exit_isa));
         let exit_vcpu = offset(layout.and_then(|layout| layout.exit_vcpu));
-        let raw = match doors.map(|doors| &doors.exits) {
+        let raw = match plan.map(|plan| &plan.exits) {
             Some(Exits::Raw(_, raw)) => Some(raw),
             _ => None,
         };
         let vmx_reason = raw.and_then(|raw| raw.vmx_reason).unwrap_or(abi::ABSENT);
         let (svm_vmcb, svm_code) = raw.and_then(|raw| raw.svm).unwrap_or((abi::ABSENT, abi::ABSENT));
         let vcpu_id = raw.map_or(abi::ABSENT, |raw| raw.vcpu_id);
-        // Without doors the events come from a test, which brings all kinds.
-        let sched = doors.map_or(vec![(constant::SCHED, 1)], Doors::sched_constants);
-        let details = doors.is_none_or(|doors| matches!(doors.exits, Exits::Sie(_)));
+        // Without plan the events come from a test, which brings all kinds.
+        let sched = plan.map_or(vec![(config::SCHED, 1)], Plan::sched_constants);
+        let details = plan.is_none_or(|plan| matches!(plan.exits, Exits::Sie(_)));
         let mut pids = [0u32; abi::MAX_FILTER_PIDS];
         let filtered = if options.pids.len() <= pids.len() { options.pids.as_slice() } else { &[] };
         pids[..filtered.len()].copy_from_slice(filtered);
         let log_level = log::program_level(options.verbose);
         let mut object = OBJECT.to_vec();
-        let casts = raw.and_then(|raw| raw.cast).map_or(0, |numbers| patch::casts(&mut object, numbers));
+        let casts = raw.and_then(|raw| raw.cast).map_or(0, |numbers| object::casts(&mut object, numbers));
         let mut constants = vec![
-            (constant::OFF_EXIT_REASON, exit_reason),
-            (constant::OFF_EXIT_ISA, exit_isa),
-            (constant::OFF_EXIT_VCPU, exit_vcpu),
-            (constant::OFF_VMX_REASON, vmx_reason),
-            (constant::OFF_SVM_VMCB, svm_vmcb),
-            (constant::OFF_SVM_CODE, svm_code),
-            (constant::KEEP_VMCB, doors.and_then(Doors::nested_event).is_some().into()),
-            (constant::OFF_VCPU_ID, vcpu_id),
-            (constant::ISA_DEFAULT, host::isa_by_vendor()),
-            (constant::FILTER_LEN, filtered.len() as u32),
-            (constant::CAST, (casts != 0).into()),
-            (constant::PREEMPTIBLE, doors.is_some_and(|doors| doors.preemptible).into()),
-            (constant::GUEST, options.guest.into()),
-            (constant::DETAILS, details.into()),
+            (config::OFF_EXIT_REASON, exit_reason),
+            (config::OFF_EXIT_ISA, exit_isa),
+            (config::OFF_EXIT_VCPU, exit_vcpu),
+            (config::OFF_VMX_REASON, vmx_reason),
+            (config::OFF_SVM_VMCB, svm_vmcb),
+            (config::OFF_SVM_CODE, svm_code),
+            (config::KEEP_VMCB, plan.and_then(Plan::nested_event).is_some().into()),
+            (config::OFF_VCPU_ID, vcpu_id),
+            (config::ISA_DEFAULT, host::isa_by_vendor()),
+            (config::FILTER_LEN, filtered.len() as u32),
+            (config::CAST, (casts != 0).into()),
+            (config::PREEMPTIBLE, plan.is_some_and(|plan| plan.preemptible).into()),
+            (config::GUEST, options.guest.into()),
+            (config::CAUSES, details.into()),
         ];
         constants.extend(sched);
-        constants.extend(doors.map_or(&[][..], Doors::sie_constants));
-        patch::constants(&mut object, &constants)?;
+        constants.extend(plan.map_or(&[][..], Plan::sie_constants));
+        object::constants(&mut object, &constants)?;
         let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
-            .override_global(names::FILTER_PIDS, &pids, true)
-            .override_global(names::LOG_LEVEL, &log_level, true)
-            .map_max_entries(names::SLOTS, options.slots)
-            .map_max_entries(names::DETAIL_OF, options.slots)
-            .map_max_entries(names::FREE_SLOTS, options.slots)
-            .map_max_entries(names::VCPUS, options.vcpus)
-            .map_max_entries(names::VCPU_OF, options.vcpus)
-            .map_max_entries(names::FREE_VCPUS, options.vcpus)
+            .override_global(symbols::FILTER_PIDS, &pids, true)
+            .override_global(symbols::LOG_LEVEL, &log_level, true)
+            .map_max_entries(symbols::SLOTS, options.slots)
+            .map_max_entries(symbols::SLOT_OF, options.slots)
+            .map_max_entries(symbols::FREE_SLOTS, options.slots)
+            .map_max_entries(symbols::VCPUS, options.vcpus)
+            .map_max_entries(symbols::VCPU_OF, options.vcpus)
+            .map_max_entries(symbols::FREE_VCPUS, options.vcpus)
             .load(&object)
             .map_err(|error| refused(error.into()))?;
         let reader = Reader::new(&mut ebpf)?;
@@ -171,49 +171,49 @@ impl Session {
 
     /// What tells the parts of an exit. Attached before the exits: these programs ignore threads of which no exit
     /// was seen.
-    fn attach_parts(&mut self, doors: &mut Doors) -> Result<()> {
+    fn attach_parts(&mut self, plan: &mut Plan) -> Result<()> {
         let mut raw = Vec::new();
         let mut classic = Vec::new();
-        if doors.classic_parts {
+        if plan.classic_parts {
             classic.extend([
-                (names::CLASSIC_LEFT_KVM, "kvm:kvm_userspace_exit"),
-                (names::CLASSIC_HALTED, "kvm:kvm_vcpu_wakeup"),
+                (symbols::TP_LEFT_KVM, "kvm:kvm_userspace_exit"),
+                (symbols::TP_HALTED, "kvm:kvm_vcpu_wakeup"),
             ]);
         } else {
-            raw.extend([(names::LEFT_KVM, "kvm_userspace_exit"), (names::HALTED, "kvm_vcpu_wakeup")]);
+            raw.extend([(symbols::LEFT_KVM, "kvm_userspace_exit"), (symbols::HALTED, "kvm_vcpu_wakeup")]);
         }
-        match (doors.call, doors.classic_parts) {
-            (Call::Fpu, true) => classic.push((names::CLASSIC_ENTERED_KVM, "kvm:kvm_fpu")),
-            (Call::Fpu, false) => raw.push((names::ENTERED_KVM, "kvm_fpu")),
+        match (plan.call, plan.classic_parts) {
+            (Call::Fpu, true) => classic.push((symbols::TP_ENTERED_KVM, "kvm:kvm_fpu")),
+            (Call::Fpu, false) => raw.push((symbols::ENTERED_KVM, "kvm_fpu")),
             _ => {}
         }
-        match doors.sched {
+        match plan.sched {
             Sched::Raw(_) => {
-                raw.extend([(names::FAST_WAKEUP, "sched_wakeup"), (names::FAST_SWITCH, "sched_switch")]);
+                raw.extend([(symbols::RAW_WAKEUP, "sched_wakeup"), (symbols::RAW_SWITCH, "sched_switch")]);
             }
             Sched::Classic(_) => classic.extend([
-                (names::CLASSIC_WAKEUP, "sched:sched_wakeup"),
-                (names::CLASSIC_SWITCH, "sched:sched_switch"),
+                (symbols::TP_WAKEUP, "sched:sched_wakeup"),
+                (symbols::TP_SWITCH, "sched:sched_switch"),
             ]),
             Sched::Off(_) => {}
         }
         self.attach_all_classic(&classic)?;
         self.attach_all_raw(&raw)?;
-        if doors.call == Call::Probe
+        if plan.call == Call::Probe
             && let Err(error) = self.attach_probe()
         {
-            ::log::debug!("no kprobe on {}: {error:#}", names::ENTERED_KVM_FUNCTION);
-            doors.call = Call::Nothing;
+            ::log::debug!("no kprobe on {}: {error:#}", symbols::ENTERED_KVM_FUNCTION);
+            plan.call = Call::Nothing;
         }
         self.parts_attached = self.attached.len();
         Ok(())
     }
 
     fn attach_probe(&mut self) -> Result<()> {
-        let program: &mut KProbe = program(&mut self.ebpf, names::ENTERED_KVM_PROBE)?.try_into()?;
-        loaded(names::ENTERED_KVM_PROBE, program.load())?;
-        program.attach(names::ENTERED_KVM_FUNCTION, 0)?;
-        self.attached.push(names::ENTERED_KVM_PROBE);
+        let program: &mut KProbe = program(&mut self.ebpf, symbols::ENTERED_KVM_PROBE)?.try_into()?;
+        loaded(symbols::ENTERED_KVM_PROBE, program.load())?;
+        program.attach(symbols::ENTERED_KVM_FUNCTION, 0)?;
+        self.attached.push(symbols::ENTERED_KVM_PROBE);
         Ok(())
     }
 
@@ -221,29 +221,29 @@ impl Session {
     ///
     /// Entries first: an entry of a thread of which no exit was seen is counted and otherwise ignored, while
     /// an exit whose entry is missed would have to be taken back.
-    fn attach_exits(&mut self, doors: &Doors) -> Result<()> {
-        if doors.classic_parts {
-            self.attach_all_classic(&[(names::CLASSIC_THREAD_EXIT, "sched:sched_process_exit")])?;
+    fn attach_exits(&mut self, plan: &Plan) -> Result<()> {
+        if plan.classic_parts {
+            self.attach_all_classic(&[(symbols::TP_THREAD_EXIT, "sched:sched_process_exit")])?;
         } else {
-            self.attach_all_raw(&[(names::THREAD_EXIT, "sched_process_exit")])?;
+            self.attach_all_raw(&[(symbols::THREAD_EXIT, "sched_process_exit")])?;
         }
-        match &doors.exits {
+        match &plan.exits {
             Exits::Raw(..) => {
-                if let Some(event) = doors.nested_event() {
-                    self.attach_all_raw(&[(names::NESTED, event)])?;
+                if let Some(event) = plan.nested_event() {
+                    self.attach_all_raw(&[(symbols::NESTED, event)])?;
                 }
-                self.attach_all_raw(&[(names::FAST_ENTRY, "kvm_entry"), (names::FAST_EXIT, "kvm_exit")])
+                self.attach_all_raw(&[(symbols::RAW_ENTRY, "kvm_entry"), (symbols::RAW_EXIT, "kvm_exit")])
             }
             Exits::Classic(..) => self.attach_all_classic(&[
-                (names::CLASSIC_ENTRY, "kvm:kvm_entry"),
-                (names::CLASSIC_EXIT, "kvm:kvm_exit"),
+                (symbols::TP_ENTRY, "kvm:kvm_entry"),
+                (symbols::TP_EXIT, "kvm:kvm_exit"),
             ]),
             Exits::Sie(layout) => {
                 let event = |door: &&sie::Door| format!("kvm:{}", door.event);
-                let events: Vec<_> = layout.doors.iter().map(event).collect();
-                let programs = layout.doors.iter().map(|door| door.program);
-                let doors: Vec<_> = programs.zip(events.iter().map(String::as_str)).collect();
-                self.attach_all_classic(&doors)
+                let events: Vec<_> = layout.plan.iter().map(event).collect();
+                let programs = layout.plan.iter().map(|door| door.program);
+                let plan: Vec<_> = programs.zip(events.iter().map(String::as_str)).collect();
+                self.attach_all_classic(&plan)
             }
         }
     }
@@ -284,8 +284,8 @@ impl Session {
     /// # Errors
     /// If the kernel refuses.
     pub fn attach_floor_classic(&mut self) -> Result<()> {
-        attach_classic(&mut self.ebpf, names::FLOOR_CLASSIC, "kvm:kvm_entry")?;
-        attach_classic(&mut self.ebpf, names::FLOOR_CLASSIC, "kvm:kvm_exit")
+        attach_classic(&mut self.ebpf, symbols::FLOOR_CLASSIC, "kvm:kvm_entry")?;
+        attach_classic(&mut self.ebpf, symbols::FLOOR_CLASSIC, "kvm:kvm_exit")
     }
 
     /// A raw tracepoint program, loaded.
@@ -322,8 +322,8 @@ impl Session {
     }
 
     /// The threads seen so far.
-    pub fn roster(&self) -> &Roster {
-        self.reader.roster()
+    pub fn threads(&self) -> &Threads {
+        self.reader.threads()
     }
 
     /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
@@ -332,7 +332,7 @@ impl Session {
     }
 
     /// The parts that are told apart.
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> MeasuredParts {
         self.reader.measured()
     }
 
@@ -350,8 +350,8 @@ impl Session {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn listen(&mut self) -> Result<Silence> {
-        Silence::start(&mut self.ebpf)
+    pub fn listen(&mut self) -> Result<Activity> {
+        Activity::start(&mut self.ebpf)
     }
 
     /// Takes the counting programs off the other events again: they cost something at each of them.
@@ -359,7 +359,7 @@ impl Session {
     /// # Errors
     /// If the kernel refuses.
     pub fn stop_listening(&mut self) -> Result<()> {
-        for name in names::SILENCE_PROGRAMS {
+        for name in symbols::ACTIVITY_PROGRAMS {
             let program: &mut TracePoint = program(&mut self.ebpf, name)?.try_into()?;
             match program.unload() {
                 Ok(()) | Err(ProgramError::NotLoaded) => {}

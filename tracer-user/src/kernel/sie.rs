@@ -1,8 +1,9 @@
 //! s390: which tracepoints tell of exits and their causes, which program is on which, and where its field is.
 
-use tracer_ebpf::{constant, names};
+use tracer_ebpf::{config, symbols};
 
-use crate::kernel::{Unsupported, format::field, tracefs};
+use crate::kernel::{Unsupported, tracefs};
+use crate::tracepoint::fields::field;
 
 /// The tracepoint of exits.
 pub const EXIT: &str = "kvm_s390_sie_exit";
@@ -17,26 +18,26 @@ pub struct Door {
     fields: &'static [(i32, &'static str, u32)],
 }
 
-/// All doors in the order in which they are attached: entries first, exits last, so that no exit is seen whose
+/// All plan in the order in which they are attached: entries first, exits last, so that no exit is seen whose
 /// cause or entry is missed. The first and the last are needed, the others tell causes.
 pub static DOORS: [Door; 10] = [
-    door(names::SIE_ENTER, "kvm_s390_sie_enter", &[]),
+    door(symbols::SIE_ENTER, "kvm_s390_sie_enter", &[]),
     door(
-        names::CAUSE_INSTRUCTION,
+        symbols::CAUSE_INSTRUCTION,
         "kvm_s390_intercept_instruction",
-        &[(constant::OFF_INSTRUCTION, "instruction", 8)],
+        &[(config::OFF_INSTRUCTION, "instruction", 8)],
     ),
-    door(names::CAUSE_DIAG, "kvm_s390_handle_diag", &[(constant::OFF_DIAG, "code", 2)]),
-    door(names::CAUSE_SIGP, "kvm_s390_handle_sigp", &[(constant::OFF_SIGP, "order_code", 1)]),
-    door(names::CAUSE_SIGP_PEI, "kvm_s390_handle_sigp_pei", &[(constant::OFF_SIGP_PEI, "order_code", 1)]),
-    door(names::CAUSE_PROGRAM, "kvm_s390_intercept_prog", &[(constant::OFF_PROGRAM, "code", 2)]),
-    door(names::CAUSE_VALIDITY, "kvm_s390_intercept_validity", &[(constant::OFF_VALIDITY, "viwhy", 2)]),
-    door(names::CAUSE_OPERATION, "kvm_s390_handle_operexc", &[(constant::OFF_OPERATION, "instruction", 8)]),
-    door(names::CAUSE_SIE_FAULT, "kvm_s390_sie_fault", &[]),
+    door(symbols::CAUSE_DIAG, "kvm_s390_handle_diag", &[(config::OFF_DIAG, "code", 2)]),
+    door(symbols::CAUSE_SIGP, "kvm_s390_handle_sigp", &[(config::OFF_SIGP, "order_code", 1)]),
+    door(symbols::CAUSE_SIGP_PEI, "kvm_s390_handle_sigp_pei", &[(config::OFF_SIGP_PEI, "order_code", 1)]),
+    door(symbols::CAUSE_PROGRAM, "kvm_s390_intercept_prog", &[(config::OFF_PROGRAM, "code", 2)]),
+    door(symbols::CAUSE_VALIDITY, "kvm_s390_intercept_validity", &[(config::OFF_VALIDITY, "viwhy", 2)]),
+    door(symbols::CAUSE_OPERATION, "kvm_s390_handle_operexc", &[(config::OFF_OPERATION, "instruction", 8)]),
+    door(symbols::CAUSE_SIE_FAULT, "kvm_s390_sie_fault", &[]),
     door(
-        names::SIE_EXIT,
+        symbols::SIE_EXIT,
         EXIT,
-        &[(constant::OFF_SIE_ICPTCODE, "icptcode", 1), (constant::OFF_SIE_VCPU, "id", 4)],
+        &[(config::OFF_SIE_ICPTCODE, "icptcode", 1), (config::OFF_SIE_VCPU, "id", 4)],
     ),
 ];
 
@@ -50,7 +51,7 @@ const fn door(
 
 impl Door {
     fn is_needed(&self) -> bool {
-        matches!(self.program, names::SIE_ENTER | names::SIE_EXIT)
+        matches!(self.program, symbols::SIE_ENTER | symbols::SIE_EXIT)
     }
 
     /// Where its fields are, by the constant that holds the offset.
@@ -69,8 +70,8 @@ impl Door {
 /// What this kernel has.
 #[derive(Debug, Default)]
 pub struct Layout {
-    /// The doors that can be opened.
-    pub doors: Vec<&'static Door>,
+    /// The plan that can be opened.
+    pub plan: Vec<&'static Door>,
     /// Offsets of their fields, by constant.
     pub offsets: Vec<(i32, u32)>,
     /// Events of causes that it lacks.
@@ -90,7 +91,7 @@ fn layout_from(format: impl Fn(&str) -> Result<String, Unsupported>) -> Result<L
     for door in &DOORS {
         match format(door.event).and_then(|text| door.offsets(&text)) {
             Ok(offsets) => {
-                layout.doors.push(door);
+                layout.plan.push(door);
                 layout.offsets.extend(offsets);
             }
             Err(missing) if door.is_needed() => return Err(missing),
@@ -123,7 +124,7 @@ mod tests {
     fn offsets_are_those_of_a_real_record() {
         let exit = DOORS.last().unwrap();
         let offsets = exit.offsets(REAL).unwrap();
-        assert_eq!(offsets, [(constant::OFF_SIE_ICPTCODE, 32), (constant::OFF_SIE_VCPU, 8)]);
+        assert_eq!(offsets, [(config::OFF_SIE_ICPTCODE, 32), (config::OFF_SIE_VCPU, 8)]);
         let wider = REAL.replace("offset:32;\tsize:1;", "offset:32;\tsize:4;");
         assert!(exit.offsets(&wider).is_err(), "a byte of a wider field would be the wrong one");
     }
@@ -131,10 +132,10 @@ mod tests {
     #[test]
     fn causes_may_be_missing_but_not_exits() {
         let all = layout_from(|event| format(event, &[])).unwrap();
-        assert_eq!((all.doors.len(), all.offsets.len(), all.absent.len()), (DOORS.len(), 9, 0));
+        assert_eq!((all.plan.len(), all.offsets.len(), all.absent.len()), (DOORS.len(), 9, 0));
         let fewer = layout_from(|event| format(event, &["kvm_s390_handle_sigp_pei"])).unwrap();
         assert_eq!(fewer.absent, ["kvm_s390_handle_sigp_pei"]);
-        assert!(!fewer.offsets.iter().any(|(offset, _)| *offset == constant::OFF_SIGP_PEI));
+        assert!(!fewer.offsets.iter().any(|(offset, _)| *offset == config::OFF_SIGP_PEI));
         for needed in ["kvm_s390_sie_enter", "kvm_s390_sie_exit"] {
             assert!(layout_from(|event| format(event, &[needed])).is_err());
         }

@@ -5,11 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::kernel::{
-    Unsupported,
-    format::{Field, field},
-    host,
-};
+use crate::tracepoint::fields::{Field, field};
+
+use crate::kernel::{Unsupported, host};
 
 /// The mount points that aya looks at too.
 const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];

@@ -9,7 +9,7 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     decode::{Isa, decode},
-    model::{By, Cell, Interval, Parts, Roster, Selection, Stats, Thread, kinds},
+    model::{Cell, GroupBy, Interval, Parts, Selection, Stats, Thread, Threads, kinds},
 };
 
 /// What tells groups apart, and their order.
@@ -75,7 +75,7 @@ impl Group {
 /// The groups of any number of intervals.
 #[derive(Debug)]
 pub struct Groups {
-    by: By,
+    by: GroupBy,
     groups: BTreeMap<Key, Group>,
     /// Samples whose code is in no table.
     pub unknown: u64,
@@ -83,12 +83,12 @@ pub struct Groups {
 
 impl Groups {
     /// No groups yet.
-    pub fn new(by: By) -> Self {
+    pub fn new(by: GroupBy) -> Self {
         Self { by, groups: BTreeMap::new(), unknown: 0 }
     }
 
     /// How they are told apart.
-    pub fn by(&self) -> By {
+    pub fn by(&self) -> GroupBy {
         self.by
     }
 
@@ -99,11 +99,11 @@ impl Groups {
     }
 
     /// Adds the selected cells of an interval.
-    pub fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
+    pub fn add(&mut self, interval: &Interval, threads: &Threads, selection: &Selection) {
         // Where sleep is a part of its own, it is in no exit's handled time.
         let split = interval.known.has(Part::Halt);
         for cell in &interval.cells {
-            let thread = &roster.threads[cell.thread];
+            let thread = &threads.list[cell.thread];
             let wanted = if of_reason(cell) {
                 selection.wants_reason(cell.isa, cell.code)
             } else {
@@ -117,7 +117,7 @@ impl Groups {
 
     fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u32)], thread: &Thread, split: bool) {
         let decoded = decode(cell.isa, cell.code);
-        let exit = kinds::is_exit(cell.detail);
+        let exit = kinds::is_exit(cell.subkey);
         if exit && !decoded.known {
             self.unknown = self.unknown.saturating_add(cell.count);
         }
@@ -127,7 +127,7 @@ impl Groups {
             vm: self.by.vm.then(|| (thread.pid, thread.vm.clone())),
             thread: self.by.vcpu.then_some(cell.thread),
             reason: (self.by.reason && of_reason(cell)).then_some((cell.isa, cell.code)),
-            cause: (!exit).then_some(cell.detail),
+            cause: (!exit).then_some(cell.subkey),
         };
         let group = self.groups.entry(key).or_insert_with_key(|key| Group {
             key: key.clone(),
@@ -152,22 +152,22 @@ impl Groups {
 
 /// Whether a cell belongs to a reason; time in the guest does not.
 fn of_reason(cell: &Cell) -> bool {
-    kinds::of(cell.detail).is_none_or(|info| info.reason)
+    kinds::of(cell.subkey).is_none_or(|info| info.reason)
 }
 
 #[cfg(test)]
 mod tests {
     use tracer_ebpf::{
-        detail::{kind, new},
         histogram::bucket_of,
+        subkey::{kind, new},
     };
 
     use super::*;
-    use crate::model::Known;
+    use crate::model::MeasuredParts;
 
-    fn interval(cells: &[(u64, u64)]) -> (Interval, Roster) {
-        let mut interval = Interval { known: Known::of(&Part::ALL), ..Interval::default() };
-        for (index, (detail, ns)) in cells.iter().enumerate() {
+    fn interval(cells: &[(u64, u64)]) -> (Interval, Threads) {
+        let mut interval = Interval { known: MeasuredParts::of(&Part::ALL), ..Interval::default() };
+        for (index, (subkey, ns)) in cells.iter().enumerate() {
             let mut parts = Parts::default();
             parts.add(Part::Kernel, *ns);
             interval.buckets.push((bucket_of(*ns) as u16, 1));
@@ -175,7 +175,7 @@ mod tests {
                 thread: 0,
                 isa: Isa::SVM,
                 code: 0x78,
-                detail: *detail,
+                subkey: *subkey,
                 count: 1,
                 sum_ns: *ns,
                 min_ns: *ns,
@@ -185,21 +185,21 @@ mod tests {
             });
         }
         let threads = vec![Thread { pid: 1, tid: 2, vcpu: Some(0), vm: "a".into(), host: None }];
-        (interval, Roster { threads })
+        (interval, Threads { list: threads })
     }
 
     /// What describes the same exits twice is in groups of its own.
     #[test]
     fn no_time_is_counted_twice() {
-        let (interval, roster) = interval(&[
+        let (interval, threads) = interval(&[
             (new(kind::PLAIN, 0), 100),
             (new(kind::HALTED, 0), 200),
             (new(kind::WHOLE, 0), 5000),
             (new(kind::GUEST, 0), 7000),
             (new(kind::USER_EXIT, 2), 50),
         ]);
-        let mut groups = Groups::new(By::REASON);
-        groups.add(&interval, &roster, &Selection::default());
+        let mut groups = Groups::new(GroupBy::REASON);
+        groups.add(&interval, &threads, &Selection::default());
         let exits: Vec<_> = groups.exits().map(|group| (group.stats.count, group.stats.sum_ns)).collect();
         assert_eq!(exits, [(2, 300)]);
         assert_eq!(groups.exits().next().unwrap().parts.get(Part::Kernel), 300);
@@ -217,19 +217,19 @@ mod tests {
         // Who asks for reasons gets none of the guest's time, which has none.
         let fields = Some(regex::Regex::new("").unwrap());
         groups.clear();
-        groups.add(&interval, &roster, &Selection { fields, ..Selection::default() });
+        groups.add(&interval, &threads, &Selection { fields, ..Selection::default() });
         assert_eq!(groups.iter().count(), 3);
     }
 
     #[test]
     fn idle_is_what_was_not_split() {
-        let (mut interval, roster) = interval(&[(0, 100)]);
-        let mut groups = Groups::new(By::REASON);
-        groups.add(&interval, &roster, &Selection::default());
+        let (mut interval, threads) = interval(&[(0, 100)]);
+        let mut groups = Groups::new(GroupBy::REASON);
+        groups.add(&interval, &threads, &Selection::default());
         assert!(!groups.iter().next().unwrap().key.idle);
         groups.clear();
-        interval.known = Known::default();
-        groups.add(&interval, &roster, &Selection::default());
+        interval.known = MeasuredParts::default();
+        groups.add(&interval, &threads, &Selection::default());
         assert!(groups.iter().next().unwrap().key.idle);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     decode::Isa,
-    model::{Known, Losses, Parts, kinds},
+    model::{Losses, MeasuredParts, Parts, kinds},
 };
 
 /// A vCPU thread.
@@ -31,22 +31,22 @@ impl Thread {
 
 /// All threads seen so far. [`Cell`]s name them by index, which never changes meaning.
 #[derive(Clone, Debug, Default)]
-pub struct Roster {
+pub struct Threads {
     /// In the order of their first sight.
-    pub threads: Vec<Thread>,
+    pub list: Vec<Thread>,
 }
 
 /// The samples of one (vCPU thread, isa, code, detail) within an interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// Index into [`Roster::threads`].
+    /// Index into [`Threads::list`].
     pub thread: usize,
     /// Instruction set of the code.
     pub isa: Isa,
     /// The exit code, flags included.
     pub code: u32,
-    /// Which of the exit's samples, or which cause below the reason; see [`tracer_ebpf::detail`].
-    pub detail: u64,
+    /// Which of the exit's samples, or which cause below the reason; see [`tracer_ebpf::subkey`].
+    pub subkey: u64,
     /// Number of samples; never 0.
     pub count: u64,
     /// Their sum.
@@ -64,7 +64,7 @@ pub struct Cell {
 /// Where one vCPU thread's time went between two readings, open exits included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VcpuTime {
-    /// Index into [`Roster::threads`].
+    /// Index into [`Threads::list`].
     pub thread: usize,
     /// From its first event, or the reading before, to this reading, or its death.
     pub elapsed_ns: u64,
@@ -84,7 +84,7 @@ impl VcpuTime {
 /// An exit that waited for its entry when the interval ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenExit {
-    /// Index into [`Roster::threads`].
+    /// Index into [`Threads::list`].
     pub thread: usize,
     /// Instruction set of the code.
     pub isa: Isa,
@@ -128,7 +128,7 @@ pub struct Interval {
     /// Where each vCPU's time went; empty if it was not measured.
     pub vcpus: Vec<VcpuTime>,
     /// Which parts were measured.
-    pub known: Known,
+    pub known: MeasuredParts,
     /// What the clocks did, where a dump says so.
     pub clock: Option<ClockChange>,
 }
@@ -157,7 +157,7 @@ impl Interval {
 
     /// How many exits were completed.
     pub fn exits(&self) -> u64 {
-        self.cells.iter().filter(|cell| kinds::is_exit(cell.detail)).map(|cell| cell.count).sum()
+        self.cells.iter().filter(|cell| kinds::is_exit(cell.subkey)).map(|cell| cell.count).sum()
     }
 
     /// The buckets of one of its cells.

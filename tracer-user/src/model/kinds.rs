@@ -1,13 +1,13 @@
 //! The kinds of [`Cell`](crate::model::Cell)s by name, and which of them are the exits of a reason.
 
-use tracer_ebpf::detail::{kind, kind_of, value_of};
+use tracer_ebpf::subkey::{kind, kind_of, value_of};
 
 use crate::decode::{self, Isa};
 
 /// One row of the table of kinds.
 #[derive(Debug)]
 pub struct KindInfo {
-    /// Its number; see [`tracer_ebpf::detail::kind`].
+    /// Its number; see [`tracer_ebpf::subkey::kind`].
     pub kind: u8,
     /// Name in machine-readable output.
     pub id: &'static str,
@@ -42,39 +42,39 @@ const fn info(number: u8, id: &'static str, value: bool) -> KindInfo {
 }
 
 /// The table's row for a detail; [`None`] for a kind of a newer version.
-pub fn of(detail: u64) -> Option<&'static KindInfo> {
-    KINDS.get(usize::from(kind_of(detail)))
+pub fn of(subkey: u64) -> Option<&'static KindInfo> {
+    KINDS.get(usize::from(kind_of(subkey)))
 }
 
 /// Whether a cell with this detail is among the exits of its reason.
-pub fn is_exit(detail: u64) -> bool {
-    of(detail).is_some_and(|info| info.exits)
+pub fn is_exit(subkey: u64) -> bool {
+    of(subkey).is_some_and(|info| info.exits)
 }
 
 /// Name of the kind in machine-readable output.
-pub fn id(detail: u64) -> String {
-    of(detail).map_or_else(|| format!("kind_{}", kind_of(detail)), |info| info.id.to_owned())
+pub fn id(subkey: u64) -> String {
+    of(subkey).map_or_else(|| format!("kind_{}", kind_of(subkey)), |info| info.id.to_owned())
 }
 
 /// The value of a detail as people write it: its name, else its number; "" if its kind has none.
 ///
 /// ```
 /// # use tracer_user::{decode::Isa, model::kinds::label};
-/// # use tracer_ebpf::detail::{kind, new};
+/// # use tracer_ebpf::subkey::{kind, new};
 /// assert_eq!(label(Isa::SVM, new(kind::PLAIN, 0)), "");
 /// assert_eq!(label(Isa::SVM, new(kind::USER_EXIT, 2)), "KVM_EXIT_IO");
 /// ```
-pub fn label(isa: Isa, detail: u64) -> String {
-    match decode::detail::label(isa, detail) {
+pub fn label(isa: Isa, subkey: u64) -> String {
+    match decode::subkey::label(isa, subkey) {
         Some(name) => name.into_owned(),
-        None if of(detail).is_none_or(|info| info.value) => format!("{:#x}", value_of(detail)),
+        None if of(subkey).is_none_or(|info| info.value) => format!("{:#x}", value_of(subkey)),
         None => String::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tracer_ebpf::detail::new;
+    use tracer_ebpf::subkey::new;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tracer_ebpf::lost::PerVcpu;
+use tracer_ebpf::loss::PerVcpu;
 
 /// A cause of loss, or an edge of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

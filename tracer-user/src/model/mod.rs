@@ -4,25 +4,27 @@
 //! the exits that were still open. It comes from the kernel's maps or from a recording; everything that is
 //! shown is made of intervals by [`Rows`], so the same numbers come out whichever way they took.
 
-pub mod by;
+pub mod anonymize;
+pub mod clock;
 pub mod columns;
 pub mod compare;
+pub mod group_by;
 pub mod groups;
 pub mod interval;
 pub mod kinds;
 pub mod losses;
-pub mod names;
 pub mod parts;
+pub mod pattern;
+pub mod provenance;
 pub mod rows;
 pub mod stats;
-pub mod wanted;
 
-pub use by::By;
+pub use anonymize::Names;
+pub use group_by::GroupBy;
 pub use groups::{Group, Groups};
-pub use interval::{Cell, ClockChange, Interval, OpenExit, Roster, Thread, VcpuTime};
+pub use interval::{Cell, ClockChange, Interval, OpenExit, Thread, Threads, VcpuTime};
 pub use losses::{Loss, Losses};
-pub use names::Names;
-pub use parts::{Known, Parts};
+pub use parts::{MeasuredParts, Parts};
+pub use pattern::NamePattern;
 pub use rows::{Row, Rows, Selection, Slice, VmTime};
 pub use stats::Stats;
-pub use wanted::Wanted;

@@ -106,9 +106,9 @@ impl Parts {
 /// Which parts were measured. Time of the others is in [`Part::Kernel`], or where [`Part::User`] is known and
 /// [`Part::UserBlocked`] is not, in that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Known(u8);
+pub struct MeasuredParts(u8);
 
-impl Known {
+impl MeasuredParts {
     /// These and no others.
     pub fn of(parts: &[Part]) -> Self {
         parts.iter().fold(Self::default(), |known, part| Self(known.0 | 1 << *part as u8))
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn known_parts() {
-        let known = Known::of(&[Part::Kernel, Part::Halt]);
+        let known = MeasuredParts::of(&[Part::Kernel, Part::Halt]);
         assert!(known.has(Part::Halt) && !known.has(Part::Runqueue));
-        assert!(!known.and(Known::of(&[Part::Kernel])).has(Part::Halt));
+        assert!(!known.and(MeasuredParts::of(&[Part::Kernel])).has(Part::Halt));
     }
 }

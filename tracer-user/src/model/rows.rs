@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 use tracer_ebpf::{
-    detail::{self, kind},
     part::Part,
+    subkey::{self, kind},
 };
 
 use crate::{
     decode::{Isa, decode},
     model::{
-        By, Cell, Interval, Known, Loss, Losses, OpenExit, Parts, Roster, Stats, Thread, VcpuTime, Wanted,
-        kinds, parts::PARTS,
+        Cell, GroupBy, Interval, Loss, Losses, MeasuredParts, NamePattern, OpenExit, Parts, Stats, Thread,
+        Threads, VcpuTime, kinds, parts::PARTS,
     },
 };
 
@@ -24,9 +24,9 @@ pub struct Selection {
     /// Processes; empty for all.
     pub pids: Vec<u32>,
     /// Hosts; empty for all. Intervals of other hosts are not looked at.
-    pub hosts: Vec<Wanted>,
+    pub hosts: Vec<NamePattern>,
     /// VMs by name, beside those of `pids`.
-    pub guests: Vec<Wanted>,
+    pub guests: Vec<NamePattern>,
     /// Matched against the reason's label.
     pub fields: Option<Regex>,
 }
@@ -39,15 +39,15 @@ impl Selection {
 
     /// Whether this thread is looked at.
     pub fn wants_thread(&self, thread: &Thread) -> bool {
-        let named = |wanted: &Wanted| wanted.matches(&thread.vm);
+        let named = |wanted: &NamePattern| wanted.matches(&thread.vm);
         let any_vm = self.pids.is_empty() && self.guests.is_empty();
         (any_vm || self.pids.contains(&thread.pid) || self.guests.iter().any(named))
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
     }
 
     /// Whether this open exit is looked at.
-    pub fn wants_open(&self, open: &OpenExit, roster: &Roster) -> bool {
-        self.wants_thread(&roster.threads[open.thread]) && self.wants_reason(open.isa, open.code)
+    pub fn wants_open(&self, open: &OpenExit, threads: &Threads) -> bool {
+        self.wants_thread(&threads.list[open.thread]) && self.wants_reason(open.isa, open.code)
     }
 
     /// Whether exits of this reason are looked at.
@@ -120,8 +120,8 @@ pub struct Row {
     /// What their time consists of; idle time included, whether or not it is in `stats`.
     pub parts: Parts,
     /// Which parts were measured.
-    pub known: Known,
-    /// Causes below the reason, by [`tracer_ebpf::detail`], where rows are by reason.
+    pub known: MeasuredParts,
+    /// Causes below the reason, by [`tracer_ebpf::subkey`], where rows are by reason.
     pub causes: BTreeMap<u64, Stats>,
 }
 
@@ -135,7 +135,7 @@ impl Row {
 /// Where the time of one VM's vCPUs went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmTime {
-    /// Its vCPU threads, by index into the roster.
+    /// Its vCPU threads, by index into the threads.
     pub vcpus: std::collections::BTreeSet<usize>,
     /// Wall time of all its vCPUs.
     pub elapsed_ns: u64,
@@ -144,7 +144,7 @@ pub struct VmTime {
     /// Elsewhere.
     pub parts: Parts,
     /// Which parts were measured.
-    pub known: Known,
+    pub known: MeasuredParts,
 }
 
 impl VmTime {
@@ -162,7 +162,7 @@ impl VmTime {
 /// The sum of any number of intervals, grouped.
 #[derive(Debug)]
 pub struct Rows {
-    by: By,
+    by: GroupBy,
     idle: bool,
     groups: BTreeMap<Key, Row>,
     sums: Totals,
@@ -185,7 +185,7 @@ pub struct Rows {
 
 impl Rows {
     /// No rows yet.
-    pub fn new(by: By) -> Self {
+    pub fn new(by: GroupBy) -> Self {
         Self {
             by,
             idle: false,
@@ -209,12 +209,12 @@ impl Rows {
     }
 
     /// How rows are told apart.
-    pub fn by(&self) -> By {
+    pub fn by(&self) -> GroupBy {
         self.by
     }
 
     /// Adds the selected part of an interval.
-    pub fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
+    pub fn add(&mut self, interval: &Interval, threads: &Threads, selection: &Selection) {
         if !selection.wants_host(interval.host.as_deref()) {
             return;
         }
@@ -225,25 +225,25 @@ impl Rows {
         self.end_unix_ms = interval.end_unix_ms;
         self.elapsed_ns = self.elapsed_ns.saturating_add(interval.elapsed_ns());
         self.losses.merge(&interval.losses);
-        self.open.retain(|open| roster.threads[open.thread].host != interval.host);
-        self.open.extend(interval.open.iter().filter(|open| selection.wants_open(open, roster)).cloned());
+        self.open.retain(|open| threads.list[open.thread].host != interval.host);
+        self.open.extend(interval.open.iter().filter(|open| selection.wants_open(open, threads)).cloned());
         for time in &interval.vcpus {
-            let thread = &roster.threads[time.thread];
+            let thread = &threads.list[time.thread];
             if selection.wants_thread(thread) {
                 self.add_time(time, thread, interval.known);
             }
         }
         for cell in &interval.cells {
-            let thread = &roster.threads[cell.thread];
-            let guest = detail::kind_of(cell.detail) == kind::GUEST;
+            let thread = &threads.list[cell.thread];
+            let guest = subkey::kind_of(cell.subkey) == kind::GUEST;
             if selection.wants_thread(thread) && (guest || selection.wants_reason(cell.isa, cell.code)) {
                 self.add_cell(cell, interval.buckets_of(cell), thread, interval.known);
             }
         }
     }
 
-    fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u32)], thread: &Thread, known: Known) {
-        let kind = detail::kind_of(cell.detail);
+    fn add_cell(&mut self, cell: &Cell, buckets: &[(u16, u32)], thread: &Thread, known: MeasuredParts) {
+        let kind = subkey::kind_of(cell.subkey);
         if kind == kind::GUEST {
             let key = self.key(thread, cell.thread, None, false, None);
             let by = self.by;
@@ -252,7 +252,7 @@ impl Rows {
             return;
         }
         let decoded = decode(cell.isa, cell.code);
-        let whole_exit = kinds::is_exit(cell.detail);
+        let whole_exit = kinds::is_exit(cell.subkey);
         if whole_exit && !decoded.known {
             self.losses.add(Loss::UnknownCodes, cell.count);
         }
@@ -281,7 +281,7 @@ impl Rows {
                 row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
             }
             _ if self.by.reason => {
-                let cause = row.causes.entry(cell.detail).or_default();
+                let cause = row.causes.entry(cell.subkey).or_default();
                 cause.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
             }
             _ => {}
@@ -313,7 +313,7 @@ impl Rows {
         }
     }
 
-    fn add_time(&mut self, time: &VcpuTime, thread: &Thread, known: Known) {
+    fn add_time(&mut self, time: &VcpuTime, thread: &Thread, known: MeasuredParts) {
         let vm = self
             .vms
             .entry((thread.host.clone(), thread.pid, thread.vm.clone()))
@@ -333,7 +333,7 @@ impl Rows {
         }
     }
 
-    fn add_slice(&mut self, key: Key, thread: &Thread, known: Known, ns: u64) {
+    fn add_slice(&mut self, key: Key, thread: &Thread, known: MeasuredParts, ns: u64) {
         let by = self.by;
         let row = self.groups.entry(key).or_insert_with_key(|key| by.row(key, thread, known));
         row.stats.sum_ns = row.stats.sum_ns.saturating_add(ns);
@@ -387,8 +387,8 @@ impl Rows {
     }
 }
 
-impl By {
-    fn row(self, key: &Key, thread: &Thread, known: Known) -> Row {
+impl GroupBy {
+    fn row(self, key: &Key, thread: &Thread, known: MeasuredParts) -> Row {
         Row {
             host: key.host.clone(),
             vm: key.vm.clone().map(|(pid, name)| (name, pid)),

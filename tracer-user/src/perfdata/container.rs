@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::{
     Error, Recording,
     bytes::Bytes,
-    facts::feature,
+    header_features::feature,
     session::{Record, Session},
 };
 

@@ -6,8 +6,8 @@ use tracer_ebpf::abi::{ABSENT, ISA_S390};
 
 use super::{bytes::Bytes, tracing::Format};
 use crate::{
-    kernel::format::{Field, field},
     replay::Event,
+    tracepoint::fields::{Field, field},
 };
 
 /// Where the isa of an exit's code comes from.

@@ -12,11 +12,11 @@
 
 mod attr;
 mod bytes;
+mod comms;
 mod container;
 mod events;
-mod facts;
-mod names;
-mod rounds;
+mod header_features;
+mod ordered_events;
 mod session;
 pub mod tracing;
 mod unpack;
@@ -26,8 +26,8 @@ use std::io;
 pub use container::{read_file, read_stream};
 
 use crate::{
-    model::{Interval, Roster},
-    recording::lines::Header,
+    model::provenance::Header,
+    model::{Interval, Threads},
 };
 
 /// What a recording holds.
@@ -38,7 +38,7 @@ pub struct Recording {
     /// All of it.
     pub interval: Interval,
     /// The threads it speaks of.
-    pub roster: Roster,
+    pub threads: Threads,
     /// What is worth knowing about it.
     pub notes: Vec<String>,
 }

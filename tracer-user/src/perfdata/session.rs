@@ -6,10 +6,10 @@ use super::{
     Error, Recording,
     attr::{Attr, Attrs},
     bytes::Bytes,
+    comms::Names,
     events::{Decoded, Decoders},
-    facts::{Facts, feature},
-    names::Names,
-    rounds::Rounds,
+    header_features::{Facts, feature},
+    ordered_events::Rounds,
     tracing,
     unpack::unpack,
 };
@@ -266,8 +266,8 @@ impl Session {
         }
         let order = &mut self.order;
         self.rounds.finish(|now_ns, (thread, item)| order.take(now_ns, thread, item));
-        let (mut interval, mut roster) = self.order.replay.finish();
-        for thread in &mut roster.threads {
+        let (mut interval, mut threads) = self.order.replay.finish();
+        for thread in &mut threads.list {
             if let Some(name) = self.names.get(thread.pid) {
                 name.clone_into(&mut thread.vm);
             }
@@ -286,7 +286,7 @@ impl Session {
                 self.rounds.late
             ));
         }
-        Ok(Recording { header, interval, roster, notes })
+        Ok(Recording { header, interval, threads, notes })
     }
 }
 

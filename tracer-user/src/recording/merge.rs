@@ -5,14 +5,10 @@
 
 use std::io::{BufRead, Write};
 
+use crate::model::provenance::{self, Header, MergeError};
 use crate::{
     model::Interval,
-    recording::{
-        ReadError, Reader, Writer,
-        lines::{Header, Line},
-        origin::{self, MergeError},
-        reader::MAX_HEADER,
-    },
+    recording::{ReadError, Reader, Writer, reader::MAX_HEADER, records::Line},
 };
 
 /// What failed, and at which of the dumps.
@@ -69,7 +65,7 @@ pub fn merge<R: BufRead, W: Write>(
     tool: &str,
     output: W,
 ) -> Result<(Merged, W), Failure> {
-    let header = origin::merged(readers.iter().map(Reader::header), tool)?;
+    let header = provenance::merged(readers.iter().map(Reader::header), tool)?;
     within(&header, MAX_HEADER)?;
     let mut writer = Writer::new(output, header)?;
     let mut sources = Vec::new();
@@ -82,7 +78,7 @@ pub fn merge<R: BufRead, W: Write>(
         sources.iter_mut().filter(|source| source.more).min_by(|a, b| a.order().cmp(&b.order()))
     {
         next.interval.number = writer.intervals() + 1;
-        writer.interval(&next.interval, next.reader.roster())?;
+        writer.interval(&next.interval, next.reader.threads())?;
         next.advance()?;
     }
     let merged = Merged { intervals: writer.intervals(), bytes: writer.bytes() };

@@ -39,22 +39,19 @@
 //! fields are ignored; a higher `schema` is refused. Schema 1 had no `detail`, `cause`,
 //! `parts` and `vcpu` lines; HLT and its kin were whole exits there, idle time included.
 
-pub mod clock;
-pub mod lines;
 pub mod merge;
-pub mod origin;
 pub mod reader;
+pub mod records;
 pub mod rotate;
 pub mod writer;
 
+mod anonymize;
 mod hist;
-mod names;
 
 pub use reader::Reader;
 pub use writer::Writer;
 
-/// The schema written, and the newest one read.
-pub const SCHEMA: u32 = 2;
+pub use crate::model::provenance::SCHEMA;
 
 /// Why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -7,12 +7,15 @@ use std::{
 
 use tracer_ebpf::part::Part;
 
+use crate::model::provenance::{Buckets, Header};
 use crate::{
     decode::Isa,
-    model::{Cell, ClockChange, Interval, Known, Loss, OpenExit, Parts, Roster, Thread, VcpuTime, kinds},
+    model::{
+        Cell, ClockChange, Interval, Loss, MeasuredParts, OpenExit, Parts, Thread, Threads, VcpuTime, kinds,
+    },
     recording::{
         ReadError, SCHEMA, hist,
-        lines::{Buckets, ClockLine, End, Header, InFlight, Line, PartsNs, Slot, VcpuLine},
+        records::{ClockLine, End, InFlight, Line, PartsNs, Slot, VcpuLine},
     },
 };
 
@@ -41,11 +44,11 @@ pub struct Reader<R> {
     header: Header,
     line: u64,
     buffer: Vec<u8>,
-    roster: Roster,
-    threads: HashMap<Thread, usize>,
+    threads: Threads,
+    index_of: HashMap<Thread, usize>,
     /// Stands in where a line names no host.
     host: Option<String>,
-    known: Known,
+    known: MeasuredParts,
     roster_bytes: usize,
     end: Option<End>,
     notes: Vec<String>,
@@ -80,10 +83,10 @@ impl<R: BufRead> Reader<R> {
             header,
             line: 0,
             buffer: Vec::new(),
-            roster: Roster::default(),
-            threads: HashMap::new(),
+            threads: Threads::default(),
+            index_of: HashMap::new(),
             host: None,
-            known: Known::default(),
+            known: MeasuredParts::default(),
             roster_bytes: 0,
             end: None,
             notes: Vec::new(),
@@ -124,7 +127,7 @@ impl<R: BufRead> Reader<R> {
             ));
             self.header.buckets = ours;
         }
-        self.known = Known::from_ids(&self.header.parts);
+        self.known = MeasuredParts::from_ids(&self.header.parts);
         Ok(())
     }
 
@@ -148,8 +151,8 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The threads seen so far.
-    pub fn roster(&self) -> &Roster {
-        &self.roster
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// What is wrong with the dump without making it unreadable. Complete after the last interval.
@@ -274,7 +277,7 @@ impl<R: BufRead> Reader<R> {
                 interval.end_ns = line.end_ns;
                 interval.end_unix_ms = line.end_unix_ms;
                 if let Some(parts) = &line.parts {
-                    interval.known = Known::from_ids(parts);
+                    interval.known = MeasuredParts::from_ids(parts);
                 }
                 if line.host.is_some() {
                     interval.host = line.host;
@@ -344,7 +347,7 @@ impl<R: BufRead> Reader<R> {
             min_ns,
             max_ns,
             hist,
-            detail,
+            detail: subkey,
             parts,
             interval: _,
             name: _,
@@ -361,14 +364,14 @@ impl<R: BufRead> Reader<R> {
         let thread = self.thread(host.as_deref(), pid, tid, vcpu, &vm);
         let buckets = start..interval.buckets.len();
         let mut parts = parts_of(&parts)?;
-        if kinds::is_exit(detail) && parts == Parts::default() {
+        if kinds::is_exit(subkey) && parts == Parts::default() {
             parts.add(Part::Kernel, sum_ns);
         }
         Ok(Cell {
             thread,
             isa: Isa(isa),
             code: reason,
-            detail,
+            subkey,
             count,
             sum_ns,
             min_ns,
@@ -381,12 +384,12 @@ impl<R: BufRead> Reader<R> {
     fn thread(&mut self, host: Option<&str>, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {
         let host = host.map(str::to_owned).or_else(|| self.host.clone());
         let thread = Thread { pid, tid, vcpu, vm: vm.to_owned(), host };
-        let threads = &mut self.roster.threads;
+        let threads = &mut self.threads.list;
         let roster_bytes = &mut self.roster_bytes;
-        *self.threads.entry(thread).or_insert_with_key(|thread| {
+        *self.index_of.entry(thread).or_insert_with_key(|thread| {
             threads.push(thread.clone());
             let names = thread.vm.len() + thread.host.as_ref().map_or(0, String::len);
-            // Once in the roster, once as a key.
+            // Once in the threads, once as a key.
             *roster_bytes += THREAD_BYTES + 2 * names;
             threads.len() - 1
         })

@@ -12,8 +12,9 @@ use std::{
 };
 
 use crate::{
-    model::{Interval, Loss, Losses, Roster},
-    recording::{Writer, clock, lines::Header},
+    model::{Interval, Loss, Losses, Threads},
+    model::{clock, provenance::Header},
+    recording::Writer,
 };
 
 /// Where files are kept.
@@ -212,12 +213,12 @@ impl<S: Store> Recorder<S> {
     pub fn interval(
         &mut self,
         interval: &Interval,
-        roster: &Roster,
+        threads: &Threads,
         change: Option<clock::Change>,
         asked: bool,
     ) -> io::Result<Outcome> {
         let missing = self.unwritten.intervals;
-        match self.write(interval, roster, change) {
+        match self.write(interval, threads, change) {
             Ok(()) => {
                 self.unwritten = Unwritten::default();
                 self.totals.intervals += 1;
@@ -249,7 +250,7 @@ impl<S: Store> Recorder<S> {
     pub fn end(mut self, why: &str) -> io::Result<Totals> {
         if self.unwritten.intervals != 0 {
             let place = self.unwritten.place.clone();
-            match self.write(&place, &Roster::default(), None) {
+            match self.write(&place, &Threads::default(), None) {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => self.totals.untold_intervals = self.unwritten.intervals,
                 Err(error) => return Err(error),
@@ -270,7 +271,7 @@ impl<S: Store> Recorder<S> {
     fn write(
         &mut self,
         interval: &Interval,
-        roster: &Roster,
+        threads: &Threads,
         change: Option<clock::Change>,
     ) -> io::Result<()> {
         if self.writer.is_none() {
@@ -279,9 +280,9 @@ impl<S: Store> Recorder<S> {
         let writer = self.writer.as_mut().expect("just opened");
         let whole = writer.bytes();
         let written = if self.unwritten.intervals == 0 && change.is_none() {
-            writer.interval(interval, roster)
+            writer.interval(interval, threads)
         } else {
-            writer.interval(&self.unwritten.told_in(interval.clone(), change), roster)
+            writer.interval(&self.unwritten.told_in(interval.clone(), change), threads)
         };
         if let Err(error) = written {
             // A pipe cannot be shortened, but nobody fills one up either.

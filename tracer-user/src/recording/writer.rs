@@ -4,12 +4,13 @@ use std::io::{self, Write};
 
 use tracer_ebpf::part::Part;
 
+use crate::model::provenance::Header;
 use crate::{
-    decode::{decode, detail},
-    model::{ClockChange, Interval, Known, Parts, Roster, parts::PARTS},
+    decode::{decode, subkey},
+    model::{ClockChange, Interval, MeasuredParts, Parts, Threads, parts::PARTS},
     recording::{
         hist,
-        lines::{ClockLine, End, Header, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
+        records::{ClockLine, End, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
     },
 };
 
@@ -18,7 +19,7 @@ use crate::{
 pub struct Writer<W> {
     out: W,
     /// What the header says of every interval that does not say it itself.
-    known: Known,
+    known: MeasuredParts,
     intervals: u64,
     bytes: u64,
     buffer: Vec<u8>,
@@ -30,7 +31,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the output.
     pub fn new(out: W, header: Header) -> io::Result<Self> {
-        let known = Known::from_ids(&header.parts);
+        let known = MeasuredParts::from_ids(&header.parts);
         let mut writer = Self { out, known, intervals: 0, bytes: 0, buffer: Vec::new() };
         writer.line(&Line::Header(header))?;
         writer.flush()?;
@@ -41,13 +42,13 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the output; what was written before stays readable.
-    pub fn interval(&mut self, interval: &Interval, roster: &Roster) -> io::Result<()> {
+    pub fn interval(&mut self, interval: &Interval, threads: &Threads) -> io::Result<()> {
         let number = interval.number;
         if let Some(ClockChange { suspended_ms, stepped_ms }) = interval.clock {
             self.line(&Line::Clock(ClockLine { interval: number, suspended_ms, stepped_ms }))?;
         }
         for cell in &interval.cells {
-            let thread = &roster.threads[cell.thread];
+            let thread = &threads.list[cell.thread];
             self.line(&Line::Slot(Slot {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
@@ -58,8 +59,8 @@ impl<W: Write> Writer<W> {
                 isa: cell.isa.0,
                 reason: cell.code,
                 name: decode(cell.isa, cell.code).to_string().into(),
-                detail: cell.detail,
-                cause: detail::label(cell.isa, cell.detail),
+                detail: cell.subkey,
+                cause: subkey::label(cell.isa, cell.subkey),
                 count: cell.count,
                 sum_ns: cell.sum_ns,
                 min_ns: cell.min_ns,
@@ -73,7 +74,7 @@ impl<W: Write> Writer<W> {
             }))?;
         }
         for time in &interval.vcpus {
-            let thread = &roster.threads[time.thread];
+            let thread = &threads.list[time.thread];
             self.line(&Line::Vcpu(VcpuLine {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
@@ -90,7 +91,7 @@ impl<W: Write> Writer<W> {
             self.line(&Line::Loss(LossLine { interval: number, cause: info.name.into(), count }))?;
         }
         for open in &interval.open {
-            let thread = &roster.threads[open.thread];
+            let thread = &threads.list[open.thread];
             self.line(&Line::InFlight(InFlight {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),

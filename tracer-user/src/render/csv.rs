@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use crate::{
-    decode::{Isa, detail},
+    decode::{Isa, subkey},
     model::{
-        Known, Parts, Roster, Row, Rows,
+        MeasuredParts, Parts, Row, Rows, Threads,
         columns::{COLUMNS, Value},
         rows::Totals,
     },
@@ -46,7 +46,7 @@ impl Csv {
 }
 
 impl Printer for Csv {
-    fn print(&mut self, out: &mut dyn Write, rows: &Rows, _roster: &Roster, span: Span) -> io::Result<()> {
+    fn print(&mut self, out: &mut dyn Write, rows: &Rows, _roster: &Threads, span: Span) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(out);
         if !self.headed {
             writer.write_record(KEYS.into_iter().chain(COLUMNS.iter().map(|column| column.id)))?;
@@ -57,11 +57,11 @@ impl Printer for Csv {
             writer.write_record(record(row, "", rows, &totals, span))?;
             for (cause, stats) in &row.causes {
                 let isa = row.reason.map_or(Isa(0), |(isa, _)| isa);
-                let Some(label) = detail::label(isa, *cause) else { continue };
+                let Some(label) = subkey::label(isa, *cause) else { continue };
                 let cause = Row {
                     stats: stats.clone(),
                     parts: Parts::default(),
-                    known: Known::default(),
+                    known: MeasuredParts::default(),
                     ..row.clone()
                 };
                 writer.write_record(record(&cause, &label, rows, &totals, span))?;

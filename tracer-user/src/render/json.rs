@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json, json};
-use tracer_ebpf::detail::{kind, kind_of};
+use tracer_ebpf::subkey::{kind, kind_of};
 
 use crate::{
-    decode::{Isa, decode, detail},
+    decode::{Isa, decode, subkey},
     model::{
-        OpenExit, Roster, Row, Rows, Stats, VmTime,
+        OpenExit, Row, Rows, Stats, Threads, VmTime,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
         rows::Totals,
@@ -33,7 +33,7 @@ impl JsonLines {
 }
 
 impl Printer for JsonLines {
-    fn print(&mut self, out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
+    fn print(&mut self, out: &mut dyn Write, rows: &Rows, threads: &Threads, span: Span) -> io::Result<()> {
         let (totals, wholes) = (rows.totals(), rows.wholes());
         let block = json!({
             "schema": SCHEMA,
@@ -47,7 +47,7 @@ impl Printer for JsonLines {
             "handled_ns": totals.handled_ns,
             "idle_ns": totals.idle_ns,
             "losses": rows.losses.nonzero().map(|(info, count)| (info.name, json!(count))).collect::<Object>().0,
-            "in_flight": rows.open.iter().map(|open| in_flight(open, roster)).collect::<Vec<_>>(),
+            "in_flight": rows.open.iter().map(|open| in_flight(open, threads)).collect::<Vec<_>>(),
             "vms": rows.vms.iter().map(|((host, pid, name), time)| vm_time(host.as_deref(), *pid, name, time)).collect::<Vec<_>>(),
             "guests": rows.guests().map(|row| self.row(row, &Totals::default())).collect::<Vec<_>>(),
             "rows": sorted(rows, &self.view).iter().map(|r| self.row(r, &wholes)).collect::<Vec<_>>(),
@@ -108,7 +108,7 @@ impl JsonLines {
     }
 
     fn cause(&self, row: &Row, cause: u64, stats: &Stats) -> Option<Json> {
-        let label = detail::label(row.reason.map_or(Isa(0), |(isa, _)| isa), cause)?;
+        let label = subkey::label(row.reason.map_or(Isa(0), |(isa, _)| isa), cause)?;
         let row = Row { stats: stats.clone(), causes: Default::default(), ..row.clone() };
         let Json::Object(object) = self.row(&row, &Totals::default()) else { return None };
         let own = |id: &str| COLUMNS.iter().any(|column| column.set == Set::Usual && column.id == id);
@@ -145,8 +145,8 @@ pub(crate) fn buckets(stats: &Stats) -> Json {
         .collect()
 }
 
-fn in_flight(open: &OpenExit, roster: &Roster) -> Json {
-    let thread = &roster.threads[open.thread];
+fn in_flight(open: &OpenExit, threads: &Threads) -> Json {
+    let thread = &threads.list[open.thread];
     json!({
         "host": thread.host, "vm": thread.vm, "pid": thread.pid, "tid": thread.tid, "vcpu": thread.vcpu,
         "isa": open.isa.name(), "code": open.code, "reason": decode(open.isa, open.code).to_string(),

@@ -3,19 +3,18 @@
 use std::io;
 
 use crate::model::{
-    Roster, Row, Rows,
+    Row, Rows, Threads,
     columns::{Column, SortKey},
 };
 
 pub mod csv;
 pub mod diff;
 pub mod escape;
-pub mod export;
 pub mod histogram;
 pub mod json;
 pub mod table;
+pub mod time_breakdown;
 pub mod units;
-pub mod where_time;
 
 /// What is shown of rows, whatever the format.
 #[derive(Clone, Debug)]
@@ -69,5 +68,11 @@ pub fn sorted<'a>(rows: &'a Rows, view: &View) -> Vec<&'a Row> {
 /// A format that rows can be printed in.
 pub trait Printer {
     /// Prints one block.
-    fn print(&mut self, out: &mut dyn io::Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()>;
+    fn print(
+        &mut self,
+        out: &mut dyn io::Write,
+        rows: &Rows,
+        threads: &Threads,
+        span: Span,
+    ) -> io::Result<()>;
 }

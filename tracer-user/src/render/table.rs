@@ -6,13 +6,13 @@ use std::{
 };
 
 use crate::{
-    decode::{Isa, decode, detail},
+    decode::{Isa, decode, subkey},
     model::{
-        By, Roster, Row, Rows, Stats,
+        GroupBy, Row, Rows, Stats, Threads,
         columns::{COLUMNS, Column, Set, Value},
         rows::Totals,
     },
-    render::{Printer, Span, View, escape, histogram, sorted, units, vm_label, where_time},
+    render::{Printer, Span, View, escape, histogram, sorted, time_breakdown, units, vm_label},
 };
 
 const LABEL_MIN: usize = 18;
@@ -35,7 +35,7 @@ impl Table {
 }
 
 impl Printer for Table {
-    fn print(&mut self, out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
+    fn print(&mut self, out: &mut dyn Write, rows: &Rows, threads: &Threads, span: Span) -> io::Result<()> {
         let sorted = sorted(rows, &self.view);
         let totals = rows.wholes();
         if rows.is_empty() && totals.count() != 0 {
@@ -62,8 +62,8 @@ impl Printer for Table {
             }
         }
         guests(out, rows, &self.view)?;
-        where_time::print(out, rows, self.view.color)?;
-        summary(out, rows, roster, span)?;
+        time_breakdown::print(out, rows, self.view.color)?;
+        summary(out, rows, threads, span)?;
         if let Some(pattern) = &self.view.hist {
             for row in sorted.iter().filter(|row| pattern.is_match(&row.reason_label())) {
                 writeln!(out, "\n{}", plain_label(rows.by(), row))?;
@@ -91,7 +91,7 @@ fn causes(row: &Row) -> Vec<(String, &Stats)> {
     let mut causes: Vec<_> = row
         .causes
         .iter()
-        .filter_map(|(cause, stats)| Some((detail::label(isa, *cause)?.into_owned(), stats)))
+        .filter_map(|(cause, stats)| Some((subkey::label(isa, *cause)?.into_owned(), stats)))
         .collect();
     causes.sort_by(|a, b| b.1.sum_ns.cmp(&a.1.sum_ns).then_with(|| a.0.cmp(&b.0)));
     causes
@@ -103,7 +103,7 @@ fn guests(out: &mut dyn Write, rows: &Rows, view: &View) -> io::Result<()> {
     if guests.is_empty() {
         return Ok(());
     }
-    let by = By { reason: false, part: false, ..rows.by() };
+    let by = GroupBy { reason: false, part: false, ..rows.by() };
     let mut layout = Layout::new(by, &guests, view);
     layout.columns.retain(|column| !matches!(column.id, "samples_share" | "time_share" | "idle_ns"));
     writeln!(out)?;
@@ -115,7 +115,7 @@ fn guests(out: &mut dyn Write, rows: &Rows, view: &View) -> io::Result<()> {
 }
 
 /// The parts of a row's label, one for each dimension.
-fn label_parts(by: By, row: &Row) -> Vec<String> {
+fn label_parts(by: GroupBy, row: &Row) -> Vec<String> {
     let host = row.host.as_ref().map_or_else(|| "-".into(), |host| escape::terminal(host));
     // Once is enough.
     let before_vm = row.host.as_deref().filter(|_| !by.host);
@@ -128,18 +128,18 @@ fn label_parts(by: By, row: &Row) -> Vec<String> {
     [host, vm, vcpu, reason, slice, idle].into_iter().flatten().collect()
 }
 
-fn plain_label(by: By, row: &Row) -> String {
+fn plain_label(by: GroupBy, row: &Row) -> String {
     label_parts(by, row).join(" ")
 }
 
 struct Layout {
-    by: By,
+    by: GroupBy,
     labels: Vec<(&'static str, usize)>,
     columns: Vec<&'static Column>,
 }
 
 impl Layout {
-    fn new(by: By, rows: &[&Row], view: &View) -> Self {
+    fn new(by: GroupBy, rows: &[&Row], view: &View) -> Self {
         let other = !by.reason && !by.part;
         let titles: Vec<&'static str> = [
             ("HOST", by.host),
@@ -253,7 +253,7 @@ impl Layout {
 }
 
 /// The columns that suit these rows.
-fn suitable(by: By, rows: &[&Row]) -> Vec<&'static Column> {
+fn suitable(by: GroupBy, rows: &[&Row]) -> Vec<&'static Column> {
     if by.part {
         let of_parts = |column: &&Column| column.set == Set::OfParts || column.id == "time_share";
         return COLUMNS.iter().filter(of_parts).collect();
@@ -278,10 +278,9 @@ fn cut(text: &str, width: usize) -> String {
     short
 }
 
-fn summary(out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io::Result<()> {
+fn summary(out: &mut dyn Write, rows: &Rows, threads: &Threads, span: Span) -> io::Result<()> {
     let totals = rows.totals();
-    let vms: BTreeSet<_> =
-        roster.threads.iter().map(|thread| (&thread.host, thread.pid, &thread.vm)).collect();
+    let vms: BTreeSet<_> = threads.list.iter().map(|thread| (&thread.host, thread.pid, &thread.vm)).collect();
     writeln!(
         out,
         "\nTotal Samples: {} ({:.1}/s), handled {}, idle {}; {} {} seen{}",
@@ -290,7 +289,7 @@ fn summary(out: &mut dyn Write, rows: &Rows, roster: &Roster, span: Span) -> io:
         units::duration(totals.handled_ns),
         units::duration(totals.idle_ns),
         units::plural(vms.len(), "VM"),
-        units::plural(roster.threads.len(), "vCPU thread"),
+        units::plural(threads.list.len(), "vCPU thread"),
         if span == Span::Total { format!(" in {}", units::duration(rows.elapsed_ns)) } else { String::new() },
     )?;
     write!(out, "Losses: {}", rows.losses)?;

@@ -28,18 +28,18 @@ pub const MODES: [Mode; 14] = [
     mode("empty raw programs (floor)", None, "floor raw & T=$!"),
     mode("raw programs that read the clock", None, "floor clock & T=$!"),
     mode("empty classic programs (floor)", None, "floor classic & T=$!"),
-    mode("exitlat live, raw tracepoints", None, "exitlat live --path raw -d 60 & T=$!"),
+    mode("exitlat live, raw tracepoints", None, "exitlat live --attach raw -d 60 & T=$!"),
     mode(
         "exitlat live, raw tracepoints, --no-sched",
         None,
-        "exitlat live --path raw --no-sched -d 60 & T=$!",
+        "exitlat live --attach raw --no-sched -d 60 & T=$!",
     ),
     mode(
         "exitlat live, raw tracepoints, --guest-histogram",
         None,
-        "exitlat live --path raw --guest-histogram -d 60 & T=$!",
+        "exitlat live --attach raw --guest-histogram -d 60 & T=$!",
     ),
-    mode("exitlat live, classic tracepoints", None, "exitlat live --path classic -d 60 & T=$!"),
+    mode("exitlat live, classic tracepoints", None, "exitlat live --attach tp -d 60 & T=$!"),
     mode(
         "perf stat -e, counting only",
         Some("perf"),

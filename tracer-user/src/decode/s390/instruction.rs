@@ -1,7 +1,7 @@
 //! Instructions, seen in `kvm_s390_intercept_instruction` and `kvm_s390_handle_operexc`, by their keys.
 //!
 //! Mirrors `icpt_insn_codes` of `arch/s390/include/uapi/asm/sie.h`. A key is made by
-//! [`tracer_ebpf::detail::instruction_key`], which mirrors `icpt_insn_decoder` there.
+//! [`tracer_ebpf::subkey::instruction_key`], which mirrors `icpt_insn_decoder` there.
 
 use super::Label;
 

@@ -5,15 +5,15 @@
 //! probability of such a change by chance; all probabilities that decide anything are corrected together. A
 //! change counts if it is both larger than chance makes it and large enough to matter.
 
-mod measure;
-pub mod numbers;
+mod metrics;
 pub mod rules;
 pub mod side;
+pub mod statistics;
 
 use std::collections::BTreeSet;
 
-use measure::Pair;
-pub use measure::{Distance, Measured};
+use metrics::Pair;
+pub use metrics::{Distance, Measured};
 pub use rules::{Rule, RuleOutcome};
 pub use side::{Key, Side};
 
@@ -305,7 +305,7 @@ fn row(key: &Key, base: &Side, new: &Side, method: Method) -> RowDiff {
         key: key.clone(),
         counts: [before, after].map(|row| row.map_or(0, |row| row.stats.count)),
         findings: METRICS.iter().map(finding).collect(),
-        distance: before.zip(after).map(|(base, new)| measure::distance(&base.stats, &new.stats)),
+        distance: before.zip(after).map(|(base, new)| metrics::distance(&base.stats, &new.stats)),
         verdict: Verdict::Unjudged(""),
     }
 }
@@ -329,7 +329,7 @@ fn judge(rows: &mut [RowDiff], settings: &Settings, min_change: f64) -> usize {
             }
         }
     }
-    for ((index, metric), adjusted) in places.iter().zip(numbers::holm(&chances)) {
+    for ((index, metric), adjusted) in places.iter().zip(statistics::holm(&chances)) {
         let row = &mut rows[*index];
         let distance = row.distance;
         let finding = &mut row.findings[*metric as usize];

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use super::{Metric, RowDiff, Settings, numbers};
-use crate::model::Wanted;
+use super::{Metric, RowDiff, Settings, statistics};
+use crate::model::NamePattern;
 
 /// A bound on the change of a metric.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,11 +15,11 @@ pub struct Rule {
     /// The relative change beyond which it fires, to the side of its sign.
     pub bound: f64,
     /// Which rows, by reason.
-    pub reason: Option<Wanted>,
+    pub reason: Option<NamePattern>,
     /// Which rows, by the name of the VM.
-    pub vm: Option<Wanted>,
+    pub vm: Option<NamePattern>,
     /// Which rows, by host.
-    pub host: Option<Wanted>,
+    pub host: Option<NamePattern>,
 }
 
 impl FromStr for Rule {
@@ -52,7 +52,7 @@ impl FromStr for Rule {
         }
         for word in words {
             let (name, glob) = word.split_once('=').ok_or(SHAPE)?;
-            let glob: Wanted = glob.parse().map_err(|_| SHAPE)?;
+            let glob: NamePattern = glob.parse().map_err(|_| SHAPE)?;
             match name.trim() {
                 "reason" => rule.reason = Some(glob),
                 "vm" => rule.vm = Some(glob),
@@ -71,7 +71,7 @@ impl Rule {
     }
 
     fn wants(&self, row: &RowDiff) -> bool {
-        let named = |wanted: &Option<Wanted>, name: Option<&str>| {
+        let named = |wanted: &Option<NamePattern>, name: Option<&str>| {
             wanted.as_ref().is_none_or(|wanted| name.is_some_and(|name| wanted.matches(name)))
         };
         let reason = row.key.reason.map(|_| row.key.reason_label());
@@ -131,7 +131,7 @@ pub(super) fn apply(rules: &[Rule], rows: &[RowDiff], settings: &Settings) -> Ve
         }
         outcomes.push(RuleOutcome { rule: rule.clone(), fired: Vec::new(), held: Vec::new(), untested });
     }
-    for ((number, test), adjusted) in tests.into_iter().zip(numbers::holm(&chances)) {
+    for ((number, test), adjusted) in tests.into_iter().zip(statistics::holm(&chances)) {
         let outcome = &mut outcomes[number];
         let fires = outcome.rule.exceeded_by(test.relative) && adjusted < settings.alpha;
         let list = if fires { &mut outcome.fired } else { &mut outcome.held };

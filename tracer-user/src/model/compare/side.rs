@@ -6,7 +6,7 @@ use tracer_ebpf::{histogram::BUCKETS, part::Part};
 
 use crate::{
     decode::{Isa, decode},
-    model::{By, Cell, Interval, Losses, Roster, Selection, Stats, Thread, kinds},
+    model::{Cell, GroupBy, Interval, Losses, Selection, Stats, Thread, Threads, kinds},
 };
 
 /// More blocks than this are joined two by two.
@@ -100,7 +100,7 @@ impl Block {
 /// One side of a comparison.
 #[derive(Clone, Debug)]
 pub struct Side {
-    by: By,
+    by: GroupBy,
     pub(super) rows: BTreeMap<Key, SideRow>,
     pub(super) blocks: Vec<Block>,
     /// How many intervals of a host make a block.
@@ -122,7 +122,7 @@ pub struct Side {
 
 impl Side {
     /// Nothing yet, to be grouped like this.
-    pub fn new(by: By) -> Self {
+    pub fn new(by: GroupBy) -> Self {
         Self {
             by,
             rows: BTreeMap::new(),
@@ -138,8 +138,8 @@ impl Side {
         }
     }
 
-    /// Adds the selected part of an interval. All intervals must be of one roster.
-    pub fn add(&mut self, interval: &Interval, roster: &Roster, selection: &Selection) {
+    /// Adds the selected part of an interval. All intervals must be of one threads.
+    pub fn add(&mut self, interval: &Interval, threads: &Threads, selection: &Selection) {
         if !selection.wants_host(interval.host.as_deref()) {
             return;
         }
@@ -148,7 +148,7 @@ impl Side {
         self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
         self.open(interval.host.as_ref(), elapsed_ns);
         for cell in &interval.cells {
-            let thread = &roster.threads[cell.thread];
+            let thread = &threads.list[cell.thread];
             if selection.wants_thread(thread) && selection.wants_reason(cell.isa, cell.code) {
                 self.add_cell(cell, interval, thread);
             }
@@ -207,7 +207,7 @@ impl Side {
 
     fn add_cell(&mut self, cell: &Cell, interval: &Interval, thread: &Thread) {
         // Every exit once: the other kinds are the same time seen in another way.
-        if !kinds::is_exit(cell.detail) {
+        if !kinds::is_exit(cell.subkey) {
             return;
         }
         // Where the wait of a halted guest is known, it is in no cell of these kinds.
@@ -220,7 +220,7 @@ impl Side {
             let handled = &mut self.blocks[block].handled_ns;
             *handled = handled.saturating_add(cell.sum_ns);
         }
-        let By { host, vm, vcpu, reason, part: _ } = self.by;
+        let GroupBy { host, vm, vcpu, reason, part: _ } = self.by;
         let key = self.known.entry((cell.thread, cell.isa, cell.code, idle)).or_insert_with(|| Key {
             idle,
             host: thread.host.clone().filter(|_| host),

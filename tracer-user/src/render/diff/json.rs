@@ -83,7 +83,8 @@ fn row(row: &RowDiff) -> Json {
 /// What is not a number is `null`.
 fn metric(finding: &Finding) -> Json {
     let measured = &finding.measured;
-    let change = |get: fn(&crate::model::compare::numbers::Change) -> f64| measured.change.as_ref().map(get);
+    let change =
+        |get: fn(&crate::model::compare::statistics::Change) -> f64| measured.change.as_ref().map(get);
     let why = finding.verdict.why();
     json!({
         "base": measured.base,

@@ -6,7 +6,7 @@ pub mod table;
 
 use crate::{
     model::{
-        By,
+        GroupBy,
         columns::Value,
         compare::{Comparison, Finding, Metric, RowDiff, RuleOutcome, Side, Unit, Verdict},
     },
@@ -32,7 +32,7 @@ pub struct Report<'a> {
     /// What to know before the numbers are believed.
     pub notes: Vec<String>,
     /// How rows are told apart.
-    pub by: By,
+    pub by: GroupBy,
     /// What was found.
     pub comparison: &'a Comparison,
 }

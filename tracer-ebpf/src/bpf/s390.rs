@@ -1,0 +1,113 @@
+//! s390: the events of SIE, and those that tell the cause of an interception. Classic tracepoints only, as every
+//! kernel has them: neither BTF nor a JIT is needed.
+//!
+//! Where an exit has no cause of its own, none of the `cause_` events fires; where two fire, the later one tells
+//! more (`kvm_s390_intercept_instruction`, then `kvm_s390_handle_sigp`).
+
+use aya_ebpf::{
+    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
+};
+use tracer_ebpf::{
+    abi::{ABSENT, ISA_S390},
+    config::*,
+    loss::Global,
+    subkey::{self, instruction_key, kind},
+};
+
+use crate::{
+    body::{self, clock_ns},
+    config::{self, number},
+    maps::{LOST, bump},
+};
+
+/// `kvm:kvm_s390_sie_exit`.
+#[tracepoint]
+pub fn sie_exit(ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::wanted((pid_tgid >> 32) as u32) {
+        let now_ns = clock_ns();
+        // All bits set, which no interception has, if it cannot be read.
+        let code = field::<u8, OWN>(&ctx, number::<OFF_SIE_ICPTCODE>()).map_or(ABSENT, u32::from);
+        body::exit(&ctx, pid_tgid, now_ns, ISA_S390, code, |ctx| {
+            field::<u32, VCPU>(ctx, number::<OFF_SIE_VCPU>()).unwrap_or(ABSENT)
+        });
+    }
+    1
+}
+
+/// `kvm:kvm_s390_sie_enter`.
+#[tracepoint]
+pub fn sie_enter(_ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::wanted((pid_tgid >> 32) as u32) {
+        body::entry(pid_tgid, clock_ns());
+    }
+    1
+}
+
+/// `$name`: the program on `kvm:kvm_s390_*`; the cause is of `$kind`, its value made of the field at `$offset`.
+macro_rules! causes {
+    ($($(#[$doc:meta])* $name:ident($offset:ident: $type:ty) = $kind:ident, $value:expr;)+) => {$(
+        $(#[$doc])*
+        #[tracepoint]
+        pub fn $name(ctx: TracePointContext) -> u32 {
+            let pid_tgid = bpf_get_current_pid_tgid();
+            if config::wanted((pid_tgid >> 32) as u32)
+                && let Some(value) = field::<$type, OWN>(&ctx, number::<$offset>())
+            {
+                body::cause(pid_tgid, subkey::new(kind::$kind, $value(value)));
+            }
+            1
+        }
+    )+};
+}
+
+causes! {
+    /// `kvm:kvm_s390_intercept_instruction`.
+    cause_instruction(OFF_INSTRUCTION: u64) = INSTRUCTION, instruction_key;
+    /// `kvm:kvm_s390_handle_diag`.
+    cause_diag(OFF_DIAG: u16) = DIAG, u64::from;
+    /// `kvm:kvm_s390_handle_sigp`.
+    cause_sigp(OFF_SIGP: u8) = SIGP, u64::from;
+    /// `kvm:kvm_s390_handle_sigp_pei`: a SIGP that the hardware did in part.
+    cause_sigp_pei(OFF_SIGP_PEI: u8) = SIGP, u64::from;
+    /// `kvm:kvm_s390_intercept_prog`.
+    cause_program(OFF_PROGRAM: u16) = PROGRAM, u64::from;
+    /// `kvm:kvm_s390_intercept_validity`.
+    cause_validity(OFF_VALIDITY: u16) = VALIDITY, u64::from;
+    /// `kvm:kvm_s390_handle_operexc`.
+    cause_operation(OFF_OPERATION: u64) = OPERATION, instruction_key;
+}
+
+/// `kvm:kvm_s390_sie_fault`: a fault of the host inside SIE.
+#[tracepoint]
+pub fn cause_sie_fault(_ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::wanted((pid_tgid >> 32) as u32) {
+        body::cause(pid_tgid, subkey::new(kind::SIE_FAULT, 0));
+    }
+    1
+}
+
+/// Where the vCPU's number is in all of these records, and where the first field of their own: the two with the PSW
+/// are between them (`VCPU_FIELD_COMMON`, arch/s390/kvm/trace.h).
+const VCPU: usize = 8;
+const OWN: usize = 32;
+
+/// A field of the record, by a direct load at the usual offset as in `classic`, by a helper at any other. [`None`]
+/// has been counted.
+#[inline(always)]
+fn field<T: Copy, const USUAL: usize>(ctx: &TracePointContext, offset: u64) -> Option<T> {
+    if offset as usize == USUAL {
+        // SAFETY: the loader has checked against the `format` file that a field of this size is here.
+        return Some(unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(USUAL).cast()) });
+    }
+    // SAFETY: the helper checks the address.
+    match unsafe { ctx.read_at(offset as usize) } {
+        Ok(value) => Some(value),
+        Err(_) => {
+            bump(&LOST, Global::ReadFailed as u32);
+            None
+        }
+    }
+}

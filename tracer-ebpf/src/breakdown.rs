@@ -1,0 +1,307 @@
+//! What an exit interval consists of: the state machine behind [`Part`].
+//!
+//! Most exits are handled by KVM without a pause, and nothing here runs for them. The others pass through these
+//! functions, each called at one kind of event of the vCPU's own thread; only [`woken`] is called by whoever
+//! wakes it. Every function charges the time since the last one to one part. [`Part::Kernel`] is never charged:
+//! it is what the others leave of the interval, so the parts sum to it whatever happened.
+
+use crate::{abi::Vcpu, part::Part};
+
+/// Where the thread is while an exit is open.
+pub mod mode {
+    /// In KVM.
+    pub const KERNEL: u32 = 0;
+    /// Returned to the VMM.
+    pub const USER: u32 = 1;
+}
+
+/// Why the thread is not on a CPU.
+pub mod off {
+    /// It is on one.
+    pub const RUNNING: u32 = 0;
+    /// Preempted: it could run.
+    pub const RUNNABLE: u32 = 1;
+    /// Asleep in a way that signals interrupt: the way in which vCPUs halt.
+    pub const INTERRUPTIBLE: u32 = 2;
+    /// Asleep in any other way.
+    pub const ASLEEP: u32 = 3;
+    /// Stopped or traced.
+    pub const STOPPED: u32 = 4;
+}
+
+/// KVM_EXIT_HLT: the VMM lets the guest halt (`include/uapi/linux/kvm.h`).
+pub const KVM_EXIT_HLT: u32 = 5;
+/// KVM_EXIT_INTR: a signal for the thread.
+pub const KVM_EXIT_INTR: u32 = 10;
+/// Added to the negated error of a KVM_RUN that failed, to tell it from a reason.
+pub const KVM_EXIT_ERROR: u32 = 1 << 16;
+
+/// A stay in the VMM that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trip {
+    /// KVM_EXIT_* reason with which it began.
+    pub reason: u32,
+    /// Running or asleep in the VMM; neither preempted, halted nor stopped.
+    pub ns: u64,
+}
+
+/// What a thread's `prev_state` in `sched_switch` means: bits of `include/linux/sched.h`. `preempted` is the
+/// tracepoint's own argument; in the classic record it is bit 8 (TASK_REPORT_MAX).
+#[inline(always)]
+pub const fn off_by_state(preempted: bool, state: u32) -> u32 {
+    const INTERRUPTIBLE: u32 = 1;
+    const STOPPED_OR_TRACED: u32 = 4 | 8;
+    if preempted || state == 0 {
+        off::RUNNABLE
+    } else if state & STOPPED_OR_TRACED != 0 {
+        off::STOPPED
+    } else if state & INTERRUPTIBLE != 0 {
+        off::INTERRUPTIBLE
+    } else {
+        off::ASLEEP
+    }
+}
+
+/// The reason under which a return to the VMM is counted. KVM_RUN fails with EINTR when a signal is pending,
+/// without always having set the reason; and with EFAULT or EHWPOISON where it reports a fault of guest memory, which
+/// is a reason like others (`Documentation/virt/kvm/api.rst`, KVM_EXIT_MEMORY_FAULT).
+#[inline(always)]
+pub const fn user_reason(reason: u32, errno: i32) -> u32 {
+    const EINTR: i32 = -4;
+    const EFAULT: i32 = -14;
+    const EHWPOISON: i32 = -133;
+    const MEMORY_FAULT: u32 = 39;
+    if errno >= 0 || (reason == MEMORY_FAULT && (errno == EFAULT || errno == EHWPOISON)) {
+        reason
+    } else if errno == EINTR {
+        KVM_EXIT_INTR
+    } else {
+        KVM_EXIT_ERROR + errno.unsigned_abs()
+    }
+}
+
+/// KVM_RUN returned to the VMM. Ends the stay before it, if nothing marked its end.
+#[inline(always)]
+pub fn left_kvm(vcpu: &mut Vcpu, now_ns: u64, reason: u32) -> Option<Trip> {
+    if vcpu.open_ns == 0 {
+        return None;
+    }
+    let trip = entered_kvm(vcpu, now_ns);
+    let breakdown = &mut vcpu.breakdown;
+    breakdown.touched = 1;
+    breakdown.mode = mode::USER;
+    breakdown.since_ns = now_ns;
+    breakdown.user_reason = reason;
+    breakdown.trip_ns = 0;
+    // A sleep that was no halt by now is none.
+    breakdown.halting_ns = 0;
+    breakdown.asleep_ns = 0;
+    trip
+}
+
+/// The VMM called KVM_RUN.
+#[inline(always)]
+pub fn entered_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Trip> {
+    // A thread that does something has a CPU, whether or not that was seen.
+    switched_in(vcpu, now_ns);
+    if vcpu.open_ns == 0 || vcpu.breakdown.mode != mode::USER {
+        return None;
+    }
+    let ran_ns = since(vcpu, now_ns);
+    let breakdown = &mut vcpu.breakdown;
+    breakdown.mode = mode::KERNEL;
+    breakdown.parts[Part::User as usize] += ran_ns;
+    Some(Trip { reason: breakdown.user_reason, ns: breakdown.trip_ns + ran_ns })
+}
+
+/// The thread lost its CPU.
+#[inline(always)]
+pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: u32) {
+    if vcpu.open_ns != 0 {
+        let ran_ns = since(vcpu, now_ns);
+        let breakdown = &mut vcpu.breakdown;
+        breakdown.touched = 1;
+        if breakdown.mode == mode::USER {
+            breakdown.parts[Part::User as usize] += ran_ns;
+            breakdown.trip_ns += ran_ns;
+        } else if why == off::INTERRUPTIBLE && breakdown.asleep_ns == 0 {
+            breakdown.asleep_ns = now_ns;
+        }
+    }
+    vcpu.breakdown.off = why;
+    vcpu.breakdown.since_ns = now_ns;
+}
+
+/// The thread got a CPU.
+#[inline(always)]
+pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
+    let why = vcpu.breakdown.off;
+    if why == off::RUNNING {
+        return;
+    }
+    let from_ns = vcpu.breakdown.since_ns;
+    let away_ns = since(vcpu, now_ns);
+    let woken_ns = vcpu.breakdown.woken_ns;
+    let slept_ns = if why == off::RUNNABLE {
+        0
+    } else if from_ns <= woken_ns && woken_ns <= now_ns {
+        away_ns - (now_ns - woken_ns).min(away_ns)
+    } else {
+        away_ns
+    };
+    let waited_ns = away_ns - slept_ns;
+    let open = vcpu.open_ns != 0;
+    let breakdown = &mut vcpu.breakdown;
+    breakdown.off = off::RUNNING;
+    breakdown.since_ns = now_ns;
+    if !open {
+        // Between entry and exit: the exit was not reported yet, or the entry not carried out.
+        breakdown.closed[Part::Runqueue as usize] += waited_ns;
+        breakdown.closed[Part::Blocked as usize] += slept_ns;
+        vcpu.entered_ns += away_ns;
+        vcpu.away_ns += away_ns;
+        return;
+    }
+    breakdown.touched = 1;
+    breakdown.parts[Part::Runqueue as usize] += waited_ns;
+    if why == off::RUNNABLE {
+        breakdown.preempted_ns = from_ns;
+        breakdown.preempted_for_ns = waited_ns;
+        return;
+    }
+    match sleep_part(breakdown.mode, why, breakdown.user_reason) {
+        Part::Stopped => breakdown.parts[Part::Stopped as usize] += slept_ns,
+        Part::Halt => breakdown.parts[Part::Halt as usize] += slept_ns,
+        Part::UserBlocked => {
+            breakdown.parts[Part::UserBlocked as usize] += slept_ns;
+            breakdown.trip_ns += slept_ns;
+        }
+        _ => {
+            breakdown.parts[Part::Blocked as usize] += slept_ns;
+            if why == off::INTERRUPTIBLE {
+                breakdown.halting_ns += slept_ns;
+            }
+        }
+    }
+}
+
+/// Which part a sleep is, as far as that is known when it begins.
+#[inline(always)]
+pub const fn sleep_part(mode: u32, why: u32, user_reason: u32) -> Part {
+    if why == off::STOPPED {
+        Part::Stopped
+    } else if mode != mode::USER {
+        Part::Blocked
+    } else if user_reason == KVM_EXIT_HLT {
+        Part::Halt
+    } else {
+        Part::UserBlocked
+    }
+}
+
+/// Somebody made the thread runnable; runs on any CPU.
+#[inline(always)]
+pub fn woken(vcpu: &mut Vcpu, now_ns: u64) {
+    crate::slot::set(&mut vcpu.breakdown.woken_ns, now_ns);
+}
+
+/// The thread ends: its time in the VMM does too. [`crate::abi::Breakdown::since_ns`] is the time of its end from then on.
+#[inline(always)]
+pub fn ended(vcpu: &mut Vcpu, now_ns: u64) {
+    switched_in(vcpu, now_ns);
+    if vcpu.open_ns != 0 && vcpu.breakdown.mode == mode::USER {
+        let ran_ns = since(vcpu, now_ns);
+        vcpu.breakdown.parts[Part::User as usize] += ran_ns;
+    }
+    vcpu.breakdown.since_ns = now_ns;
+}
+
+/// KVM let the vCPU halt for `ns` up to now; `waited` if it slept, else it only polled (`kvm_vcpu_halt`,
+/// `virt/kvm/kvm_main.c`). With `sched`, the switches of the thread have been followed.
+#[inline(always)]
+pub fn halted(vcpu: &mut Vcpu, now_ns: u64, ns: u64, waited: bool, sched: bool) {
+    switched_in(vcpu, now_ns);
+    if vcpu.open_ns == 0 || vcpu.breakdown.mode != mode::KERNEL {
+        return;
+    }
+    let left_ns = kernel_ns(vcpu, now_ns);
+    let breakdown = &mut vcpu.breakdown;
+    breakdown.touched = 1;
+    if !sched {
+        let part = if waited { Part::Halt } else { Part::Poll };
+        breakdown.parts[part as usize] += ns.min(left_ns);
+        return;
+    }
+    let from_ns = now_ns.wrapping_sub(ns);
+    if waited {
+        // Not more than the halt took: what is left was another sleep.
+        let slept_ns = breakdown.halting_ns.min(ns);
+        breakdown.parts[Part::Blocked as usize] -= slept_ns;
+        breakdown.parts[Part::Halt as usize] += slept_ns;
+    }
+    // KVM took its time a little before this event.
+    let asleep = waited && breakdown.asleep_ns != 0;
+    let until_ns = if asleep { breakdown.asleep_ns } else { now_ns };
+    let mut polled_ns = until_ns.saturating_sub(from_ns);
+    // KVM stops polling when the thread has to give way, so there is at most one such wait.
+    if breakdown.preempted_ns >= from_ns && breakdown.preempted_ns < until_ns {
+        polled_ns = polled_ns.saturating_sub(breakdown.preempted_for_ns);
+    }
+    breakdown.parts[Part::Poll as usize] += polled_ns.min(left_ns);
+    breakdown.halting_ns = 0;
+    breakdown.asleep_ns = 0;
+}
+
+/// Adds the parts of the exit that an entry has closed to the thread's own, and forgets them.
+#[inline(always)]
+pub fn close(vcpu: &mut Vcpu) {
+    for index in 0..Part::COUNT {
+        let part = vcpu.breakdown.parts[index];
+        vcpu.breakdown.closed[index] += part;
+    }
+    forget(vcpu);
+}
+
+/// The open exit was lost, and its parts with it.
+#[inline(always)]
+pub fn discard(vcpu: &mut Vcpu) {
+    if vcpu.breakdown.touched != 0 {
+        forget(vcpu);
+    }
+}
+
+#[inline(always)]
+fn forget(vcpu: &mut Vcpu) {
+    let breakdown = &mut vcpu.breakdown;
+    breakdown.touched = 0;
+    breakdown.off = off::RUNNING;
+    breakdown.mode = mode::KERNEL;
+    breakdown.parts = [0; Part::COUNT];
+    breakdown.halting_ns = 0;
+    breakdown.asleep_ns = 0;
+    breakdown.preempted_ns = 0;
+}
+
+/// What the parts leave of an interval of `total_ns`: [`Part::Kernel`].
+#[inline(always)]
+pub fn rest_ns(parts: &[u64; Part::COUNT], total_ns: u64) -> u64 {
+    let mut rest_ns = total_ns;
+    for part in parts {
+        rest_ns = rest_ns.saturating_sub(*part);
+    }
+    rest_ns
+}
+
+/// Time in KVM of the open exit so far.
+#[inline(always)]
+fn kernel_ns(vcpu: &Vcpu, now_ns: u64) -> u64 {
+    rest_ns(&vcpu.breakdown.parts, now_ns.saturating_sub(vcpu.open_ns))
+}
+
+/// Time since the present mode, or time off the CPU, began; never from before the open exit or the entry.
+#[inline(always)]
+fn since(vcpu: &Vcpu, now_ns: u64) -> u64 {
+    let stamp_ns = if vcpu.open_ns != 0 { vcpu.open_ns } else { vcpu.entered_ns };
+    let from_ns = if vcpu.breakdown.since_ns < stamp_ns { stamp_ns } else { vcpu.breakdown.since_ns };
+    now_ns.saturating_sub(from_ns)
+}

@@ -1,0 +1,88 @@
+//! Numbers that the loader puts into the programs' own instructions, before it gives them to the kernel.
+//!
+//! Each stands there as a mark that nothing else has. What is then an immediate number costs one instruction, where a
+//! read-only global costs two or three at each use; the verifier knows both, and removes the branches they decide.
+
+/// The first mark.
+const FIRST: i32 = 0x7ffe_0100;
+
+macro_rules! marks {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        #[repr(i32)]
+        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "numbers the constants of these names")]
+        enum Number { $($name),* }
+
+        $($(#[$doc])* pub const $name: i32 = FIRST + Number::$name as i32;)*
+
+        /// All of them: mark and name.
+        pub const ALL: &[(i32, &str)] = &[$(($name, stringify!($name))),*];
+    };
+}
+
+marks! {
+    /// Offset of `exit_reason` in the record of `kvm:kvm_exit`.
+    OFF_EXIT_REASON,
+    /// Offset of `isa` in the record of `kvm:kvm_exit`, or [`crate::abi::ABSENT`].
+    OFF_EXIT_ISA,
+    /// Offset of `vcpu_id` in the record of `kvm:kvm_exit`, or [`crate::abi::ABSENT`].
+    OFF_EXIT_VCPU,
+    /// Offset of the 32-bit exit reason from a VMX vCPU, or [`crate::abi::ABSENT`].
+    OFF_VMX_REASON,
+    /// Offset of the pointer to the control block from an SVM vCPU, or [`crate::abi::ABSENT`].
+    OFF_SVM_VMCB,
+    /// 1 if the control block of a vCPU may be kept from exit to exit, because [`crate::symbols::NESTED`] is attached.
+    KEEP_VMCB,
+    /// Offset of the exit code in the control block, or [`crate::abi::ABSENT`].
+    OFF_SVM_CODE,
+    /// Offset of the vCPU number from a vCPU, or [`crate::abi::ABSENT`].
+    OFF_VCPU_ID,
+    /// Offset of `prev_pid` in the record of `sched:sched_switch`.
+    OFF_SWITCH_PREV,
+    /// Offset of the lower half of `prev_state` there.
+    OFF_SWITCH_STATE,
+    /// Offset of `next_pid` there.
+    OFF_SWITCH_NEXT,
+    /// Offset of `pid` in the record of `sched:sched_wakeup`.
+    OFF_WAKEUP_PID,
+    /// Offset of a task's tid, or [`crate::abi::ABSENT`].
+    OFF_TASK_PID,
+    /// Offset of a task's state; [`crate::abi::ABSENT`] where raw `sched_switch` has it as an argument.
+    OFF_TASK_STATE,
+    /// 1 if [`CAST_CALL`] and [`CAST_TYPE`] have been replaced in the object.
+    CAST,
+    /// 1 where a thread can lose its CPU while a program runs.
+    PREEMPTIBLE,
+    /// 1 if the scheduler's events are followed.
+    SCHED,
+    /// 1 if guest intervals get a histogram.
+    GUEST,
+    /// 1 if exits of this machine can have a cause below their reason.
+    CAUSES,
+    /// Offset of `icptcode` in the record of `kvm:kvm_s390_sie_exit`.
+    OFF_SIE_ICPTCODE,
+    /// Offset of `id` there.
+    OFF_SIE_VCPU,
+    /// Offset of `instruction` in the record of `kvm:kvm_s390_intercept_instruction`.
+    OFF_INSTRUCTION,
+    /// Offset of `code` in the record of `kvm:kvm_s390_handle_diag`.
+    OFF_DIAG,
+    /// Offset of `order_code` in the record of `kvm:kvm_s390_handle_sigp`.
+    OFF_SIGP,
+    /// Offset of `order_code` in the record of `kvm:kvm_s390_handle_sigp_pei`.
+    OFF_SIGP_PEI,
+    /// Offset of `code` in the record of `kvm:kvm_s390_intercept_prog`.
+    OFF_PROGRAM,
+    /// Offset of `viwhy` in the record of `kvm:kvm_s390_intercept_validity`.
+    OFF_VALIDITY,
+    /// Offset of `instruction` in the record of `kvm:kvm_s390_handle_operexc`.
+    OFF_OPERATION,
+    /// The isa of events whose record has none.
+    ISA_DEFAULT,
+    /// How many of [`crate::symbols::FILTER_PIDS`] are set; 0 traces every process.
+    FILTER_LEN,
+}
+
+/// Stands for the number of the kernel function `bpf_rdonly_cast` in a call.
+pub const CAST_CALL: i32 = 0x7ffe_0001;
+/// Stands for the number of a structure that begins with 8 bytes of integer, in a move to register 2.
+pub const CAST_TYPE: i32 = 0x7ffe_0002;

@@ -1,0 +1,134 @@
+//! Names that cross the border between the BPF object and its loader: maps, programs, read-only globals.
+//!
+//! The loader asks for globals and most maps when it starts; a test asks for the other maps and for each program.
+
+/// Per-vCPU-thread state: array of [`crate::abi::Vcpu`], mmapable.
+pub const VCPUS: &str = "VCPUS";
+/// Aggregates: array of [`crate::abi::Slot`], mmapable.
+pub const SLOTS: &str = "SLOTS";
+/// Thread (tid) to index in [`VCPUS`]: hash.
+pub const VCPU_OF: &str = "VCPU_OF";
+/// [`crate::abi::SlotKey`] to slot number: hash.
+pub const SLOT_OF: &str = "SLOT_OF";
+/// Free indices of [`VCPUS`]: stack, filled by user space.
+pub const FREE_VCPUS: &str = "FREE_VCPUS";
+/// Free indices of [`SLOTS`]: stack, filled by user space.
+pub const FREE_SLOTS: &str = "FREE_SLOTS";
+/// Which tables are full, by [`crate::abi::table`]: array.
+pub const FULL: &str = "FULL";
+/// Losses that belong to no vCPU, by [`crate::loss::Global`]: per-CPU array.
+pub const LOST: &str = "LOST";
+/// Hits of the `silence_N` programs: per-CPU array.
+pub const ACTIVITY: &str = "ACTIVITY";
+
+macro_rules! programs {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal,)*) => {
+        $($(#[$doc])* pub const $constant: &str = $name;)*
+
+        /// All programs but those of [`ACTIVITY_PROGRAMS`].
+        pub const PROGRAMS: &[&str] = &[$($name),*];
+    };
+}
+
+programs! {
+    /// Classic tracepoint program on `kvm:kvm_exit`.
+    TP_EXIT = "tp_exit",
+    /// Classic tracepoint program on `kvm:kvm_entry`.
+    TP_ENTRY = "tp_entry",
+    /// Raw tracepoint program on `kvm_exit`.
+    RAW_EXIT = "raw_exit",
+    /// Raw tracepoint program on `kvm_entry`.
+    RAW_ENTRY = "raw_entry",
+    /// Raw tracepoint program on `kvm_nested_vmrun` or `kvm_nested_vmenter`: a guest in the guest is about to run.
+    NESTED = "nested",
+    /// Raw tracepoint program on `kvm_userspace_exit`: KVM_RUN returns.
+    LEFT_KVM = "left_kvm",
+    /// Raw tracepoint program on x86's `kvm_fpu`: KVM_RUN is called.
+    ENTERED_KVM = "entered_kvm",
+    /// Kprobe on [`ENTERED_KVM_FUNCTION`]: KVM_RUN is called.
+    ENTERED_KVM_PROBE = "entered_kvm_probe",
+    /// Raw tracepoint program on `kvm_vcpu_wakeup`: the end of a halt.
+    HALTED = "halted",
+    /// Classic tracepoint program on `kvm:kvm_userspace_exit`.
+    TP_LEFT_KVM = "tp_left_kvm",
+    /// Classic tracepoint program on `kvm:kvm_fpu`.
+    TP_ENTERED_KVM = "tp_entered_kvm",
+    /// Classic tracepoint program on `kvm:kvm_vcpu_wakeup`.
+    TP_HALTED = "tp_halted",
+    /// Classic tracepoint program on `sched:sched_process_exit`.
+    TP_THREAD_EXIT = "tp_thread_exit",
+    /// Raw tracepoint program on `sched_switch`.
+    RAW_SWITCH = "raw_switch",
+    /// Raw tracepoint program on `sched_wakeup`.
+    RAW_WAKEUP = "raw_wakeup",
+    /// Classic tracepoint program on `sched:sched_switch`.
+    TP_SWITCH = "tp_switch",
+    /// Classic tracepoint program on `sched:sched_wakeup`.
+    TP_WAKEUP = "tp_wakeup",
+    /// Classic tracepoint program on `kvm:kvm_s390_sie_exit`.
+    SIE_EXIT = "sie_exit",
+    /// Classic tracepoint program on `kvm:kvm_s390_sie_enter`.
+    SIE_ENTER = "sie_enter",
+    /// Classic tracepoint program on `kvm:kvm_s390_intercept_instruction`.
+    CAUSE_INSTRUCTION = "cause_instruction",
+    /// Classic tracepoint program on `kvm:kvm_s390_handle_diag`.
+    CAUSE_DIAG = "cause_diag",
+    /// Classic tracepoint program on `kvm:kvm_s390_handle_sigp`.
+    CAUSE_SIGP = "cause_sigp",
+    /// Classic tracepoint program on `kvm:kvm_s390_handle_sigp_pei`.
+    CAUSE_SIGP_PEI = "cause_sigp_pei",
+    /// Classic tracepoint program on `kvm:kvm_s390_intercept_prog`.
+    CAUSE_PROGRAM = "cause_program",
+    /// Classic tracepoint program on `kvm:kvm_s390_intercept_validity`.
+    CAUSE_VALIDITY = "cause_validity",
+    /// Classic tracepoint program on `kvm:kvm_s390_handle_operexc`.
+    CAUSE_OPERATION = "cause_operation",
+    /// Classic tracepoint program on `kvm:kvm_s390_sie_fault`.
+    CAUSE_SIE_FAULT = "cause_sie_fault",
+    /// Raw tracepoint program that does nothing.
+    FLOOR_RAW = "floor_raw",
+    /// Raw tracepoint program that does nothing but read the clock.
+    FLOOR_CLOCK = "floor_clock",
+    /// Classic tracepoint program that does nothing.
+    FLOOR_CLASSIC = "floor_classic",
+    /// Raw tracepoint program on `sched_process_exit`.
+    THREAD_EXIT = "thread_exit",
+    /// Raw tracepoint program for tests: an exit event as plain numbers.
+    SYNTHETIC_EXIT = "synthetic_exit",
+    /// Raw tracepoint program for tests: an entry event as plain numbers.
+    SYNTHETIC_ENTRY = "synthetic_entry",
+    /// Raw tracepoint program for tests: the death of a thread as plain numbers.
+    SYNTHETIC_DEATH = "synthetic_death",
+    /// Raw tracepoint program for tests: any event between exit and entry as plain numbers, see [`synthetic`].
+    SYNTHETIC_PART = "synthetic_part",
+}
+
+/// The architecture's part of KVM_RUN, present on all (`virt/kvm/kvm_main.c`).
+pub const ENTERED_KVM_FUNCTION: &str = "kvm_arch_vcpu_ioctl_run";
+
+/// What [`SYNTHETIC_PART`] is told: its third argument. The first two are the tid and the time.
+pub mod synthetic {
+    /// KVM_RUN returned; with reason and error.
+    pub const LEFT: u32 = 1;
+    /// KVM_RUN was called.
+    pub const CALL: u32 = 2;
+    /// The end of a halt; with its length and whether the thread slept.
+    pub const HALTED: u32 = 3;
+    /// The thread lost its CPU; with [`crate::breakdown::off`].
+    pub const OUT: u32 = 4;
+    /// The thread got a CPU.
+    pub const IN: u32 = 5;
+    /// The thread was woken.
+    pub const WOKEN: u32 = 6;
+    /// The cause of the open exit; with [`crate::subkey`].
+    pub const CAUSE: u32 = 7;
+}
+
+/// Classic tracepoint programs that only count, to tell which KVM events move on a silent host.
+pub const ACTIVITY_PROGRAMS: [&str; 5] =
+    ["activity_0", "activity_1", "activity_2", "activity_3", "activity_4"];
+
+/// The processes to trace.
+pub const FILTER_PIDS: &str = "FILTER_PIDS";
+/// The level from which aya-log statements are compiled out by the verifier.
+pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";

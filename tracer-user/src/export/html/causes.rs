@@ -1,0 +1,64 @@
+//! What is known below the reasons: causes, whole halts, time in the guest.
+
+use maud::{Markup, html};
+
+use super::{
+    Data,
+    curves::label,
+    format::{count, time},
+};
+use crate::model::{Group, kinds};
+
+/// Rows at most: those with the most time.
+const MOST: usize = 100;
+
+/// The section of the page; nothing if nothing is known.
+pub(super) fn section(data: &Data) -> Markup {
+    let mut rows: Vec<(&Group, u64)> =
+        data.groups.iter().filter_map(|group| Some((group, group.key.cause?))).collect();
+    if rows.is_empty() {
+        return html! {};
+    }
+    rows.sort_by_key(|(group, _)| std::cmp::Reverse(group.stats.sum_ns));
+    let left_out = rows.len().saturating_sub(MOST);
+    rows.truncate(MOST);
+    html! {
+        section {
+            h2 { "Below the reasons" }
+            p.lead {
+                "The same time once more, by cause; do not add it to the rows above. "
+                "Whole is the time of exits that halted with their idle time, guest the time between two exits. "
+                @if left_out != 0 { (left_out) " rows with less time are left out." }
+            }
+            div.scroll tabindex="0" role="region" aria-label="Below the reasons" {
+                table id="causes" {
+                    thead { tr {
+                        th scope="col" { "Row" } th scope="col" { "Kind" } th scope="col" { "Cause" }
+                        th.n scope="col" { "Count" } th.n scope="col" { "per s" } th.n scope="col" { "Sum" }
+                        th.n scope="col" { "Median" } th.n scope="col" { "99 %" } th.n scope="col" { "Longest" }
+                    } }
+                    tbody {
+                        @for (group, cause) in rows {
+                            tr {
+                                th scope="row" { span.name { (row(group)) } }
+                                td { (kinds::id(cause).replace('_', " ")) }
+                                td { (group.cause_label()) }
+                                td.n { (count(group.stats.count)) }
+                                td.n { (count(data.rate(group).round() as u64)) }
+                                td.n { (time(group.stats.sum_ns)) }
+                                @for q in [0.5, 0.99, 1.0] {
+                                    td.n { (group.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The words of a row; time in the guest has no reason.
+fn row(group: &Group) -> String {
+    if group.labels().is_empty() { "-".to_owned() } else { label(group) }
+}

@@ -1,0 +1,111 @@
+//! Which row of one recording is which of another.
+
+use std::collections::HashMap;
+
+use crate::{
+    decode::Isa,
+    model::{Group, Groups},
+};
+
+/// What stays the same from recording to recording: names and vCPU numbers do, pids do not.
+type Key<'a> = (Option<&'a str>, Option<Option<u32>>, Option<(Isa, u32)>, bool);
+
+fn key(group: &Group) -> Key<'_> {
+    let vcpu = group.thread.as_ref().map(|thread| thread.vcpu);
+    let vm = group.key.vm.as_ref().map(|(_, vm)| vm.as_str());
+    (vm, vcpu, group.key.reason, group.key.idle)
+}
+
+/// Whether two hosts may be one. A recording that tells none apart has one that is not named.
+pub(super) fn same_host(one: &Option<String>, other: &Option<String>) -> bool {
+    one.is_none() || other.is_none() || one == other
+}
+
+/// The rows of a recording, to be found by those of another.
+#[derive(Debug, Default)]
+pub(super) struct Counterparts<'a>(HashMap<Key<'a>, Vec<&'a Group>>);
+
+impl<'a> Counterparts<'a> {
+    /// The exits of these groups.
+    pub(super) fn of(groups: &'a Groups) -> Self {
+        let mut rows: HashMap<_, Vec<_>> = HashMap::new();
+        groups.exits().for_each(|group| rows.entry(key(group)).or_default().push(group));
+        Self(rows)
+    }
+
+    /// The row that is meant: of several VMs with the same name the one of the same host, or with the same pid too,
+    /// else none.
+    pub(super) fn find(&self, group: &Group) -> Option<&'a Group> {
+        let rows = self.0.get(&key(group))?.iter().copied();
+        let near: Vec<_> = rows.filter(|other| same_host(&other.key.host, &group.key.host)).collect();
+        match near.as_slice() {
+            [only] => Some(only),
+            several => {
+                let place = |group: &Group| (group.key.host.clone(), group.key.vm.clone());
+                several.iter().find(|other| place(other) == place(group)).copied()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_ebpf::histogram::bucket_of;
+
+    use super::*;
+    use crate::model::{Cell, GroupBy, Interval, Parts, Selection, Thread, Threads};
+
+    fn groups(vms: &[(u32, &str)]) -> Groups {
+        groups_on(vms, None)
+    }
+
+    /// Each on a host of its own, if hosts are told apart.
+    fn groups_on(vms: &[(u32, &str)], host: Option<&str>) -> Groups {
+        let threads = vms.iter().map(|(pid, vm)| Thread {
+            pid: *pid,
+            tid: *pid,
+            vcpu: Some(0),
+            vm: (*vm).to_owned(),
+            host: host.map(|host| format!("{host} {pid}")),
+        });
+        let threads = Threads { list: threads.collect() };
+        let cell = |thread| Cell {
+            thread,
+            isa: Isa::SVM,
+            code: 0x72,
+            subkey: 0,
+            count: 1,
+            sum_ns: 5,
+            min_ns: 5,
+            max_ns: 5,
+            parts: Parts::default(),
+            buckets: 0..1,
+        };
+        let cells = (0..vms.len()).map(cell).collect();
+        let interval = Interval { cells, buckets: vec![(bucket_of(5) as u16, 1)], ..Interval::default() };
+        let mut groups = Groups::new(GroupBy { vm: true, ..GroupBy::REASON });
+        groups.add(&interval, &threads, &Selection::default());
+        groups
+    }
+
+    #[test]
+    fn a_vm_that_was_started_anew_is_the_same() {
+        let (before, after) =
+            (groups(&[(1, "web"), (2, "twin"), (3, "twin")]), groups(&[(7, "web"), (3, "twin"), (9, "new")]));
+        let before = Counterparts::of(&before);
+        let found: Vec<_> = after
+            .exits()
+            .map(|group| before.find(group).and_then(|other| Some(other.key.vm.as_ref()?.0)))
+            .collect();
+        assert_eq!(found, [Some(3), Some(1), None]);
+    }
+
+    #[test]
+    fn vms_of_two_hosts_are_two() {
+        let (before, after) = (groups_on(&[(1, "web")], Some("a")), groups_on(&[(1, "web")], Some("b")));
+        let after = after.exits().next().unwrap();
+        assert!(Counterparts::of(&before).find(after).is_none());
+        let unnamed = groups(&[(1, "web")]);
+        assert!(Counterparts::of(&unnamed).find(after).is_some());
+    }
+}

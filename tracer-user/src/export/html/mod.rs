@@ -1,0 +1,345 @@
+//! One page that needs nothing else: a heat map of latency over time, percentile curves, where the time of vCPUs
+//! went, the table of rows, and the losses. With a second recording, both are shown: before and after.
+//!
+//! No script, no font, no address: the page forbids itself to load anything. Every value passes through `maud`,
+//! which escapes it, and every name through [`escape::terminal`] before, so that no direction mark of a guest's
+//! name turns the text around it.
+//!
+//! Marks are drawn in SVG that stretches with the page; the words of the axes are HTML beside it and keep their
+//! size. Each chart has a title, a description, and its numbers as a table.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
+
+use crate::{
+    export::{Export, span},
+    model::provenance::Header,
+    model::{
+        ClockChange, Group, GroupBy, Groups, Interval, Loss, Losses, MeasuredParts, Parts, Selection, Stats,
+        Threads,
+    },
+    render::{escape, units},
+};
+
+mod axis;
+mod causes;
+mod curves;
+mod format;
+mod heat;
+mod matching;
+mod table;
+mod time_chart;
+
+use format::{count, day, time};
+use heat::Heat;
+
+/// Nothing may be loaded from anywhere.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
+/// What a page says about one recording.
+#[derive(Debug)]
+pub struct Data {
+    header: Header,
+    /// The rows.
+    groups: Groups,
+    heat: Heat,
+    /// Time that passed, guest time and parts, by host, name and pid of the VM.
+    vms: BTreeMap<time_chart::Key, (u64, u64, Parts)>,
+    known: Option<MeasuredParts>,
+    losses: Losses,
+    elapsed_ns: u64,
+    /// The same by host, where hosts are told apart.
+    elapsed_of: BTreeMap<Option<String>, u64>,
+    /// How long the machine was suspended, and how often its clock was set.
+    suspended_ms: u64,
+    clock_steps: u64,
+    intervals: u64,
+    start_unix_ms: u64,
+    end_unix_ms: u64,
+}
+
+impl Data {
+    /// Nothing yet; rows are to be told apart so.
+    pub fn new(header: Header, by: GroupBy) -> Self {
+        let (start_unix_ms, end_unix_ms) = (header.start_unix_ms, header.start_unix_ms);
+        Self {
+            header,
+            groups: Groups::new(by),
+            heat: Heat::default(),
+            vms: BTreeMap::new(),
+            known: None,
+            losses: Losses::default(),
+            elapsed_ns: 0,
+            elapsed_of: BTreeMap::new(),
+            suspended_ms: 0,
+            clock_steps: 0,
+            intervals: 0,
+            start_unix_ms,
+            end_unix_ms,
+        }
+    }
+
+    /// Adds the selected part of an interval.
+    pub fn add(&mut self, interval: &Interval, threads: &Threads, selection: &Selection) {
+        let (elapsed_ns, start_unix_ms) = (interval.elapsed_ns(), interval.start_unix_ms());
+        if self.intervals == 0 {
+            self.start_unix_ms = start_unix_ms;
+        } else if !self.header.sources.is_empty() {
+            // The first that ended need not be the first that began.
+            self.start_unix_ms = self.start_unix_ms.min(start_unix_ms);
+        }
+        self.intervals += 1;
+        self.end_unix_ms = interval.end_unix_ms;
+        self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
+        let of_host = self.elapsed_of.entry(interval.host.clone()).or_default();
+        *of_host = of_host.saturating_add(elapsed_ns);
+        // In a merged dump each host has its own clock, and the page has them all.
+        if let (Some(ClockChange { suspended_ms, stepped_ms }), true) =
+            (interval.clock, self.header.sources.is_empty())
+        {
+            self.suspended_ms = self.suspended_ms.saturating_add(suspended_ms);
+            self.clock_steps += u64::from(stepped_ms != 0);
+        }
+        self.losses.merge(&interval.losses);
+        self.groups.add(interval, threads, selection);
+        self.heat.add(span(&self.header, interval), interval, threads, selection);
+        let selected = |index: usize| Some(&threads.list[index]).filter(|t| selection.wants_thread(t));
+        for vcpu in &interval.vcpus {
+            let Some(thread) = selected(vcpu.thread) else { continue };
+            let key = (thread.host.clone(), thread.vm.clone(), thread.pid);
+            let (elapsed, guest, parts) = self.vms.entry(key).or_default();
+            *elapsed = elapsed.saturating_add(vcpu.elapsed_ns);
+            *guest = guest.saturating_add(vcpu.guest_ns);
+            parts.merge(&vcpu.parts);
+            self.known = Some(self.known.map_or(interval.known, |known| known.and(interval.known)));
+        }
+    }
+
+    /// How many of a row's samples there were in a second: of its host's time, where it has one.
+    fn rate(&self, group: &Group) -> f64 {
+        let elapsed_ns = self.elapsed_of.get(&group.key.host).filter(|_| group.key.host.is_some());
+        units::rate(group.stats.count, *elapsed_ns.unwrap_or(&self.elapsed_ns))
+    }
+
+    /// All handled exits.
+    fn handled(&self) -> Stats {
+        let mut total = Stats::default();
+        self.groups.exits().filter(|group| !group.key.idle).for_each(|group| total.merge(&group.stats));
+        total
+    }
+
+    fn losses(&self) -> Losses {
+        let mut losses = self.losses;
+        losses.add(Loss::UnknownCodes, self.groups.unknown);
+        losses
+    }
+}
+
+/// Writes the page at the end.
+#[derive(Debug)]
+pub struct Html {
+    data: Data,
+    base: Option<Data>,
+}
+
+impl Html {
+    /// A page about `data`, which is to be filled, and what was before.
+    pub fn new(data: Data, base: Option<Data>) -> Self {
+        Self { data, base }
+    }
+}
+
+impl Export for Html {
+    fn interval(
+        &mut self,
+        _out: &mut dyn Write,
+        interval: &Interval,
+        threads: &Threads,
+        selection: &Selection,
+    ) -> io::Result<()> {
+        self.data.add(interval, threads, selection);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let page = page(&self.data, self.base.as_ref()).into_string();
+        out.write_all(page.as_bytes())
+    }
+}
+
+fn page(data: &Data, base: Option<&Data>) -> Markup {
+    let what = if base.is_some() { "VM exits, before and after" } else { "VM exits" };
+    let host = escape::terminal(&data.header.host).into_owned();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="referrer" content="no-referrer";
+                meta name="color-scheme" content="light dark";
+                meta name="generator" content="exitlat";
+                title { (what) @if !host.is_empty() { " on " (host) } " - exitlat" }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                main {
+                    (head(data, base, what, &host))
+                    (figures(data, base))
+                    (heat::section(data, base))
+                    (curves::section(data, base))
+                    (time_chart::section(data, base))
+                    (table::section(data, base))
+                    (causes::section(data))
+                    (losses(data, base))
+                    (foot())
+                }
+            }
+        }
+    }
+}
+
+fn head(data: &Data, base: Option<&Data>, what: &str, host: &str) -> Markup {
+    html! {
+        header {
+            h1 { (what) @if !host.is_empty() { " on " span.name { (host) } } }
+            @if let Some(base) = base { p.origin { b { "Before" } " " (recorded(base)) } }
+            p.origin { @if base.is_some() { b { "After" } " " } (recorded(data)) }
+        }
+    }
+}
+
+fn recorded(data: &Data) -> Markup {
+    let Header { tool, kernel, cpu, backend, path, options, .. } = &data.header;
+    let (first, last) = (day(data.start_unix_ms), day(data.end_unix_ms));
+    let words = [
+        format!(
+            "{first}, {} to {}{} UTC",
+            units::time_of_day(data.start_unix_ms),
+            if first == last { String::new() } else { format!("{last}, ") },
+            units::time_of_day(data.end_unix_ms)
+        ),
+        format!("{} in {}", units::plural(data.intervals as usize, "interval"), time(data.elapsed_ns)),
+        format!("Linux {kernel}"),
+        format!("{backend}, {path}"),
+        cpu.clone(),
+        tool.clone(),
+    ];
+    html! {
+        (escape::terminal(&words.join(" \u{b7} ")))
+        @if !options.is_empty() { " \u{b7} " code { "exitlat " (escape::terminal(&options.join(" "))) } }
+        @if data.suspended_ms != 0 {
+            " \u{b7} the machine was suspended for " (format!("{:.1} s", data.suspended_ms as f64 / 1e3))
+        }
+        @if data.clock_steps != 0 {
+            " \u{b7} the wall clock was set " (units::plural(data.clock_steps as usize, "time"))
+        }
+    }
+}
+
+/// The few numbers that matter most.
+fn figures(data: &Data, base: Option<&Data>) -> Markup {
+    let (now, before) = (data.handled(), base.map(|base| (base, base.handled())));
+    let rate = |data: &Data, stats: &Stats| units::rate(stats.count, data.elapsed_ns);
+    let lost: u64 = data.losses().nonzero().filter(|(info, _)| info.missing).map(|(_, count)| count).sum();
+    let quantile = |stats: &Stats, q| stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time);
+    let was = |text: fn(&Data, &Stats) -> String| {
+        before.as_ref().map(|(base, stats)| html! { div.was { "before: " (text(base, stats)) } })
+    };
+    html! {
+        div.figures {
+            div.figure {
+                div.label { "Handled exits" }
+                div.number data-id="exits" { (count(now.count)) }
+                div.more { (count(rate(data, &now) as u64)) " per second" }
+                (was(|base, stats| format!("{} per second", count(units::rate(stats.count, base.elapsed_ns) as u64))).unwrap_or_default())
+            }
+            div.figure {
+                div.label { "Handled time" }
+                div.number data-id="handled" { (time(now.sum_ns)) }
+                div.more { (share_of_cpu(data, &now)) }
+                (was(share_of_cpu).unwrap_or_default())
+            }
+            div.figure {
+                div.label { "99 % of exits take at most" }
+                div.number data-id="p99" { (quantile(&now, 0.99)) }
+                div.more { "median " (quantile(&now, 0.5)) ", longest " (quantile(&now, 1.0)) }
+                (was(|_, stats| stats.quantile_ns(0.99).map_or_else(|| "-".to_owned(), time)).unwrap_or_default())
+            }
+            div.figure.warn[lost != 0] {
+                div.label { "Samples lost" }
+                div.number data-id="lost" { @if lost == 0 { "none" } @else { (count(lost)) } }
+                div.more { a href="#losses" { "what is counted as lost" } }
+            }
+        }
+    }
+}
+
+/// Handled time as a number of CPUs that did nothing else.
+fn share_of_cpu(data: &Data, stats: &Stats) -> String {
+    if data.elapsed_ns == 0 {
+        return "-".to_owned();
+    }
+    format!("{:.2} s per second, all vCPUs", stats.sum_ns as f64 / data.elapsed_ns as f64)
+}
+
+fn losses(data: &Data, base: Option<&Data>) -> Markup {
+    let (now, before) = (data.losses(), base.map(Data::losses));
+    let rows: Vec<_> = crate::model::losses::LOSSES
+        .iter()
+        .map(|info| (info, now.get(info.loss), before.map(|before| before.get(info.loss))))
+        .filter(|(_, now, before)| *now != 0 || before.is_some_and(|before| before != 0))
+        .collect();
+    html! {
+        section id="losses" {
+            h2 { "Losses" }
+            @if rows.is_empty() {
+                p { "None: every exit that began and ended within the recording is in the numbers above." }
+            } @else {
+                div.scroll tabindex="0" role="region" aria-label="Losses" {
+                    table {
+                        thead {
+                            tr {
+                                th scope="col" { "Cause" }
+                                @if before.is_some() { th.n scope="col" { "Before" } }
+                                th.n scope="col" { @if before.is_some() { "After" } @else { "Count" } }
+                                th scope="col" { "Samples missing" }
+                                th.wide scope="col" { "Meaning" }
+                            }
+                        }
+                        tbody {
+                            @for (info, now, before) in rows {
+                                tr {
+                                    th scope="row" { (info.text) }
+                                    @if let Some(before) = before { td.n { (count(before)) } }
+                                    td.n { (count(now)) }
+                                    td { @if info.missing { "yes" } @else { "no" } }
+                                    td.wide { (info.meaning) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn foot() -> Markup {
+    html! {
+        footer {
+            p {
+                "An exit lasts from the VM exit of a vCPU to the next entry of the same vCPU into its guest. "
+                "Exits in which the guest waits for work are idle and stand apart. "
+                "Counts, sums, shortest and longest are exact. Quantiles come from histograms and are within "
+                (format!("{:.1} %", 100.0 * MAX_RELATIVE_ERROR)) " of the true value."
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What it means when `kvm_exit` stays silent: count KVM's other events and compare.
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray},
+};
+use tracer_ebpf::symbols;
+
+use crate::kernel::{host, session, sie};
+
+/// The events counted, by the program that counts them.
+pub const EVENTS: [&str; symbols::ACTIVITY_PROGRAMS.len()] = if host::IS_S390X {
+    [
+        "kvm_userspace_exit",
+        "kvm_s390_intercept_instruction",
+        "kvm_s390_intercept_prog",
+        "kvm_s390_handle_diag",
+        "kvm_s390_handle_sigp",
+    ]
+} else {
+    ["kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr", "kvm_emulate_insn"]
+};
+
+/// The events of exits and entries.
+const EXIT_AND_ENTRY: [&str; 2] =
+    if host::IS_S390X { [sie::EXIT, "kvm_s390_sie_enter"] } else { ["kvm_exit", "kvm_entry"] };
+
+/// Running counters of KVM's other events.
+pub struct Activity {
+    counters: PerCpuArray<MapData, u64>,
+    attached: [bool; EVENTS.len()],
+}
+
+impl Activity {
+    /// Starts counting. An event that this kernel lacks is left out.
+    pub(super) fn start(ebpf: &mut Ebpf) -> Result<Self> {
+        let map = ebpf.take_map(symbols::ACTIVITY).context("the other events are being counted already")?;
+        let counters = PerCpuArray::try_from(map)?;
+        let mut attached = [false; EVENTS.len()];
+        for (index, (program, event)) in symbols::ACTIVITY_PROGRAMS.iter().zip(EVENTS).enumerate() {
+            match session::attach_classic(ebpf, program, &format!("kvm:{event}")) {
+                Ok(()) => attached[index] = true,
+                Err(error) => log::debug!("not counting kvm:{event}: {error:#}"),
+            }
+        }
+        Ok(Self { counters, attached })
+    }
+
+    /// Hits of each event since the start; [`None`] for those that are not counted.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counts(&self) -> Result<[(&'static str, Option<u64>); EVENTS.len()]> {
+        let mut counts = EVENTS.map(|event| (event, None));
+        for (index, (_, count)) in counts.iter_mut().enumerate() {
+            if self.attached[index] {
+                let per_cpu =
+                    self.counters.get(&(index as u32), 0).context("cannot read the event counters")?;
+                *count = Some(per_cpu.iter().sum());
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// Whether these counts show guests that exit. `kvm_userspace_exit`, the first, is not enough: it also fires when
+/// a signal reaches a vCPU that has not entered its guest.
+pub fn moved(counts: &[(&'static str, Option<u64>)]) -> bool {
+    counts.iter().skip(1).any(|(_, count)| count.is_some_and(|count| count != 0))
+}
+
+/// The counts in words, and what they mean while `kvm_exit` has fired `exits` times.
+pub fn explain(exits: u64, counts: &[(&'static str, Option<u64>)]) -> String {
+    let firing: Vec<String> = counts
+        .iter()
+        .filter_map(|(event, count)| {
+            count.filter(|count| *count != 0).map(|count| format!("{event} {count}"))
+        })
+        .collect();
+    let [exit, entry] = EXIT_AND_ENTRY;
+    match (exits, !moved(counts)) {
+        (1.., _) => format!("{exit} fires ({exits} samples)"),
+        (0, true) => "no KVM event fires: no guest is running now".to_owned(),
+        (0, false) => format!(
+            "{exit} and {entry} stay silent while other KVM events fire ({}): this KVM backend does not \
+             report its exits, so exit latencies cannot be measured on this host",
+            firing.join(", ")
+        ),
+    }
+}

@@ -1,0 +1,154 @@
+//! Puts numbers into the object's instructions before it is loaded: the constants of [`tracer_ebpf::config`], and what
+//! typed loads of kernel memory need, the numbers of `bpf_rdonly_cast` and of a type.
+//!
+//! The kernel function exists since 6.2 (commit a35b9af4ec2c), for all program types, where the JIT is on
+//! (`add_kfunc_call`, kernel/bpf/verifier.c). Its number is that of its type in the running kernel's BTF, so it can
+//! only be put in before loading; aya has no means for it. Object and programs are the same without: then the
+//! branch that has the call is never taken, and the verifier removes it.
+
+use anyhow::{Result, ensure};
+use tracer_ebpf::{
+    abi::ABSENT,
+    config::{self, CAST_CALL, CAST_TYPE},
+};
+
+use crate::kernel::btf::Cast;
+
+/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, and the move of an immediate number
+/// to the whole of a register.
+const CALL: u8 = 0x85;
+const MOVE: u8 = 0xb7;
+/// As source register of a call: the number is that of a kernel function (`BPF_PSEUDO_KFUNC_CALL`).
+const KERNEL_FUNCTION: u8 = 2;
+
+/// Whether this machine's programs are compiled, which calls of kernel functions need.
+pub fn jit_enabled() -> bool {
+    std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").is_ok_and(|text| text.trim() != "0")
+}
+
+/// One instruction of eight bytes, in this machine's byte order.
+struct Instruction<'a>(&'a mut [u8; 8]);
+
+impl Instruction<'_> {
+    fn code(&self) -> u8 {
+        self.0[0]
+    }
+
+    /// Destination and source register.
+    fn registers(&self) -> (u8, u8) {
+        let (low, high) = (self.0[1] & 15, self.0[1] >> 4);
+        if cfg!(target_endian = "little") { (low, high) } else { (high, low) }
+    }
+
+    fn set_source(&mut self, source: u8) {
+        let (destination, _) = self.registers();
+        self.0[1] = if cfg!(target_endian = "little") {
+            source << 4 | destination
+        } else {
+            destination << 4 | source
+        };
+    }
+
+    /// The number, if the instruction has no offset, as calls and moves.
+    fn number(&self) -> Option<i32> {
+        let [.., a, b, c, d] = *self.0;
+        (self.0[2..4] == [0, 0]).then(|| i32::from_ne_bytes([a, b, c, d]))
+    }
+
+    fn set_number(&mut self, number: u32) {
+        self.0[4..].copy_from_slice(&number.to_ne_bytes());
+    }
+}
+
+/// Every place of the object that can be an instruction: sections begin at multiples of eight.
+fn instructions(object: &mut [u8]) -> impl Iterator<Item = Instruction<'_>> {
+    object.as_chunks_mut().0.iter_mut().map(Instruction)
+}
+
+/// Puts in the constants; those that are not given are [`ABSENT`].
+///
+/// # Errors
+/// If one is given of which the object knows nothing.
+pub fn constants(object: &mut [u8], given: &[(i32, u32)]) -> Result<()> {
+    let mut used = vec![false; given.len()];
+    for mut instruction in instructions(object) {
+        let known = |number: &i32| config::ALL.iter().any(|(mark, _)| mark == number);
+        let Some(mark) = instruction.number().filter(known) else { continue };
+        if instruction.code() == MOVE && instruction.registers().1 == 0 {
+            match given.iter().position(|(known, _)| *known == mark) {
+                Some(place) => {
+                    instruction.set_number(given[place].1);
+                    used[place] = true;
+                }
+                None => instruction.set_number(ABSENT),
+            }
+        }
+    }
+    let unused = given.iter().zip(&used).find(|(_, used)| !**used).map(|((mark, _), _)| mark);
+    let name = config::ALL.iter().find(|(mark, _)| Some(mark) == unused).map(|(_, name)| name);
+    ensure!(unused.is_none(), "bug: the BPF object does not use the constant {name:?}");
+    Ok(())
+}
+
+/// Puts in the numbers for typed loads. Returns how many there are.
+pub fn casts(object: &mut [u8], cast: Cast) -> usize {
+    let mut calls = 0;
+    for mut instruction in instructions(object) {
+        match (instruction.code(), instruction.registers(), instruction.number()) {
+            (CALL, (0, 0), Some(CAST_CALL)) => {
+                instruction.set_source(KERNEL_FUNCTION);
+                instruction.set_number(cast.function);
+                calls += 1;
+            }
+            (MOVE, (2, 0), Some(CAST_TYPE)) => instruction.set_number(cast.structure),
+            _ => {}
+        }
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Instructions without offset, of one register, which is the destination.
+    fn object(instructions: &[(u8, u8, i32)]) -> Vec<u8> {
+        let mut object = Vec::new();
+        for (code, register, number) in instructions {
+            let registers = if cfg!(target_endian = "little") { *register } else { register << 4 };
+            object.extend([*code, registers, 0, 0]);
+            object.extend(number.to_ne_bytes());
+        }
+        object
+    }
+
+    #[test]
+    fn casts_are_replaced_and_nothing_else() {
+        let mut it =
+            object(&[(MOVE, 2, CAST_TYPE), (CALL, 0, CAST_CALL), (CALL, 0, 14), (MOVE, 1, CAST_TYPE)]);
+        let before = it.clone();
+        assert_eq!(casts(&mut it, Cast { function: 70_000, structure: 77 }), 1);
+        assert_eq!(it[..8], object(&[(MOVE, 2, 77)]));
+        let call = if cfg!(target_endian = "little") { 0x20 } else { 0x02 };
+        assert_eq!(it[8..12], [CALL, call, 0, 0]);
+        assert_eq!(it[12..16], 70_000_i32.to_ne_bytes());
+        assert_eq!(it[16..], before[16..]);
+        assert_eq!(casts(&mut it, Cast { function: 1, structure: 1 }), 0);
+    }
+
+    #[test]
+    fn constants_are_replaced_wherever_they_stand() {
+        let (one, two) = (config::CAST, config::GUEST);
+        let mut it = object(&[(MOVE, 9, one), (MOVE, 0, two), (0x07, 3, one), (MOVE, 1, one)]);
+        constants(&mut it, &[(one, u32::MAX), (two, 5)]).unwrap();
+        assert_eq!(it, object(&[(MOVE, 9, -1), (MOVE, 0, 5), (0x07, 3, one), (MOVE, 1, -1)]));
+    }
+
+    #[test]
+    fn what_is_not_given_is_absent_and_what_is_not_there_is_a_bug() {
+        let mut it = object(&[(MOVE, 9, config::OFF_DIAG)]);
+        assert!(constants(&mut it.clone(), &[(config::OFF_DIAG, 1), (config::GUEST, 5)]).is_err());
+        constants(&mut it, &[]).unwrap();
+        assert_eq!(it, object(&[(MOVE, 9, -1)]));
+    }
+}
