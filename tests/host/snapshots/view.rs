@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use hdrhistogram::{Histogram, serialization::Deserializer};
 use regex::Regex;
 use serde_json::Value;
 
@@ -16,6 +18,8 @@ pub enum View {
     Recording,
     /// As it is, then the file `saved` in the working directory as [`View::Recording`].
     Saved,
+    /// A log of HdrHistogram's: of each histogram its numbers, as compressors differ in the bytes.
+    Hlog,
     /// An HTML page: its words, one row of a table a line, without drawings and style.
     Page,
 }
@@ -31,6 +35,7 @@ impl View {
                 let saved = fs::read_to_string(dir.join("saved")).unwrap();
                 format!("{out}\n[saved]\n{}", recording(&saved))
             }
+            Self::Hlog => out.lines().map(unpacked).collect(),
             Self::Page => words(out),
         }
     }
@@ -72,6 +77,18 @@ fn recording(text: &str) -> String {
         }
     }
     types.iter().fold(header, |text, (name, count)| format!("{text}{count} {name}\n"))
+}
+
+/// A line of a log with its histogram, if it has one, spelt out.
+fn unpacked(line: &str) -> String {
+    let Some((start, packed)) = line.rsplit_once(',').filter(|(_, last)| last.starts_with("HISTF")) else {
+        return format!("{line}\n");
+    };
+    let bytes = BASE64.decode(packed).unwrap();
+    let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+    let buckets = histogram.iter_recorded();
+    let buckets = buckets.map(|bucket| format!("{}:{}", bucket.value_iterated_to(), bucket.count_at_value()));
+    format!("{start},[{} values; {}]\n", histogram.len(), buckets.collect::<Vec<_>>().join(" "))
 }
 
 /// The words of a page.
