@@ -85,6 +85,8 @@ cases! {
 
         lab                 Text "report lab.exitlat"
         lab_by_vcpu_reason  Text "report lab.exitlat --by vcpu,reason"
+        lab_hist            Text "report lab.exitlat --hist=^cpuid$"
+        lab_idle_by_name    Text "report lab.exitlat --idle -k name"
         parts               Text "report parts.exitlat"
         parts_by_part       Text "report parts.exitlat --by part"
         s390x               Text "report s390x.exitlat"
