@@ -23,19 +23,6 @@ fn run(arguments: &str) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn help_has_examples_and_statuses() {
-    let (status, out, _) = run("--help");
-    assert_eq!(status, Some(0));
-    for word in ["Examples:", "Exit status:", "record", "report", "check", "--by", "--hist"] {
-        assert!(out.contains(word), "{word}");
-    }
-    for command in ["live", "record", "report", "export"] {
-        assert!(run(&format!("{command} --help")).1.contains("Examples:"), "{command}");
-    }
-    assert_eq!(run("--version").0, Some(0));
-}
-
-#[test]
 fn the_readme_has_every_loss() {
     let readme = include_str!("../../README.md");
     let (missing, notes) = readme.split_once("After a semicolon follows").expect("the second of two tables");
@@ -72,20 +59,11 @@ fn wrong_usage_is_status_2() {
     }
 }
 
-#[test]
-fn a_missing_or_foreign_file_is_said_in_one_line() {
-    let (status, _, err) = run("report /no/such/dump");
-    assert_eq!((status, err.lines().count()), (Some(1), 1), "{err}");
-    assert!(err.contains("/no/such/dump") && err.contains("No such file"), "{err}");
-    let (status, _, err) = run("report /proc/self/status");
-    assert_eq!((status, err.lines().count()), (Some(1), 1), "{err}");
-    assert!(err.contains("no exitlat dump"), "{err}");
-}
-
-/// A dump through standard input, in each format.
+/// A dump through standard input, in each format: as from its file, whose tables are in `snapshots`.
 #[test]
 fn report_reads_standard_input() {
-    let dump = include_bytes!("../fixtures/lab-6.1-svm.exitlat");
+    let dump = include_bytes!("../fixtures/schema-1.exitlat");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/schema-1.exitlat");
     let report = |options: &str| {
         let mut child = exitlat(&format!("report - {options}"));
         let mut child =
@@ -97,12 +75,11 @@ fn report_reads_standard_input() {
         feeder.join().unwrap();
         let (status, out, err) = text(output);
         assert_eq!(status, Some(0), "{err}");
+        assert_eq!(run(&format!("report {path} {options}")), (status, out.clone(), err));
         out
     };
-    let table = report("");
-    assert!(table.starts_with("recorded on lab (Linux 6.1"), "{table}");
-    for word in ["VM-EXIT", "Samples%", "Avg time", "p99.9", "cpuid", "idle (not in Time%)", "Losses:"] {
-        assert!(table.contains(word), "{word} is not in\n{table}");
+    for options in ["", "--hist=^cpuid$", "--idle -k name"] {
+        report(options);
     }
     let json: serde_json::Value = serde_json::from_str(&report("--format json")).unwrap();
     assert_eq!(json["schema"], "exitlat.table/1");
@@ -110,8 +87,6 @@ fn report_reads_standard_input() {
     assert_eq!(cpuid["samples"], 2000);
     let csv = report("--format csv --by vcpu,reason");
     assert_eq!(csv.lines().filter(|line| line.contains(",cpuid,,,false,")).count(), 2, "{csv}");
-    assert!(report("--hist=^cpuid$").contains("distribution"));
-    assert!(report("--idle -k name").contains("hlt"));
     let (status, _, err) = text(exitlat("report tests/fixtures/none -g nobody").output().unwrap());
     assert_eq!(status, Some(1), "{err}");
 }
@@ -127,14 +102,6 @@ fn an_empty_dump_is_reported_as_empty() {
     let (status, out, err) = run(&format!("report {}", file.path().display()));
     assert_eq!((status, err.as_str()), (Some(0), ""));
     assert!(out.contains("No exits to show."), "{out}");
-}
-
-#[test]
-fn an_unknown_guest_names_those_in_the_dump() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/lab-6.1-svm.exitlat");
-    let (status, _, err) = run(&format!("report {path} -g nobody"));
-    assert_eq!(status, Some(2));
-    assert!(err.contains("nobody") && err.contains("lab-0"), "{err}");
 }
 
 /// perf's own recording, by name, through a pipe, and as the dump that was made of it.
@@ -158,8 +125,4 @@ fn a_recording_of_perfs_is_reported() {
     assert_eq!(named, rows(&format!("report {}", dump.display()), Stdio::null()));
     let (status, _, err) = run(&convert);
     assert_eq!(status, Some(2), "{err}");
-    std::fs::write(&file, &data[..data.len() / 2]).unwrap();
-    let (status, _, err) = run(&format!("report {}", file.display()));
-    assert_eq!((status, err.lines().count()), (Some(1), 1), "{err}");
-    assert!(err.contains("the recording ends within"), "{err}");
 }

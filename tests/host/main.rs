@@ -1,4 +1,5 @@
-//! Tests that need nothing but the build: scenarios through the pure functions, dumps, recording for days, perf's recordings, the command line.
+//! Tests that need nothing but the build: scenarios through the pure functions, dumps, recording for days, perf's recordings, the command line,
+//! snapshots of outputs.
 
 mod cli;
 mod diff;
@@ -13,3 +14,4 @@ mod portable;
 mod rotate;
 mod scenarios;
 mod shown;
+mod snapshots;

@@ -1,0 +1,134 @@
+//! The files that cases name: fixtures, and recordings that were never made.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    path::Path,
+    sync::OnceLock,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use exitlat_tests::{
+    noise::{self, DISTRIBUTIONS, Effect, Load},
+    program,
+    synthetic::{GUESTS, Synthetic},
+};
+use tracer_user::model::losses::LOSSES;
+
+use crate::perfdata::unpacked;
+
+/// Writes the file of this name into a directory, if it is one of those below and not there yet.
+pub fn place(dir: &Path, name: &str) {
+    let path = dir.join(name);
+    if path.exists() {
+        return;
+    }
+    let content = match name {
+        // Recorded in the labs; tests/fixtures/README.md says how.
+        "lab.exitlat" => include_bytes!("../../fixtures/schema-1.exitlat").to_vec(),
+        "parts.exitlat" => include_bytes!("../../fixtures/schema-2.exitlat").to_vec(),
+        "s390x.exitlat" => include_bytes!("../../fixtures/lab-6.12-s390x.exitlat").to_vec(),
+        "perf.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst")),
+        "perf-s390x.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-s390x.data.zst")),
+
+        // Three VMs with parts, causes, time in the guest, losses, and an open exit.
+        "fleet.exitlat" => fleet(11..=13).into_bytes(),
+        // The same later, on another host.
+        "rack2.exitlat" => fleet(14..=16).replace("node-17", "node-18").into_bytes(),
+        // Names as bad as tenants can choose them.
+        "hostile.exitlat" => cut(made(true), 11..=12).into_bytes(),
+        // No part is known.
+        "plain.exitlat" => cut(made(false), 11..=12).into_bytes(),
+        // A suspended machine, and every kind of loss.
+        "losses.exitlat" => with_losses(&fleet(14..=14)).into_bytes(),
+
+        // The same guest for 20 s each; in the second one every tenth exit is slow.
+        "base.exitlat" => guest("one", 0, 20, Effect::default(), 1),
+        "slow.exitlat" => guest("one", 0, 20, Effect { tenth_ns: 50_000.0, ..Effect::default() }, 2),
+        // The same guest with another load on another host, and too short a recording.
+        "other.exitlat" => guest("two", 1, 20, Effect::default(), 3),
+        "short.exitlat" => guest("one", 0, 3, Effect::default(), 4),
+
+        "merged.exitlat" => return merged(dir),
+        "torn.exitlat" => {
+            let whole = fleet(11..=13);
+            whole.as_bytes()[..whole.len() / 2].to_vec()
+        }
+        "torn.data" => {
+            let whole = unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst"));
+            whole[..whole.len() / 2].to_vec()
+        }
+        "damaged.exitlat" => fleet(11..=11).replacen("\"count\":", "\"count\":-", 1).into_bytes(),
+        "newer.exitlat" => fleet(11..=11).replacen("\"schema\":2", "\"schema\":99", 1).into_bytes(),
+        "idle.exitlat" => only(&fleet(11..=11), &["header", "interval", "end"]).into_bytes(),
+        "header.exitlat" => only(&fleet(11..=11), &["header"]).into_bytes(),
+        "empty" => Vec::new(),
+        "text" => b"no recording\n".to_vec(),
+        "exists.html" => b"a page\n".to_vec(),
+        _ => return,
+    };
+    let mut file = File::create(path).unwrap();
+    file.write_all(&content).unwrap();
+    // perf.data does not say when it was recorded; the file does: 2026-11-21 09:15:00 UTC.
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1_795_252_500)).unwrap();
+}
+
+/// A recording of three guests, with parts of exits or without.
+fn made(split: bool) -> &'static str {
+    static MADE: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
+    let make = || String::from_utf8(Synthetic { split, incident: false }.dump()).unwrap();
+    MADE[usize::from(split)].get_or_init(make)
+}
+
+/// These intervals of it, with names as people choose them.
+fn fleet(intervals: std::ops::RangeInclusive<u64>) -> String {
+    let names = ["web01", "web02", "db01"];
+    let json = |name: &str| serde_json::to_string(name).unwrap();
+    GUESTS.iter().zip(names).fold(cut(made(true), intervals), |text, ((_, bad), good)| {
+        text.replace(&format!("\"vm\":{}", json(bad)), &format!("\"vm\":{}", json(good)))
+    })
+}
+
+/// A recording of which only these intervals are left.
+fn cut(recording: &str, intervals: std::ops::RangeInclusive<u64>) -> String {
+    let number = |line: &str| line.split_once("\"interval\":")?.1.split([',', '}']).next()?.parse().ok();
+    lines(recording, |line| number(line).is_none_or(|number| intervals.contains(&number)))
+}
+
+/// A recording of which only lines of these types are left.
+fn only(recording: &str, types: &[&str]) -> String {
+    lines(recording, |line| types.iter().any(|name| line.starts_with(&format!("{{\"type\":\"{name}\""))))
+}
+
+fn lines(recording: &str, keep: impl Fn(&str) -> bool) -> String {
+    recording.lines().filter(|line| keep(line)).map(|line| format!("{line}\n")).collect()
+}
+
+/// A recording whose first interval also has every kind of loss, and a suspended machine.
+fn with_losses(recording: &str) -> String {
+    let losses = LOSSES.iter().zip(1u64..).map(|(info, number)| {
+        format!(
+            "{{\"type\":\"loss\",\"interval\":14,\"cause\":\"{}\",\"count\":{}}}\n",
+            info.name,
+            number * 101
+        )
+    });
+    let clock = "{\"type\":\"clock\",\"interval\":14,\"suspended_ms\":28800000,\"stepped_ms\":-1500}\n";
+    let end = recording.find("{\"type\":\"interval\"").expect("a recording has an interval");
+    let (before, after) = recording.split_at(end);
+    format!("{before}{}{clock}{after}", losses.collect::<String>())
+}
+
+/// A recording of one guest with two reasons, from the list of distributions.
+fn guest(host: &str, first: usize, intervals: u64, effect: Effect, seed: u64) -> Vec<u8> {
+    let load = Load { intervals, exits: 100.0, rate: 0.0, duration: 0.0, memory: 0.0 };
+    noise::dump(noise::header(host), "web", &DISTRIBUTIONS[first..first + 2], load, effect, seed).unwrap()
+}
+
+fn merged(dir: &Path) {
+    let files = ["fleet.exitlat", "rack2.exitlat"];
+    files.iter().for_each(|name| place(dir, name));
+    let mut merge = program::exitlat();
+    let status = merge.args(["merge", "-o", "merged.exitlat"]).args(files).current_dir(dir).status().unwrap();
+    assert!(status.success());
+}
