@@ -94,7 +94,7 @@ cases! {
         perf                Text "report perf.data"
         perf_by_vcpu_reason Text "report perf.data --by vcpu,reason"
         perf_s390x          Text "report perf-s390x.data"
-        perf_saved          Saved "report perf.data --write-dump saved"
+        perf_saved          Saved "report perf.data --save saved"
 
         json                Json "report fleet.exitlat --format json"
         json_by_part        Json "report fleet.exitlat --format json --by part"
@@ -191,7 +191,7 @@ cases! {
         pid                 Text "report fleet.exitlat -p 1"
         host                Text "report merged.exitlat --host nowhere"
         force_alone         Text "report fleet.exitlat --force"
-        saves_over          Text "report fleet.exitlat --write-dump text"
+        saves_over          Text "report fleet.exitlat --save text"
         live_interval       Text "live -d nonsense"
         live_interval_long  Text "live 2h"
         live_by_host        Text "live --by host"
