@@ -194,7 +194,7 @@ fn a_big_endian_recording_is_read() {
         assert!(is_perf(&data));
         let recording = read(&data).unwrap();
         let outcome = Outcome::of(&recording.interval, &recording.threads);
-        let isa = tracer_ebpf::abi::ISA_S390;
+        let isa = tracer_ebpf::abi::Isa::S390.0;
         let cells = [
             (format!("50/51/0 {isa}:0x1c"), [1, 5_000, 5_000, 5_000]),
             (format!("50/51/0 {isa}:0x4"), [1, 700, 700, 700]),

@@ -197,14 +197,46 @@ fn other_processes_are_filtered_out() -> Result<()> {
     Ok(())
 }
 
-/// With more processes than the programs can tell apart, all are traced.
+/// A process that comes later is noted by its first event, and traced from the moment it is judged.
 #[test]
-fn a_filter_that_is_too_long_lets_all_pass() -> Result<()> {
-    let options = Options { pids: (1..=33).collect(), ..Options::default() };
+fn a_process_is_traced_once_it_is_judged() -> Result<()> {
+    // Two that exist, one of which nobody wants, and one that has ended.
+    let (wanted, refused, ended) = (u64::from(std::process::id()), 1, u64::from(u32::MAX >> 4));
+    let options = Options { pids: vec![ended as u32 - 1], ..Options::default() };
     let mut session = Session::load(&options, None)?;
-    run(&mut session, 99 << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
-    run(&mut session, 99 << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
-    assert_eq!(take(&mut session)?.cells.len(), 1);
+    let exits = |session: &mut Session, from_ns: u64| -> Result<()> {
+        for pid in [wanted, refused, ended] {
+            let thread = pid << 32 | 1;
+            run(session, thread, Event::Exit { now_ns: from_ns, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
+            run(session, thread, Event::Entry { now_ns: from_ns + 100 }, 0)?;
+        }
+        Ok(())
+    };
+    exits(&mut session, 100)?;
+    assert_eq!(take(&mut session)?.cells.len(), 0);
+    let mut undecided = session.undecided()?;
+    undecided.sort_unstable();
+    assert_eq!(undecided, [refused as u32, wanted as u32]);
+    session.decide(wanted as u32, true)?;
+    session.decide(refused as u32, false)?;
+    assert_eq!(session.undecided()?, [0u32; 0]);
+    exits(&mut session, 1_000)?;
+    let outcome = take(&mut session)?;
+    assert_eq!(outcome.cells.into_keys().collect::<Vec<_>>(), [format!("{wanted}/1/0 2:0x72")]);
+    assert_eq!(outcome.losses.len(), 0);
+    Ok(())
+}
+
+/// A filter without room counts the events of the processes that it could not note.
+#[test]
+fn events_beyond_a_full_filter_are_counted() -> Result<()> {
+    let all = 1..=tracer_ebpf::abi::MAX_PROCESSES;
+    let mut session = Session::load(&Options { pids: all.collect(), ..Options::default() }, None)?;
+    run(&mut session, 99_999 << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
+    run(&mut session, 99_999 << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
+    let outcome = take(&mut session)?;
+    assert_eq!(outcome.cells.len(), 0);
+    assert_eq!(outcome.losses.into_iter().collect::<Vec<_>>(), [("filter_full".to_owned(), 2)]);
     Ok(())
 }
 

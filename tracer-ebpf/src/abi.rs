@@ -2,7 +2,10 @@
 //!
 //! Plain `repr(C)`, no `bool`, no hidden padding; all-zero bytes are valid for every type and mean "unused".
 
-use core::mem::{offset_of, size_of};
+use core::{
+    fmt,
+    mem::{offset_of, size_of},
+};
 
 use crate::{histogram::BUCKETS, loss, part::Part};
 
@@ -13,21 +16,79 @@ pub const DEFAULT_SLOTS: u32 = 4096;
 /// Entries in each table of hints; a power of two. Threads whose tids are equal modulo this number, and vCPUs whose
 /// addresses have the same place, take the slower way through the hash.
 pub const HINTS: usize = 4096;
-/// Processes that can be told apart before any map is touched.
-pub const MAX_FILTER_PIDS: usize = 32;
+/// Processes that can be judged at a time, traced or not.
+pub const MAX_PROCESSES: u32 = 4096;
 /// "This kernel's record has no such field."
 pub const ABSENT: u32 = u32::MAX;
 /// Places in [`Vcpu::direct`].
 pub const DIRECT: usize = 256;
 /// Places in [`Vcpu::rare`].
 pub const RARE: usize = 32;
-/// `isa` of the tracepoint's record: VMX.
-pub const ISA_VMX: u32 = 1;
-/// `isa` of the tracepoint's record: SVM.
-pub const ISA_SVM: u32 = 2;
 
-/// Stands for s390, whose events carry no isa. No x86 vendor will ever have that many.
-pub const ISA_S390: u32 = 390;
+/// Instruction set of an exit code: the `isa` of KVM's tracepoint, or a number of our own where it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Isa(pub u32);
+
+impl Isa {
+    /// Of slots that have no exit code.
+    pub const NONE: Self = Self(0);
+    /// Intel VMX.
+    pub const VMX: Self = Self(1);
+    /// AMD SVM, also Hygon.
+    pub const SVM: Self = Self(2);
+    /// PVM, which is out of tree.
+    pub const PVM: Self = Self(3);
+    /// IBM Z, whose events carry no isa. No x86 vendor will ever have that many.
+    pub const S390: Self = Self(390);
+}
+
+impl fmt::Display for Isa {
+    /// `VMX`, `SVM`, `PVM`, `S390`, or `isa 7`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::VMX => f.write_str("VMX"),
+            Self::SVM => f.write_str("SVM"),
+            Self::PVM => f.write_str("PVM"),
+            Self::S390 => f.write_str("S390"),
+            Self(other) => write!(f, "isa {other}"),
+        }
+    }
+}
+
+/// Refers to a slot: its number plus one, so that zeroed memory refers to none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct SlotRef(u32);
+
+impl SlotRef {
+    /// No slot.
+    pub const NONE: Self = Self(0);
+
+    /// The slot with this number.
+    #[inline(always)]
+    pub const fn new(number: u32) -> Self {
+        Self(number.wrapping_add(1))
+    }
+
+    /// Number of the slot; beyond every table for [`Self::NONE`].
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0.wrapping_sub(1)
+    }
+
+    /// The value as it is kept in a map.
+    #[inline(always)]
+    pub const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// The value to keep in a map.
+    #[inline(always)]
+    pub const fn raw(self) -> u32 {
+        self.0
+    }
+}
 
 /// The tables of which an entry can be had, in the map that says which are full.
 pub mod table {
@@ -37,6 +98,16 @@ pub mod table {
     pub const SLOTS: u32 = 1;
     /// Number of tables.
     pub const COUNT: u32 = 2;
+}
+
+/// Whether a process is traced, in the map that a filter asks.
+pub mod verdict {
+    /// Its first event was seen; user space has to decide.
+    pub const UNDECIDED: u32 = 0;
+    /// It is.
+    pub const TRACED: u32 = 1;
+    /// It is not.
+    pub const REFUSED: u32 = 2;
 }
 
 /// State of a [`Vcpu`] entry.
@@ -54,11 +125,11 @@ pub mod state {
 #[repr(C)]
 pub struct Rare {
     /// The code's isa.
-    pub isa: u32,
+    pub isa: Isa,
     /// The exit code.
     pub code: u32,
-    /// Slot number plus one; 0 ends the list.
-    pub slot: u32,
+    /// [`SlotRef::NONE`] ends the list.
+    pub slot: SlotRef,
 }
 
 /// What the thread does while an exit is open, as far as it is not simply running in KVM. See [`crate::split`].
@@ -105,9 +176,9 @@ pub struct Vcpu {
     /// Code of that exit.
     pub open_code: u32,
     /// Isa of that exit.
-    pub open_isa: u32,
+    pub open_isa: Isa,
     /// Isa of the codes in `direct`: that of the first exit.
-    pub isa: u32,
+    pub isa: Isa,
     /// The kernel's vCPU number, or [`ABSENT`].
     pub vcpu_id: u32,
     /// See [`state`].
@@ -142,8 +213,8 @@ pub struct Vcpu {
     /// The control block of the same time, while it is that of the guest itself and not of a guest in it; 0 when it is
     /// not known. AMD only.
     pub vmcb: u64,
-    /// The slot of the guest intervals: number plus one, 0 while there is none.
-    pub guest_slot: u32,
+    /// The slot of the guest intervals.
+    pub guest_slot: SlotRef,
     /// Not 0 while a program of `bpf/split.rs` is at work on the entry. From Linux 7.0 on raw tracepoints do not keep
     /// the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs then leave it alone.
     pub busy: u32,
@@ -153,8 +224,8 @@ pub struct Vcpu {
     pub comm: [u8; 16],
     /// Indexed by [`loss::PerVcpu`].
     pub lost: [u64; loss::PerVcpu::COUNT],
-    /// Slot number plus one by [`crate::slot::direct_index`]; 0 for codes not seen yet.
-    pub direct: [u32; DIRECT],
+    /// By [`crate::slot::direct_index`].
+    pub direct: [SlotRef; DIRECT],
     /// The codes that have no place in `direct`.
     pub rare: [Rare; RARE],
 }
@@ -183,7 +254,7 @@ pub struct Slot {
     /// Index of the vCPU.
     pub vcpu: u32,
     /// Isa of the code.
-    pub isa: u32,
+    pub isa: Isa,
     /// The exit code, flags included.
     pub code: u32,
     /// Which of `extremes` samples go to. Starts at 1, 0 while the slot is not handed out; after that user
@@ -211,8 +282,8 @@ impl Vcpu {
         pid_tgid: 0,
         open_ns: 0,
         open_code: 0,
-        open_isa: 0,
-        isa: 0,
+        open_isa: Isa::NONE,
+        isa: Isa::NONE,
         vcpu_id: 0,
         state: state::FREE,
         pid: 0,
@@ -228,13 +299,13 @@ impl Vcpu {
         kvm_vcpu: 0,
         task: 0,
         vmcb: 0,
-        guest_slot: 0,
+        guest_slot: SlotRef::NONE,
         busy: 0,
         breakdown: Breakdown::NONE,
         comm: [0; 16],
         lost: [0; loss::PerVcpu::COUNT],
-        direct: [0; DIRECT],
-        rare: [Rare { isa: 0, code: 0, slot: 0 }; RARE],
+        direct: [SlotRef::NONE; DIRECT],
+        rare: [Rare { isa: Isa::NONE, code: 0, slot: SlotRef::NONE }; RARE],
     };
 }
 
@@ -264,7 +335,7 @@ pub struct SlotKey {
     /// Index of the vCPU.
     pub vcpu: u32,
     /// Isa of the code.
-    pub isa: u32,
+    pub isa: Isa,
     /// The exit code.
     pub code: u32,
     /// Keeps the layout explicit.
@@ -277,7 +348,7 @@ impl Slot {
     /// All zero.
     pub const UNUSED: Self = Self {
         vcpu: 0,
-        isa: 0,
+        isa: Isa::NONE,
         code: 0,
         epoch: 0,
         subkey: 0,

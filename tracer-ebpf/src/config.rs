@@ -78,8 +78,8 @@ marks! {
     OFF_OPERATION,
     /// The isa of events whose record has none.
     ISA_DEFAULT,
-    /// How many of [`crate::symbols::FILTER_PIDS`] are set; 0 traces every process.
-    FILTER_LEN,
+    /// 1 if only the processes are traced that [`crate::symbols::TRACED`] has as such; 0 traces every process.
+    FILTER,
 }
 
 /// Stands for the number of the kernel function `bpf_rdonly_cast` in a call.

@@ -32,9 +32,11 @@ pub enum Global {
     EarlyEntries = 1,
     /// A field of the event record could not be read.
     ReadFailed = 2,
+    /// An event of a process that is not judged yet, for which the filter had no place left.
+    FilterFull = 3,
 }
 
 impl Global {
     /// Number of causes.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 }

@@ -7,7 +7,11 @@
 //! Between a thread's first exit and its newest event no nanosecond is left out: each is in a guest interval, in
 //! an exit interval, or in [`Vcpu::lost_ns`]. The reader checks that sum.
 
-use crate::{abi::Vcpu, breakdown, loss::PerVcpu};
+use crate::{
+    abi::{Isa, Vcpu},
+    breakdown,
+    loss::PerVcpu,
+};
 
 /// What an exit event meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub enum Entry {
 
 /// Notes an exit at `now_ns`. Where exits can have a cause, [`Vcpu::open_subkey`] is still to be cleared.
 #[inline(always)]
-pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: u32, code: u32) -> Exit {
+pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: Isa, code: u32) -> Exit {
     let entered_ns = vcpu.entered_ns;
     let unpaired = vcpu.open_ns != 0;
     let (open_ns, meant) = (vcpu.open_ns, now_ns.wrapping_sub(entered_ns));

@@ -1,7 +1,7 @@
 //! Where a sample is added up: the way from an exit code to its slot, and the update of a slot.
 
 use crate::{
-    abi::{DIRECT, Slot, Vcpu},
+    abi::{DIRECT, Isa, Slot, SlotRef, Vcpu},
     codegen::{masked, opaque},
     histogram::{BUCKETS, bucket_of},
     part::Part,
@@ -30,47 +30,47 @@ pub const fn direct_index(code: u32) -> Option<usize> {
     if high < DIRECT as u32 - DENSE { Some((DENSE + high) as usize) } else { None }
 }
 
-/// The slot noted for a code of this vCPU: its number plus one, or 0.
+/// The slot noted for a code of this vCPU.
 #[inline(always)]
-pub fn find(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
+pub fn find(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
     match find_direct(vcpu, isa, code) {
-        0 => find_rare(vcpu, isa, code),
+        SlotRef::NONE => find_rare(vcpu, isa, code),
         slot => slot,
     }
 }
 
-/// The same for the codes that have a direct place; 0 for others. The lowest are looked up apart from those of the second
-/// range: joined, both would pay for what only one needs.
+/// The slot noted for a code that has a direct place; [`SlotRef::NONE`] for other codes. The lowest codes are looked up
+/// apart from those of the second range: joined, both would pay for work that only one needs.
 #[inline(always)]
-pub fn find_direct(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
+pub fn find_direct(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
     if isa != vcpu.isa {
-        return 0;
+        return SlotRef::NONE;
     }
     if code < DENSE {
         return vcpu.direct[code as usize];
     }
     match direct_index(code) {
         Some(index) if opaque(index) < DIRECT => vcpu.direct[index],
-        _ => 0,
+        _ => SlotRef::NONE,
     }
 }
 
 #[inline(always)]
-fn find_rare(vcpu: &Vcpu, isa: u32, code: u32) -> u32 {
+fn find_rare(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
     for rare in &vcpu.rare {
-        if rare.slot == 0 {
-            return 0;
+        if rare.slot == SlotRef::NONE {
+            return SlotRef::NONE;
         }
         if rare.code == code && rare.isa == isa {
             return rare.slot;
         }
     }
-    0
+    SlotRef::NONE
 }
 
-/// Notes `slot` (a number plus one) for a code that [`find`] did not know. False if the rare codes are full.
+/// Notes `slot` for a code that [`find`] did not know. False if the rare codes are full.
 #[inline(always)]
-pub fn note(vcpu: &mut Vcpu, isa: u32, code: u32, slot: u32) -> bool {
+pub fn note(vcpu: &mut Vcpu, isa: Isa, code: u32, slot: SlotRef) -> bool {
     if let Some(index) = direct_index(code)
         && isa == vcpu.isa
     {
@@ -81,7 +81,7 @@ pub fn note(vcpu: &mut Vcpu, isa: u32, code: u32, slot: u32) -> bool {
         return true;
     }
     for rare in &mut vcpu.rare {
-        if rare.slot == 0 {
+        if rare.slot == SlotRef::NONE {
             rare.isa = isa;
             rare.code = code;
             rare.slot = slot;
@@ -93,8 +93,8 @@ pub fn note(vcpu: &mut Vcpu, isa: u32, code: u32, slot: u32) -> bool {
 
 /// Whether a new code still finds a place.
 #[inline(always)]
-pub fn has_place(vcpu: &Vcpu, isa: u32, code: u32) -> bool {
-    (direct_index(code).is_some() && isa == vcpu.isa) || vcpu.rare[vcpu.rare.len() - 1].slot == 0
+pub fn has_place(vcpu: &Vcpu, isa: Isa, code: u32) -> bool {
+    (direct_index(code).is_some() && isa == vcpu.isa) || vcpu.rare[vcpu.rare.len() - 1].slot == SlotRef::NONE
 }
 
 /// Adds one sample.
@@ -167,29 +167,30 @@ mod tests {
     #[test]
     fn codes_find_their_slots_again() {
         let mut vcpu = Vcpu::UNUSED;
-        vcpu.isa = 2;
+        vcpu.isa = Isa::SVM;
         let codes = [(2, 0x72), (2, 0x400), (2, 0x8000_0011), (2, u32::MAX), (1, 0x72), (7, 12)];
+        let codes = codes.map(|(isa, code)| (Isa(isa), code));
         for (number, (isa, code)) in codes.into_iter().enumerate() {
-            assert_eq!(find(&vcpu, isa, code), 0);
+            assert_eq!(find(&vcpu, isa, code), SlotRef::NONE);
             assert!(has_place(&vcpu, isa, code));
-            assert!(note(&mut vcpu, isa, code, number as u32 + 1));
+            assert!(note(&mut vcpu, isa, code, SlotRef::new(number as u32)));
         }
         for (number, (isa, code)) in codes.into_iter().enumerate() {
-            assert_eq!(find(&vcpu, isa, code), number as u32 + 1, "isa {isa} code {code:#x}");
+            assert_eq!(find(&vcpu, isa, code), SlotRef::new(number as u32), "{isa:?} code {code:#x}");
         }
     }
 
     #[test]
     fn rare_codes_fill_up_and_say_so() {
         let mut vcpu = Vcpu::UNUSED;
-        vcpu.isa = 1;
+        vcpu.isa = Isa::VMX;
         for code in 0..crate::abi::RARE as u32 {
-            assert!(note(&mut vcpu, 1, 0x8000_0000 | code, code + 1));
+            assert!(note(&mut vcpu, Isa::VMX, 0x8000_0000 | code, SlotRef::new(code)));
         }
-        assert!(!has_place(&vcpu, 1, 0x9000_0000));
-        assert!(!note(&mut vcpu, 1, 0x9000_0000, 99));
-        assert!(has_place(&vcpu, 1, 12));
-        assert_eq!(find(&vcpu, 1, 0x8000_0005), 6);
+        assert!(!has_place(&vcpu, Isa::VMX, 0x9000_0000));
+        assert!(!note(&mut vcpu, Isa::VMX, 0x9000_0000, SlotRef::new(98)));
+        assert!(has_place(&vcpu, Isa::VMX, 12));
+        assert_eq!(find(&vcpu, Isa::VMX, 0x8000_0005), SlotRef::new(5));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub const FREE_SLOTS: &str = "FREE_SLOTS";
 pub const FULL: &str = "FULL";
 /// Losses that belong to no vCPU, by [`crate::loss::Global`]: per-CPU array.
 pub const LOST: &str = "LOST";
+/// Process (tgid) to [`crate::abi::verdict`]: hash.
+pub const TRACED: &str = "TRACED";
 /// Hits of the `silence_N` programs: per-CPU array.
 pub const ACTIVITY: &str = "ACTIVITY";
 
@@ -128,7 +130,5 @@ pub mod synthetic {
 pub const ACTIVITY_PROGRAMS: [&str; 5] =
     ["activity_0", "activity_1", "activity_2", "activity_3", "activity_4"];
 
-/// The processes to trace.
-pub const FILTER_PIDS: &str = "FILTER_PIDS";
 /// The level from which aya-log statements are compiled out by the verifier.
 pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";

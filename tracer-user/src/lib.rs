@@ -23,4 +23,5 @@ pub mod perfdata;
 pub mod recording;
 pub mod render;
 pub mod replay;
+pub mod snapshot;
 pub mod tracepoint;

@@ -4,18 +4,15 @@
 use std::collections::HashMap;
 
 use tracer_ebpf::{
-    abi::{Slot, SlotKey, Vcpu, state},
-    breakdown::{self, Trip},
+    abi::{ABSENT, Isa, Slot, SlotKey, SlotRef, Vcpu, state},
+    breakdown, event,
     loss::PerVcpu,
-    pairing::{self, Entry},
-    part::Part,
-    slot,
-    subkey::{self, kind},
+    tables::Tables,
 };
 
 use crate::{
-    decode::Isa,
-    model::{Cell, Interval, Loss, Losses, OpenExit, Parts, Thread, Threads, kinds, losses},
+    model::{Cell, Interval, Loss, Losses, OpenExit, Threads, losses},
+    snapshot,
 };
 
 /// An event of one thread (`tgid << 32 | tid`).
@@ -103,15 +100,72 @@ impl Event {
     }
 }
 
-/// The tables.
+/// The tables of the kernel side as plain vectors, of limited size as the kernel's are.
 #[derive(Debug)]
-pub struct Replay {
+struct Vectors {
     max_vcpus: usize,
     max_slots: usize,
-    of: HashMap<u64, usize>,
     vcpus: Vec<Vcpu>,
     slots: Vec<Slot>,
-    details: HashMap<SlotKey, usize>,
+    slot_of: HashMap<SlotKey, SlotRef>,
+}
+
+impl Tables for Vectors {
+    type Entry = usize;
+
+    fn index(entry: usize) -> u32 {
+        entry as u32
+    }
+
+    fn vcpu(&mut self, entry: usize) -> &mut Vcpu {
+        &mut self.vcpus[entry]
+    }
+
+    fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot> {
+        self.slots.get_mut(slot.number() as usize)
+    }
+
+    fn pop_free(&mut self) -> SlotRef {
+        if self.slots.len() == self.max_slots {
+            return SlotRef::NONE;
+        }
+        self.slots.push(Slot::UNUSED);
+        SlotRef::new(self.slots.len() as u32 - 1)
+    }
+
+    /// Only after [`Tables::note_key`] failed, which it never does here.
+    fn push_free(&mut self, slot: SlotRef) {
+        debug_assert_eq!(slot.number() as usize + 1, self.slots.len());
+        self.slots.pop();
+    }
+
+    fn find_key(&mut self, key: &SlotKey) -> SlotRef {
+        self.slot_of.get(key).copied().unwrap_or(SlotRef::NONE)
+    }
+
+    fn note_key(&mut self, key: &SlotKey, slot: SlotRef) -> bool {
+        self.slot_of.insert(*key, slot);
+        true
+    }
+
+    fn has_causes(&self) -> bool {
+        true
+    }
+
+    fn has_guest_histogram(&self) -> bool {
+        false
+    }
+
+    fn count_loss(&mut self, index: u32, loss: PerVcpu) {
+        self.vcpus[index as usize].lost[loss as usize] += 1;
+    }
+}
+
+/// Events so far, paired.
+#[derive(Debug)]
+pub struct Replay {
+    of: HashMap<u64, usize>,
+    tables: Vectors,
     losses: Losses,
     /// A thread has found no place.
     vcpus_full: bool,
@@ -123,12 +177,14 @@ impl Replay {
     /// Empty tables of limited size, as the kernel's are.
     pub fn new(max_vcpus: usize, max_slots: usize) -> Self {
         Self {
-            max_vcpus,
-            max_slots,
             of: HashMap::new(),
-            vcpus: Vec::new(),
-            slots: Vec::new(),
-            details: HashMap::new(),
+            tables: Vectors {
+                max_vcpus,
+                max_slots,
+                vcpus: Vec::new(),
+                slots: Vec::new(),
+                slot_of: HashMap::new(),
+            },
             losses: Losses::default(),
             vcpus_full: false,
             first_ns: None,
@@ -139,109 +195,62 @@ impl Replay {
     /// Takes an event.
     pub fn event(&mut self, pid_tgid: u64, event: Event) {
         if let Some(now_ns) = event.now_ns() {
-            self.clock(now_ns);
+            self.first_ns.get_or_insert(now_ns);
+            self.last_ns = self.last_ns.max(now_ns);
         }
         let known = self.of.get(&pid_tgid).copied();
-        let index = match (event, known) {
+        let entry = match (event, known) {
             (Event::Exit { now_ns, isa, vcpu, .. }, _) => {
-                match self.find_or_enrol(pid_tgid, now_ns, isa, vcpu) {
-                    Some(index) => index,
+                match self.find_or_register(pid_tgid, now_ns, Isa(isa), vcpu) {
+                    Some(entry) => entry,
                     None => {
                         self.vcpus_full = true;
                         return self.losses.add(Loss::VcpuTableFull, 1);
                     }
                 }
             }
-            (_, Some(index)) => index,
+            (_, Some(entry)) => entry,
             (Event::Entry { .. }, None) if !self.vcpus_full => {
                 return self.losses.add(Loss::EarlyEntries, 1);
             }
             (_, None) => return,
         };
-        let vcpu = &mut self.vcpus[index];
+        let tables = &mut self.tables;
         match event {
-            Event::Exit { now_ns, isa, code, .. } => {
-                vcpu.open_subkey = 0;
-                pairing::on_exit(vcpu, now_ns, isa, code);
-            }
-            Event::Entry { now_ns } => self.entry(index, now_ns),
+            Event::Exit { now_ns, isa, code, .. } => event::exit(tables, entry, now_ns, Isa(isa), code),
+            Event::Entry { now_ns } => event::entry(tables, entry, now_ns),
             Event::Death => {
                 self.of.remove(&pid_tgid);
+                let vcpu = tables.vcpu(entry);
                 vcpu.state = state::DEAD;
                 self.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
             }
             Event::LeftKvm { now_ns, reason, errno } => {
-                let trip = breakdown::left_kvm(vcpu, now_ns, breakdown::user_reason(reason, errno));
-                self.end_trip(index, trip);
+                event::kvm_run_return(tables, entry, now_ns, breakdown::user_reason(reason, errno));
             }
-            Event::EnteredKvm { now_ns } => {
-                let trip = breakdown::entered_kvm(vcpu, now_ns);
-                self.end_trip(index, trip);
+            Event::EnteredKvm { now_ns } => event::kvm_run_entry(tables, entry, now_ns),
+            Event::Halted { now_ns, ns, waited } => {
+                breakdown::halted(tables.vcpu(entry), now_ns, ns, waited, true);
             }
-            Event::Halted { now_ns, ns, waited } => breakdown::halted(vcpu, now_ns, ns, waited, true),
-            Event::SwitchedOut { now_ns, why } => breakdown::switched_out(vcpu, now_ns, why),
-            Event::SwitchedIn { now_ns } => breakdown::switched_in(vcpu, now_ns),
-            Event::Woken { now_ns } => breakdown::woken(vcpu, now_ns),
-            Event::Cause { subkey } => {
-                if vcpu.open_ns != 0 {
-                    vcpu.open_subkey = subkey;
-                }
-            }
+            Event::SwitchedOut { now_ns, why } => breakdown::switched_out(tables.vcpu(entry), now_ns, why),
+            Event::SwitchedIn { now_ns } => breakdown::switched_in(tables.vcpu(entry), now_ns),
+            Event::Woken { now_ns } => breakdown::woken(tables.vcpu(entry), now_ns),
+            Event::Cause { subkey } => event::cause(tables, entry, subkey),
         }
     }
 
-    fn entry(&mut self, index: usize, now_ns: u64) {
-        let trip = breakdown::entered_kvm(&mut self.vcpus[index], now_ns);
-        self.end_trip(index, trip);
-        let vcpu = &mut self.vcpus[index];
-        let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
-        let parts = vcpu.breakdown.parts;
-        let cause = vcpu.open_subkey;
-        let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
-        let handled_ns = ns - idle_ns;
-        breakdown::close(vcpu);
-        let slot = if idle_ns == 0 {
-            self.plain(index)
-        } else {
-            if let Some(whole) = self.subkey_slot(index, subkey::new(kind::WHOLE, 0)) {
-                slot::record(&mut self.slots[whole], ns);
-            }
-            self.subkey_slot(index, subkey::new(kind::HALTED, 0))
-        };
-        if let Some(slot) = slot {
-            slot::record_parts(&mut self.slots[slot], handled_ns, &parts);
-        }
-        if cause != 0
-            && let Some(slot) = self.subkey_slot(index, cause)
-        {
-            slot::record(&mut self.slots[slot], handled_ns);
-        }
-    }
-
-    fn end_trip(&mut self, index: usize, trip: Option<Trip>) {
-        if let Some(Trip { reason, ns }) = trip
-            && let Some(slot) = self.subkey_slot(index, subkey::new(kind::USER_EXIT, u64::from(reason)))
-        {
-            slot::record(&mut self.slots[slot], ns);
-        }
-    }
-
-    fn clock(&mut self, now_ns: u64) {
-        self.first_ns.get_or_insert(now_ns);
-        self.last_ns = self.last_ns.max(now_ns);
-    }
-
-    fn find_or_enrol(&mut self, pid_tgid: u64, now_ns: u64, isa: u32, vcpu_id: u32) -> Option<usize> {
-        if let Some(&index) = self.of.get(&pid_tgid) {
+    fn find_or_register(&mut self, pid_tgid: u64, now_ns: u64, isa: Isa, vcpu_id: u32) -> Option<usize> {
+        let Vectors { vcpus, max_vcpus, .. } = &mut self.tables;
+        if let Some(&entry) = self.of.get(&pid_tgid) {
             // Where only entries carry the number it may come late.
-            let known = &mut self.vcpus[index].vcpu_id;
-            *known = if *known == tracer_ebpf::abi::ABSENT { vcpu_id } else { *known };
-            return Some(index);
+            let known = &mut vcpus[entry].vcpu_id;
+            *known = if *known == ABSENT { vcpu_id } else { *known };
+            return Some(entry);
         }
-        if self.vcpus.len() == self.max_vcpus {
+        if vcpus.len() == *max_vcpus {
             return None;
         }
-        let vcpu = Vcpu {
+        vcpus.push(Vcpu {
             pid_tgid,
             pid: (pid_tgid >> 32) as u32,
             tid: pid_tgid as u32,
@@ -250,48 +259,9 @@ impl Replay {
             vcpu_id,
             state: state::LIVE,
             ..Vcpu::UNUSED
-        };
-        self.vcpus.push(vcpu);
-        self.of.insert(pid_tgid, self.vcpus.len() - 1);
-        Some(self.vcpus.len() - 1)
-    }
-
-    fn take_slot(&mut self, index: usize, subkey: u64) -> Option<usize> {
-        let vcpu = &mut self.vcpus[index];
-        if self.slots.len() == self.max_slots {
-            vcpu.lost[PerVcpu::SlotTableFull as usize] += 1;
-            return None;
-        }
-        let (isa, code) = (vcpu.open_isa, vcpu.open_code);
-        self.slots.push(Slot { vcpu: index as u32, isa, code, subkey, epoch: 1, ..Slot::UNUSED });
-        Some(self.slots.len() - 1)
-    }
-
-    fn plain(&mut self, index: usize) -> Option<usize> {
-        let vcpu = &mut self.vcpus[index];
-        let (isa, code) = (vcpu.open_isa, vcpu.open_code);
-        let number = slot::find(vcpu, isa, code);
-        if number != 0 {
-            return Some(number as usize - 1);
-        }
-        if !slot::has_place(vcpu, isa, code) {
-            vcpu.lost[PerVcpu::RareCodesFull as usize] += 1;
-            return None;
-        }
-        let slot = self.take_slot(index, 0)?;
-        slot::note(&mut self.vcpus[index], isa, code, slot as u32 + 1);
-        Some(slot)
-    }
-
-    fn subkey_slot(&mut self, index: usize, subkey: u64) -> Option<usize> {
-        let Vcpu { open_isa: isa, open_code: code, .. } = self.vcpus[index];
-        let key = SlotKey { vcpu: index as u32, isa, code, pad: 0, subkey };
-        if let Some(&slot) = self.details.get(&key) {
-            return Some(slot);
-        }
-        let slot = self.take_slot(index, subkey)?;
-        self.details.insert(key, slot);
-        Some(slot)
+        });
+        self.of.insert(pid_tgid, vcpus.len() - 1);
+        Some(vcpus.len() - 1)
     }
 
     /// All that has come, as one interval, and the threads it speaks of.
@@ -304,42 +274,31 @@ impl Replay {
             ..Interval::default()
         };
         let mut threads = Threads::default();
-        for (thread, vcpu) in self.vcpus.iter().enumerate() {
-            threads.list.push(Thread {
-                pid: vcpu.pid,
-                tid: vcpu.tid,
-                vcpu: (vcpu.vcpu_id != tracer_ebpf::abi::ABSENT).then_some(vcpu.vcpu_id),
-                vm: format!("pid {}", vcpu.pid),
-                host: None,
-            });
+        for (thread, vcpu) in self.tables.vcpus.iter().enumerate() {
+            threads.list.push(snapshot::thread(vcpu, format!("pid {}", vcpu.pid)));
             for (cause, loss) in losses::PER_VCPU {
                 interval.losses.add(loss, vcpu.lost[cause as usize]);
             }
             if vcpu.state == state::LIVE && vcpu.open_ns != 0 {
                 let age_ns = self.last_ns.saturating_sub(vcpu.open_ns);
-                interval.open.push(OpenExit {
-                    thread,
-                    isa: Isa(vcpu.open_isa),
-                    code: vcpu.open_code,
-                    age_ns,
-                });
+                interval.open.push(OpenExit { thread, isa: vcpu.open_isa, code: vcpu.open_code, age_ns });
             }
         }
-        for slot in &self.slots {
+        for slot in &self.tables.slots {
             let start = interval.buckets.len();
             let filled = slot.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
             interval.buckets.extend(filled.map(|(bucket, count)| (bucket as u16, *count)));
             let extremes = slot.extremes[1];
             interval.cells.push(Cell {
                 thread: slot.vcpu as usize,
-                isa: Isa(slot.isa),
+                isa: slot.isa,
                 code: slot.code,
                 subkey: slot.subkey,
                 count: slot.done,
                 sum_ns: slot.sum_ns,
                 min_ns: extremes.min_ns,
                 max_ns: extremes.max_ns,
-                parts: parts(slot),
+                parts: snapshot::parts(slot.subkey, slot.parts, slot.sum_ns),
                 buckets: start..interval.buckets.len(),
             });
         }
@@ -347,24 +306,16 @@ impl Replay {
     }
 }
 
-/// The parts of a slot's samples. Causes have none of their own.
-fn parts(slot: &Slot) -> Parts {
-    if !kinds::is_exit(slot.subkey) {
-        return Parts::default();
-    }
-    let mut parts = Parts(slot.parts);
-    let unhandled_ns = parts.get(Part::Halt) + parts.get(Part::Stopped);
-    parts.add(Part::Kernel, breakdown::rest_ns(&slot.parts, slot.sum_ns + unhandled_ns));
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use tracer_ebpf::pairing::{accounted_ns, stamp_ns};
 
+    use tracer_ebpf::part::Part;
+
     use super::*;
-    use crate::kernel::accounting;
+    use crate::model::Parts;
+    use crate::snapshot::accounting;
 
     fn event() -> impl Strategy<Value = (u64, Event)> {
         let time = 0u64..1_000;
@@ -406,7 +357,7 @@ mod tests {
             for (later_ns, event) in events {
                 now_ns += later_ns;
                 replay.event(7, at(event, now_ns));
-                for vcpu in &replay.vcpus {
+                for vcpu in &replay.tables.vcpus {
                     prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
                     for idle in [false, true] {
                         let times = accounting::add_up(vcpu, idle, true, now_ns);
@@ -415,7 +366,7 @@ mod tests {
                     }
                 }
             }
-            let exits_ns: u64 = replay.vcpus.iter().map(|vcpu| vcpu.exit_ns).sum();
+            let exits_ns: u64 = replay.tables.vcpus.iter().map(|vcpu| vcpu.exit_ns).sum();
             let (interval, _) = replay.finish();
             let parts_ns: u64 = interval.cells.iter().map(|cell| cell.parts.total_ns()).sum();
             prop_assert_eq!(parts_ns, exits_ns);

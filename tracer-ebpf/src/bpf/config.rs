@@ -1,11 +1,13 @@
 //! What the loader tells the programs.
 
-use tracer_ebpf::{abi::MAX_FILTER_PIDS, config::FILTER_LEN};
+use tracer_ebpf::{abi::verdict, config::FILTER, loss::Global};
 
-/// The number that the loader has put in the place of this mark; see [`tracer_ebpf::config`]. [`NOWHERE`] for an
+use crate::maps::{LOST, TRACED, bump};
+
+/// The number that the loader has put in the place of this mark; see [`tracer_ebpf::config`]. [`ABSENT_IMM`] for an
 /// absent offset.
 #[inline(always)]
-pub fn number<const MARK: i32>() -> u64 {
+pub fn value<const MARK: i32>() -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         let number;
@@ -23,33 +25,38 @@ pub fn number<const MARK: i32>() -> u64 {
 
 /// Whether the loader has put in 1.
 #[inline(always)]
-pub fn is<const MARK: i32>() -> bool {
-    number::<MARK>() == 1
+pub fn flag<const MARK: i32>() -> bool {
+    value::<MARK>() == 1
 }
 
 /// [`tracer_ebpf::abi::ABSENT`] as it comes out of an instruction, which extends the sign.
-pub const NOWHERE: u64 = u64::MAX;
+pub const ABSENT_IMM: u64 = u64::MAX;
 
-/// The processes that pass.
-#[unsafe(no_mangle)]
-static FILTER_PIDS: [u32; MAX_FILTER_PIDS] = [0; MAX_FILTER_PIDS];
-
-/// Whether events of this process are traced. Touches no map.
+/// Whether events of this process are traced. Touches no map where all processes are.
+///
+/// A process that user space has not judged yet is noted, and not traced until it is.
 #[inline(always)]
-pub fn wanted(pid: u32) -> bool {
-    let len = number::<FILTER_LEN>() as usize;
-    if len == 0 {
+pub fn is_traced(pid: u32) -> bool {
+    if !flag::<FILTER>() {
         return true;
     }
-    #[expect(clippy::needless_range_loop, reason = "the verifier follows an index, not a moving pointer")]
-    for index in 0..MAX_FILTER_PIDS {
-        if index >= len {
-            return false;
-        }
-        // SAFETY: in bounds by the loop; volatile because the loader rewrites the array before the load.
-        if pid == unsafe { core::ptr::read_volatile(&raw const FILTER_PIDS[index]) } {
-            return true;
+    // SAFETY: the value is copied at once.
+    match unsafe { TRACED.get(pid).copied() } {
+        Some(known) => known == verdict::TRACED,
+        None => {
+            note_process(pid);
+            false
         }
     }
-    false
+}
+
+#[cold]
+#[inline(never)]
+fn note_process(pid: u32) {
+    // Another thread of the process may have been faster.
+    const BPF_NOEXIST: u64 = 1;
+    // SAFETY: the value is copied at once.
+    if TRACED.insert(pid, verdict::UNDECIDED, BPF_NOEXIST).is_err() && unsafe { TRACED.get(pid) }.is_none() {
+        bump(&LOST, Global::FilterFull as u32);
+    }
 }

@@ -1,25 +1,19 @@
-//! The BPF programs. `body` is what happens at an event; the other modules are doors to it: they turn a
-//! kernel's event into plain values and nothing else.
-//!
-//! Every program on a classic tracepoint returns 1: a program that returns 0 there keeps the event from
-//! every other user of the tracepoint, `perf kvm stat` for instance (`perf_trace_run_bpf_submit`,
-//! kernel/events/core.c).
+//! The BPF programs. `hooks` turn the kernel's events into plain values; `event` finds the thread they belong to; the rest
+//! is the library's: pairing, parts, and what an exit is recorded as. `entries` and `slots` know the maps, `record` and
+//! `kmem` how the kernel's data is read, `config` what the loader has put in.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
-mod activity;
-mod body;
 mod config;
-mod floor;
+mod entries;
+mod event;
+mod hooks;
+mod kmem;
 mod maps;
-mod raw;
-mod s390;
-mod sched;
-mod split;
-mod synthetic;
-mod threads;
-mod tp;
+mod null;
+mod record;
+mod slots;
 
 /// The kernel gives helpers that read its memory to GPL-compatible programs only.
 #[unsafe(link_section = "license")]

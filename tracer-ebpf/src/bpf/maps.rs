@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINTS, Slot, SlotKey, Vcpu, table},
+    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINTS, MAX_PROCESSES, Slot, SlotKey, Vcpu, table},
     loss, symbols,
 };
 
@@ -26,13 +26,17 @@ pub static SLOT_OF: HashMap<SlotKey, u32> = HashMap::with_max_entries(DEFAULT_SL
 /// return the old value came with 5.12 (commit 5ca419f2864a).
 #[map]
 pub static FREE_VCPUS: Stack<u32> = Stack::with_max_entries(DEFAULT_VCPUS, 0);
-/// Free slots, in the same way.
+/// Free slots, in a stack like that of the vCPU entries.
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_SLOTS, 0);
 /// Not 0: the table had no free entry when it was last asked. Set here, cleared by user space when it has handed entries
 /// back. The stacks have one lock for all CPUs: with a full table every exit that lacks an entry would wait for it.
 #[map]
 static FULL: Array<u32> = Array::with_max_entries(table::COUNT, 0);
+/// Which processes are traced, where not all are. An entry is made at the first event of a process; user space judges
+/// it, and removes it when the process has ended.
+#[map]
+pub static TRACED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 /// Losses that belong to no vCPU.
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::Global::COUNT as u32, 0);
@@ -55,7 +59,7 @@ struct Hint {
 
 static mut HINTS_BY_TID: [Hint; HINTS] = [const { Hint { index: 0, threads: 0 } }; HINTS];
 
-/// The guess for the thread that runs a `struct kvm_vcpu`, in the same way: an index plus one, checked against the entry.
+/// The guess for the thread that runs a `struct kvm_vcpu`: an index plus one, checked against the entry.
 /// 0 names none: events of vCPUs that are not traced touch no entry.
 static mut HINTS_BY_VCPU: [u32; HINTS] = [0; HINTS];
 
@@ -96,7 +100,7 @@ impl HintAt {
         self.count(1);
     }
 
-    /// There is one less.
+    /// There is one thread less with these bits.
     #[inline(always)]
     pub fn left(&self) {
         self.count(-1);

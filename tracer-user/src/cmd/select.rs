@@ -43,13 +43,6 @@ pub fn pids(args: &TraceArgs) -> Result<Vec<u32>> {
     }
     pids.sort_unstable();
     pids.dedup();
-    if pids.len() > tracer_ebpf::abi::MAX_FILTER_PIDS {
-        log::warn!(
-            "{} processes are more than the kernel side filters ({}): all are traced, only these are shown",
-            pids.len(),
-            tracer_ebpf::abi::MAX_FILTER_PIDS
-        );
-    }
     Ok(pids)
 }
 

@@ -11,7 +11,7 @@
 //! [`parse_format_symbols`] reads them and [`disagreements`] holds the tables of this crate against
 //! them. The parser is strict: a table entry it cannot evaluate is an error, not a gap.
 
-use super::{Isa, find, kvm_exit};
+use super::{Isa, find, kvm_exit, reasons};
 
 /// Why a `format` text could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,8 +106,8 @@ pub fn disagreements(format_text: &str) -> Result<Vec<String>, FormatError> {
     let mut found = Vec::new();
     for table in parse_format_symbols(format_text)? {
         let (whose, ours) = match (table.isa, table.field.as_str()) {
-            (Some(isa), _) => (isa.name(), isa.reasons()),
-            (None, "reason") => ("userspace".into(), Some(kvm_exit::REASONS)),
+            (Some(isa), _) => (isa.to_string(), reasons(isa)),
+            (None, "reason") => ("userspace".to_owned(), Some(kvm_exit::REASONS)),
             (None, _) => continue,
         };
         for (code, label) in &table.entries {

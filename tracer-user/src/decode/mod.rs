@@ -30,6 +30,7 @@ pub mod svm;
 pub mod vmx;
 
 use kernel_table::SymbolTable;
+pub use tracer_ebpf::abi::Isa;
 
 /// One line of a reason table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,49 +45,14 @@ pub struct ReasonInfo {
     pub idle: bool,
 }
 
-/// The instruction set whose reason numbers a record uses, as `kvm_exit` reports it.
-///
-/// This is data, not an enumeration: kernels with further numbers exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Isa(pub u32);
-
-impl Isa {
-    /// Intel VMX.
-    pub const VMX: Isa = Isa(1);
-    /// AMD SVM, also Hygon.
-    pub const SVM: Isa = Isa(2);
-    /// PVM, which is out of tree.
-    pub const PVM: Isa = Isa(3);
-
-    /// s390, whose events carry no number of this kind.
-    pub const S390: Isa = Isa(tracer_ebpf::abi::ISA_S390);
-
-    /// The name: `VMX`, `SVM`, `PVM`, `S390`, or `isa 7`.
-    pub fn name(self) -> Cow<'static, str> {
-        match self {
-            Isa::VMX => Cow::Borrowed("VMX"),
-            Isa::SVM => Cow::Borrowed("SVM"),
-            Isa::PVM => Cow::Borrowed("PVM"),
-            Isa::S390 => Cow::Borrowed("S390"),
-            Isa(other) => Cow::Owned(format!("isa {other}")),
-        }
-    }
-
-    /// The reason table, if there is one for this isa.
-    pub fn reasons(self) -> Option<&'static [ReasonInfo]> {
-        match self {
-            Isa::VMX => Some(vmx::REASONS),
-            Isa::SVM => Some(svm::REASONS),
-            Isa::PVM => Some(pvm::REASONS),
-            Isa::S390 => Some(s390::intercept::REASONS),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Isa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
+/// The table of exit reasons of an instruction set, if there is one.
+pub fn reasons(isa: Isa) -> Option<&'static [ReasonInfo]> {
+    match isa {
+        Isa::VMX => Some(vmx::REASONS),
+        Isa::SVM => Some(svm::REASONS),
+        Isa::PVM => Some(pvm::REASONS),
+        Isa::S390 => Some(s390::intercept::REASONS),
+        _ => None,
     }
 }
 
@@ -200,7 +166,7 @@ pub fn decode(isa: Isa, code: u32) -> Decoded {
         Isa::VMX => (code & vmx::BASIC_MASK, Tags(code & !vmx::BASIC_MASK)),
         _ => (code, Tags::default()),
     };
-    if let Some(info) = isa.reasons().and_then(|table| find(table, base)) {
+    if let Some(info) = reasons(isa).and_then(|table| find(table, base)) {
         return Decoded::known(info, tags);
     }
     let name = match isa {
@@ -257,9 +223,9 @@ mod tests {
 
     #[test]
     fn isa_names() {
-        assert_eq!(Isa::VMX.name(), "VMX");
-        assert_eq!(Isa(2).name(), "SVM");
-        assert_eq!(Isa(3).name(), "PVM");
+        assert_eq!(Isa::VMX.to_string(), "VMX");
+        assert_eq!(Isa(2).to_string(), "SVM");
+        assert_eq!(Isa(3).to_string(), "PVM");
         assert_eq!(Isa(390), Isa::S390);
         assert_eq!(Isa(7).to_string(), "isa 7");
     }
@@ -277,7 +243,7 @@ mod tests {
     #[test]
     fn every_table_entry_decodes_to_itself() {
         for isa in [Isa::VMX, Isa::SVM, Isa::PVM, Isa::S390] {
-            for info in isa.reasons().unwrap() {
+            for info in reasons(isa).unwrap() {
                 let d = decode(isa, info.code);
                 assert_eq!((d.base, d.name.as_ref(), d.gloss), (info.code, info.name, info.gloss));
                 assert_eq!((d.idle, d.known, d.tags), (info.idle, true, Tags::default()));

@@ -154,9 +154,7 @@ static COLUMNS: [Column; 25] = [
     column("pid", |line| Field::Number(line.pid.map(u64::from))),
     column("vcpu", |line| Field::Number(line.vcpu.map(u64::from))),
     column("tid", |line| Field::Number(line.tid.map(u64::from))),
-    column("isa", |line| {
-        Field::Word(line.reason.map(|(isa, _)| isa.name().into_owned()).unwrap_or_default())
-    }),
+    column("isa", |line| Field::Word(line.reason.map(|(isa, _)| isa.to_string()).unwrap_or_default())),
     column("code", |line| Field::Number(line.reason.map(|(_, code)| u64::from(code)))),
     column("reason", |line| {
         Field::Word(line.reason.map(|(isa, code)| decode(isa, code).to_string()).unwrap_or_default())

@@ -236,7 +236,7 @@ fn labels(group: &Group) -> Labels {
         labels.push(("tid", thread.tid.to_string()));
     }
     if let Some((isa, _)) = group.key.reason {
-        labels.push(("isa", isa.name().into_owned()));
+        labels.push(("isa", isa.to_string()));
         labels.push(("reason", group.reason_label()));
     }
     labels.push(("idle", group.key.idle.to_string()));

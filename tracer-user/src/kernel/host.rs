@@ -59,8 +59,8 @@ pub fn backends() -> Vec<&'static str> {
 pub fn isa_by_vendor() -> u32 {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     match cpuinfo_field(&cpuinfo, "vendor_id") {
-        Some("AuthenticAMD" | "HygonGenuine") => abi::ISA_SVM,
-        _ => abi::ISA_VMX,
+        Some("AuthenticAMD" | "HygonGenuine") => abi::Isa::SVM.0,
+        _ => abi::Isa::VMX.0,
     }
 }
 

@@ -1,11 +1,11 @@
 //! Everything that touches the kernel: prerequisites, loading and attaching, reading the maps, naming VMs.
 //! The only module that names aya.
 
-pub mod accounting;
 pub mod activity;
 pub mod baseline;
 pub mod btf;
 pub mod check;
+pub mod filter;
 pub mod host;
 pub mod log;
 pub mod mapped;

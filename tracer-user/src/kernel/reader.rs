@@ -11,7 +11,6 @@ use aya::{
 };
 use tracer_ebpf::{
     abi::{Slot, SlotKey, Vcpu, state, table},
-    breakdown::rest_ns,
     histogram::{BUCKETS, bounds_of},
     loss,
     part::Part,
@@ -19,15 +18,18 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    decode::{Isa, decode},
+    decode::decode,
     kernel::{
-        accounting::{self, Times},
         baseline::Counts,
         host,
         mapped::{Mapped, Memory, Plain, PlainKey, Taken},
         vms,
     },
-    model::{self, Cell, Interval, Loss, Losses, OpenExit, Parts, Thread, Threads, VcpuTime, kinds, losses},
+    model::{self, Cell, Interval, Loss, Losses, OpenExit, Parts, Threads, VcpuTime, losses},
+    snapshot::{
+        self,
+        accounting::{self, Times},
+    },
 };
 
 /// What is remembered of a slot between readings.
@@ -101,6 +103,7 @@ const GLOBAL: [(loss::Global, Loss); loss::Global::COUNT] = [
     (loss::Global::VcpuTableFull, Loss::VcpuTableFull),
     (loss::Global::EarlyEntries, Loss::EarlyEntries),
     (loss::Global::ReadFailed, Loss::ReadFailed),
+    (loss::Global::FilterFull, Loss::FilterFull),
 ];
 
 impl Reader {
@@ -250,13 +253,7 @@ impl Reader {
         let (_, generation) = self.vcpus.state(index);
         if self.owners[index].generation != generation {
             let vcpu = self.vcpus.copy(index);
-            let thread = Thread {
-                pid: vcpu.pid,
-                tid: vcpu.tid,
-                vcpu: (vcpu.vcpu_id != tracer_ebpf::abi::ABSENT).then_some(vcpu.vcpu_id),
-                vm: self.name_of(&vcpu),
-                host: None,
-            };
+            let thread = snapshot::thread(&vcpu, self.name_of(&vcpu));
             self.threads.list.push(thread);
             self.owners[index] = Owner {
                 generation,
@@ -327,7 +324,7 @@ impl Reader {
             known.counts.keep(&copy.buckets, &taken.buckets);
             let parts = parts_since(copy, known, sum_ns)?;
             (known.done, known.sum_ns, known.parts) = (copy.done, copy.sum_ns, copy.parts);
-            let (isa, code, subkey) = (Isa(copy.isa), copy.code, copy.subkey);
+            let (isa, code, subkey) = (copy.isa, copy.code, copy.subkey);
             let buckets = start..interval.buckets.len();
             let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
             interval.cells.push(Cell {
@@ -371,7 +368,7 @@ impl Reader {
             interval.losses.add(loss, now.checked_sub(*before).context("bug: a loss counter went back")?);
             *before = now;
         }
-        let (isa, code) = (Isa(vcpu.open_isa), vcpu.open_code);
+        let (isa, code) = (vcpu.open_isa, vcpu.open_code);
         // Of a dead thread nothing is later than its end.
         let until_ns = if vcpu_state == state::DEAD { vcpu.breakdown.since_ns } else { copied_ns };
         // A thread that was in the way of every try is left for the next reading, which covers both; once, or time
@@ -414,28 +411,13 @@ impl Reader {
     }
 }
 
-/// What the new samples of a slot consist of. Causes have no parts of their own.
+/// The parts that the new samples of a slot consist of.
 fn parts_since(copy: &Slot, known: &Known, sum_ns: u64) -> Result<Parts> {
-    let mut parts = Parts::default();
-    if !kinds::is_exit(copy.subkey) {
-        return Ok(parts);
+    let mut gained = [0; Part::COUNT];
+    for (gained, (new, old)) in gained.iter_mut().zip(copy.parts.iter().zip(known.parts)) {
+        *gained = new.checked_sub(old).context("bug: a part went back")?;
     }
-    for part in Part::ALL {
-        let (new, old) = (copy.parts[part as usize], known.parts[part as usize]);
-        parts.add(part, new.checked_sub(old).context("bug: a part went back")?);
-    }
-    let unhandled_ns = parts.get(Part::Halt) + parts.get(Part::Stopped);
-    let told_ns = parts.total_ns();
-    let whole_ns = sum_ns + unhandled_ns;
-    if told_ns > whole_ns {
-        // Events of one thread that got in each other's way; the parts must not claim more than the exits took.
-        let over_ns = told_ns - whole_ns;
-        let largest = Part::ALL.into_iter().filter(|part| !matches!(part, Part::Halt | Part::Stopped));
-        let largest = largest.max_by_key(|part| parts.get(*part)).expect("there are parts");
-        parts.0[largest as usize] = parts.get(largest).saturating_sub(over_ns);
-    }
-    parts.add(Part::Kernel, rest_ns(&parts.0, whole_ns));
-    Ok(parts)
+    Ok(snapshot::parts(copy.subkey, gained, sum_ns))
 }
 
 /// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be

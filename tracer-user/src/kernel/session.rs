@@ -14,7 +14,9 @@ use crate::{
     kernel::{
         Unsupported,
         activity::Activity,
-        check, host, log, object,
+        check,
+        filter::ProcessFilter,
+        host, log, object,
         plan::{Call, Exits, Plan, Sched},
         reader::{Missed, Reader},
         sie,
@@ -43,7 +45,7 @@ pub enum Attach {
 pub struct Options {
     /// By which tracepoints.
     pub attach: Attach,
-    /// Processes to trace; none traces all. Beyond [`abi::MAX_FILTER_PIDS`] all are traced.
+    /// Processes to trace; none traces all.
     pub pids: Vec<u32>,
     /// Capacity of the slot table.
     pub slots: u32,
@@ -75,6 +77,7 @@ impl Default for Options {
 pub struct Session {
     ebpf: Ebpf,
     reader: Reader,
+    filter: ProcessFilter,
     attached: Vec<&'static str>,
     /// How many of them tell parts; they come first.
     parts_attached: usize,
@@ -120,9 +123,6 @@ impl Session {
         // Without plan the events come from a test, which brings all kinds.
         let sched = plan.map_or(vec![(config::SCHED, 1)], Plan::sched_constants);
         let details = plan.is_none_or(|plan| matches!(plan.exits, Exits::Sie(_)));
-        let mut pids = [0u32; abi::MAX_FILTER_PIDS];
-        let filtered = if options.pids.len() <= pids.len() { options.pids.as_slice() } else { &[] };
-        pids[..filtered.len()].copy_from_slice(filtered);
         let log_level = log::program_level(options.verbose);
         let mut object = OBJECT.to_vec();
         let casts = raw.and_then(|raw| raw.cast).map_or(0, |numbers| object::casts(&mut object, numbers));
@@ -136,7 +136,7 @@ impl Session {
             (config::KEEP_VMCB, plan.and_then(Plan::nested_event).is_some().into()),
             (config::OFF_VCPU_ID, vcpu_id),
             (config::ISA_DEFAULT, host::isa_by_vendor()),
-            (config::FILTER_LEN, filtered.len() as u32),
+            (config::FILTER, (!options.pids.is_empty()).into()),
             (config::CAST, (casts != 0).into()),
             (config::PREEMPTIBLE, plan.is_some_and(|plan| plan.preemptible).into()),
             (config::GUEST, options.guest.into()),
@@ -148,7 +148,6 @@ impl Session {
         let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
-            .override_global(symbols::FILTER_PIDS, &pids, true)
             .override_global(symbols::LOG_LEVEL, &log_level, true)
             .map_max_entries(symbols::SLOTS, options.slots)
             .map_max_entries(symbols::SLOT_OF, options.slots)
@@ -159,9 +158,14 @@ impl Session {
             .load(&object)
             .map_err(|error| refused(error.into()))?;
         let reader = Reader::new(&mut ebpf)?;
+        let mut filter = ProcessFilter::new(&mut ebpf)?;
+        for pid in &options.pids {
+            filter.decide(*pid, true)?;
+        }
         Ok(Self {
             ebpf,
             reader,
+            filter,
             attached: Vec::new(),
             parts_attached: 0,
             path: String::new(),
@@ -296,6 +300,22 @@ impl Session {
         let program: &mut RawTracePoint = program(&mut self.ebpf, name)?.try_into()?;
         loaded(name, program.load())?;
         Ok(program)
+    }
+
+    /// Processes that a filter has noted and that are to be judged, see [`ProcessFilter`].
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn undecided(&mut self) -> Result<Vec<u32>> {
+        self.filter.undecided()
+    }
+
+    /// Judges a process.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn decide(&mut self, pid: u32, traced: bool) -> Result<()> {
+        self.filter.decide(pid, traced)
     }
 
     /// Takes down the names of new VMs.

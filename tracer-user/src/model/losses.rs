@@ -22,6 +22,8 @@ pub enum Loss {
     VcpuTableFull,
     /// Fields of event records that could not be read.
     ReadFailed,
+    /// An event of a process for which the filter had no place.
+    FilterFull,
     /// Runs of the programs that the kernel skipped.
     MissedRuns,
     /// Samples that could not be read at the end.
@@ -107,6 +109,13 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         true,
     ),
     info(
+        Loss::FilterFull,
+        "filter_full",
+        "filter full",
+        "exits and entries of processes beyond the 4096 that a filter can judge at a time",
+        true,
+    ),
+    info(
         Loss::MissedRuns,
         "missed_runs",
         "missed runs",
@@ -185,7 +194,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {

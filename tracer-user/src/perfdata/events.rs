@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tracer_ebpf::abi::{ABSENT, ISA_S390};
+use tracer_ebpf::abi::{ABSENT, Isa};
 
 use super::{bytes::Bytes, tracing::Format};
 use crate::{
@@ -33,7 +33,7 @@ enum Meaning {
 const TRACEPOINTS: [(&str, Meaning, &str); 4] = [
     ("kvm_exit", Meaning::Exit("exit_reason", IsaOf::Field("isa")), "vcpu_id"),
     ("kvm_entry", Meaning::Entry, "vcpu_id"),
-    ("kvm_s390_sie_exit", Meaning::Exit("icptcode", IsaOf::Fixed(ISA_S390)), "id"),
+    ("kvm_s390_sie_exit", Meaning::Exit("icptcode", IsaOf::Fixed(Isa::S390.0)), "id"),
     ("kvm_s390_sie_enter", Meaning::Entry, "id"),
 ];
 

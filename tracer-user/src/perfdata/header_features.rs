@@ -1,6 +1,6 @@
 //! What a recording says of the machine and of perf, as a dump's header.
 
-use tracer_ebpf::abi::{ISA_SVM, ISA_VMX};
+use tracer_ebpf::abi::Isa;
 
 use super::bytes::Bytes;
 use crate::model::provenance::{Buckets, Header};
@@ -59,7 +59,7 @@ impl Facts {
     /// The isa of exits whose record does not say, as perf decides it: by the processor's vendor.
     pub fn isa(&self) -> u32 {
         let svm = ["AuthenticAMD", "HygonGenuine"].iter().any(|vendor| self.vendor.starts_with(vendor));
-        if svm { ISA_SVM } else { ISA_VMX }
+        if svm { Isa::SVM.0 } else { Isa::VMX.0 }
     }
 
     /// As the header of a dump that begins at that time.

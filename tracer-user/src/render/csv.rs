@@ -79,7 +79,7 @@ fn record(row: &Row, cause: &str, rows: &Rows, totals: &Totals, span: Span) -> V
     let (vcpu, tid) =
         row.vcpu.as_ref().map_or_else(Default::default, |(vcpu, tid)| (vcpu.clone(), tid.to_string()));
     let (isa, code) =
-        row.reason.map_or_else(Default::default, |(isa, code)| (isa.name().into_owned(), code.to_string()));
+        row.reason.map_or_else(Default::default, |(isa, code)| (isa.to_string(), code.to_string()));
     let mut fields = vec![
         span.name().to_owned(),
         rows.last.to_string(),

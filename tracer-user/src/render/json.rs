@@ -72,7 +72,7 @@ impl JsonLines {
             object.insert("tid".into(), json!(tid));
         }
         if let Some((isa, code)) = row.reason {
-            object.insert("isa".into(), json!(isa.name()));
+            object.insert("isa".into(), json!(isa.to_string()));
             object.insert("code".into(), json!(code));
             object.insert("reason".into(), json!(row.reason_label()));
         }
@@ -149,7 +149,7 @@ fn in_flight(open: &OpenExit, threads: &Threads) -> Json {
     let thread = &threads.list[open.thread];
     json!({
         "host": thread.host, "vm": thread.vm, "pid": thread.pid, "tid": thread.tid, "vcpu": thread.vcpu,
-        "isa": open.isa.name(), "code": open.code, "reason": decode(open.isa, open.code).to_string(),
+        "isa": open.isa.to_string(), "code": open.code, "reason": decode(open.isa, open.code).to_string(),
         "age_ns": open.age_ns,
     })
 }

@@ -58,7 +58,7 @@ fn key(row: &RowDiff) -> Map<String, Json> {
         }
     }
     if let Some((isa, code)) = key.reason {
-        object.insert("isa".into(), json!(isa.name()));
+        object.insert("isa".into(), json!(isa.to_string()));
         object.insert("code".into(), json!(code));
         object.insert("reason".into(), json!(key.reason_label()));
     }

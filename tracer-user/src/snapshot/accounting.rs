@@ -204,11 +204,13 @@ impl Times {
 
 #[cfg(test)]
 mod tests {
+    use tracer_ebpf::abi::Isa;
+
     use super::*;
 
     fn exit_at(now_ns: u64) -> Vcpu {
         let mut vcpu = Vcpu { first_ns: now_ns, ..Vcpu::UNUSED };
-        pairing::on_exit(&mut vcpu, now_ns, 1, 12);
+        pairing::on_exit(&mut vcpu, now_ns, Isa::VMX, 12);
         vcpu
     }
 
@@ -246,7 +248,7 @@ mod tests {
         breakdown::switched_in(&mut vcpu, 2_800);
         let times = total(&vcpu, 2_900);
         assert_eq!((times.guest_ns, times.parts.get(Part::Runqueue)), (600, 500));
-        pairing::on_exit(&mut vcpu, 3_000, 1, 30);
+        pairing::on_exit(&mut vcpu, 3_000, Isa::VMX, 30);
         assert_eq!(total(&vcpu, 3_000).guest_ns, 700);
     }
 
@@ -273,7 +275,7 @@ mod tests {
         let first = add_up(&vcpu, false, true, 2_000);
         assert_eq!(first.parts.get(Part::Kernel), 1_000);
         // Its entry was not seen.
-        pairing::on_exit(&mut vcpu, 2_000, 1, 30);
+        pairing::on_exit(&mut vcpu, 2_000, Isa::VMX, 30);
         pairing::on_entry(&mut vcpu, 2_010);
         let (elapsed_ns, guest_ns, parts) = add_up(&vcpu, false, true, 3_000).since(&first);
         assert_eq!((elapsed_ns, guest_ns, parts.total_ns()), (1_000, 990, 0));
@@ -285,12 +287,12 @@ mod tests {
         let mut vcpu = exit_at(1_000);
         pairing::on_entry(&mut vcpu, 1_100);
         // A halt, as it seems; it will turn out to be another sleep.
-        pairing::on_exit(&mut vcpu, 1_200, 1, 12);
+        pairing::on_exit(&mut vcpu, 1_200, Isa::VMX, 12);
         let first = add_up(&vcpu, true, false, 2_200);
         assert_eq!((first.guest_ns, first.parts.get(Part::Halt)), (100, 1_000));
         pairing::on_entry(&mut vcpu, 2_200);
-        pairing::on_exit(&mut vcpu, 2_200, 1, 30);
-        pairing::on_exit(&mut vcpu, 7_200, 1, 30);
+        pairing::on_exit(&mut vcpu, 2_200, Isa::VMX, 30);
+        pairing::on_exit(&mut vcpu, 7_200, Isa::VMX, 30);
         let (elapsed_ns, guest_ns, parts) = add_up(&vcpu, false, false, 12_200).since(&first);
         assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (10_000, 5_000));
     }
@@ -311,7 +313,7 @@ mod tests {
     fn a_halt_without_the_scheduler_is_idle_and_takes_nothing_from_the_guest() {
         let mut vcpu = exit_at(1_000);
         pairing::on_entry(&mut vcpu, 1_100);
-        pairing::on_exit(&mut vcpu, 1_500, 1, 12);
+        pairing::on_exit(&mut vcpu, 1_500, Isa::VMX, 12);
         let asleep = add_up(&vcpu, true, false, 5_500);
         assert_eq!((asleep.guest_ns, asleep.parts.get(Part::Halt)), (400, 4_000));
         breakdown::halted(&mut vcpu, 6_400, 4_800, true, false);

@@ -6,18 +6,18 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 
-use crate::body;
+use crate::{entries, event::clock_ns};
 
 /// `sched_process_exit`; runs in the dying thread.
 #[raw_tracepoint]
 pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
-    body::death(bpf_get_current_pid_tgid() as u32, body::clock_ns);
+    entries::retire(bpf_get_current_pid_tgid() as u32, clock_ns);
     0
 }
 
 /// `sched:sched_process_exit`, where raw tracepoints let the thread lose its CPU meanwhile.
 #[tracepoint]
 pub fn tp_thread_exit(_ctx: TracePointContext) -> u32 {
-    body::death(bpf_get_current_pid_tgid() as u32, body::clock_ns);
+    entries::retire(bpf_get_current_pid_tgid() as u32, clock_ns);
     1
 }

@@ -5,7 +5,7 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 
-use crate::body::clock_ns;
+use crate::event::clock_ns;
 
 /// On `kvm_exit` and `kvm_entry`.
 #[raw_tracepoint]

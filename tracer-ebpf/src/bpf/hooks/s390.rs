@@ -1,35 +1,32 @@
-//! s390: the events of SIE, and those that tell the cause of an interception. Classic tracepoints only, as every
+//! s390: the events of SIE, and those that tell the cause of an intercept. Tracepoints only, as every
 //! kernel has them: neither BTF nor a JIT is needed.
 //!
 //! Where an exit has no cause of its own, none of the `cause_` events fires; where two fire, the later one tells
 //! more (`kvm_s390_intercept_instruction`, then `kvm_s390_handle_sigp`).
 
-use aya_ebpf::{
-    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
-};
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
 use tracer_ebpf::{
-    abi::{ABSENT, ISA_S390},
+    abi::{ABSENT, Isa},
     config::*,
-    loss::Global,
     subkey::{self, instruction_key, kind},
 };
 
 use crate::{
-    body::{self, clock_ns},
-    config::{self, number},
-    maps::{LOST, bump},
+    config::{self, value},
+    event::{self, clock_ns},
+    record::field,
 };
 
 /// `kvm:kvm_s390_sie_exit`.
 #[tracepoint]
 pub fn sie_exit(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if config::wanted((pid_tgid >> 32) as u32) {
+    if config::is_traced((pid_tgid >> 32) as u32) {
         let now_ns = clock_ns();
-        // All bits set, which no interception has, if it cannot be read.
-        let code = field::<u8, OWN>(&ctx, number::<OFF_SIE_ICPTCODE>()).map_or(ABSENT, u32::from);
-        body::exit(&ctx, pid_tgid, now_ns, ISA_S390, code, |ctx| {
-            field::<u32, VCPU>(ctx, number::<OFF_SIE_VCPU>()).unwrap_or(ABSENT)
+        // All bits set, which no intercept has, if it cannot be read.
+        let code = field::<u8, OWN>(&ctx, value::<OFF_SIE_ICPTCODE>()).map_or(ABSENT, u32::from);
+        event::exit(&ctx, pid_tgid, now_ns, Isa::S390, code, |ctx| {
+            field::<u32, VCPU>(ctx, value::<OFF_SIE_VCPU>()).unwrap_or(ABSENT)
         });
     }
     1
@@ -39,8 +36,8 @@ pub fn sie_exit(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn sie_enter(_ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if config::wanted((pid_tgid >> 32) as u32) {
-        body::entry(pid_tgid, clock_ns());
+    if config::is_traced((pid_tgid >> 32) as u32) {
+        event::entry(pid_tgid, clock_ns());
     }
     1
 }
@@ -52,10 +49,10 @@ macro_rules! causes {
         #[tracepoint]
         pub fn $name(ctx: TracePointContext) -> u32 {
             let pid_tgid = bpf_get_current_pid_tgid();
-            if config::wanted((pid_tgid >> 32) as u32)
-                && let Some(value) = field::<$type, OWN>(&ctx, number::<$offset>())
+            if config::is_traced((pid_tgid >> 32) as u32)
+                && let Some(value) = field::<$type, OWN>(&ctx, value::<$offset>())
             {
-                body::cause(pid_tgid, subkey::new(kind::$kind, $value(value)));
+                event::cause(pid_tgid, subkey::new(kind::$kind, $value(value)));
             }
             1
         }
@@ -83,8 +80,8 @@ causes! {
 #[tracepoint]
 pub fn cause_sie_fault(_ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if config::wanted((pid_tgid >> 32) as u32) {
-        body::cause(pid_tgid, subkey::new(kind::SIE_FAULT, 0));
+    if config::is_traced((pid_tgid >> 32) as u32) {
+        event::cause(pid_tgid, subkey::new(kind::SIE_FAULT, 0));
     }
     1
 }
@@ -93,21 +90,3 @@ pub fn cause_sie_fault(_ctx: TracePointContext) -> u32 {
 /// are between them (`VCPU_FIELD_COMMON`, arch/s390/kvm/trace.h).
 const VCPU: usize = 8;
 const OWN: usize = 32;
-
-/// A field of the record, by a direct load at the usual offset as in `classic`, by a helper at any other. [`None`]
-/// has been counted.
-#[inline(always)]
-fn field<T: Copy, const USUAL: usize>(ctx: &TracePointContext, offset: u64) -> Option<T> {
-    if offset as usize == USUAL {
-        // SAFETY: the loader has checked against the `format` file that a field of this size is here.
-        return Some(unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(USUAL).cast()) });
-    }
-    // SAFETY: the helper checks the address.
-    match unsafe { ctx.read_at(offset as usize) } {
-        Ok(value) => Some(value),
-        Err(_) => {
-            bump(&LOST, Global::ReadFailed as u32);
-            None
-        }
-    }
-}

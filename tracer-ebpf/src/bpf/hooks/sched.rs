@@ -9,14 +9,17 @@ use aya_ebpf::{
 use tracer_ebpf::{
     abi::ABSENT,
     breakdown::{self, off_by_state},
-    config::*,
+    config::{
+        OFF_SWITCH_NEXT, OFF_SWITCH_PREV, OFF_SWITCH_STATE, OFF_TASK_PID, OFF_TASK_STATE, OFF_WAKEUP_PID,
+    },
 };
 
 use crate::{
-    body::{clock_ns, find_tid},
-    config::{NOWHERE, number},
-    raw::read,
-    tp::field,
+    config::{ABSENT_IMM, value},
+    entries::find_tid,
+    event::clock_ns,
+    kmem::read,
+    record::field,
 };
 
 /// `sched_switch(preempt, prev, next[, prev_state])`; the state is an argument since 5.18 (commit 9c2136be0878).
@@ -24,66 +27,66 @@ use crate::{
 pub fn raw_switch(ctx: RawTracePointContext) -> i32 {
     // `prev` is still the current task here.
     let prev = bpf_get_current_pid_tgid() as u32;
-    out(prev, || {
-        let state = match number::<OFF_TASK_STATE>() {
-            NOWHERE => ctx.arg(3),
+    switched_out(prev, || {
+        let state = match value::<OFF_TASK_STATE>() {
+            ABSENT_IMM => ctx.arg(3),
             offset => read(ctx.arg::<u64>(1), offset).unwrap_or(ABSENT),
         };
         off_by_state(ctx.arg::<u8>(0) != 0, state)
     });
-    r#in(read(ctx.arg::<u64>(2), number::<OFF_TASK_PID>()).unwrap_or(0));
+    switched_in(read(ctx.arg::<u64>(2), value::<OFF_TASK_PID>()).unwrap_or(0));
     0
 }
 
 /// `sched_wakeup(task)`.
 #[raw_tracepoint]
 pub fn raw_wakeup(ctx: RawTracePointContext) -> i32 {
-    woken(read(ctx.arg::<u64>(0), number::<OFF_TASK_PID>()).unwrap_or(0));
+    woken(read(ctx.arg::<u64>(0), value::<OFF_TASK_PID>()).unwrap_or(0));
     0
 }
 
 /// `sched:sched_switch`.
 #[tracepoint]
 pub fn tp_switch(ctx: TracePointContext) -> u32 {
-    out(field::<24>(&ctx, number::<OFF_SWITCH_PREV>()), || {
+    switched_out(field::<u32, 24>(&ctx, value::<OFF_SWITCH_PREV>()).unwrap_or(ABSENT), || {
         // Bit 8 of the record's state: preempted (`__trace_sched_switch_state`, include/trace/events/sched.h).
-        let state = field::<32>(&ctx, number::<OFF_SWITCH_STATE>());
+        let state = field::<u32, 32>(&ctx, value::<OFF_SWITCH_STATE>()).unwrap_or(ABSENT);
         off_by_state(state & 0xff == 0, state)
     });
-    r#in(field::<56>(&ctx, number::<OFF_SWITCH_NEXT>()));
+    switched_in(field::<u32, 56>(&ctx, value::<OFF_SWITCH_NEXT>()).unwrap_or(ABSENT));
     1
 }
 
 /// `sched:sched_wakeup`.
 #[tracepoint]
 pub fn tp_wakeup(ctx: TracePointContext) -> u32 {
-    woken(field::<24>(&ctx, number::<OFF_WAKEUP_PID>()));
+    woken(field::<u32, 24>(&ctx, value::<OFF_WAKEUP_PID>()).unwrap_or(ABSENT));
     1
 }
 
 #[inline(always)]
-fn out(tid: u32, why: impl FnOnce() -> u32) {
+fn switched_out(tid: u32, why: impl FnOnce() -> u32) {
     if tid != 0
-        && let Some((_, vcpu)) = find_tid(tid)
-        && vcpu.busy == 0
+        && let Some(entry) = find_tid(tid)
+        && entry.vcpu().busy == 0
     {
-        breakdown::switched_out(vcpu, clock_ns(), why());
+        breakdown::switched_out(entry.vcpu(), clock_ns(), why());
     }
 }
 
 #[inline(always)]
-fn r#in(tid: u32) {
+fn switched_in(tid: u32) {
     if tid != 0
-        && let Some((_, vcpu)) = find_tid(tid)
-        && vcpu.busy == 0
+        && let Some(entry) = find_tid(tid)
+        && entry.vcpu().busy == 0
     {
-        breakdown::switched_in(vcpu, clock_ns());
+        breakdown::switched_in(entry.vcpu(), clock_ns());
     }
 }
 
 #[inline(always)]
 fn woken(tid: u32) {
-    if let Some((_, vcpu)) = find_tid(tid) {
-        breakdown::woken(vcpu, clock_ns());
+    if let Some(entry) = find_tid(tid) {
+        breakdown::woken(entry.vcpu(), clock_ns());
     }
 }

@@ -1,0 +1,163 @@
+//! Entries of threads: how one is found, registered and retired, and which `struct kvm_vcpu` a thread runs.
+
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_task};
+use tracer_ebpf::{
+    abi::{Isa, Vcpu, state, table},
+    breakdown,
+    config::PREEMPTIBLE,
+    slot,
+};
+
+use crate::{
+    config::flag,
+    maps::{self, FREE_VCPUS, VCPU_OF, VCPUS},
+};
+
+/// An entry that exists: its index, and where it is.
+///
+/// A pointer and not a reference: an event may find its entry again by index while it holds this.
+#[derive(Clone, Copy)]
+pub struct EntryRef {
+    /// Index in the table.
+    pub index: u32,
+    vcpu: *mut Vcpu,
+}
+
+impl EntryRef {
+    /// The entry with this index.
+    #[inline(always)]
+    pub fn at(index: u32) -> Option<Self> {
+        VCPUS.get_ptr_mut(index).map(|vcpu| Self { index, vcpu })
+    }
+
+    /// The entry.
+    #[inline(always)]
+    pub fn vcpu<'a>(self) -> &'a mut Vcpu {
+        // SAFETY: array elements live as long as the program; one vCPU is one thread, so one event at a time uses the
+        // entry, but for the scheduler's, which keep off (`Vcpu::busy`). User space only reads while the thread lives.
+        // Callers let go of one reference before they ask for the next.
+        unsafe { &mut *self.vcpu }
+    }
+}
+
+/// The entry of the thread that runs this `struct kvm_vcpu`, if that is known.
+#[inline(always)]
+pub fn running(kvm_vcpu: u64) -> Option<EntryRef> {
+    // SAFETY: in bounds; a torn or stale value only costs the check below.
+    let index = unsafe { maps::run_hint(kvm_vcpu).read_volatile() }.wrapping_sub(1);
+    let entry = EntryRef::at(index)?;
+    let vcpu = entry.vcpu();
+    if vcpu.kvm_vcpu != kvm_vcpu || (flag::<PREEMPTIBLE>() && vcpu.task != current_task()) {
+        return None;
+    }
+    Some(entry)
+}
+
+/// A load where it is used: the verifier makes it one since Linux 7.0 (commit eaedea154eb9).
+#[inline(always)]
+fn current_task() -> u64 {
+    // SAFETY: the helper has no requirements.
+    unsafe { bpf_get_current_task() }
+}
+
+/// From here on, and until KVM_RUN returns, the thread of this entry runs this `struct kvm_vcpu`.
+#[inline(always)]
+pub fn runs(entry: EntryRef, kvm_vcpu: u64) {
+    let vcpu = entry.vcpu();
+    vcpu.kvm_vcpu = kvm_vcpu;
+    vcpu.vmcb = 0;
+    if flag::<PREEMPTIBLE>() {
+        vcpu.task = current_task();
+    }
+    let hint = maps::run_hint(kvm_vcpu);
+    // SAFETY: in bounds. Written when it changes only: other CPUs read the values beside it at every event.
+    unsafe {
+        if hint.read_volatile() != entry.index + 1 {
+            hint.write_volatile(entry.index + 1);
+        }
+    }
+}
+
+/// The entry of a thread, `tgid << 32 | tid`.
+#[inline(always)]
+pub fn find(pid_tgid: u64) -> Option<EntryRef> {
+    let guess = EntryRef::at(maps::hint(pid_tgid as u32).index());
+    if let Some(entry) = guess
+        && entry.vcpu().pid_tgid == pid_tgid
+    {
+        return Some(entry);
+    }
+    // A tid that was used before, by a thread whose end was missed, is not this one.
+    find_by_hash(pid_tgid as u32).filter(|entry| entry.vcpu().pid_tgid == pid_tgid)
+}
+
+/// The entry of any thread of the host, which is most often no vCPU: then no map is touched.
+#[inline(always)]
+pub fn find_tid(tid: u32) -> Option<EntryRef> {
+    let hint = maps::hint(tid);
+    if hint.nobody() {
+        return None;
+    }
+    let is_its = |entry: &EntryRef| entry.vcpu().tid == tid && entry.vcpu().state == state::LIVE;
+    if let Some(entry) = EntryRef::at(hint.index())
+        && is_its(&entry)
+    {
+        return Some(entry);
+    }
+    // A tid that was used before, by a thread whose end was missed, is not this one.
+    find_by_hash(tid).filter(is_its)
+}
+
+#[inline(always)]
+fn find_by_hash(tid: u32) -> Option<EntryRef> {
+    // SAFETY: the value is copied at once.
+    let index = unsafe { VCPU_OF.get(tid).copied() }?;
+    maps::hint(tid).point_to(index);
+    EntryRef::at(index)
+}
+
+/// Gives a thread an entry, which [`publish`] still has to show. User space has zeroed it, but for the generation.
+#[inline(never)]
+pub fn register(pid_tgid: u64, now_ns: u64, isa: Isa, vcpu_id: u32) -> Option<EntryRef> {
+    let tid = pid_tgid as u32;
+    let index = maps::take(&FREE_VCPUS, table::VCPUS)?;
+    let entry = EntryRef::at(index)?;
+    if VCPU_OF.insert(tid, index, 0).is_err() {
+        let _ = FREE_VCPUS.push(index, 0);
+        return None;
+    }
+    maps::hint(tid).point_to(index);
+    maps::hint(tid).came();
+    let vcpu = entry.vcpu();
+    vcpu.pid = (pid_tgid >> 32) as u32;
+    vcpu.tid = tid;
+    vcpu.first_ns = now_ns;
+    vcpu.isa = isa;
+    vcpu.comm = bpf_get_current_comm().unwrap_or_default();
+    vcpu.vcpu_id = vcpu_id;
+    vcpu.pid_tgid = pid_tgid;
+    Some(entry)
+}
+
+/// Shows a new entry to user space, which takes it as it is once it sees generation and state in this order.
+#[inline(always)]
+pub fn publish(entry: EntryRef) {
+    let vcpu = entry.vcpu();
+    let generation = vcpu.generation + 1;
+    slot::set(&mut vcpu.generation, generation);
+    slot::set(&mut vcpu.state, state::LIVE);
+}
+
+/// A thread is gone. Its entry stays for user space to read, open exit included.
+#[inline(always)]
+pub fn retire(tid: u32, now_ns: impl FnOnce() -> u64) {
+    let Some(entry) = find_tid(tid) else { return };
+    let vcpu = entry.vcpu();
+    breakdown::ended(vcpu, now_ns());
+    vcpu.pid_tgid = 0;
+    vcpu.kvm_vcpu = 0;
+    let _ = VCPU_OF.remove(tid);
+    maps::hint(tid).left();
+    // Last: from here on the entry is user space's.
+    slot::set(&mut vcpu.state, state::DEAD);
+}

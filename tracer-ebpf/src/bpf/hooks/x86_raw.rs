@@ -1,0 +1,123 @@
+//! Raw tracepoints: no record is made for them, so the exit reason is read from the vendor's own vCPU structure,
+//! at the offsets that the kernel's BTF gave the loader.
+//!
+//! Only the prototypes `kvm_exit(struct kvm_vcpu *vcpu, u32 isa)` and `kvm_entry(struct kvm_vcpu *vcpu, ...)`
+//! (since the reason moved into the exit-info callback, commit 0a62a0319abb) are supported; the loader checks
+//! that, and takes the tracepoints otherwise.
+
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
+use tracer_ebpf::{
+    abi::{ABSENT, Isa, Vcpu},
+    config::{CAST, KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON},
+    event,
+};
+
+use crate::{
+    config::{self, flag, value},
+    entries,
+    event::{self as by_thread, clock_ns},
+    kmem::{failed, read},
+    slots::Maps,
+};
+
+/// `kvm_exit`.
+#[raw_tracepoint]
+pub fn raw_exit(ctx: RawTracePointContext) -> i32 {
+    let kvm_vcpu = ctx.arg::<u64>(0);
+    let Some(entry) = entries::running(kvm_vcpu) else { return first_exit(&ctx) };
+    let now_ns = clock_ns();
+    // The kernel extends arguments of 32 bits with zeroes (`CAST_TO_U64`, include/trace/bpf_probe.h).
+    let isa = ctx.arg::<u64>(1);
+    let code = reason(kvm_vcpu, isa, Some(entry.vcpu()));
+    event::exit(&mut Maps, entry, now_ns, Isa(isa as u32), code);
+    0
+}
+
+/// `kvm_entry`.
+#[raw_tracepoint]
+pub fn raw_entry(ctx: RawTracePointContext) -> i32 {
+    match entries::running(ctx.arg::<u64>(0)) {
+        Some(entry) => event::entry(&mut Maps, entry, clock_ns()),
+        None => first_entry(&ctx),
+    }
+    0
+}
+
+/// An exit by which it gets known which thread runs the vCPU. A function of its own, as that of the entry: the others
+/// have the registers for themselves.
+#[cold]
+#[inline(never)]
+fn first_exit(ctx: &RawTracePointContext) -> i32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::is_traced((pid_tgid >> 32) as u32) {
+        let now_ns = clock_ns();
+        let (kvm_vcpu, isa) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1));
+        let code = reason(kvm_vcpu, isa.into(), None);
+        let vcpu_id = |_: &_| read(kvm_vcpu, value::<OFF_VCPU_ID>()).unwrap_or(ABSENT);
+        if let Some(entry) = by_thread::exit(ctx, pid_tgid, now_ns, Isa(isa), code, vcpu_id) {
+            entries::runs(entry, kvm_vcpu);
+        }
+    }
+    0
+}
+
+/// An entry by which it gets known which thread runs the vCPU.
+#[cold]
+#[inline(never)]
+fn first_entry(ctx: &RawTracePointContext) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::is_traced((pid_tgid >> 32) as u32)
+        && let Some(entry) = by_thread::entry(pid_tgid, clock_ns())
+    {
+        entries::runs(entry, ctx.arg(0));
+    }
+}
+
+/// `kvm_nested_vmrun`, `kvm_nested_vmenter`: a nested guest (L2) is about to run, with a VMCB of its own.
+#[raw_tracepoint]
+pub fn nested(_ctx: RawTracePointContext) -> i32 {
+    if let Some(entry) = entries::find_tid(bpf_get_current_pid_tgid() as u32) {
+        entry.vcpu().vmcb = 0;
+    }
+    0
+}
+
+/// The exit reason as the tracepoint's record has it: `vmx_get_exit_info` and `svm_get_exit_info` give the record
+/// these same fields.
+#[inline(always)]
+fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> u32 {
+    const VMX: u64 = Isa::VMX.0 as u64;
+    const SVM: u64 = Isa::SVM.0 as u64;
+    match isa {
+        SVM => match vmcb(kvm_vcpu, vcpu) {
+            Some(vmcb) => read(vmcb, value::<OFF_SVM_CODE>()).unwrap_or(ABSENT),
+            None => ABSENT,
+        },
+        VMX => read(kvm_vcpu, value::<OFF_VMX_REASON>()).unwrap_or(ABSENT),
+        _ => {
+            failed();
+            ABSENT
+        }
+    }
+}
+
+/// The VMCB of an SVM vCPU. It is another one only while a nested guest runs: the guest's own is kept
+/// until [`nested`] or the next call of KVM_RUN.
+#[inline(always)]
+fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> Option<u64> {
+    let offset = value::<OFF_SVM_VMCB>();
+    let Some(vcpu) = vcpu.filter(|_| flag::<KEEP_VMCB>()) else { return read(kvm_vcpu, offset) };
+    if vcpu.vmcb == 0 {
+        // The one in use and, right behind, `vmcb01.ptr`: the guest's own. A typed load takes eight bytes.
+        let [used, own] = if flag::<CAST>() {
+            [read::<u64>(kvm_vcpu, offset)?, read(kvm_vcpu, offset.wrapping_add(8))?]
+        } else {
+            read(kvm_vcpu, offset)?
+        };
+        if used != own {
+            return Some(used);
+        }
+        vcpu.vmcb = own;
+    }
+    Some(vcpu.vmcb)
+}

@@ -1,0 +1,117 @@
+//! One event of a thread, in plain values: what it changes, and what a closed exit is recorded as.
+//!
+//! | exit | samples |
+//! |---|---|
+//! | handled by KVM without a pause | its time in the plain slot of its reason |
+//! | left KVM, slept or lost its CPU, not idle | its time and parts in the plain slot |
+//! | halted or stopped in between | handled time and parts under `HALTED`, all of its time under `WHOLE` |
+//! | has a cause | its handled time under the cause too |
+//! | went to the VMM | for each return from KVM_RUN, time in the VMM under `USER_EXIT` |
+//!
+//! The BPF programs, the replay of recorded events and the tests call these functions; they differ in [`Tables`] only.
+
+use crate::{
+    abi::{Isa, SlotKey},
+    breakdown::{self, Trip},
+    pairing::{self, Entry, Exit},
+    part::Part,
+    slot,
+    subkey::{self, kind},
+    tables::{self, Tables},
+};
+
+/// A vCPU left its guest.
+#[inline(always)]
+pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Isa, code: u32) {
+    if tables.has_causes() {
+        tables.vcpu(entry).open_subkey = 0;
+    }
+    let meant = pairing::on_exit(tables.vcpu(entry), now_ns, isa, code);
+    if let Exit::Opened(guest_ns) = meant
+        && tables.has_guest_histogram()
+    {
+        let slot = tables::guest(tables, entry, subkey::new(kind::GUEST, 0));
+        if let Some(slot) = tables.slot(slot) {
+            slot::record(slot, guest_ns);
+        }
+    }
+}
+
+/// A vCPU entered its guest.
+#[inline(always)]
+pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
+    if tables.vcpu(entry).breakdown.touched != 0 {
+        return tables.close_in_parts(entry, now_ns);
+    }
+    let Entry::Closed(ns) = pairing::on_entry(tables.vcpu(entry), now_ns) else { return };
+    let slot = tables::plain(tables, entry);
+    if let Some(slot) = tables.slot(slot) {
+        slot::record(slot, ns);
+    }
+    if tables.has_causes() {
+        let cause = tables.vcpu(entry).open_subkey;
+        if cause != 0 {
+            let key = tables::key_below(tables, entry, cause);
+            tables.sample(key, ns);
+        }
+    }
+}
+
+/// A vCPU entered its guest, and the exit before that has parts.
+#[inline(always)]
+pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
+    // Where nothing marks the KVM_RUN entry, the stay in the VMM ends here.
+    kvm_run_entry(tables, entry, now_ns);
+    let vcpu = tables.vcpu(entry);
+    let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
+    let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_subkey);
+    let key = SlotKey { vcpu: T::index(entry), isa, code, pad: 0, subkey: 0 };
+    // Taken off at once: a reader that copies the entry sees the exit's parts with the exit or with the sums.
+    let parts = vcpu.breakdown.parts;
+    breakdown::close(vcpu);
+    let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
+    let handled_ns = ns.saturating_sub(idle_ns);
+    let slot = if idle_ns == 0 {
+        tables::plain(tables, entry)
+    } else {
+        tables.sample(SlotKey { subkey: subkey::new(kind::WHOLE, 0), ..key }, ns);
+        tables::below(tables, SlotKey { subkey: subkey::new(kind::HALTED, 0), ..key })
+    };
+    if let Some(slot) = tables.slot(slot) {
+        slot::record_parts(slot, handled_ns, &parts);
+    }
+    if tables.has_causes() && cause != 0 {
+        tables.sample(SlotKey { subkey: cause, ..key }, handled_ns);
+    }
+}
+
+/// The cause, below its reason, of the exit that is open. The last one wins.
+#[inline(always)]
+pub fn cause<T: Tables>(tables: &mut T, entry: T::Entry, subkey: u64) {
+    let vcpu = tables.vcpu(entry);
+    if vcpu.open_ns != 0 {
+        vcpu.open_subkey = subkey;
+    }
+}
+
+/// KVM_RUN returns to the VMM, for a KVM_EXIT_* reason (see [`breakdown::user_reason`]).
+#[inline(always)]
+pub fn kvm_run_return<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, reason: u32) {
+    let trip = breakdown::left_kvm(tables.vcpu(entry), now_ns, reason);
+    end_trip(tables, entry, trip);
+}
+
+/// The VMM called KVM_RUN.
+#[inline(always)]
+pub fn kvm_run_entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
+    let trip = breakdown::entered_kvm(tables.vcpu(entry), now_ns);
+    end_trip(tables, entry, trip);
+}
+
+#[inline(always)]
+fn end_trip<T: Tables>(tables: &mut T, entry: T::Entry, trip: Option<Trip>) {
+    if let Some(Trip { reason, ns }) = trip {
+        let key = tables::key_below(tables, entry, subkey::new(kind::USER_EXIT, u64::from(reason)));
+        tables.sample(key, ns);
+    }
+}
