@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
+use tracer_ebpf::breakdown::Off;
 use tracer_ebpf::{part::Part, subkey};
 use tracer_user::{
     model::{Interval, Threads, losses::LOSSES, parts::PARTS},
@@ -163,7 +164,7 @@ pub fn event(line: &str) -> Result<(u64, Event)> {
         ("halted", Some(now_ns), None) => {
             Event::Halted { now_ns, ns: number("ns")? as u64, waited: number("waited")? != 0 }
         }
-        ("out", Some(now_ns), None) => Event::SwitchedOut { now_ns, why: number("why")? as u32 },
+        ("out", Some(now_ns), None) => Event::SwitchedOut { now_ns, why: Off(number("why")? as u32) },
         ("in", Some(now_ns), None) => Event::SwitchedIn { now_ns },
         ("woken", Some(now_ns), None) => Event::Woken { now_ns },
         ("cause", None, None) => {

@@ -17,7 +17,7 @@ fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
         Event::LeftKvm { reason, errno, .. } => (synthetic::LEFT, [u64::from(reason), errno as u64]),
         Event::EnteredKvm { .. } => (synthetic::CALL, [0; 2]),
         Event::Halted { ns, waited, .. } => (synthetic::HALTED, [ns, u64::from(waited)]),
-        Event::SwitchedOut { why, .. } => (synthetic::OUT, [u64::from(why), 0]),
+        Event::SwitchedOut { why, .. } => (synthetic::OUT, [u64::from(why.0), 0]),
         Event::SwitchedIn { .. } => (synthetic::IN, [0; 2]),
         Event::Woken { .. } => (synthetic::WOKEN, [0; 2]),
         Event::Cause { subkey } => (synthetic::CAUSE, [subkey, 0]),

@@ -7,7 +7,12 @@ use core::{
     mem::{offset_of, size_of},
 };
 
-use crate::{histogram::BUCKETS, loss, part::Part};
+use crate::{
+    breakdown::{Mode, Off},
+    histogram::BUCKETS,
+    loss,
+    part::Part,
+};
 
 /// Default capacity of the vCPU table.
 pub const DEFAULT_VCPUS: u32 = 1024;
@@ -138,10 +143,10 @@ pub struct Rare {
 pub struct Breakdown {
     /// 1 if the open exit has, or may have, parts other than [`Part::Kernel`].
     pub touched: u32,
-    /// See [`crate::breakdown::mode`].
-    pub mode: u32,
-    /// See [`crate::breakdown::off`].
-    pub off: u32,
+    /// Where the thread is.
+    pub mode: Mode,
+    /// Why it is not on a CPU.
+    pub off: Off,
     /// With which KVM_EXIT_* KVM returned to the VMM.
     pub user_reason: u32,
     /// When this mode, or this time off the CPU, began.
@@ -313,8 +318,8 @@ impl Breakdown {
     /// All zero: the thread runs, in the guest or in KVM.
     pub const NONE: Self = Self {
         touched: 0,
-        mode: 0,
-        off: 0,
+        mode: Mode::KERNEL,
+        off: Off::RUNNING,
         user_reason: 0,
         since_ns: 0,
         woken_ns: 0,

@@ -8,25 +8,33 @@
 use crate::{abi::Vcpu, part::Part};
 
 /// Where the thread is while an exit is open.
-pub mod mode {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Mode(pub u32);
+
+impl Mode {
     /// In KVM.
-    pub const KERNEL: u32 = 0;
+    pub const KERNEL: Self = Self(0);
     /// Returned to the VMM.
-    pub const USER: u32 = 1;
+    pub const USER: Self = Self(1);
 }
 
 /// Why the thread is not on a CPU.
-pub mod off {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Off(pub u32);
+
+impl Off {
     /// It is on one.
-    pub const RUNNING: u32 = 0;
+    pub const RUNNING: Self = Self(0);
     /// Preempted: it could run.
-    pub const RUNNABLE: u32 = 1;
+    pub const RUNNABLE: Self = Self(1);
     /// Asleep in a way that signals interrupt: the way in which vCPUs halt.
-    pub const INTERRUPTIBLE: u32 = 2;
+    pub const INTERRUPTIBLE: Self = Self(2);
     /// Asleep in any other way.
-    pub const ASLEEP: u32 = 3;
+    pub const ASLEEP: Self = Self(3);
     /// Stopped or traced.
-    pub const STOPPED: u32 = 4;
+    pub const STOPPED: Self = Self(4);
 }
 
 /// KVM_EXIT_HLT: the VMM lets the guest halt (`include/uapi/linux/kvm.h`).
@@ -48,17 +56,17 @@ pub struct Trip {
 /// What a thread's `prev_state` in `sched_switch` means: bits of `include/linux/sched.h`. `preempted` is the
 /// tracepoint's own argument; in the classic record it is bit 8 (TASK_REPORT_MAX).
 #[inline(always)]
-pub const fn off_by_state(preempted: bool, state: u32) -> u32 {
+pub const fn off_by_state(preempted: bool, state: u32) -> Off {
     const INTERRUPTIBLE: u32 = 1;
     const STOPPED_OR_TRACED: u32 = 4 | 8;
     if preempted || state == 0 {
-        off::RUNNABLE
+        Off::RUNNABLE
     } else if state & STOPPED_OR_TRACED != 0 {
-        off::STOPPED
+        Off::STOPPED
     } else if state & INTERRUPTIBLE != 0 {
-        off::INTERRUPTIBLE
+        Off::INTERRUPTIBLE
     } else {
-        off::ASLEEP
+        Off::ASLEEP
     }
 }
 
@@ -89,7 +97,7 @@ pub fn left_kvm(vcpu: &mut Vcpu, now_ns: u64, reason: u32) -> Option<Trip> {
     let trip = entered_kvm(vcpu, now_ns);
     let breakdown = &mut vcpu.breakdown;
     breakdown.touched = 1;
-    breakdown.mode = mode::USER;
+    breakdown.mode = Mode::USER;
     breakdown.since_ns = now_ns;
     breakdown.user_reason = reason;
     breakdown.trip_ns = 0;
@@ -104,27 +112,27 @@ pub fn left_kvm(vcpu: &mut Vcpu, now_ns: u64, reason: u32) -> Option<Trip> {
 pub fn entered_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Trip> {
     // A thread that does something has a CPU, whether or not that was seen.
     switched_in(vcpu, now_ns);
-    if vcpu.open_ns == 0 || vcpu.breakdown.mode != mode::USER {
+    if vcpu.open_ns == 0 || vcpu.breakdown.mode != Mode::USER {
         return None;
     }
     let ran_ns = since(vcpu, now_ns);
     let breakdown = &mut vcpu.breakdown;
-    breakdown.mode = mode::KERNEL;
+    breakdown.mode = Mode::KERNEL;
     breakdown.parts[Part::User as usize] += ran_ns;
     Some(Trip { reason: breakdown.user_reason, ns: breakdown.trip_ns + ran_ns })
 }
 
 /// The thread lost its CPU.
 #[inline(always)]
-pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: u32) {
+pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
     if vcpu.open_ns != 0 {
         let ran_ns = since(vcpu, now_ns);
         let breakdown = &mut vcpu.breakdown;
         breakdown.touched = 1;
-        if breakdown.mode == mode::USER {
+        if breakdown.mode == Mode::USER {
             breakdown.parts[Part::User as usize] += ran_ns;
             breakdown.trip_ns += ran_ns;
-        } else if why == off::INTERRUPTIBLE && breakdown.asleep_ns == 0 {
+        } else if why == Off::INTERRUPTIBLE && breakdown.asleep_ns == 0 {
             breakdown.asleep_ns = now_ns;
         }
     }
@@ -136,13 +144,13 @@ pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: u32) {
 #[inline(always)]
 pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
     let why = vcpu.breakdown.off;
-    if why == off::RUNNING {
+    if why == Off::RUNNING {
         return;
     }
     let from_ns = vcpu.breakdown.since_ns;
     let away_ns = since(vcpu, now_ns);
     let woken_ns = vcpu.breakdown.woken_ns;
-    let slept_ns = if why == off::RUNNABLE {
+    let slept_ns = if why == Off::RUNNABLE {
         0
     } else if from_ns <= woken_ns && woken_ns <= now_ns {
         away_ns - (now_ns - woken_ns).min(away_ns)
@@ -152,7 +160,7 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
     let waited_ns = away_ns - slept_ns;
     let open = vcpu.open_ns != 0;
     let breakdown = &mut vcpu.breakdown;
-    breakdown.off = off::RUNNING;
+    breakdown.off = Off::RUNNING;
     breakdown.since_ns = now_ns;
     if !open {
         // Between entry and exit: the exit was not reported yet, or the entry not carried out.
@@ -164,7 +172,7 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
     }
     breakdown.touched = 1;
     breakdown.parts[Part::Runqueue as usize] += waited_ns;
-    if why == off::RUNNABLE {
+    if why == Off::RUNNABLE {
         breakdown.preempted_ns = from_ns;
         breakdown.preempted_for_ns = waited_ns;
         return;
@@ -178,7 +186,7 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
         }
         _ => {
             breakdown.parts[Part::Blocked as usize] += slept_ns;
-            if why == off::INTERRUPTIBLE {
+            if why == Off::INTERRUPTIBLE {
                 breakdown.halting_ns += slept_ns;
             }
         }
@@ -187,10 +195,10 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
 
 /// Which part a sleep is, as far as that is known when it begins.
 #[inline(always)]
-pub const fn sleep_part(mode: u32, why: u32, user_reason: u32) -> Part {
-    if why == off::STOPPED {
+pub const fn sleep_part(mode: Mode, why: Off, user_reason: u32) -> Part {
+    if why.0 == Off::STOPPED.0 {
         Part::Stopped
-    } else if mode != mode::USER {
+    } else if mode.0 != Mode::USER.0 {
         Part::Blocked
     } else if user_reason == KVM_EXIT_HLT {
         Part::Halt
@@ -209,7 +217,7 @@ pub fn woken(vcpu: &mut Vcpu, now_ns: u64) {
 #[inline(always)]
 pub fn ended(vcpu: &mut Vcpu, now_ns: u64) {
     switched_in(vcpu, now_ns);
-    if vcpu.open_ns != 0 && vcpu.breakdown.mode == mode::USER {
+    if vcpu.open_ns != 0 && vcpu.breakdown.mode == Mode::USER {
         let ran_ns = since(vcpu, now_ns);
         vcpu.breakdown.parts[Part::User as usize] += ran_ns;
     }
@@ -221,7 +229,7 @@ pub fn ended(vcpu: &mut Vcpu, now_ns: u64) {
 #[inline(always)]
 pub fn halted(vcpu: &mut Vcpu, now_ns: u64, ns: u64, waited: bool, sched: bool) {
     switched_in(vcpu, now_ns);
-    if vcpu.open_ns == 0 || vcpu.breakdown.mode != mode::KERNEL {
+    if vcpu.open_ns == 0 || vcpu.breakdown.mode != Mode::KERNEL {
         return;
     }
     let left_ns = kernel_ns(vcpu, now_ns);
@@ -274,8 +282,8 @@ pub fn discard(vcpu: &mut Vcpu) {
 fn forget(vcpu: &mut Vcpu) {
     let breakdown = &mut vcpu.breakdown;
     breakdown.touched = 0;
-    breakdown.off = off::RUNNING;
-    breakdown.mode = mode::KERNEL;
+    breakdown.off = Off::RUNNING;
+    breakdown.mode = Mode::KERNEL;
     breakdown.parts = [0; Part::COUNT];
     breakdown.halting_ns = 0;
     breakdown.asleep_ns = 0;

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use tracer_ebpf::{
     abi::{ABSENT, Isa, Slot, SlotKey, SlotRef, Vcpu, state},
-    breakdown, event,
+    breakdown::{self, Off},
+    event,
     loss::PerVcpu,
     tables::Tables,
 };
@@ -63,8 +64,8 @@ pub enum Event {
     SwitchedOut {
         /// When.
         now_ns: u64,
-        /// See [`tracer_ebpf::breakdown::off`].
-        why: u32,
+        /// Why it has none any more.
+        why: Off,
     },
     /// The thread got a CPU.
     SwitchedIn {
@@ -326,7 +327,7 @@ mod tests {
             (2u32..7, -5i32..1).prop_map(|(reason, errno)| Event::LeftKvm { now_ns: 0, reason, errno }),
             Just(Event::EnteredKvm { now_ns: 0 }),
             (0u64..2_000, any::<bool>()).prop_map(|(ns, waited)| Event::Halted { now_ns: 0, ns, waited }),
-            (1u32..5).prop_map(|why| Event::SwitchedOut { now_ns: 0, why }),
+            (1u32..5).prop_map(|why| Event::SwitchedOut { now_ns: 0, why: Off(why) }),
             Just(Event::SwitchedIn { now_ns: 0 }),
             Just(Event::Woken { now_ns: 0 }),
         ];

@@ -2,7 +2,7 @@
 
 use tracer_ebpf::{
     abi::{Breakdown, Vcpu},
-    breakdown::{self, mode, off},
+    breakdown::{self, Mode, Off},
     pairing,
     part::Part,
 };
@@ -115,19 +115,19 @@ pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, now_ns: u64) -> Times {
         let (_, away) = under_way(&vcpu.breakdown, vcpu.open_ns, now_ns);
         let asleep =
             breakdown::sleep_part(vcpu.breakdown.mode, vcpu.breakdown.off, vcpu.breakdown.user_reason);
-        let asleep = if idle && asleep == Part::Blocked && vcpu.breakdown.off == off::INTERRUPTIBLE {
+        let asleep = if idle && asleep == Part::Blocked && vcpu.breakdown.off == Off::INTERRUPTIBLE {
             Part::Halt
         } else {
             asleep
         };
-        let running = (vcpu.breakdown.mode == mode::USER).then_some(Part::User);
+        let running = (vcpu.breakdown.mode == Mode::USER).then_some(Part::User);
         away.charge(&mut open, asleep, running, &mut 0);
         if idle {
             let halting_ns = vcpu.breakdown.halting_ns;
             open.0[Part::Blocked as usize] = open.get(Part::Blocked).saturating_sub(halting_ns);
             open.add(Part::Halt, halting_ns);
         }
-        let unseen = !sched && idle && vcpu.breakdown.mode == mode::KERNEL;
+        let unseen = !sched && idle && vcpu.breakdown.mode == Mode::KERNEL;
         let rest = if unseen { Part::Halt } else { Part::Kernel };
         open.add(rest, (now_ns - vcpu.open_ns).saturating_sub(open.total_ns()));
         parts.merge(&open);
@@ -149,8 +149,8 @@ fn under_way(breakdown: &Breakdown, from_ns: u64, now_ns: u64) -> (u64, UnderWay
     let ns = now_ns - since_ns;
     let none = UnderWay { running_ns: 0, asleep_ns: 0, runnable_ns: 0 };
     match breakdown.off {
-        off::RUNNING => (since_ns, UnderWay { running_ns: ns, ..none }),
-        off::RUNNABLE => (since_ns, UnderWay { runnable_ns: ns, ..none }),
+        Off::RUNNING => (since_ns, UnderWay { running_ns: ns, ..none }),
+        Off::RUNNABLE => (since_ns, UnderWay { runnable_ns: ns, ..none }),
         _ if (since_ns..=now_ns).contains(&breakdown.woken_ns) => {
             let runnable_ns = now_ns - breakdown.woken_ns;
             (since_ns, UnderWay { asleep_ns: ns - runnable_ns, runnable_ns, ..none })
@@ -224,7 +224,7 @@ mod tests {
             times
         };
         assert_eq!(total(&vcpu, 1_100).parts.get(Part::Kernel), 100);
-        breakdown::switched_out(&mut vcpu, 1_200, off::INTERRUPTIBLE);
+        breakdown::switched_out(&mut vcpu, 1_200, Off::INTERRUPTIBLE);
         assert_eq!(total(&vcpu, 1_300).parts.get(Part::Halt), 100);
         breakdown::woken(&mut vcpu, 1_500);
         let times = total(&vcpu, 1_600);
@@ -243,7 +243,7 @@ mod tests {
             (times.guest_ns, times.parts.get(Part::User), times.parts.get(Part::Kernel)),
             (400, 100, 350)
         );
-        breakdown::switched_out(&mut vcpu, 2_500, off::RUNNABLE);
+        breakdown::switched_out(&mut vcpu, 2_500, Off::RUNNABLE);
         assert_eq!(total(&vcpu, 2_700).guest_ns, 500);
         breakdown::switched_in(&mut vcpu, 2_800);
         let times = total(&vcpu, 2_900);

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     abi::ABSENT,
-    breakdown::{self, off_by_state},
+    breakdown::{self, Off, off_by_state},
     config::{
         OFF_SWITCH_NEXT, OFF_SWITCH_PREV, OFF_SWITCH_STATE, OFF_TASK_PID, OFF_TASK_STATE, OFF_WAKEUP_PID,
     },
@@ -65,7 +65,7 @@ pub fn tp_wakeup(ctx: TracePointContext) -> u32 {
 }
 
 #[inline(always)]
-fn switched_out(tid: u32, why: impl FnOnce() -> u32) {
+fn switched_out(tid: u32, why: impl FnOnce() -> Off) {
     if tid != 0
         && let Some(entry) = find_tid(tid)
         && entry.vcpu().busy == 0

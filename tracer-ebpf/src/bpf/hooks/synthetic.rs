@@ -3,7 +3,12 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use tracer_ebpf::{abi::Isa, breakdown, event, symbols::synthetic};
+use tracer_ebpf::{
+    abi::Isa,
+    breakdown::{self, Off},
+    event,
+    symbols::synthetic,
+};
 
 use crate::{
     config, entries,
@@ -57,7 +62,7 @@ pub fn synthetic_part(ctx: RawTracePointContext) -> i32 {
         synthetic::HALTED => {
             breakdown::halted(entry.vcpu(), now_ns, ctx.arg(3), ctx.arg::<u32>(4) != 0, true);
         }
-        synthetic::OUT => breakdown::switched_out(entry.vcpu(), now_ns, ctx.arg(3)),
+        synthetic::OUT => breakdown::switched_out(entry.vcpu(), now_ns, Off(ctx.arg(3))),
         synthetic::IN => breakdown::switched_in(entry.vcpu(), now_ns),
         synthetic::WOKEN => breakdown::woken(entry.vcpu(), now_ns),
         _ => {}
