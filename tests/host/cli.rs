@@ -23,9 +23,9 @@ fn run(arguments: &str) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn the_readme_has_every_loss() {
-    let readme = include_str!("../../README.md");
-    let (missing, notes) = readme.split_once("After a semicolon follows").expect("the second of two tables");
+fn the_manual_has_every_loss() {
+    let page = include_str!("../../docs/measurement.md");
+    let (missing, notes) = page.split_once("<!-- table: notes -->").expect("the second of two tables");
     for info in &LOSSES {
         let row = format!("\n| {} (`{}`) | ", info.text, info.name);
         let count = |text: &str| text.matches(&row).count();

@@ -62,15 +62,15 @@ struct Figures {
 fn main() -> Result<()> {
     println!("## Reading side, on the machine that ran the bench\n");
     println!(
-        "{REASONS} reasons for each vCPU, each with {} new samples between 1 us and 1 ms at each reading, no two in one \
-         bucket; medians of {READINGS}, by a static program as exitlat is shipped. Memory is the kernel's own count of what the maps and programs take, and what the process has \
-         beside the maps, without its program text. Some 0.2 ms of each reading are for looking at the unused places of \
-         the tables. Real samples have larger counts, which are longer in a dump: docs/recording.md has its size with \
-         those.\n",
+        "{REASONS} reasons for each vCPU, each with {} new samples between 1 us and 1 ms at each snapshot, no two in one \
+         bucket.\nTimes are medians of {READINGS}, by a static program as exitlat is shipped. Memory is the kernel's own \
+         count for maps and\nprograms, and the process's memory beside the maps, without its program text. Each snapshot \
+         spends some 0.2 ms on\nthe unused places of the tables. Real samples have larger counts, which are longer in a \
+         recording: docs/recording.md\nhas its size with those.\n",
         spread().len()
     );
     println!(
-        "| vCPUs | --slots | start-up | reading | reading and table | of one CPU, at `-d 1` | memory: maps and programs | process | together | dump, an hour of `-d 1` |"
+        "| vCPUs | --slots | start-up | snapshot | snapshot and table | of one CPU, at `-d 1` | memory: maps and programs | process | together | recording, an hour of `-d 1` |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let mut all = Vec::new();
@@ -79,7 +79,7 @@ fn main() -> Result<()> {
         println!("{}", row(&figures));
         all.push(figures);
     }
-    println!("\nHow a reading grows with the vCPUs:\n\n```");
+    println!("\nTime of a snapshot by vCPUs:\n\n```");
     let most = all.iter().map(|figures| figures.reading).max().expect("there are rows").as_secs_f64();
     for Figures { vcpus, reading, .. } in &all {
         let bar = "#".repeat((BAR * reading.as_secs_f64() / most).round() as usize);
@@ -94,12 +94,10 @@ fn main() -> Result<()> {
 /// The budgets for the largest machine beside what was measured.
 fn budgets(figures: &Figures) {
     let Figures { vcpus, slots, start_up, table, locked_bytes, own_bytes, .. } = figures;
-    println!(
-        "Budgets, {vcpus} vCPUs: what must hold, and what is aimed at.\n\n| | must | aim | measured |\n|---|---:|---:|---:|"
-    );
+    println!("Budgets, {vcpus} vCPUs: limits and aims.\n\n| | must | aim | measured |\n|---|---:|---:|---:|");
     let memory_mib = (locked_bytes + own_bytes) as f64 / f64::from(1 << 20);
     for (what, unit, must, aim, measured) in [
-        ("reading and table", "ms", 20.0, 5.0, table.as_secs_f64() * 1e3),
+        ("snapshot and table", "ms", 20.0, 5.0, table.as_secs_f64() * 1e3),
         ("memory", "MiB", 64.0, 32.0, memory_mib),
         ("start-up", "ms", 500.0, 200.0, start_up.as_secs_f64() * 1e3),
     ] {
@@ -108,9 +106,9 @@ fn budgets(figures: &Figures) {
     }
     let buckets = u64::from(*slots) * 4 * BUCKETS as u64;
     println!(
-        "\nOf the memory {} are the {BUCKETS} buckets of each slot in the maps, which the quantiles' error bound asks \
-         for; the process keeps those that were used once more, as the last reading found them. The time of a reading goes \
-         with the buckets that have new samples: {} of them here.\n",
+        "\nOf the memory {} are the {BUCKETS} buckets of each slot in the maps, which the quantiles' error bound \
+         requires.\nThe process keeps a copy of each used bucket from the last snapshot. The time of a snapshot depends \
+         on the buckets\nwith new samples: {} of them here.\n",
         mib(buckets),
         vcpus * REASONS * spread().len() as u64
     );

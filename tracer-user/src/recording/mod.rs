@@ -1,43 +1,49 @@
-//! The dump: what `exitlat record` writes and `exitlat report` reads. This text is the format's specification.
+//! The recording: `exitlat record` writes it and `exitlat report` reads it. This text is the format's
+//! specification.
 //!
-//! A dump is UTF-8 text, one JSON object a line (`jq` reads it), only ever appended to. Every object has a
+//! A recording is UTF-8 text, one JSON object a line (`jq` reads it), only ever appended to. Every object has a
 //! `type`; all times are integers, `_ns` in nanoseconds, `_ms` in milliseconds.
 //!
 //! | `type` | when | fields |
 //! |---|---|---|
-//! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the parts that were measured); merged: `sources` |
+//! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the measured parts); merged: `sources` |
 //! | `slot` | for each interval and (vCPU thread, isa, reason, detail) that had samples | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause), `count`, `sum_ns`, `min_ns`, `max_ns`, `parts` (ns by name; left out if all is `kernel`), `hist` |
-//! | `vcpu` | for each interval and vCPU thread, where parts were measured | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
+//! | `vcpu` | for each interval and vCPU thread, if parts were measured | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
 //! | `in_flight` | for each exit still open at the end of an interval | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
 //! | `clock` | for each interval in which the clocks did not agree | `interval`, `suspended_ms`, `stepped_ms` (by which the wall clock was set forward, or back) |
-//! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`; merged: `host`, and `parts` where they differ from the header's |
+//! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`; merged: `host`, and `parts` if they differ from the header's |
 //! | `end` | last line | `intervals`, `why` |
 //!
 //! `count`, `sum_ns`, `min_ns` and `max_ns` are exact. `hist` is the interval's histogram as HdrHistogram V2
-//! (uncompressed, lowest value 1, two significant digits) in base64, with each sample at the midpoint of its
-//! log-linear bucket; two digits are finer than the buckets, so the buckets come back exactly. A bucket of one `slot` line
-//! holds fewer than 2^32 samples.
+//! (uncompressed, lowest value 1, two significant digits) in base64. Each sample is at the midpoint of its
+//! log-linear bucket. Two digits are finer than the buckets, so the buckets come back exactly. A bucket of one
+//! `slot` line holds fewer than 2^32 samples.
 //!
-//! A `detail` is a kind in the topmost byte and a value below it. The exits of a reason are the slots of kind 0 (no
-//! detail) and 1 together: their handled time. Kind 1 has the exits in which the vCPU halted or its process was
-//! stopped, without that time; kind 2 the same exits with it. Kind 3 is time in the guest (isa and reason are 0), kind
-//! 4 time in the VMM by KVM_EXIT_* reason, the kinds from 5 on are the causes of s390 intercepts. Only kinds 0 and 1
-//! have `parts`; theirs are those of the whole exits, so that they sum to `sum_ns`, `halt` and `stopped`. A `vcpu` line
-//! tells where the thread's time went, open exits included: `guest_ns` and `parts` sum to `elapsed_ns`, less what was
-//! lost with unpaired events.
+//! A `detail` is a subkey: a kind in the topmost byte and a value below it.
 //!
-//! A merged dump has every interval of every source, with the `host` it comes from, numbered anew in the order of
-//! their ends; `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`,
-//! `path` and `options`, sorted. The header's own fields join those of the sources by ` + `.
+//! - Kinds 0 (no detail) and 1 together are the exits of a reason, with their handled time. Kind 1 has the exits
+//!   in which the vCPU halted or its process was stopped, without that time; kind 2 has the same exits with it.
+//! - Kind 3 is time in the guest; isa and reason are 0. Kind 4 is time in the VMM by KVM_EXIT_* reason. The kinds
+//!   from 5 on are the causes of s390 intercepts.
+//! - Only kinds 0 and 1 have `parts`. These are the parts of the whole exits: they sum to `sum_ns`, `halt` and
+//!   `stopped`.
 //!
-//! Recording may go on in a new file at any end of an interval: each file is a dump with a header of its own, the
-//! numbers of its intervals go on, and its `end` says `switched`.
+//! A `vcpu` line breaks down the thread's time, open exits included: `guest_ns` and `parts` sum to `elapsed_ns`,
+//! minus the time lost with unpaired events.
 //!
-//! The lines of an interval are written together. A reader takes a dump that stops anywhere: an interval that is
-//! torn is reported and left out, those before it are used. Lines of unknown type are counted and skipped, unknown
-//! fields are ignored; a higher `schema` is refused. Schema 1 had no `detail`, `cause`,
-//! `parts` and `vcpu` lines; HLT and its kin were whole exits there, idle time included.
+//! A merged recording has every interval of every source, with its `host`, renumbered in the order of their ends.
+//! `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`, `path` and
+//! `options`, sorted. The header's own fields join those of the sources by ` + `; `start_unix_ms` is the
+//! earliest.
+//!
+//! Recording may go on in a new file at any end of an interval. Each file is a recording with a header of its
+//! own, the numbers of its intervals go on, and its `end` says `switched`.
+//!
+//! The lines of an interval are written together. A reader takes a recording that stops anywhere: it reports and
+//! leaves out a torn interval and uses the intervals before it. It counts and skips lines of unknown type,
+//! ignores unknown fields, and refuses a higher `schema`. Schema 1 had no `detail`, `cause`, `parts` and `vcpu`
+//! lines. There, exits on HLT and other idle reasons were whole exits, idle time included.
 
 pub mod merge;
 pub mod reader;

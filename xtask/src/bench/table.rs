@@ -21,9 +21,9 @@ const NOISE: f64 = 15.0;
 /// The page.
 pub fn page(sections: &[String], versions: &[String]) -> String {
     format!(
-        "# What watching costs\n\nPrinted by `cargo xtask bench`; run it to get the numbers of another kernel \
-         (`--kernel`) or version. In the lab, on one CPU under emulators for which time is a number of instructions: QEMU for \
-         AMD, Bochs for Intel. {}.\n\n{}",
+        "# Overhead\n\nPrinted by `cargo xtask bench`; run it to get the numbers of another kernel (`--kernel`) or \
+         version. It runs in the\nlab, on one CPU under emulators that count time in instructions: QEMU for AMD, \
+         Bochs for Intel.\n{}.\n\n{}",
         versions.join(", "),
         sections.join("\n")
     )
@@ -33,16 +33,17 @@ pub fn page(sections: &[String], versions: &[String]) -> String {
 const BUDGETS: [(&str, f64, f64); 2] = [(OURS, 600.0, 430.0), (CLASSIC, 1100.0, 900.0)];
 const CLASSIC: &str = "exitlat live, classic tracepoints";
 const BETWEEN: &str = "\
-What stands between the first of these and its aim: raw programs that do nothing but read the clock, once at each end of an \
-exit, take more than half of the aim already (above). The rest finds the thread's entry by the kernel's vCPU, reads the reason (before Linux 6.2 \
-by a call of a helper, since then by an instruction), and adds the sample to its slot. Following the split adds one \
-comparison to an exit that KVM handles without a pause; an exit that returns to the VMM (43 % of those in `mixed`) passes \
-four more programs, and has the thread looked up anew. Since Linux 7.0 raw tracepoints themselves take more.\n";
+Two clock reads, one at each end of an exit, take more than half of the aim for raw tracepoints (above). The
+rest finds the thread's entry by the kernel's vCPU, reads the reason, and adds the sample to its slot. Before
+Linux 6.2 a helper call reads the reason, since then an instruction. The time breakdown adds one comparison to
+an exit that KVM handles without a pause. An exit that returns to the VMM (43 % of the exits in `mixed`) passes
+four more programs, and its thread is looked up again. Since Linux 7.0 raw tracepoints themselves cost more.
+";
 
 /// The budgets beside what was measured.
 pub fn budgets(all: &ByMachine) -> String {
     let mut out = String::from(
-        "## Budgets\n\nWhat must hold, and what is aimed at. Instructions per exit and entry, CPUID exits.\n\n| | must | aim |",
+        "## Budgets\n\nLimits and aims, in instructions per exit and entry, CPUID exits.\n\n| | must | aim |",
     );
     for machine in all.keys() {
         let _ = write!(out, " {machine} |");
@@ -67,17 +68,17 @@ pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], machine: &Mach
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "## {}\n\nExtra instructions per exit and entry, over the same guest unwatched, and per context switch \
-         and wake-up of threads that are no vCPUs ({}).\n",
+        "## {}\n\nExtra instructions over the same untraced guest, per exit and entry. For `switch`: per context switch \
+         and\nwake-up of a thread that is no vCPU.\n\n{}\n",
         machine.name(),
         LOADS
             .iter()
             .map(|(load, command)| format!(
-                "{load}: `{command}`, {:.0} each unwatched",
+                "- {load}: `{command}`, {:.0} each untraced",
                 costs[MODES[0].name][*load]
             ))
             .collect::<Vec<_>>()
-            .join("; "),
+            .join("\n"),
     );
     let _ = writeln!(
         out,
