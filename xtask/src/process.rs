@@ -53,6 +53,18 @@ pub fn run(command: &mut Command, output: Output<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command that must succeed and says nothing; its complaints become part of the error.
+pub fn run_quietly(command: &mut Command) -> Result<()> {
+    let done = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
+    if !done.status.success() {
+        let complaints = String::from_utf8_lossy(&done.stderr);
+        let complaints =
+            complaints.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
+        bail!("`{}` failed: {}", command.get_program().to_string_lossy(), complaints.join("; "));
+    }
+    Ok(())
+}
+
 /// Runs a command that may fail.
 pub fn status(command: &mut Command, output: Output<'_>) -> Result<ExitStatus> {
     command.stdin(Stdio::null()).stdout(output.stdio()?).stderr(output.stdio()?);

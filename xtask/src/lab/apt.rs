@@ -1,4 +1,4 @@
-//! Kernel packages from suites the host does not use: apt with a state directory of its own.
+//! Packages from suites the host does not use: apt with a state directory of its own.
 //!
 //! Nothing of the host's apt is changed and nothing is installed. The address of the repository is the one the
 //! host is set up with, and signatures are checked with the distribution's keyring as always.
@@ -7,16 +7,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::kernels::{Arch, Kernel};
-use crate::process::{Output, capture, probe, run};
+use super::sources::Source;
+use crate::process::{Output, capture, probe, run_quietly};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// The way out for hosts whose apt knows no Debian repository.
+/// Addresses for hosts whose apt knows no Debian repository.
 const REPOSITORY_ENV: &str = "EXITLAT_DEBIAN_REPOSITORY";
+const SECURITY_ENV: &str = "EXITLAT_DEBIAN_SECURITY_REPOSITORY";
+/// Suites with this suffix are in the repository of security updates, which has an address of its own.
+const SECURITY: &str = "-security";
 /// A kernel's files are in one package or, since 6.19, in three.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
+/// How many kernels of one source are tried: the current one, then older ones.
+const IMAGES: usize = 3;
+
+/// How packages are verified.
+#[derive(Debug, Clone, Copy)]
+pub enum Trust {
+    /// By the signatures of Debian's archive.
+    Keyring,
+    /// Not at all, for a repository that a test has made.
+    #[cfg(test)]
+    Unsigned,
+}
 
 /// apt for one suite, with its index.
 #[derive(Debug)]
@@ -39,22 +55,33 @@ pub struct Package {
 
 impl Suite {
     /// Fetches the index of a suite into `dir`.
-    pub fn open(name: &str, arch: Arch, dir: &Path) -> Result<Self> {
-        if !Path::new(KEYRING).exists() {
-            bail!("{KEYRING} is missing, so kernels cannot be verified: install debian-archive-keyring");
-        }
+    ///
+    /// # Errors
+    /// If the repository is not known or does not answer, or its index cannot be verified.
+    pub fn open(name: &str, repository: Option<&str>, trust: Trust, arch: Arch, dir: &Path) -> Result<Self> {
+        let options = match trust {
+            Trust::Keyring => {
+                ensure!(
+                    Path::new(KEYRING).exists(),
+                    "{KEYRING} is missing, so packages cannot be verified: install debian-archive-keyring"
+                );
+                format!("signed-by={KEYRING}")
+            }
+            #[cfg(test)]
+            Trust::Unsigned => "trusted=yes".to_owned(),
+        };
+        let address = repository.map_or_else(|| address_of(name), |address| Ok(address.to_owned()))?;
         let suite = Self { name: name.to_owned(), arch, dir: dir.to_owned() };
         for sub in ["state/lists/partial", "cache/archives/partial", "debs"] {
             fs::create_dir_all(dir.join(sub))
                 .with_context(|| format!("cannot make {}", dir.join(sub).display()))?;
         }
-        let source =
-            format!("deb [arch={} signed-by={KEYRING}] {} {name} main\n", arch.debian(), repository()?);
+        let source = format!("deb [arch={} {options}] {address} {name} main\n", arch.debian());
         for (file, contents) in [("sources.list", source.as_str()), ("status", "")] {
             let path = dir.join(file);
             fs::write(&path, contents).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        run(suite.apt("apt-get").args(["-qq", "update"]), Output::Terminal)
+        run_quietly(suite.apt("apt-get").args(["-qq", "update"]))
             .with_context(|| format!("cannot fetch the package index of {name}"))?;
         Ok(suite)
     }
@@ -75,6 +102,8 @@ impl Suite {
             format!("APT::Architecture={}", self.arch.debian()),
             format!("APT::Architectures={}", self.arch.debian()),
             "APT::Sandbox::User=root".to_owned(),
+            // Without this, an index that cannot be fetched is a mere warning.
+            "APT::Update::Error-Mode=any".to_owned(),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             "Acquire::Retries=3".to_owned(),
@@ -84,37 +113,45 @@ impl Suite {
         command
     }
 
-    /// The packages that make up the kernel, e.g. `linux-image-6.1.0-50-cloud-amd64`, image first.
-    pub fn resolve(&self, kernel: &Kernel) -> Result<Vec<String>> {
-        let fields = self.query(&["show", "--no-all-versions", &kernel.meta])?;
-        let current = depends(&fields).find(|name| is_image(name, kernel)).map(str::to_owned);
-        let image = match current {
-            Some(image) => image,
-            None => self.newest(kernel)?,
-        };
+    /// The images of the kernel's series in this suite, e.g. `linux-image-6.1.0-50-cloud-amd64`: the current one first,
+    /// then older ones, newest first. At most three.
+    ///
+    /// # Errors
+    /// If the suite has no kernel of that series.
+    pub fn images(&self, kernel: &Kernel, source: &Source) -> Result<Vec<String>> {
+        let is_image = |name: &str| is_image(name, &kernel.version, source);
+        let fields = self.query(&["show", "--no-all-versions", &source.meta]).unwrap_or_default();
+        let names = self.query(&["pkgnames", &format!("{}{}", PARTS[0], kernel.version)])?;
+        let mut older = names.lines().filter(|name| is_image(name)).collect::<Vec<_>>();
+        older.sort_by_key(|name| std::cmp::Reverse(numbers(name)));
+        let mut images = depends(&fields).filter(|name| is_image(name)).collect::<Vec<_>>();
+        for name in older {
+            if !images.contains(&name) {
+                images.push(name);
+            }
+        }
+        if images.is_empty() {
+            bail!("the suite has no kernel {} any more", kernel.version);
+        }
+        Ok(images.into_iter().take(IMAGES).map(str::to_owned).collect())
+    }
+
+    /// The packages that make up a kernel, image first.
+    pub fn parts(&self, image: &str) -> Vec<String> {
         let release = image.trim_start_matches(PARTS[0]);
         let parts = PARTS.map(|part| format!("{part}{release}"));
         let exists = |name: &String| {
             self.query(&["pkgnames", name]).is_ok_and(|names| names.lines().any(|n| n == name))
         };
-        Ok(parts.into_iter().filter(exists).collect())
-    }
-
-    /// The newest image of the wanted version, for when the meta package has moved on.
-    fn newest(&self, kernel: &Kernel) -> Result<String> {
-        let names = self.query(&["pkgnames", &format!("{}{}", PARTS[0], kernel.version)])?;
-        let newest = names.lines().filter(|name| is_image(name, kernel)).max_by_key(|name| numbers(name));
-        newest.map(str::to_owned).with_context(|| {
-            format!(
-                "suite {} has no kernel {} any more: give kernel \"{}\" another suite in tests/kernels.toml",
-                self.name, kernel.version, kernel.name
-            )
-        })
+        parts.into_iter().filter(exists).collect()
     }
 
     /// Downloads a package; apt checks it against the signed index.
+    ///
+    /// # Errors
+    /// If the suite does not have it, or its file cannot be fetched or verified.
     pub fn download(&self, name: &str) -> Result<Package> {
-        run(self.apt("apt-get").args(["-qq", "download", name]), Output::Terminal)
+        run_quietly(self.apt("apt-get").args(["-qq", "download", name]))
             .with_context(|| format!("cannot download {name} from {}", self.name))?;
         let debs = self.dir.join("debs");
         let prefix = format!("{name}_");
@@ -134,18 +171,23 @@ impl Suite {
     }
 }
 
-/// The address of the Debian repository this host is set up with.
-fn repository() -> Result<String> {
-    if let Ok(address) = std::env::var(REPOSITORY_ENV) {
+/// The address of the repository that has a suite: from the environment, else from the host's apt.
+fn address_of(suite: &str) -> Result<String> {
+    let (variable, label) = match suite.ends_with(SECURITY) {
+        true => (SECURITY_ENV, "Debian-Security"),
+        false => (REPOSITORY_ENV, "Debian"),
+    };
+    if let Ok(address) = std::env::var(variable) {
         return Ok(address);
     }
     let format = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(CREATED_BY)|$(REPO_URI)";
     let targets = probe("apt-get", &["indextargets", "--format", format]).unwrap_or_default();
-    let found = targets.lines().find_map(|line| line.strip_prefix("Debian|Debian|main|Packages|"));
+    let prefix = format!("Debian|{label}|main|Packages|");
+    let found = targets.lines().find_map(|line| line.strip_prefix(&prefix));
     found.map(str::to_owned).with_context(|| {
         format!(
-            "apt here has no index of a Debian repository to take lab kernels from: run `apt-get update` on Debian, \
-             or set {REPOSITORY_ENV} to the address of a repository"
+            "apt here has no index of a {label} repository: run `apt-get update` on Debian, or set {variable} to the \
+             address of a repository"
         )
     })
 }
@@ -156,10 +198,14 @@ fn depends(fields: &str) -> impl Iterator<Item = &str> {
     line.split(", ").filter_map(|clause| clause.split(' ').next())
 }
 
-/// Whether a package is a kernel of that version and flavour, signed, without debug information.
-fn is_image(package: &str, kernel: &Kernel) -> bool {
-    let release = package.strip_prefix(PARTS[0]).and_then(|rest| rest.strip_prefix(&kernel.version));
-    release.is_some_and(|rest| rest.starts_with(['.', '-', '+']) && rest.ends_with(kernel.flavour()))
+/// Whether a package is a kernel of that series, of the flavour that the source's meta package names, signed, without
+/// debug information.
+fn is_image(package: &str, version: &str, source: &Source) -> bool {
+    let flavour = source.meta.trim_start_matches("linux-image");
+    let release = package.strip_prefix(PARTS[0]).and_then(|rest| rest.strip_prefix(version));
+    release.is_some_and(|rest| {
+        rest.starts_with(['.', '-', '+']) && rest.len() > flavour.len() && rest.ends_with(flavour)
+    })
 }
 
 /// The numbers in a name, which order versions well enough.
@@ -171,10 +217,9 @@ fn numbers(name: &str) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn kernel(version: &str, meta: &str) -> Kernel {
-        let (name, suite) = (version.to_owned(), "any".to_owned());
-        let (version, meta) = (version.to_owned(), meta.to_owned());
-        Kernel { name, arch: Arch::X86_64, version, suite, meta, default: false, expect_skips: Vec::new() }
+    fn source(meta: &str) -> Source {
+        let suite = "any".to_owned();
+        Source { suite, meta: meta.to_owned(), last_resort: false, repository: None }
     }
 
     const META: &str = "linux-image-cloud-amd64";
@@ -183,21 +228,22 @@ mod tests {
     fn the_meta_package_leads_to_the_image() {
         let fields = "Package: linux-image-cloud-amd64\nDepends: linux-base-cloud-amd64 (= 7.2.12-1), \
                       linux-image-7.2.12+deb13-cloud-amd64 (= 7.2.12-1)\n";
-        let names = depends(fields).filter(|name| is_image(name, &kernel("7.2", META))).collect::<Vec<_>>();
+        let names = depends(fields).filter(|name| is_image(name, "7.2", &source(META))).collect::<Vec<_>>();
         assert_eq!(names, ["linux-image-7.2.12+deb13-cloud-amd64"]);
-        assert!(!depends(fields).any(|name| is_image(name, &kernel("7.3", META))));
+        assert!(!depends(fields).any(|name| is_image(name, "7.3", &source(META))));
     }
 
     #[test]
     fn only_signed_images_of_the_very_version_count() {
-        let cloud = kernel("6.1", META);
-        assert!(is_image("linux-image-6.1.0-50-cloud-amd64", &cloud));
-        assert!(!is_image("linux-image-6.12.1-cloud-amd64", &cloud));
-        assert!(!is_image("linux-image-6.1.0-50-cloud-amd64-unsigned", &cloud));
-        assert!(!is_image("linux-image-6.1.0-50-amd64", &cloud));
-        let s390x = kernel("6.1", "linux-image-s390x");
-        assert!(is_image("linux-image-6.1.0-50-s390x", &s390x));
-        assert!(!is_image("linux-image-6.1.0-50-s390x-dbg", &s390x));
+        let cloud = source(META);
+        assert!(is_image("linux-image-6.1.0-50-cloud-amd64", "6.1", &cloud));
+        assert!(!is_image("linux-image-6.12.1-cloud-amd64", "6.1", &cloud));
+        assert!(!is_image("linux-image-6.1.0-50-cloud-amd64-unsigned", "6.1", &cloud));
+        assert!(!is_image("linux-image-6.1.0-50-amd64", "6.1", &cloud));
+        assert!(!is_image("linux-image-6.1-cloud-amd64", "6.1", &cloud), "it is a meta package");
+        let s390x = source("linux-image-s390x");
+        assert!(is_image("linux-image-6.1.0-50-s390x", "6.1", &s390x));
+        assert!(!is_image("linux-image-6.1.0-50-s390x-dbg", "6.1", &s390x));
         assert!(numbers("linux-image-7.2.12+deb13") > numbers("linux-image-7.2.9+deb13"));
     }
 }

@@ -112,11 +112,11 @@ pub fn module_name(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     /// A header, `.modinfo` and `.shstrtab`: as small as a module can be.
-    fn module(modinfo: &[u8]) -> Vec<u8> {
+    pub fn module(modinfo: &[u8]) -> Vec<u8> {
         let names = b"\0.modinfo\0.shstrtab\0";
         let mut elf = vec![0; 64];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");

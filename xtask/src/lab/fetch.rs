@@ -8,9 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::apt::{Package, Suite};
+use super::apt::{Package, Suite, Trust};
 use super::kernels::{Arch, Cpu, Kernel};
 use super::modules;
+use super::sources::{Say, Source, first_that_works, in_order};
 use crate::paths::{self, Scratch};
 use crate::process::{Output, capture, run};
 
@@ -35,11 +36,12 @@ struct Manifest {
     release: String,
     /// For each vendor module the modules to load, in order.
     modules: BTreeMap<String, Vec<String>>,
+    /// The kernel's packages, then that of busybox.
     packages: Vec<Origin>,
 }
 
 /// Where the files came from.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Origin {
     suite: String,
     package: String,
@@ -48,16 +50,13 @@ struct Origin {
 }
 
 impl Files {
-    /// The kernel from the cache; fetches it when it is not there.
+    /// The kernel from the cache, without a look at the network; fetches it when it is not there.
+    ///
+    /// # Errors
+    /// If it is not in the cache and none of its sources has it; the error names everything that was tried.
     pub fn get(kernel: &Kernel) -> Result<Self> {
-        let dir = paths::cache()?.join("lab").join(kernel.full_name());
-        match Self::cached(&dir).filter(|files| files.is_from(&kernel.suite)) {
-            Some(files) => Ok(files),
-            None => {
-                eprintln!("lab: fetching kernel {} from {}", kernel.full_name(), kernel.suite);
-                fetch(kernel, &dir).with_context(|| format!("cannot get kernel {}", kernel.full_name()))
-            }
-        }
+        let cache = paths::cache()?;
+        get(kernel, &cache, Trust::Keyring, &mut |line| eprintln!("lab: {line}"))
     }
 
     fn cached(dir: &Path) -> Option<Self> {
@@ -66,9 +65,10 @@ impl Files {
         (manifest.layout == LAYOUT).then(|| Self { dir: dir.to_owned(), manifest })
     }
 
-    /// Whether it is what the matrix asks for now.
-    fn is_from(&self, suite: &str) -> bool {
-        self.manifest.packages.iter().all(|package| package.suite == suite)
+    /// The source it came from, if the matrix still lists it for this kernel.
+    fn source<'a>(&self, kernel: &'a Kernel) -> Option<&'a Source> {
+        let suite = &self.manifest.packages.first()?.suite;
+        kernel.sources.iter().find(|source| source.suite == *suite)
     }
 
     /// The compressed kernel image.
@@ -88,52 +88,109 @@ impl Files {
     }
 }
 
-/// Downloads, unpacks beside the cache, and moves the result into place in one step.
-fn fetch(kernel: &Kernel, dir: &Path) -> Result<Files> {
-    let work = Scratch::new(&paths::cache()?.join("work"), &kernel.full_name())?;
-    let suite = Suite::open(&kernel.suite, kernel.arch, &work.path().join("apt"))?;
-    let unpacked = work.path().join("unpacked");
-    let mut packages = Vec::new();
-    let mut names = suite.resolve(kernel)?;
-    if kernel.arch != Arch::X86_64 {
-        names.push(BUSYBOX_PACKAGE.to_owned());
+/// [`Files::get`] with all that a test has to choose.
+fn get(kernel: &Kernel, cache: &Path, trust: Trust, say: Say<'_>) -> Result<Files> {
+    let (name, dir) = (kernel.full_name(), cache.join("lab").join(kernel.full_name()));
+    let cached = Files::cached(&dir);
+    if let Some((files, source)) = cached.and_then(|files| files.source(kernel).map(|from| (files, from))) {
+        if source.last_resort {
+            say(&format!("kernel {name} is from {source}; remove {} to look for another", dir.display()));
+        }
+        return Ok(files);
     }
-    for name in names {
-        let package = suite.download(&name)?;
-        eprintln!("lab: unpacking {} {}", package.name, package.version);
-        run(Command::new("dpkg-deb").arg("-x").arg(&package.file).arg(&unpacked), Output::Terminal)?;
-        packages.push(origin(&kernel.suite, &package)?);
-    }
-
-    let ready = work.path().join("ready");
-    fs::create_dir_all(ready.join("modules")).context("cannot make the directory of modules")?;
-    let tree = modules::find_tree(&unpacked)?;
-    let release = tree.file_name().context("a module tree without a name")?.to_string_lossy().into_owned();
-    let images = [unpacked.join(format!("boot/vmlinuz-{release}")), tree.join("vmlinuz")];
-    let Some(image) = images.iter().find(|path| path.exists()) else {
-        bail!("the packages have no kernel image at {} or {}", images[0].display(), images[1].display());
-    };
-    fs::copy(image, ready.join("vmlinuz")).with_context(|| format!("cannot copy {}", image.display()))?;
-
-    if kernel.arch != Arch::X86_64 {
-        let places = ["bin/busybox", "usr/bin/busybox"].map(|place| unpacked.join(place));
-        let busybox = places.iter().find(|path| path.exists());
-        let busybox = busybox.with_context(|| format!("{BUSYBOX_PACKAGE} has no bin/busybox"))?;
-        fs::copy(busybox, ready.join(FOREIGN_BUSYBOX)).context("cannot copy busybox")?;
-    }
-
-    let mut orders = BTreeMap::new();
-    for &cpu in kernel.arch.cpus() {
-        let order = modules::closure(&tree, cpu.module(), &ready.join("modules"))?;
-        orders.insert(cpu.module().to_owned(), order);
-    }
-    let manifest = Manifest { layout: LAYOUT, release, modules: orders, packages };
-    fs::write(ready.join(MANIFEST), toml::to_string(&manifest)?).context("cannot write the manifest")?;
-    put_in_place(&ready, dir)?;
-    Ok(Files { dir: dir.to_owned(), manifest })
+    let work = Scratch::new(&cache.join("work"), &name)?;
+    let mut fetch = Fetch { kernel, work: work.path(), trust, suites: BTreeMap::new() };
+    fetch.run(&dir, say).with_context(|| format!("cannot get kernel {name}"))
 }
 
-fn origin(suite: &str, package: &Package) -> Result<Origin> {
+/// A kernel that is being fetched into a directory beside the cache.
+struct Fetch<'a> {
+    kernel: &'a Kernel,
+    work: &'a Path,
+    trust: Trust,
+    /// The suites whose indexes are here, by name.
+    suites: BTreeMap<String, Suite>,
+}
+
+impl Fetch<'_> {
+    /// Downloads, unpacks, and moves the result into place in one step.
+    fn run(&mut self, dir: &Path, say: Say<'_>) -> Result<Files> {
+        let kernel = self.kernel;
+        let (unpacked, mut packages) = first_that_works(&in_order(&kernel.sources), say, |source, say| {
+            say(&format!("fetching kernel {} from {source}", kernel.full_name()));
+            self.kernel_from(source, say)
+        })?;
+        let ready = self.work.join("ready");
+        fs::create_dir_all(ready.join("modules")).context("cannot make the directory of modules")?;
+        let tree = modules::find_tree(&unpacked)?;
+        let release =
+            tree.file_name().context("a module tree without a name")?.to_string_lossy().into_owned();
+        let images = [unpacked.join(format!("boot/vmlinuz-{release}")), tree.join("vmlinuz")];
+        let Some(image) = images.iter().find(|path| path.exists()) else {
+            bail!("the packages have no kernel image at {} or {}", images[0].display(), images[1].display());
+        };
+        fs::copy(image, ready.join("vmlinuz")).with_context(|| format!("cannot copy {}", image.display()))?;
+
+        if kernel.arch != Arch::X86_64 {
+            let (busybox, origin) = first_that_works(&kernel.busybox, say, |suite, _| self.busybox(suite))
+                .with_context(|| format!("cannot get {BUSYBOX_PACKAGE} for {}", kernel.arch.debian()))?;
+            fs::copy(busybox, ready.join(FOREIGN_BUSYBOX)).context("cannot copy busybox")?;
+            packages.push(origin);
+        }
+
+        let mut orders = BTreeMap::new();
+        for &cpu in kernel.arch.cpus() {
+            let order = modules::closure(&tree, cpu.module(), &ready.join("modules"))?;
+            orders.insert(cpu.module().to_owned(), order);
+        }
+        let manifest = Manifest { layout: LAYOUT, release, modules: orders, packages };
+        fs::write(ready.join(MANIFEST), toml::to_string(&manifest)?).context("cannot write the manifest")?;
+        put_in_place(&ready, dir)?;
+        Ok(Files { dir: dir.to_owned(), manifest })
+    }
+
+    /// Downloads and unpacks a kernel of the wanted series from one source: its current one, else an older one.
+    fn kernel_from(&mut self, source: &Source, say: Say<'_>) -> Result<(PathBuf, Vec<Origin>)> {
+        let kernel = self.kernel;
+        let suite = self.suite(&source.suite, source.repository.as_deref())?;
+        let images = suite.images(kernel, source)?;
+        let packages = first_that_works(&images, say, |image, _| {
+            suite.parts(image).iter().map(|name| suite.download(name)).collect::<Result<Vec<_>>>()
+        })?;
+        let unpacked = self.work.join("unpacked").join(&source.suite);
+        let mut origins = Vec::new();
+        for package in &packages {
+            say(&format!("unpacking {} {} from {}", package.name, package.version, source.suite));
+            origins.push(unpack(&source.suite, package, &unpacked)?);
+        }
+        Ok((unpacked, origins))
+    }
+
+    /// A static busybox from one suite.
+    fn busybox(&mut self, name: &str) -> Result<(PathBuf, Origin)> {
+        let package = self.suite(name, None)?.download(BUSYBOX_PACKAGE)?;
+        let unpacked = self.work.join(BUSYBOX_PACKAGE);
+        let origin = unpack(name, &package, &unpacked)?;
+        let places = ["bin/busybox", "usr/bin/busybox"].map(|place| unpacked.join(place));
+        let busybox = places.into_iter().find(|path| path.exists());
+        Ok((busybox.with_context(|| format!("{BUSYBOX_PACKAGE} has no bin/busybox"))?, origin))
+    }
+
+    /// apt for a suite; its index is fetched at the first use.
+    fn suite(&mut self, name: &str, repository: Option<&str>) -> Result<&Suite> {
+        if !self.suites.contains_key(name) {
+            let dir = self.work.join("apt").join(name);
+            let suite = Suite::open(name, repository, self.trust, self.kernel.arch, &dir)?;
+            self.suites.insert(name.to_owned(), suite);
+        }
+        Ok(&self.suites[name])
+    }
+}
+
+/// Unpacks a package into a directory and notes where it came from.
+fn unpack(suite: &str, package: &Package, to: &Path) -> Result<Origin> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    run(Command::new("dpkg-deb").arg("-x").arg(&package.file).arg(to), Output::Terminal)?;
     let sum = capture(Command::new("sha256sum").arg(&package.file), Output::Terminal)?;
     Ok(Origin {
         suite: suite.to_owned(),
@@ -155,3 +212,6 @@ fn put_in_place(ready: &Path, dir: &Path) -> Result<()> {
         result => result.with_context(|| format!("cannot move the kernel to {}", dir.display())),
     }
 }
+
+#[cfg(test)]
+mod tests;

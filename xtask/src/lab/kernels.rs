@@ -5,6 +5,8 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use super::sources::Source;
+
 /// The file as written; unknown keys are errors, so that a misspelt one cannot be ignored.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,10 +34,11 @@ pub struct Kernel {
     pub arch: Arch,
     /// What the version of its package must start with.
     pub version: String,
-    /// The Debian suite.
-    pub suite: String,
-    /// The package that points at the suite's current kernel.
-    pub meta: String,
+    /// Where it can come from, best first.
+    pub sources: Vec<Source>,
+    /// The Debian suites to take a static busybox from, best first. For an architecture that is not this host's.
+    #[serde(default)]
+    pub busybox: Vec<String>,
     /// Whether it is what `cargo xtask lab` boots for this architecture when not told.
     #[serde(default)]
     pub default: bool,
@@ -50,11 +53,6 @@ impl Kernel {
             Arch::X86_64 => self.name.clone(),
             Arch::S390x => format!("s390x-{}", self.name),
         }
-    }
-
-    /// What the names of its images end with: the meta package's name says which of a suite's kernels it is.
-    pub fn flavour(&self) -> &str {
-        self.meta.trim_start_matches("linux-image")
     }
 }
 
@@ -197,6 +195,13 @@ mod tests {
             assert_eq!(matrix.of(arch).filter(|kernel| kernel.default).count(), 1);
             assert_eq!(matrix.kernel(arch, None).unwrap().name, "6.1");
             assert!(arch.cpus().iter().all(|cpu| cpu.arch() == arch));
+        }
+        for kernel in &matrix.kernels {
+            let name = kernel.full_name();
+            assert!(!kernel.sources.is_empty(), "{name} comes from nowhere");
+            assert_eq!(kernel.arch == Arch::X86_64, kernel.busybox.is_empty(), "{name}: the host's busybox");
+            // One kernel of the matrix is one flavour, wherever it comes from.
+            assert!(kernel.sources.iter().all(|source| source.meta == kernel.sources[0].meta), "{name}");
         }
         for run in &matrix.runs {
             matrix.kernel(run.cpu.arch(), Some(&run.kernel)).unwrap();

@@ -16,6 +16,7 @@ mod modules;
 mod qemu;
 mod serial;
 mod sie;
+mod sources;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -28,6 +29,7 @@ use kernels::{Cpu, Kernel};
 
 pub use elf::Elf;
 pub use guest::BUSYBOX;
+pub use sources::first_that_works;
 
 /// Where the guest's output goes.
 pub type Sink<'a> = &'a mut dyn Write;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 
 pub use needs::Purpose;
 
-use crate::lab::Elf;
+use crate::lab::{Elf, first_that_works};
 use crate::process::{Output, in_path, probe, run};
 use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_FUZZ, installed_bpf};
 use needs::{COMPONENTS, PACKAGES, Package, Probe, TARGETS};
@@ -48,17 +48,29 @@ fn packages(purpose: Purpose) -> Result<()> {
     say_and_run(apt().arg("update"))?;
     let (simple, special): (Vec<_>, Vec<_>) =
         missing.into_iter().partition(|package| package.fallback.is_none());
-    if !simple.is_empty() {
-        say_and_run(install().args(simple.iter().map(|package| known_name(package))))?;
-    }
-    for package in special {
-        let plain = say_and_run(install().arg(package.names[0]));
-        if let (Err(error), Some(fallback)) = (plain, package.fallback) {
-            eprintln!("setup: {error}; trying {} instead", fallback.join(" "));
-            say_and_run(install().args(fallback))?;
+    let together = match simple.is_empty() {
+        true => Ok(()),
+        false => say_and_run(install().args(simple.iter().map(|package| known_name(package)))),
+    };
+    match together {
+        Ok(()) => special.into_iter().try_for_each(install_one),
+        Err(error) => {
+            eprintln!("setup: {error}; installing the packages one at a time");
+            simple.into_iter().chain(special).try_for_each(install_one)
         }
     }
-    Ok(())
+}
+
+/// Installs one package, under the first name or by the first list of packages that works.
+fn install_one(package: &Package) -> Result<()> {
+    let names = package.names.iter().filter(|name| is_known(name)).map(|name| name.to_string());
+    let mut ways = names.chain(package.fallback.map(|words| words.join(" "))).collect::<Vec<_>>();
+    if ways.is_empty() {
+        ways.push(package.names[0].to_owned());
+    }
+    first_that_works(&ways, &mut |line| eprintln!("setup: {line}"), |way, _| {
+        say_and_run(install().args(way.split(' ')))
+    })
 }
 
 /// Looks for the thing itself first, as that is quick and works everywhere; then asks the package manager.
@@ -81,8 +93,12 @@ fn present(package: &Package) -> bool {
 
 /// The package's name in this distribution.
 fn known_name(package: &Package) -> &'static str {
-    let known = |name: &&&str| probe("apt-cache", &["show", name]).is_some();
-    package.names.iter().find(known).unwrap_or(&package.names[0])
+    package.names.iter().find(|name| is_known(name)).unwrap_or(&package.names[0])
+}
+
+/// Whether apt has a package of that name.
+fn is_known(name: &str) -> bool {
+    probe("apt-cache", &["show", name]).is_some()
 }
 
 fn apt() -> Command {
