@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::lab::kernels::Arch;
 use crate::process::{Output, capture};
+use crate::target::Arch;
 use crate::toolchain::{MUSL, S390X, cargo};
 
 /// A program of ours: the arguments that select it, and its target's name.

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde::Deserialize;
 
-use crate::cli::FuzzArgs;
 use crate::paths;
 use crate::process::{Output, display, probe, run as run_tool, status};
 use crate::setup::{self, Purpose};
@@ -32,6 +32,17 @@ struct Manifest {
 #[derive(Deserialize)]
 struct Bin {
     name: String,
+}
+
+/// Arguments of `fuzz`.
+#[derive(Debug, Args)]
+pub struct FuzzArgs {
+    /// For how long each: seconds, or with a unit like 2m.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
+    pub time: u64,
+    /// Only this one [default: all of them, one after the other].
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
 }
 
 /// Runs it.
@@ -106,9 +117,30 @@ fn triple() -> Result<String> {
     Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
+/// Reads `30`, `30s`, `2m` or `1h`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, factor) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let count = number.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
+    count.filter(|count| *count > 0).ok_or_else(|| "a time like 30s, 2m or 1h is needed".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_units() {
+        let all: Vec<_> = ["30", "30s", "2m", "1h"].into_iter().map(seconds).collect();
+        assert_eq!(all, [Ok(30), Ok(30), Ok(120), Ok(3600)]);
+        assert!(
+            ["", "m", "0s", "5x", "99999999999999999999h"].into_iter().all(|text| seconds(text).is_err())
+        );
+    }
 
     /// A target without seeds starts from nothing and finds nothing in a short time.
     #[test]

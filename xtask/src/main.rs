@@ -9,6 +9,7 @@ mod lab;
 mod paths;
 mod process;
 mod setup;
+mod target;
 mod test;
 mod tidy;
 mod toolchain;

@@ -6,10 +6,11 @@ use anyhow::Result;
 
 use super::lab::{add_programs, terminal};
 use crate::build::{EXITLAT, Profile, build};
-use crate::lab::kernels::{Arch, Cpu, Matrix};
+use crate::lab::kernels::Matrix;
 use crate::lab::{Spec, boot};
 use crate::process::Output;
 use crate::setup::{self, Purpose};
+use crate::target::{AMD, Arch};
 
 /// Two guests, one that exits to the kernel and halts, one that exits to its VMM, and what exitlat says of them.
 const SCRIPT: &str = r"
@@ -27,7 +28,7 @@ exitlat report /tmp/exact
 /// Shows it, then tells how to see one's own guests.
 pub fn run() -> Result<u8> {
     setup::run_for(Purpose::Lab)?;
-    let mut spec = Spec::new(Matrix::load()?.kernel(Arch::X86_64, None)?, Cpu::Amd);
+    let mut spec = Spec::new(Matrix::load()?.kernel(Arch::X86_64, None)?, AMD);
     add_programs(&mut spec, Output::Terminal)?;
     spec.terminal = terminal();
     spec.command = Some(SCRIPT.to_owned());

@@ -9,9 +9,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::kernels::{Arch, Kernel};
+use super::kernels::Kernel;
 use super::sources::Source;
 use crate::process::{Output, capture, probe, run_quietly};
+use crate::target::Arch;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Addresses for hosts whose apt knows no Debian repository.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::machine::Machine;
+use super::running::Running;
 use super::{Sink, Spec};
 use crate::process::{Output, cannot_start, run as run_tool};
 
@@ -71,7 +71,7 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
     script.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = script.spawn().with_context(|| cannot_start(&script))?;
     let port = File::open(&port).with_context(|| format!("cannot read {}", port.display()))?;
-    Machine::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
+    Running::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
         let log = fs::read_to_string(scratch.join("bochs.log")).unwrap_or_default();
         let panics = log.lines().filter(|line| line.contains("p[")).collect::<Vec<_>>().join("\n");
         format!("the lab under Bochs failed {panics}").trim().to_owned()

@@ -9,11 +9,12 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::apt::{Package, Suite, Trust};
-use super::kernels::{Arch, Cpu, Kernel};
+use super::kernels::Kernel;
 use super::modules;
 use super::sources::{Say, Source, first_that_works, in_order};
 use crate::paths::{self, Scratch};
 use crate::process::{Output, capture, run};
+use crate::target::{Arch, Machine};
 
 /// Changes when the layout of the cache does; an older one is fetched anew.
 const LAYOUT: u32 = 1;
@@ -81,9 +82,9 @@ impl Files {
         Some(self.dir.join(FOREIGN_BUSYBOX)).filter(|path| path.exists())
     }
 
-    /// The modules which that CPU's KVM needs, in the order to load them.
-    pub fn modules(&self, cpu: Cpu) -> Vec<PathBuf> {
-        let names = self.manifest.modules.get(cpu.module()).map(Vec::as_slice).unwrap_or_default();
+    /// The modules which that machine's KVM needs, in the order to load them.
+    pub fn modules(&self, machine: &Machine) -> Vec<PathBuf> {
+        let names = self.manifest.modules.get(machine.module).map(Vec::as_slice).unwrap_or_default();
         names.iter().map(|name| self.dir.join("modules").join(format!("{name}.ko"))).collect()
     }
 }
@@ -139,9 +140,9 @@ impl Fetch<'_> {
         }
 
         let mut orders = BTreeMap::new();
-        for &cpu in kernel.arch.cpus() {
-            let order = modules::closure(&tree, cpu.module(), &ready.join("modules"))?;
-            orders.insert(cpu.module().to_owned(), order);
+        for machine in kernel.arch.machines() {
+            let order = modules::closure(&tree, machine.module, &ready.join("modules"))?;
+            orders.insert(machine.module.to_owned(), order);
         }
         let manifest = Manifest { layout: LAYOUT, release, modules: orders, packages };
         fs::write(ready.join(MANIFEST), toml::to_string(&manifest)?).context("cannot write the manifest")?;

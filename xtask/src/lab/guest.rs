@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use super::elf::Elf;
 use super::fetch::Files;
 use super::initramfs::Initramfs;
-use super::kernels::Cpu;
 use super::{Spec, libs, sie};
 use crate::paths;
 use crate::process::{Output, capture, quote, run};
+use crate::target::{Arch, Emulator, Machine};
 
 /// Where a static busybox is.
 pub const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox.static", "/bin/busybox.static"];
@@ -38,12 +38,15 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
     fs.file("init", 0o755, fs::read(&init).with_context(|| format!("cannot read {}", init.display()))?);
 
     let mut order = String::new();
-    for module in kernel.modules(spec.cpu) {
+    for module in kernel.modules(spec.machine) {
         let name = module.file_name().context("a module without a name")?.to_string_lossy().into_owned();
         let path = format!("/lib/modules/{name}");
-        let module =
-            if spec.cpu == Cpu::S390x && name == SIE_MODULE { sie::link(&module, scratch)? } else { module };
-        fs.copy(&lean(spec.cpu, &module, scratch)?, &path)?;
+        let module = if spec.machine.arch == Arch::S390x && name == SIE_MODULE {
+            sie::link(&module, scratch)?
+        } else {
+            module
+        };
+        fs.copy(&lean(spec.machine, &module, scratch)?, &path)?;
         order.push_str(&path);
         order.push('\n');
     }
@@ -56,14 +59,14 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
         libs::take(&mut fs, program)?;
     }
     for (from, to) in &spec.files {
-        fs.copy(&lean(spec.cpu, from, scratch)?, to)?;
+        fs.copy(&lean(spec.machine, from, scratch)?, to)?;
     }
     Ok(fs)
 }
 
 /// The shell assignments that init reads.
 fn environment(spec: &Spec) -> String {
-    let mut pairs = vec![("LAB_KERNEL", spec.kernel.name.clone()), ("LAB_CPU", spec.cpu.name().to_owned())];
+    let mut pairs = vec![("LAB_KERNEL", spec.kernel.name.clone()), ("LAB_CPU", spec.machine.name.to_owned())];
     if let Some((rows, columns)) = spec.terminal {
         pairs.extend([
             ("LAB_TTY", "1".to_owned()),
@@ -99,9 +102,9 @@ fn busybox() -> Result<PathBuf> {
 
 /// Under Bochs every byte costs: reading it from the emulated CD, unpacking it, checking a module's signature. So ELF
 /// files go there without debug information and signature; BTF stays.
-fn lean(cpu: Cpu, file: &Path, scratch: &Path) -> Result<PathBuf> {
+fn lean(machine: &Machine, file: &Path, scratch: &Path) -> Result<PathBuf> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if cpu != Cpu::Intel || Elf::new(&bytes).is_err() {
+    if machine.emulator != Emulator::Bochs || Elf::new(&bytes).is_err() {
         return Ok(file.to_owned());
     }
     let Some(name) = file.file_name() else { bail!("{} has no file name", file.display()) };

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::sources::Source;
+use crate::target::{Arch, Machine};
 
 /// The file as written; unknown keys are errors, so that a misspelt one cannot be ignored.
 #[derive(Debug, Deserialize)]
@@ -56,77 +57,6 @@ impl Kernel {
     }
 }
 
-/// An architecture with a lab.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Arch {
-    /// 64-bit x86.
-    #[default]
-    #[value(name = "x86_64")]
-    X86_64,
-    /// IBM Z.
-    S390x,
-}
-
-impl Arch {
-    /// Its name in Debian.
-    pub fn debian(self) -> &'static str {
-        match self {
-            Arch::X86_64 => "amd64",
-            Arch::S390x => "s390x",
-        }
-    }
-
-    /// The CPUs that can be emulated.
-    pub fn cpus(self) -> &'static [Cpu] {
-        match self {
-            Arch::X86_64 => &[Cpu::Amd, Cpu::Intel],
-            Arch::S390x => &[Cpu::S390x],
-        }
-    }
-}
-
-/// The emulated CPU, by maker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Cpu {
-    /// SVM, under QEMU.
-    Amd,
-    /// VMX, under Bochs.
-    Intel,
-    /// IBM Z, under QEMU, with a scripted SIE.
-    #[value(skip)]
-    S390x,
-}
-
-impl Cpu {
-    /// Its name, as in `LAB_CPU`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Cpu::Amd => "amd",
-            Cpu::Intel => "intel",
-            Cpu::S390x => "s390x",
-        }
-    }
-
-    /// The architecture it is of.
-    pub fn arch(self) -> Arch {
-        match self {
-            Cpu::Amd | Cpu::Intel => Arch::X86_64,
-            Cpu::S390x => Arch::S390x,
-        }
-    }
-
-    /// KVM's module for it.
-    pub fn module(self) -> &'static str {
-        match self {
-            Cpu::Amd => "kvm_amd",
-            Cpu::Intel => "kvm_intel",
-            Cpu::S390x => "kvm",
-        }
-    }
-}
-
 /// A run of a part of the lab tests in a special guest.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,8 +65,8 @@ pub struct Run {
     pub name: String,
     /// The kernel's name.
     pub kernel: String,
-    /// The CPU.
-    pub cpu: Cpu,
+    /// What it is booted on, by the machine's name.
+    pub machine: &'static Machine,
     /// The tests' prefix; the matrix leaves them out.
     pub filter: String,
     /// Whether perf is in the guest.
@@ -194,7 +124,6 @@ mod tests {
         for arch in [Arch::X86_64, Arch::S390x] {
             assert_eq!(matrix.of(arch).filter(|kernel| kernel.default).count(), 1);
             assert_eq!(matrix.kernel(arch, None).unwrap().name, "6.1");
-            assert!(arch.cpus().iter().all(|cpu| cpu.arch() == arch));
         }
         for kernel in &matrix.kernels {
             let name = kernel.full_name();
@@ -204,7 +133,7 @@ mod tests {
             assert!(kernel.sources.iter().all(|source| source.meta == kernel.sources[0].meta), "{name}");
         }
         for run in &matrix.runs {
-            matrix.kernel(run.cpu.arch(), Some(&run.kernel)).unwrap();
+            matrix.kernel(run.machine.arch, Some(&run.kernel)).unwrap();
         }
         let error = matrix.kernel(Arch::X86_64, Some("2.6")).unwrap_err().to_string();
         assert!(error.ends_with("5.10, 6.1, 6.12, 7.2"), "{error}");

@@ -11,9 +11,9 @@ mod guest;
 mod initramfs;
 pub mod kernels;
 pub mod libs;
-mod machine;
 mod modules;
 mod qemu;
+mod running;
 mod serial;
 mod sie;
 mod sources;
@@ -25,7 +25,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 use crate::paths::{self, Scratch};
-use kernels::{Cpu, Kernel};
+use crate::target::{Emulator, Machine};
+use kernels::Kernel;
 
 pub use elf::Elf;
 pub use guest::BUSYBOX;
@@ -42,8 +43,8 @@ pub const SILENCE: u64 = 600;
 pub struct Spec {
     /// The kernel.
     pub kernel: Kernel,
-    /// The CPU, and with it the emulator.
-    pub cpu: Cpu,
+    /// What to boot it on.
+    pub machine: &'static Machine,
     /// How many CPUs.
     pub smp: u32,
     /// Memory in MiB.
@@ -68,16 +69,12 @@ pub struct Spec {
 
 impl Spec {
     /// The usual guest.
-    pub fn new(kernel: &Kernel, cpu: Cpu) -> Self {
-        let (smp, mem) = match cpu {
-            Cpu::Amd | Cpu::S390x => (2, 1024),
-            Cpu::Intel => (1, 512),
-        };
+    pub fn new(kernel: &Kernel, machine: &'static Machine) -> Self {
         Self {
             kernel: kernel.clone(),
-            cpu,
-            smp,
-            mem,
+            machine,
+            smp: machine.cpus,
+            mem: machine.memory_mib,
             icount: false,
             append: String::new(),
             files: Vec::new(),
@@ -92,10 +89,7 @@ impl Spec {
     /// Adds a program of the host with its libraries, and the memory that takes.
     pub fn take(&mut self, program: PathBuf) {
         self.programs.push(program);
-        self.mem = self.mem.max(match self.cpu {
-            Cpu::Amd | Cpu::S390x => 3072,
-            Cpu::Intel => 1024,
-        });
+        self.mem = self.mem.max(self.machine.memory_with_programs_mib);
     }
 }
 
@@ -106,20 +100,20 @@ pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
     let initramfs = scratch.path().join("initramfs.cpio");
     let out = File::create(&initramfs).with_context(|| format!("cannot write {}", initramfs.display()))?;
     guest::root(spec, &files, scratch.path())?.write(BufWriter::new(out))?;
-    let mut attempt = || match (spec.cpu, &spec.command) {
-        (Cpu::Amd | Cpu::S390x, Some(_)) => {
-            qemu::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink)
+    let mut attempt = || match (spec.machine.emulator, &spec.command) {
+        (Emulator::Qemu, Some(_)) => qemu::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink),
+        (Emulator::Qemu, None) => qemu::interactive(spec, &files.image(), &initramfs),
+        (Emulator::Bochs, Some(_)) => {
+            bochs::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink)
         }
-        (Cpu::Amd | Cpu::S390x, None) => qemu::interactive(spec, &files.image(), &initramfs),
-        (Cpu::Intel, Some(_)) => bochs::run(spec, &files.image(), &initramfs, scratch.path(), &mut *sink),
-        (Cpu::Intel, None) => {
+        (Emulator::Bochs, None) => {
             bail!("the Intel lab has no shell, as Bochs has no input: give a command after --")
         }
     };
     // QEMU without KVM now and then loses a kernel early in its boot. One more try, said aloud, is fair: nothing of ours
     // has run by then. Whatever happens later counts.
     match attempt() {
-        Err(error) if error.is::<machine::LostInBoot>() => {
+        Err(error) if error.is::<running::LostInBoot>() => {
             eprintln!("lab: kernel {} did not boot; trying once more. {error:#}", spec.kernel.full_name());
             attempt()
         }

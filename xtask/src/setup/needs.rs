@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::lab::kernels::Arch;
+use crate::target::Arch;
 use crate::toolchain::{MUSL, S390X};
 
 /// What set-up is for.

@@ -8,10 +8,11 @@ use anyhow::Error;
 
 use super::super::apt::Trust;
 use super::super::elf::tests::module;
-use super::super::kernels::{Arch, Kernel};
+use super::super::kernels::Kernel;
 use super::super::sources::Source;
 use super::{Files, get};
 use crate::process::{Output, capture, in_path};
+use crate::target::Arch;
 
 const META: &str = "linux-image-cloud-amd64";
 

@@ -21,13 +21,13 @@ const TAIL: usize = 30;
 
 /// A started emulator and what comes from its serial port.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Running {
     child: Child,
     serial: Receiver<Vec<u8>>,
     gone: Arc<AtomicBool>,
 }
 
-impl Machine {
+impl Running {
     /// Reads the serial port from a pipe, or from a file that grows (whose end is not the end until the
     /// emulator is gone).
     pub fn new(child: Child, mut port: impl Read + Send + 'static) -> Self {
@@ -104,7 +104,7 @@ fn lost(serial: &Serial, why: &str) -> Error {
     if serial.booting() { Error::new(LostInBoot).context(text) } else { Error::msg(text) }
 }
 
-impl Drop for Machine {
+impl Drop for Running {
     fn drop(&mut self) {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             // Best effort: it may end by itself in between.
