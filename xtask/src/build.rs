@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::process::{Output, capture};
-use crate::target::Arch;
 use crate::toolchain::{MUSL, S390X, cargo};
+use lab::target::Arch;
 
 /// A program of ours: the arguments that select it, and its target's name.
 #[derive(Debug, Clone, Copy)]

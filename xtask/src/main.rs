@@ -5,11 +5,10 @@ mod build;
 mod cli;
 mod cmd;
 mod fuzz;
-mod lab;
+mod guest;
+mod matrix;
 mod paths;
-mod process;
 mod setup;
-mod target;
 mod test;
 mod tidy;
 mod toolchain;
@@ -18,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use lab::process;
 
 use cli::{Cli, Command};
 

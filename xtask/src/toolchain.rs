@@ -22,8 +22,6 @@ pub const CARGO_FUZZ: &str = "0.13.1";
 pub const MUSL: &str = "x86_64-unknown-linux-musl";
 /// The target for IBM Z, where Rust has no musl; `.cargo/config.toml` makes it static too.
 pub const S390X: &str = "s390x-unknown-linux-gnu";
-/// What the names of the cross tools for it begin with.
-pub const S390X_TOOLS: &str = "s390x-linux-gnu-";
 
 /// The installed nightly to use for BPF, if there is one: the dated one, else a plain one that is new enough.
 pub fn installed_bpf() -> Option<&'static str> {

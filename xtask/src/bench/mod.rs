@@ -18,13 +18,13 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::build::{FLOOR, Profile, SWITCHES, build};
-use crate::cmd::lab::add_programs;
-use crate::lab::kernels::{Kernel, Matrix};
-use crate::lab::{Spec, bochs, boot, libs};
+use crate::guest::{add_programs, boot};
+use crate::matrix::Matrix;
 use crate::paths;
 use crate::process::{Output, probe};
 use crate::setup::{self, Purpose};
-use crate::target::{AMD, Arch, Emulator, INTEL, Machine, Vendor};
+use lab::target::{AMD, Arch, Emulator, INTEL, Machine, Vendor};
+use lab::{Kernel, Spec, bochs, libs};
 use modes::{ENDED, EXITS_BT, HIST_BT, MODES, Mode};
 
 /// Instructions per exit and entry, by mode and load; none where the mode could not run.
@@ -131,7 +131,7 @@ fn measure(platform: &Platform<'_>, modes: &[&Mode]) -> Result<Costs> {
             spec.take(program(tool)?);
         }
     }
-    let scratch = paths::Scratch::new(&paths::target().join("bench"), "scripts")?;
+    let scratch = lab::scratch(&paths::target().join("bench"), "scripts")?;
     for (name, text) in [("hist.bt", HIST_BT), ("exits.bt", EXITS_BT)] {
         let path = scratch.path().join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::build::{Profile, REFRESH, build};
 use crate::process::{Output, capture};
-use crate::target::Arch;
+use lab::target::Arch;
 
 /// tracefs for the program alone, where this machine has none mounted.
 const WITH_TRACEFS: &str = "\

@@ -4,13 +4,13 @@ use std::io;
 
 use anyhow::Result;
 
-use super::lab::{add_programs, terminal};
 use crate::build::{EXITLAT, Profile, build};
-use crate::lab::kernels::Matrix;
-use crate::lab::{Spec, boot};
+use crate::guest::{add_programs, boot, terminal};
+use crate::matrix::Matrix;
 use crate::process::Output;
 use crate::setup::{self, Purpose};
-use crate::target::{AMD, Arch};
+use lab::Spec;
+use lab::target::{AMD, Arch};
 
 /// Two guests, one that exits to the kernel and halts, one that exits to its VMM, and what exitlat says of them.
 const SCRIPT: &str = r"

@@ -10,7 +10,7 @@ use crate::build::{EXITLAT, Profile, build};
 use crate::paths::{root, target};
 use crate::process::{Output, capture, run as run_tool};
 use crate::setup::{self, Purpose};
-use crate::target::Arch;
+use lab::target::Arch;
 
 /// What goes along.
 const PAPERS: [&str; 6] =

@@ -1,18 +1,17 @@
 //! `cargo xtask lab`: from arguments to a guest.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use lab::target::{Arch, Emulator, Machine, Vendor};
+use lab::{SILENCE, Spec, libs};
 
-use crate::build::{EXITLAT, LAB_TESTS, Profile, SIE_WORKLOAD, WORKLOAD, build};
-use crate::lab::kernels::Matrix;
-use crate::lab::{Spec, boot, libs};
+use crate::guest::{add_programs, add_tests, boot, terminal};
+use crate::matrix::Matrix;
 use crate::process::{Output, quote};
 use crate::setup::{self, Purpose};
-use crate::target::{Arch, Emulator, Machine, Vendor};
 
 /// Arguments of `lab`.
 #[derive(Debug, Args)]
@@ -51,23 +50,12 @@ pub struct LabArgs {
     #[arg(long)]
     pub bare: bool,
     /// How many seconds the guest may be silent.
-    #[arg(long, value_name = "SECONDS", default_value_t = crate::lab::SILENCE)]
+    #[arg(long, value_name = "SECONDS", default_value_t = SILENCE)]
     pub silence: u64,
     /// The command and its arguments; a shell if there is none.
     #[arg(last = true)]
     pub command: Vec<String>,
 }
-
-/// Our programs: what to build and where it goes in the guest.
-fn programs(arch: Arch) -> [(crate::build::Program, &'static str); 2] {
-    let workload = match arch {
-        Arch::X86_64 => WORKLOAD,
-        Arch::S390x => SIE_WORKLOAD,
-    };
-    [(EXITLAT, "/bin/exitlat"), (workload, "/bin/workload")]
-}
-/// The lab tests, likewise.
-const TESTS: (crate::build::Program, &str) = (LAB_TESTS, "/bin/lab-tests");
 
 /// Boots what the arguments ask for.
 pub fn run(args: LabArgs) -> Result<u8> {
@@ -102,41 +90,6 @@ pub fn run(args: LabArgs) -> Result<u8> {
         spec.command = Some(args.command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "));
     }
     boot(&spec, &mut io::stdout())
-}
-
-/// Builds exitlat and workload as they are shipped and takes them along.
-pub fn add_programs(spec: &mut Spec, output: Output<'_>) -> Result<()> {
-    let arch = spec.machine.arch;
-    for (program, to) in programs(arch) {
-        spec.files.push((build(program, &Profile::lab(arch), output)?, to.to_owned()));
-    }
-    spec.env.extend([("EXITLAT", "/bin/exitlat"), ("WORKLOAD", "/bin/workload")].map(owned));
-    Ok(())
-}
-
-/// Builds the lab tests and takes them along.
-pub fn add_tests(spec: &mut Spec, output: Output<'_>) -> Result<()> {
-    let (program, to) = TESTS;
-    spec.files.push((build(program, &Profile::lab(spec.machine.arch), output)?, to.to_owned()));
-    Ok(())
-}
-
-fn owned((name, value): (&str, &str)) -> (String, String) {
-    (name.to_owned(), value.to_owned())
-}
-
-/// Rows and columns, if our output goes to a terminal. stty looks at its input, so that must be one too.
-pub fn terminal() -> Option<(u16, u16)> {
-    if !io::stdout().is_terminal() {
-        return None;
-    }
-    let stty = Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output().ok();
-    let text = stty.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
-    let size = text
-        .trim()
-        .split_once(' ')
-        .and_then(|(rows, columns)| Some((rows.parse().ok()?, columns.parse().ok()?)));
-    Some(size.filter(|(rows, columns)| *rows > 0 && *columns > 0).unwrap_or((24, 80)))
 }
 
 /// Splits `FILE[:DEST]`.

@@ -14,9 +14,9 @@ use anyhow::{Context, Result, bail};
 
 pub use needs::Purpose;
 
-use crate::lab::{Elf, first_that_works};
 use crate::process::{Output, in_path, probe, run};
 use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_FUZZ, installed_bpf};
+use lab::{Elf, first_that_works};
 use needs::{COMPONENTS, PACKAGES, Package, Probe, TARGETS};
 
 /// Installs what is missing.

@@ -2,8 +2,8 @@
 
 use clap::ValueEnum;
 
-use crate::target::Arch;
 use crate::toolchain::{MUSL, S390X};
+use lab::target::Arch;
 
 /// What set-up is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,7 +100,7 @@ pub const PACKAGES: &[Package] = {
             fallback: Some(&["qemu-system-x86", "qemu-system-misc", "qemu-utils-"]),
             ..package(&["qemu-system-x86"], Program("qemu-system-x86_64"), &[Lab])
         },
-        package(&["busybox-static"], Static(&crate::lab::BUSYBOX), &[Lab]),
+        package(&["busybox-static"], Static(&lab::BUSYBOX), &[Lab]),
         Package {
             fallback: Some(&["qemu-system-misc", "qemu-utils-"]),
             ..package(&["qemu-system-misc"], Program("qemu-system-s390x"), &[S390x])

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::lab::kernels::Matrix;
+use crate::matrix::Matrix;
 use crate::setup::{self, Purpose};
 use crate::{paths, process};
 pub use args::TestArgs;

@@ -8,14 +8,14 @@ use anyhow::{Context, Error, Result, bail};
 
 use super::runner::{Count, Runner, Step};
 use super::{TestArgs, Tier, is_root};
-use crate::cmd::lab::{add_programs, add_tests};
-use crate::lab::kernels::{Kernel, Matrix};
-use crate::lab::{Spec, boot, libs};
+use crate::guest::{add_programs, add_tests, boot};
+use crate::matrix::Matrix;
 use crate::process::{Output, quote, run as run_tool};
 use crate::setup::{self, Purpose, foreign};
-use crate::target::{AMD, Arch};
 use crate::toolchain::{bpf_cargo, cargo};
 use crate::{fuzz, paths, tidy};
+use lab::target::{AMD, Arch};
+use lab::{Kernel, Spec, libs};
 
 /// The BPF programs are linted as they are built: with core from source, for the BPF target.
 const CLIPPY_BPF: &[&str] = &[
@@ -35,7 +35,7 @@ const CLIPPY_BPF: &[&str] = &[
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const DOC: &[&str] = &["doc", "--workspace", "--no-deps"];
 const BUILD: &[&str] = &["build", "-p", "tracer-user"];
-const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "xtask"];
+const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "lab", "-p", "xtask"];
 const HOST_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "host"];
 const FOREIGN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "foreign"];
 const TESTRUN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "testrun"];

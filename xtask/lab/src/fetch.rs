@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::apt::{Package, Suite, Trust};
-use super::kernels::Kernel;
+use super::kernel::Kernel;
 use super::modules;
 use super::sources::{Say, Source, first_that_works, in_order};
-use crate::paths::{self, Scratch};
 use crate::process::{Output, capture, run};
+use crate::scratch;
 use crate::target::{Arch, Machine};
 
 /// Changes when the layout of the cache does; an older one is fetched anew.
@@ -55,9 +55,8 @@ impl Files {
     ///
     /// # Errors
     /// If it is not in the cache and none of its sources has it; the error names everything that was tried.
-    pub fn get(kernel: &Kernel) -> Result<Self> {
-        let cache = paths::cache()?;
-        get(kernel, &cache, Trust::Keyring, &mut |line| eprintln!("lab: {line}"))
+    pub fn get(kernel: &Kernel, cache: &Path) -> Result<Self> {
+        get(kernel, cache, Trust::Keyring, &mut |line| eprintln!("lab: {line}"))
     }
 
     fn cached(dir: &Path) -> Option<Self> {
@@ -99,7 +98,7 @@ fn get(kernel: &Kernel, cache: &Path, trust: Trust, say: Say<'_>) -> Result<File
         }
         return Ok(files);
     }
-    let work = Scratch::new(&cache.join("work"), &name)?;
+    let work = scratch(&cache.join("work"), &name)?;
     let mut fetch = Fetch { kernel, work: work.path(), trust, suites: BTreeMap::new() };
     fetch.run(&dir, say).with_context(|| format!("cannot get kernel {name}"))
 }

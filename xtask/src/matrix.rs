@@ -3,10 +3,11 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use lab::Kernel;
+use lab::target::{Arch, Machine};
 use serde::Deserialize;
 
-use super::sources::Source;
-use crate::target::{Arch, Machine};
+use crate::paths;
 
 /// The file as written; unknown keys are errors, so that a misspelt one cannot be ignored.
 #[derive(Debug, Deserialize)]
@@ -22,39 +23,6 @@ pub struct Matrix {
     pub host: Tier,
     /// The BPF_PROG_TEST_RUN tests.
     pub testrun: Tier,
-}
-
-/// One kernel and where it comes from.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Kernel {
-    /// What `--kernel` takes.
-    pub name: String,
-    /// The architecture.
-    #[serde(default)]
-    pub arch: Arch,
-    /// What the version of its package must start with.
-    pub version: String,
-    /// Where it can come from, best first.
-    pub sources: Vec<Source>,
-    /// The Debian suites to take a static busybox from, best first. For an architecture that is not this host's.
-    #[serde(default)]
-    pub busybox: Vec<String>,
-    /// Whether it is what `cargo xtask lab` boots for this architecture when not told.
-    #[serde(default)]
-    pub default: bool,
-    /// Tests that may skip there.
-    pub expect_skips: Vec<String>,
-}
-
-impl Kernel {
-    /// Its name among the kernels of all architectures, for directories.
-    pub fn full_name(&self) -> String {
-        match self.arch {
-            Arch::X86_64 => self.name.clone(),
-            Arch::S390x => format!("s390x-{}", self.name),
-        }
-    }
 }
 
 /// A run of a part of the lab tests in a special guest.
@@ -90,7 +58,7 @@ pub struct Tier {
 impl Matrix {
     /// Reads the file.
     pub fn load() -> Result<Self> {
-        let path = crate::paths::root().join("tests/kernels.toml");
+        let path = paths::root().join("tests/kernels.toml");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("{} is not as it must be", path.display()))
     }

@@ -1,6 +1,6 @@
 //! KVM for the s390x guest: the distribution's own kvm.ko, linked with a scripted SIE.
 //!
-//! QEMU without KVM has no SIE instruction, and kvm.ko refuses to load without. So `tests/sie/sie.c` is linked into it,
+//! QEMU without KVM has no SIE instruction, and kvm.ko refuses to load without. So `guest/sie.c` is linked into it,
 //! which stands in for `sie64a` (arch/s390/kernel/entry.S) and nothing else. The result is made at each boot and is
 //! never shipped. Whatever is not as expected in a new kernel ends here with an error.
 
@@ -11,10 +11,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::elf::Elf;
-use crate::paths;
 use crate::process::{Output, capture, run};
-use crate::toolchain::S390X_TOOLS;
 
+/// The scripted SIE.
+const SIE: &str = include_str!("../guest/sie.c");
+/// The prefix of the cross tools for s390x.
+const S390X_TOOLS: &str = "s390x-linux-gnu-";
 /// PERFORM LOCKED OPERATION with all operands 0, and INSERT PROGRAM MASK: how KVM's init asks which of its functions
 /// exist (`plo_test_bit`, arch/s390/kvm/kvm-s390.c). QEMU has no PLO.
 const PLO_AND_IPM: [u8; 8] = [0xee, 0, 0, 0, 0, 0, 0xb2, 0x22];
@@ -23,8 +25,9 @@ const OILF: [u8; 6] = [0xc0, 0x0d, 0, 0, 0, 0];
 
 /// Makes the module from `stock` in `dir`.
 pub fn link(stock: &Path, dir: &Path) -> Result<PathBuf> {
-    let source = paths::root().join("tests/sie/sie.c");
-    let [object, renamed, linked] = ["sie.o", "kvm-renamed.o", "kvm.ko"].map(|name| dir.join(name));
+    let [source, object, renamed, linked] =
+        ["sie.c", "sie.o", "kvm-renamed.o", "kvm.ko"].map(|name| dir.join(name));
+    fs::write(&source, SIE).with_context(|| format!("cannot write {}", source.display()))?;
     let init = listing("objdump", &["-d", "-j", ".init.text"], stock)?;
     let (byte, mask) = has_sief2(&init)
         .with_context(|| format!("{} does not begin by testing sclp.has_sief2", stock.display()))?;

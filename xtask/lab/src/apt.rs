@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::kernels::Kernel;
+use super::kernel::Kernel;
 use super::sources::Source;
 use crate::process::{Output, capture, probe, run_quietly};
 use crate::target::Arch;

@@ -8,7 +8,7 @@ use anyhow::Error;
 
 use super::super::apt::Trust;
 use super::super::elf::tests::module;
-use super::super::kernels::Kernel;
+use super::super::kernel::Kernel;
 use super::super::sources::Source;
 use super::{Files, get};
 use crate::process::{Output, capture, in_path};
@@ -31,7 +31,7 @@ impl World {
     fn with_apt(test: &str) -> Option<Self> {
         let missing = ["apt-get", "dpkg-deb"].into_iter().find(|program| !in_path(program));
         if let Some(program) = missing {
-            println!("SKIP lab::fetch::tests::{test}: no {program} here");
+            println!("SKIP fetch::tests::{test}: no {program} here");
         }
         missing.is_none().then(Self::new)
     }

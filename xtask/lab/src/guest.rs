@@ -11,10 +11,11 @@ use super::elf::Elf;
 use super::fetch::Files;
 use super::initramfs::Initramfs;
 use super::{Spec, libs, sie};
-use crate::paths;
 use crate::process::{Output, capture, quote, run};
 use crate::target::{Arch, Emulator, Machine};
 
+/// The first process.
+const INIT: &str = include_str!("../guest/init.sh");
 /// Where a static busybox is.
 pub const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox.static", "/bin/busybox.static"];
 /// The module that calls SIE.
@@ -34,8 +35,7 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
         Some(foreign) => fs.copy(&foreign, "bin/busybox")?,
         None => own_busybox(&mut fs)?,
     }
-    let init = paths::root().join("tests/lab-init.sh");
-    fs.file("init", 0o755, fs::read(&init).with_context(|| format!("cannot read {}", init.display()))?);
+    fs.file("init", 0o755, INIT);
 
     let mut order = String::new();
     for module in kernel.modules(spec.machine) {
