@@ -117,16 +117,19 @@ fn triple() -> Result<String> {
     Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
-/// Reads `30`, `30s`, `2m` or `1h`.
+/// Reads a duration of at least a second, like `2m` or `1h 30m`; a bare number is in seconds.
 fn seconds(text: &str) -> Result<u64, String> {
-    let (number, factor) = match text.char_indices().last() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3600),
-        _ => (text, 1),
+    let is_bare = text.bytes().all(|byte| byte.is_ascii_digit());
+    let time = if is_bare {
+        humantime::parse_duration(&format!("{text}s"))
+    } else {
+        humantime::parse_duration(text)
     };
-    let count = number.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
-    count.filter(|count| *count > 0).ok_or_else(|| "a time like 30s, 2m or 1h is needed".to_owned())
+    match time {
+        Ok(time) if time.as_secs() > 0 => Ok(time.as_secs()),
+        Ok(_) => Err("it must be at least a second".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The lab's guests with our own programs in them.
 
 use std::io::{self, IsTerminal};
-use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use lab::target::Arch;
 use lab::{Lab, Sink, Spec};
+use terminal_size::{Height, Width, terminal_size};
 
 use crate::build::{EXITLAT, LAB_TESTS, Profile, Program, SIE_WORKLOAD, WORKLOAD, build};
 use crate::paths;
@@ -52,16 +52,11 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// Rows and columns, if our output goes to a terminal. stty looks at its input, so that must be one too.
+/// Rows and columns, if our output goes to a terminal.
 pub fn terminal() -> Option<(u16, u16)> {
     if !io::stdout().is_terminal() {
         return None;
     }
-    let stty = Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output().ok();
-    let text = stty.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
-    let size = text
-        .trim()
-        .split_once(' ')
-        .and_then(|(rows, columns)| Some((rows.parse().ok()?, columns.parse().ok()?)));
+    let size = terminal_size().map(|(Width(columns), Height(rows))| (rows, columns));
     Some(size.filter(|(rows, columns)| *rows > 0 && *columns > 0).unwrap_or((24, 80)))
 }

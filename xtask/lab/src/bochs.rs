@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use which::which;
 
 use super::running::Running;
 use super::{Sink, Spec};
@@ -64,7 +65,7 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
     write(&port, "")?;
     write(&scratch.join("go"), "c\n")?;
     write(&scratch.join("bochsrc"), &settings(spec, &bios, &vgabios))?;
-    let bochs = BOCHS.into_iter().find(|name| crate::process::in_path(name)).unwrap_or(BOCHS[0]);
+    let bochs = BOCHS.into_iter().find(|name| which(name).is_ok()).unwrap_or(BOCHS[0]);
     let mut script = Command::new("script");
     script.args(["-qfec", &format!("exec {bochs} -q -rc go -f bochsrc"), "tty.txt"]);
     script.current_dir(scratch).env("TERM", "xterm");

@@ -1,109 +1,58 @@
-//! The little of ELF that the lab must read: what a kernel module depends on, where its code is, and whether a program is
-//! static.
-//!
-//! Reading it ourselves keeps kmod and binutils off the list of things to install.
+//! What the lab must know of ELF files: what a kernel module depends on, where its code is, and whether a program is static.
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use object::elf::PT_INTERP;
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Endianness, Object, ObjectSection, SectionKind};
 
-const PT_INTERP: u32 = 3;
-
-/// What a section is, and that it holds instructions.
-const SHT_PROGBITS: usize = 1;
-const SHF_EXECINSTR: usize = 4;
-
-/// A 64-bit ELF file.
-#[derive(Debug)]
-pub struct Elf<'a> {
-    bytes: &'a [u8],
-    big_endian: bool,
+/// Whether it is a 64-bit ELF file.
+pub fn is_elf(bytes: &[u8]) -> bool {
+    parse(bytes).is_ok()
 }
 
-impl<'a> Elf<'a> {
-    /// Checks the identification only.
-    pub fn new(bytes: &'a [u8]) -> Result<Self> {
-        let big_endian = match bytes.get(..6) {
-            Some(b"\x7fELF\x02\x01") => false,
-            Some(b"\x7fELF\x02\x02") => true,
-            _ => bail!("not a 64-bit ELF file"),
-        };
-        Ok(Self { bytes, big_endian })
-    }
+/// Whether a program needs no dynamic linker.
+///
+/// # Errors
+/// If it is not a 64-bit ELF file.
+pub fn is_static(bytes: &[u8]) -> Result<bool> {
+    let file = parse(bytes)?;
+    Ok(!file.elf_program_headers().iter().any(|header| header.p_type(file.endian()) == PT_INTERP))
+}
 
-    /// Whether the program needs no dynamic linker.
-    pub fn is_static(&self) -> Result<bool> {
-        let (offset, size, count) = (self.uint(32, 8)?, self.uint(54, 2)?, self.uint(56, 2)?);
-        for index in 0..count {
-            if self.uint(offset + index * size, 4)? == PT_INTERP as usize {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
+/// The modules named by `depends=` in the `.modinfo` of a kernel module.
+///
+/// # Errors
+/// If it is not a kernel module.
+pub fn depends(bytes: &[u8]) -> Result<Vec<String>> {
+    let file = parse(bytes)?;
+    let modinfo = file.section_by_name(".modinfo").context("no .modinfo section: not a kernel module")?;
+    let modinfo = modinfo.data().context("cannot read .modinfo")?;
+    let list = modinfo.split(|&byte| byte == 0).find_map(|entry| entry.strip_prefix(b"depends="));
+    let list = String::from_utf8_lossy(list.unwrap_or_default()).into_owned();
+    Ok(list.split(',').filter(|name| !name.is_empty()).map(module_name).collect())
+}
 
-    /// The modules named by `depends=` in `.modinfo`.
-    pub fn depends(&self) -> Result<Vec<String>> {
-        let modinfo = self.section(".modinfo")?.context("no .modinfo section: not a kernel module")?;
-        let list = modinfo.split(|&byte| byte == 0).find_map(|entry| entry.strip_prefix(b"depends="));
-        let list = String::from_utf8_lossy(list.unwrap_or_default()).into_owned();
-        Ok(list.split(',').filter(|name| !name.is_empty()).map(module_name).collect())
-    }
+/// The byte ranges of the file that hold instructions.
+///
+/// # Errors
+/// If it is not a 64-bit ELF file, or a section lies outside of it.
+pub fn code(bytes: &[u8]) -> Result<Vec<Range<usize>>> {
+    let file = parse(bytes)?;
+    let sections = file.sections().filter(|section| section.kind() == SectionKind::Text);
+    let range = |(offset, size): (u64, u64)| {
+        let range = usize::try_from(offset).ok()?..usize::try_from(offset.checked_add(size)?).ok()?;
+        bytes.get(range.clone()).map(|_| range)
+    };
+    sections
+        .filter_map(|section| section.file_range())
+        .map(|place| range(place).context("the ELF file is cut short"))
+        .collect()
+}
 
-    /// Where the sections with instructions are in the file.
-    pub fn code(&self) -> Result<Vec<Range<usize>>> {
-        let mut found = Vec::new();
-        for header in self.headers()? {
-            let (kind, flags) = (self.uint(header + 4, 4)?, self.uint(header + 8, 8)?);
-            if kind == SHT_PROGBITS && flags & SHF_EXECINSTR != 0 {
-                let (offset, size) = (self.uint(header + 24, 8)?, self.uint(header + 32, 8)?);
-                self.bytes(offset, size)?;
-                found.push(offset..offset + size);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Where the section headers are.
-    fn headers(&self) -> Result<impl Iterator<Item = usize> + use<>> {
-        let (table, size, count) = (self.uint(40, 8)?, self.uint(58, 2)?, self.uint(60, 2)?);
-        Ok((0..count).map(move |index| table + index * size))
-    }
-
-    fn section(&self, wanted: &str) -> Result<Option<&'a [u8]>> {
-        let mut headers = self.headers()?;
-        let names = headers.nth(self.uint(62, 2)?).context("the ELF file has no names of sections")?;
-        let names = self.contents(names)?;
-        for header in self.headers()? {
-            let name = names.get(self.uint(header, 4)?..).unwrap_or_default();
-            if name.split(|&byte| byte == 0).next() == Some(wanted.as_bytes()) {
-                return self.contents(header).map(Some);
-            }
-        }
-        Ok(None)
-    }
-
-    fn contents(&self, header: usize) -> Result<&'a [u8]> {
-        self.bytes(self.uint(header + 24, 8)?, self.uint(header + 32, 8)?)
-    }
-
-    fn uint(&self, offset: usize, size: usize) -> Result<usize> {
-        let mut wide = [0; 8];
-        let bytes = self.bytes(offset, size)?;
-        let number = if self.big_endian {
-            wide[8 - size..].copy_from_slice(bytes);
-            u64::from_be_bytes(wide)
-        } else {
-            wide[..size].copy_from_slice(bytes);
-            u64::from_le_bytes(wide)
-        };
-        usize::try_from(number).context("an ELF offset beyond this machine's address space")
-    }
-
-    fn bytes(&self, offset: usize, size: usize) -> Result<&'a [u8]> {
-        let end = offset.checked_add(size).context("an ELF offset overflows")?;
-        self.bytes.get(offset..end).context("the ELF file is cut short")
-    }
+fn parse(bytes: &[u8]) -> Result<ElfFile64<'_, Endianness>> {
+    ElfFile64::parse(bytes).context("not a 64-bit ELF file")
 }
 
 /// A module's name as the kernel spells it: files may have dashes.
@@ -113,48 +62,47 @@ pub fn module_name(name: &str) -> String {
 
 #[cfg(test)]
 pub mod tests {
+    use object::{Architecture, BinaryFormat, write};
+
     use super::*;
 
-    /// A header, `.modinfo` and `.shstrtab`: as small as a module can be.
+    /// An ELF file with one section.
+    pub fn file(
+        architecture: Architecture,
+        endian: Endianness,
+        section: &str,
+        kind: SectionKind,
+        data: &[u8],
+    ) -> Vec<u8> {
+        let mut file = write::Object::new(BinaryFormat::Elf, architecture, endian);
+        let id = file.add_section(Vec::new(), section.as_bytes().to_vec(), kind);
+        file.append_section_data(id, data, 8);
+        file.write().unwrap()
+    }
+
+    /// A kernel module with nothing in it but this `.modinfo`.
     pub fn module(modinfo: &[u8]) -> Vec<u8> {
-        let names = b"\0.modinfo\0.shstrtab\0";
-        let mut elf = vec![0; 64];
-        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        elf.extend(modinfo);
-        elf.extend(names);
-        let table = elf.len();
-        for (name, offset, size) in [(1_u32, 64, modinfo.len()), (10, 64 + modinfo.len(), names.len())] {
-            let mut header = [0; 64];
-            header[..4].copy_from_slice(&name.to_le_bytes());
-            header[24..32].copy_from_slice(&(offset as u64).to_le_bytes());
-            header[32..40].copy_from_slice(&(size as u64).to_le_bytes());
-            elf.extend(header);
-        }
-        elf[40..48].copy_from_slice(&(table as u64).to_le_bytes());
-        elf[58..60].copy_from_slice(&64_u16.to_le_bytes());
-        elf[60..62].copy_from_slice(&2_u16.to_le_bytes());
-        elf[62..64].copy_from_slice(&1_u16.to_le_bytes());
-        elf
+        file(Architecture::X86_64, Endianness::Little, ".modinfo", SectionKind::ReadOnlyData, modinfo)
     }
 
     #[test]
     fn dependencies_are_read_from_modinfo() {
         let elf = module(b"license=GPL\0depends=kvm,irq-bypass\0name=kvm_amd\0");
-        assert_eq!(Elf::new(&elf).unwrap().depends().unwrap(), ["kvm", "irq_bypass"]);
+        assert_eq!(depends(&elf).unwrap(), ["kvm", "irq_bypass"]);
         let none = module(b"license=GPL\0depends=\0");
-        assert!(Elf::new(&none).unwrap().depends().unwrap().is_empty());
+        assert!(depends(&none).unwrap().is_empty());
     }
 
     #[test]
     fn a_damaged_file_is_an_error() {
         let elf = module(b"depends=kvm\0");
-        assert!(Elf::new(&elf[..70]).unwrap().depends().is_err());
-        assert!(Elf::new(b"#!/bin/sh").is_err());
+        assert!(depends(&elf[..70]).is_err());
+        assert!(!is_elf(b"#!/bin/sh") && depends(b"#!/bin/sh").is_err());
     }
 
     #[test]
     fn this_test_is_not_static() {
         let me = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(!Elf::new(&me).unwrap().is_static().unwrap());
+        assert!(!is_static(&me).unwrap());
     }
 }

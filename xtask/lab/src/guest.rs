@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use shell_words::quote;
 
-use super::elf::Elf;
+use super::elf::{is_elf, is_static};
 use super::fetch::Files;
 use super::initramfs::Initramfs;
 use super::{Spec, libs, sie};
-use crate::process::{Output, capture, quote, run};
+use crate::process::{Output, capture, run};
 use crate::target::{Arch, Emulator, Machine};
 
 /// The first process.
@@ -91,10 +92,9 @@ fn own_busybox(fs: &mut Initramfs) -> Result<()> {
 
 /// The host's busybox, which must need no library.
 fn busybox() -> Result<PathBuf> {
-    let is_static = |path: &PathBuf| {
-        fs::read(path).is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
-    };
-    let found = BUSYBOX.iter().map(PathBuf::from).find(is_static);
+    let needs_no_library =
+        |path: &PathBuf| fs::read(path).is_ok_and(|bytes| is_static(&bytes).unwrap_or(false));
+    let found = BUSYBOX.iter().map(PathBuf::from).find(needs_no_library);
     found.with_context(|| {
         format!("no static busybox at {}; `cargo xtask setup --for lab` installs it", BUSYBOX.join(" or "))
     })
@@ -104,7 +104,7 @@ fn busybox() -> Result<PathBuf> {
 /// files go there without debug information and signature; BTF stays.
 fn lean(machine: &Machine, file: &Path, scratch: &Path) -> Result<PathBuf> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if machine.emulator != Emulator::Bochs || Elf::new(&bytes).is_err() {
+    if machine.emulator != Emulator::Bochs || !is_elf(&bytes) {
         return Ok(file.to_owned());
     }
     let Some(name) = file.file_name() else { bail!("{} has no file name", file.display()) };

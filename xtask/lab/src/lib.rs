@@ -29,7 +29,7 @@ use tempfile::TempDir;
 
 use target::{Emulator, Machine};
 
-pub use elf::Elf;
+pub use elf::is_static;
 pub use guest::BUSYBOX;
 pub use kernel::Kernel;
 pub use sources::{Source, first_that_works};

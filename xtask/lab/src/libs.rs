@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::elf::Elf;
+use super::elf::{is_elf, is_static};
 use super::initramfs::Initramfs;
 use crate::process::{Output, capture, probe};
 
@@ -14,7 +14,7 @@ pub fn take(fs: &mut Initramfs, program: &Path) -> Result<()> {
     let path = program.to_str().with_context(|| format!("{} is not a name in UTF-8", program.display()))?;
     fs.copy(program, path)?;
     let bytes = std::fs::read(program).with_context(|| format!("cannot read {path}"))?;
-    if Elf::new(&bytes).with_context(|| format!("cannot take {path}"))?.is_static()? {
+    if is_static(&bytes).with_context(|| format!("cannot take {path}"))? {
         return Ok(());
     }
     let listing = capture(Command::new("ldd").arg(program), Output::Terminal)?;
@@ -38,13 +38,13 @@ fn libraries(listing: &str) -> Result<Vec<String>> {
 
 /// The real perf: `/usr/bin/perf` is a script on distributions that keep one perf per kernel version.
 pub fn perf() -> Result<PathBuf> {
-    let is_elf = |path: &Path| std::fs::read(path).is_ok_and(|bytes| Elf::new(&bytes).is_ok());
+    let is_program = |path: &Path| std::fs::read(path).is_ok_and(|bytes| is_elf(&bytes));
     let plain = PathBuf::from("/usr/bin/perf");
-    if is_elf(&plain) {
+    if is_program(&plain) {
         return Ok(plain);
     }
     let versions = probe("sh", &["-c", "ls /usr/bin/perf_* /usr/lib/linux-tools-*/perf 2>/dev/null; true"]);
-    let found = versions.unwrap_or_default().lines().map(PathBuf::from).rfind(|path| is_elf(path));
+    let found = versions.unwrap_or_default().lines().map(PathBuf::from).rfind(|path| is_program(path));
     found.context(
         "no perf found in /usr/bin or /usr/lib/linux-tools-*; `cargo xtask setup --for test` installs it",
     )

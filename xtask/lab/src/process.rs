@@ -31,17 +31,7 @@ impl Output<'_> {
 /// The command as a person would type it.
 pub fn display(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as `sh` must see it.
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    shell_words::join(words.map(|word| word.to_string_lossy()))
 }
 
 /// Runs a command that must succeed.
@@ -89,12 +79,6 @@ pub fn probe(program: &str, args: &[&str]) -> Option<String> {
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Whether a program of that name is in PATH.
-pub fn in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-}
-
 /// What to say when a program does not even start.
 pub fn cannot_start(command: &Command) -> String {
     format!(
@@ -109,11 +93,11 @@ mod tests {
 
     #[test]
     fn words_reach_the_shell_as_they_are() {
-        assert_eq!(quote("uname"), "uname");
-        assert_eq!(quote("--kernel=6.1"), "--kernel=6.1");
-        assert_eq!(quote(""), "''");
-        assert_eq!(quote("a b"), "'a b'");
-        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+        let words = ["uname", "--kernel=6.1", "", "a b", "it's $HOME"];
+        let mut printf = Command::new("printf");
+        let line = display(printf.arg(r"%s\n").args(words));
+        let printed = capture(Command::new("sh").args(["-c", &line]), Output::Terminal).unwrap();
+        assert_eq!(printed.lines().collect::<Vec<_>>(), words, "{line}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::elf::Elf;
+use super::elf;
 use crate::process::{Output, capture, run};
 
 /// The scripted SIE.
@@ -74,7 +74,7 @@ fn has_sief2(disassembly: &str) -> Option<(u32, u32)> {
 }
 
 fn replace_plo(module: &mut [u8]) -> Result<()> {
-    let code = Elf::new(module)?.code()?;
+    let code = elf::code(module)?;
     let mut places = Vec::new();
     for section in code {
         let words = module[section.clone()].windows(PLO_AND_IPM.len()).step_by(2);
@@ -89,6 +89,9 @@ fn replace_plo(module: &mut [u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use object::{Architecture, Endianness, SectionKind};
+
+    use super::elf::tests::file;
     use super::*;
 
     #[test]
@@ -100,21 +103,8 @@ mod tests {
         assert_eq!(has_sief2("  c:\ta7 f4 00 00\tj\tc\n"), None);
     }
 
-    /// An ELF file with one section of code.
     fn elf(code: &[u8]) -> Vec<u8> {
-        let mut elf = vec![0; 64];
-        elf[..6].copy_from_slice(b"\x7fELF\x02\x02");
-        elf.extend(code);
-        let table = elf.len() as u64;
-        elf[40..48].copy_from_slice(&table.to_be_bytes());
-        elf[58..62].copy_from_slice(&[0, 64, 0, 1]);
-        let mut header = [0; 64];
-        header[7] = 1;
-        header[15] = 4;
-        header[24..32].copy_from_slice(&64_u64.to_be_bytes());
-        header[32..40].copy_from_slice(&(code.len() as u64).to_be_bytes());
-        elf.extend(header);
-        elf
+        file(Architecture::S390x, Endianness::Big, ".text", SectionKind::Text, code)
     }
 
     #[test]

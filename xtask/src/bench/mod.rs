@@ -11,11 +11,12 @@ mod table;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
+use which::which;
 
 use crate::build::{FLOOR, Profile, SWITCHES, build};
 use crate::guest::{add_programs, boot};
@@ -175,11 +176,7 @@ impl Write for Progress {
 fn program(tool: &str) -> Result<PathBuf> {
     match tool {
         "perf" => libs::perf(),
-        _ => {
-            let path = probe("sh", &["-c", &format!("command -v {tool}")]).unwrap_or_default();
-            let path = Path::new(path.trim()).to_owned();
-            if path.as_os_str().is_empty() { bail!("{tool} is not installed") } else { Ok(path) }
-        }
+        _ => which(tool).with_context(|| format!("{tool} is not installed")),
     }
 }
 

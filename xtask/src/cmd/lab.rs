@@ -10,7 +10,7 @@ use lab::{SILENCE, Spec, libs};
 
 use crate::guest::{add_programs, add_tests, boot, terminal};
 use crate::matrix::Matrix;
-use crate::process::{Output, quote};
+use crate::process::Output;
 use crate::setup::{self, Purpose};
 
 /// Arguments of `lab`.
@@ -87,7 +87,7 @@ pub fn run(args: LabArgs) -> Result<u8> {
     spec.files.extend(args.with.iter().map(|argument| split_with(argument)));
     spec.terminal = terminal();
     if !args.command.is_empty() {
-        spec.command = Some(args.command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "));
+        spec.command = Some(shell_words::join(&args.command));
     }
     boot(&spec, &mut io::stdout())
 }

@@ -11,12 +11,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use which::{which, which_in};
 
 pub use needs::Purpose;
 
-use crate::process::{Output, in_path, probe, run};
+use crate::process::{Output, probe, run};
 use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_FUZZ, installed_bpf};
-use lab::{Elf, first_that_works};
+use lab::{first_that_works, is_static};
 use needs::{COMPONENTS, PACKAGES, Package, Probe, TARGETS};
 
 /// Installs what is missing.
@@ -76,12 +77,11 @@ fn install_one(package: &Package) -> Result<()> {
 /// Looks for the thing itself first, as that is quick and works everywhere; then asks the package manager.
 fn present(package: &Package) -> bool {
     let found = match package.probe {
-        Probe::Program(name) => in_path(name) || in_path(&format!("../sbin/{name}")),
+        Probe::Program(name) => in_path(name),
         Probe::File(places) => places.iter().any(|place| Path::new(place).exists()),
-        Probe::Static(places) => places.iter().any(|place| {
-            fs::read(place)
-                .is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
-        }),
+        Probe::Static(places) => {
+            places.iter().any(|place| fs::read(place).is_ok_and(|bytes| is_static(&bytes).unwrap_or(false)))
+        }
         Probe::Runs(program, args) => probe(program, args).is_some(),
     };
     let installed = |name: &&str| {
@@ -89,6 +89,11 @@ fn present(package: &Package) -> bool {
         state.is_some_and(|state| state == "installed")
     };
     found || package.names.iter().any(installed)
+}
+
+/// Whether a program can be run. Programs for root may be outside of PATH.
+fn in_path(program: &str) -> bool {
+    which(program).is_ok() || which_in(program, Some("/usr/sbin:/sbin"), "/").is_ok()
 }
 
 /// The package's name in this distribution.

@@ -10,12 +10,13 @@ use super::runner::{Count, Runner, Step};
 use super::{TestArgs, Tier, is_root};
 use crate::guest::{add_programs, add_tests, boot};
 use crate::matrix::Matrix;
-use crate::process::{Output, quote, run as run_tool};
+use crate::process::{Output, run as run_tool};
 use crate::setup::{self, Purpose, foreign};
 use crate::toolchain::{bpf_cargo, cargo};
 use crate::{fuzz, paths, tidy};
 use lab::target::{AMD, Arch};
 use lab::{Kernel, Spec, libs};
+use shell_words::quote;
 
 /// The BPF programs are linted as they are built: with core from source, for the BPF target.
 const CLIPPY_BPF: &[&str] = &[

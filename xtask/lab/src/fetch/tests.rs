@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Error;
+use which::which;
 
 use super::super::apt::Trust;
 use super::super::elf::tests::module;
 use super::super::kernel::Kernel;
 use super::super::sources::Source;
 use super::{Files, get};
-use crate::process::{Output, capture, in_path};
+use crate::process::{Output, capture};
 use crate::target::Arch;
 
 const META: &str = "linux-image-cloud-amd64";
@@ -29,7 +30,7 @@ impl World {
 
     /// Nothing, and a line that says so, where there is no apt.
     fn with_apt(test: &str) -> Option<Self> {
-        let missing = ["apt-get", "dpkg-deb"].into_iter().find(|program| !in_path(program));
+        let missing = ["apt-get", "dpkg-deb"].into_iter().find(|program| which(program).is_err());
         if let Some(program) = missing {
             println!("SKIP fetch::tests::{test}: no {program} here");
         }
