@@ -10,7 +10,7 @@ use crate::process::{Output, capture};
 use crate::toolchain::{MUSL, S390X, cargo};
 use lab::target::Arch;
 
-/// A program of ours: the arguments that select it, and its target's name.
+/// A program of this repository: the arguments that select it, and its target's name.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     select: &'static [&'static str],
@@ -52,12 +52,12 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// What is shipped.
+    /// As in a release.
     pub fn shipped(arch: Arch) -> Self {
         Self { name: Some(RELEASE), target: Some(triple(arch).to_owned()) }
     }
 
-    /// What goes into guests: the same BPF programs, user space built in a fraction of the time.
+    /// For guests: the same BPF programs, and user space that is built in a fraction of the time.
     pub fn lab(arch: Arch) -> Self {
         Self { name: Some("lab"), target: Some(triple(arch).to_owned()) }
     }
@@ -103,8 +103,14 @@ mod tests {
     fn the_program_is_found_among_the_messages() {
         let artifact = |kind: &str, executable: &str| {
             format!(
-                r#"{{"reason":"compiler-artifact","package_id":"path+file:///x#exitlat@0.1.0","manifest_path":"/x/Cargo.toml","target":{{"kind":["{kind}"],"crate_types":["{kind}"],"name":"exitlat","src_path":"/x/main.rs","edition":"2024","doc":true,"doctest":false,"test":true}},"profile":{{"opt_level":"0","debuginfo":0,"debug_assertions":true,"overflow_checks":true,"test":false}},"features":[],"filenames":["/t/exitlat"],"executable":{executable},"fresh":true}}"#
+                r#"{{"reason":"compiler-artifact","package_id":"path+file:///x#exitlat@0.1.0",
+                "manifest_path":"/x/Cargo.toml","target":{{"kind":["{kind}"],"crate_types":["{kind}"],
+                "name":"exitlat","src_path":"/x/main.rs","edition":"2024","doc":true,"doctest":false,
+                "test":true}},"profile":{{"opt_level":"0","debuginfo":0,"debug_assertions":true,
+                "overflow_checks":true,"test":false}},"features":[],"filenames":["/t/exitlat"],
+                "executable":{executable},"fresh":true}}"#
             )
+            .replace('\n', "")
         };
         let end = r#"{"reason":"build-finished","success":true}"#;
         let messages =

@@ -1,4 +1,4 @@
-//! What can be typed after `cargo xtask`.
+//! The command line of `cargo xtask`.
 
 use clap::{Parser, Subcommand};
 
@@ -11,11 +11,11 @@ use crate::test::TestArgs;
 
 /// Set-up, build, lab, tests and packaging of exitlat.
 ///
-/// Each command first installs what it needs and is missing; `cargo xtask setup` does only that.
+/// Each command first installs missing prerequisites; `cargo xtask setup` does only that.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -23,18 +23,17 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Install what is missing.
+    /// Install missing prerequisites.
     #[command(after_help = "Examples:\n  cargo xtask setup\n  sudo -E cargo xtask setup --for lab")]
     Setup {
-        /// What it is for.
+        /// Purpose.
         #[arg(long = "for", value_enum, default_value = "test")]
         purpose: Purpose,
     },
     /// Build exitlat and print the path of the program.
-    #[command(
-        after_help = "Examples:\n  cargo xtask build\n  cargo xtask build --release   # static, runs on any x86-64 Linux\n  \
-        cargo xtask build --release --target s390x-unknown-linux-gnu"
-    )]
+    #[command(after_help = "Examples:\n  cargo xtask build\n  \
+        cargo xtask build --release   # static, runs on any x86-64 Linux\n  \
+        cargo xtask build --release --target s390x-unknown-linux-gnu")]
     Build(BuildArgs),
     /// Build exitlat and run it on this host.
     #[command(after_help = "Examples:\n  cargo xtask run -- check\n  cargo xtask run --release -- live")]
@@ -52,17 +51,17 @@ pub enum Command {
         cargo xtask lab --cpu intel --bare -- ls /sys/kernel/tracing/events/kvm\n  \
         cargo xtask lab --arch s390x --kernel 6.12 -- exitlat check")]
     Lab(LabArgs),
-    /// Show exitlat on real exits in the lab, then say how to run it elsewhere.
+    /// Run exitlat on real exits in the lab, then print how to run it elsewhere.
     Demo,
     /// Run the tests, tier by tier, and end with one line of totals.
     #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test fmt clippy host\n  \
         cargo xtask test lab --kernel 6.1 -- exact")]
     Test(TestArgs),
-    /// Measure what watching costs, in instructions, and compare with other tools.
+    /// Measure the cost of tracing, in instructions, and compare with other tools.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --only exitlat\n  \
         cargo xtask bench --compare before.json   # status 1 if exitlat got slower")]
     Bench(BenchArgs),
-    /// Feed made-up input to everything that reads what others wrote.
+    /// Feed generated input to every parser of foreign data.
     #[command(after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz --time 600 perfdata")]
     Fuzz(FuzzArgs),
     /// Make the archive for a release.

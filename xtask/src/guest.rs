@@ -20,7 +20,7 @@ pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
     lab.boot(spec, sink)
 }
 
-/// Our programs: what to build and where it goes in the guest.
+/// Programs to build, and their paths in the guest.
 fn programs(arch: Arch) -> [(Program, &'static str); 2] {
     let workload = match arch {
         Arch::X86_64 => WORKLOAD,

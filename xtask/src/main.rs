@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what was typed; the status is that of the command run, where there is one.
+/// Runs the command; returns the exit status.
 fn run(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::Setup { purpose } => {

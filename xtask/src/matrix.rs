@@ -16,7 +16,7 @@ pub struct Matrix {
     /// The kernels, oldest first.
     #[serde(rename = "kernel")]
     pub kernels: Vec<Kernel>,
-    /// Runs beside the matrix proper.
+    /// Special runs, beside those of every kernel.
     #[serde(rename = "run")]
     pub runs: Vec<Run>,
     /// The host tests.
@@ -33,7 +33,7 @@ pub struct Run {
     pub name: String,
     /// The kernel's name.
     pub kernel: String,
-    /// What it is booted on, by the machine's name.
+    /// The machine it boots on.
     pub machine: &'static Machine,
     /// The tests' prefix; the matrix leaves them out.
     pub filter: String,
@@ -60,7 +60,7 @@ impl Matrix {
     pub fn load() -> Result<Self> {
         let path = paths::root().join("tests/kernels.toml");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is not as it must be", path.display()))
+        toml::from_str(&text).with_context(|| format!("cannot parse {}", path.display()))
     }
 
     /// The kernels of an architecture.

@@ -1,4 +1,4 @@
-//! Where things are: the checkout, the build directory, and the cache outside the tree.
+//! Directories: the checkout, the build directory, and the cache outside the tree.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// What is fetched once and outlives `cargo clean`: `$XDG_CACHE_HOME/exitlat`, else `~/.cache/exitlat`.
+/// The cache, which outlives `cargo clean`: `$XDG_CACHE_HOME/exitlat`, else `~/.cache/exitlat`.
 pub fn cache() -> Result<PathBuf> {
     let base = match env::var_os("XDG_CACHE_HOME") {
         Some(dir) => PathBuf::from(dir),

@@ -16,7 +16,7 @@ const BPF_NIGHTLY_COMMITTED: &str = "2026-05-19";
 pub const BPF_ENV: &str = "EXITLAT_BPF_TOOLCHAIN";
 /// The linker of the BPF object. 0.10.1 writes BTF that kernels reject, 0.11 wants a system LLVM.
 pub const BPF_LINKER: &str = "0.10.4";
-/// What drives libFuzzer.
+/// The version of cargo-fuzz, which drives libFuzzer.
 pub const CARGO_FUZZ: &str = "0.13.1";
 /// The target of everything that is shipped or run in a guest: static, so that it runs on any x86-64 Linux.
 pub const MUSL: &str = "x86_64-unknown-linux-musl";

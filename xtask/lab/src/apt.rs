@@ -1,7 +1,7 @@
 //! Packages from suites the host does not use: apt with a state directory of its own.
 //!
-//! Nothing of the host's apt is changed and nothing is installed. The address of the repository is the one the
-//! host is set up with, and signatures are checked with the distribution's keyring as always.
+//! The host's apt is not changed and nothing is installed. The address of the repository comes from the
+//! host's apt, and signatures are checked with the distribution's keyring as always.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::process::{Output, capture, probe, run_quietly};
 use crate::target::Arch;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Addresses for hosts whose apt knows no Debian repository.
+/// Variables with the addresses of repositories, for hosts whose apt knows none.
 const REPOSITORY_ENV: &str = "EXITLAT_DEBIAN_REPOSITORY";
 const SECURITY_ENV: &str = "EXITLAT_DEBIAN_SECURITY_REPOSITORY";
 /// Suites with this suffix are in the repository of security updates, which has an address of its own.
@@ -114,8 +114,8 @@ impl Suite {
         command
     }
 
-    /// The images of the kernel's series in this suite, e.g. `linux-image-6.1.0-50-cloud-amd64`: the current one first,
-    /// then older ones, newest first. At most three.
+    /// The images of the kernel's series in this suite, e.g. `linux-image-6.1.0-50-cloud-amd64`. The current
+    /// one comes first, then older ones, newest first. At most three.
     ///
     /// # Errors
     /// If the suite has no kernel of that series.
@@ -187,8 +187,8 @@ fn address_of(suite: &str) -> Result<String> {
     let found = targets.lines().find_map(|line| line.strip_prefix(&prefix));
     found.map(str::to_owned).with_context(|| {
         format!(
-            "apt here has no index of a {label} repository: run `apt-get update` on Debian, or set {variable} to the \
-             address of a repository"
+            "apt here has no index of a {label} repository: run `apt-get update` on Debian, or set \
+             {variable} to the address of a repository"
         )
     })
 }
@@ -199,8 +199,8 @@ fn depends(fields: &str) -> impl Iterator<Item = &str> {
     line.split(", ").filter_map(|clause| clause.split(' ').next())
 }
 
-/// Whether a package is a kernel of that series, of the flavour that the source's meta package names, signed, without
-/// debug information.
+/// Whether a package is a signed kernel of that series, without debug information. The source's meta package
+/// names the flavour.
 fn is_image(package: &str, version: &str, source: &Source) -> bool {
     let flavour = source.meta.trim_start_matches("linux-image");
     let release = package.strip_prefix(PARTS[0]).and_then(|rest| rest.strip_prefix(version));

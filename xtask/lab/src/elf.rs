@@ -1,4 +1,4 @@
-//! What the lab must know of ELF files: what a kernel module depends on, where its code is, and whether a program is static.
+//! ELF files: the dependencies of a kernel module, the places of its code, and whether a program is static.
 
 use std::ops::Range;
 

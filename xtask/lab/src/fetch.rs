@@ -16,7 +16,7 @@ use crate::process::{Output, capture, run};
 use crate::scratch;
 use crate::target::{Arch, Machine};
 
-/// Changes when the layout of the cache does; an older one is fetched anew.
+/// The version of the cache's layout. A kernel with another one is fetched again.
 const LAYOUT: u32 = 1;
 const MANIFEST: &str = "manifest.toml";
 /// The busybox of a foreign architecture; the host's is used for its own.
@@ -33,7 +33,7 @@ pub struct Files {
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     layout: u32,
-    /// What `uname -r` will say.
+    /// The output of `uname -r`.
     release: String,
     /// For each vendor module the modules to load, in order.
     modules: BTreeMap<String, Vec<String>>,
@@ -149,7 +149,7 @@ impl Fetch<'_> {
         Ok(Files { dir: dir.to_owned(), manifest })
     }
 
-    /// Downloads and unpacks a kernel of the wanted series from one source: its current one, else an older one.
+    /// Downloads and unpacks a kernel of the series from one source: the current one, else an older one.
     fn kernel_from(&mut self, source: &Source, say: Say<'_>) -> Result<(PathBuf, Vec<Origin>)> {
         let kernel = self.kernel;
         let suite = self.suite(&source.suite, source.repository.as_deref())?;

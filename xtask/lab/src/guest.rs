@@ -1,4 +1,4 @@
-//! What is in the guest's root file system.
+//! The guest's root file system.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +32,7 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
     fs.device("dev/console", 5, 1);
     fs.device("dev/null", 1, 3);
     match kernel.busybox() {
-        // It does not run here to say what it can be; init asks it.
+        // It does not run on this host, so init asks it for its applets.
         Some(foreign) => fs.copy(&foreign, "bin/busybox")?,
         None => own_busybox(&mut fs)?,
     }
@@ -100,8 +100,9 @@ fn busybox() -> Result<PathBuf> {
     })
 }
 
-/// Under Bochs every byte costs: reading it from the emulated CD, unpacking it, checking a module's signature. So ELF
-/// files go there without debug information and signature; BTF stays.
+/// A file without debug information and signature, if it is an ELF file for Bochs. BTF stays.
+///
+/// Under Bochs every byte costs time: to read it from the emulated CD, to unpack it, to check a signature.
 fn lean(machine: &Machine, file: &Path, scratch: &Path) -> Result<PathBuf> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     if machine.emulator != Emulator::Bochs || !is_elf(&bytes) {

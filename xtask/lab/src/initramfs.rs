@@ -20,7 +20,8 @@ enum Entry {
     Device { major: u32, minor: u32 },
 }
 
-/// What goes into the archive, by path without a leading slash; sorted, so directories precede their contents.
+/// The archive's entries, by path without a leading slash. They are sorted: directories precede their
+/// contents.
 #[derive(Debug, Default)]
 pub struct Initramfs(BTreeMap<String, (u32, Entry)>);
 

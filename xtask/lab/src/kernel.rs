@@ -14,11 +14,11 @@ pub struct Kernel {
     /// The architecture.
     #[serde(default)]
     pub arch: Arch,
-    /// What the version of its package must start with, e.g. `6.12`.
+    /// The start of its package's version, e.g. `6.12`.
     pub version: String,
     /// Where it can come from, best first.
     pub sources: Vec<Source>,
-    /// The Debian suites to take a static busybox from, best first. For an architecture that is not this host's.
+    /// The Debian suites with a static busybox, best first. Only for an architecture that is not this host's.
     #[serde(default)]
     pub busybox: Vec<String>,
     /// Whether it is the one to boot for this architecture when none is named.

@@ -1,7 +1,7 @@
 //! The lab: a small guest in which a distribution's own kernel runs real KVM, without special hardware.
 //!
-//! [`Lab::boot`] takes a kernel from the cache, makes an initramfs of busybox, KVM's modules and our programs, and runs one
-//! command under an emulator: QEMU for an AMD CPU and for s390x, Bochs for an Intel one.
+//! [`Lab::boot`] takes a kernel from the cache and makes an initramfs of busybox, KVM's modules and programs
+//! of the caller. Then it runs one command under an emulator: QEMU for AMD and s390x, Bochs for Intel.
 
 mod apt;
 pub mod bochs;
@@ -37,15 +37,15 @@ pub use sources::{Source, first_that_works};
 /// Where the guest's output goes.
 pub type Sink<'a> = &'a mut dyn Write;
 
-/// How many seconds a guest may be silent, if nothing else is said. None that works is.
+/// The usual limit of silence, in seconds. No working guest is silent for that long.
 pub const SILENCE: u64 = 600;
 
-/// What to boot and what to run there.
+/// A guest to boot, and the command to run there.
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// The kernel.
     pub kernel: Kernel,
-    /// What to boot it on.
+    /// The machine it boots on.
     pub machine: &'static Machine,
     /// How many CPUs.
     pub smp: u32,
@@ -128,8 +128,8 @@ impl Lab {
                 bail!("the Intel lab has no shell, as Bochs has no input: give a command after --")
             }
         };
-        // QEMU without KVM now and then loses a kernel early in its boot. One more try, said aloud, is fair: nothing of ours
-        // has run by then. Whatever happens later counts.
+        // QEMU without KVM now and then loses a kernel early in its boot. One more try is fair, because the
+        // command has not begun by then. A later failure counts.
         match attempt() {
             Err(error) if error.is::<running::LostInBoot>() => {
                 eprintln!(

@@ -11,7 +11,7 @@ use crate::process::{Output, capture, probe};
 
 /// Puts a program at its own path, with everything it is linked with at theirs.
 pub fn take(fs: &mut Initramfs, program: &Path) -> Result<()> {
-    let path = program.to_str().with_context(|| format!("{} is not a name in UTF-8", program.display()))?;
+    let path = program.to_str().with_context(|| format!("{} is not UTF-8", program.display()))?;
     fs.copy(program, path)?;
     let bytes = std::fs::read(program).with_context(|| format!("cannot read {path}"))?;
     if is_static(&bytes).with_context(|| format!("cannot take {path}"))? {
@@ -29,7 +29,7 @@ fn libraries(listing: &str) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     for line in listing.lines() {
         if line.contains("not found") {
-            bail!("a library is missing here too: {}", line.trim());
+            bail!("a library is missing on this host: {}", line.trim());
         }
         paths.extend(line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned));
     }
@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn libraries_and_the_linker_are_taken_and_the_vdso_is_not() {
-        let listing = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+        let listing = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 \
+                       (0x00007f)\n\
                        \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
         assert_eq!(
             libraries(listing).unwrap(),

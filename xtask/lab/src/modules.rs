@@ -92,7 +92,7 @@ fn unpack(file: &Path, name: &str, out: &Path) -> Result<PathBuf> {
 
 fn dependencies(origin: &Path, plain: &Path) -> Result<Vec<String>> {
     let bytes = fs::read(plain).with_context(|| format!("cannot read {}", plain.display()))?;
-    depends(&bytes).with_context(|| format!("cannot tell what {} depends on", origin.display()))
+    depends(&bytes).with_context(|| format!("cannot read the dependencies of {}", origin.display()))
 }
 
 #[cfg(test)]

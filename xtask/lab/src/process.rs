@@ -70,7 +70,7 @@ pub fn capture(command: &mut Command, output: Output<'_>) -> Result<String> {
         bail!("`{}` failed: {}", display(command), done.status);
     }
     String::from_utf8(done.stdout)
-        .with_context(|| format!("`{}` printed something else than text", display(command)))
+        .with_context(|| format!("the output of `{}` is not UTF-8", display(command)))
 }
 
 /// The standard output of a probe: nothing if the program is missing or unhappy.
@@ -79,10 +79,10 @@ pub fn probe(program: &str, args: &[&str]) -> Option<String> {
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// What to say when a program does not even start.
+/// The error text for a program that does not start.
 pub fn cannot_start(command: &Command) -> String {
     format!(
-        "cannot start `{}` (is it installed? `cargo xtask setup` installs what is needed)",
+        "cannot start `{}` (is it installed? `cargo xtask setup` installs missing programs)",
         display(command)
     )
 }

@@ -1,5 +1,7 @@
-//! The guests under QEMU. Its emulation of x86 has SVM, so a stock kernel finds KVM hardware on any host; that of s390x
-//! has no SIE, so one is scripted there (see `sie`).
+//! The guests under QEMU.
+//!
+//! Its emulation of x86 has SVM, so a stock kernel finds KVM hardware on any host. Its emulation of s390x has
+//! no SIE, so the lab scripts one (see `sie`).
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -23,8 +25,8 @@ struct Settings {
     icount_cpus: Option<u32>,
 }
 
-/// `panic=1` with `-no-reboot` ends QEMU; self-tests of ciphers only take time. A host that stalls for seconds is no fault
-/// of the guest's: its watchdogs are to wait longer, and its timer is not tested.
+/// `panic=1` with `-no-reboot` ends QEMU. Self-tests of ciphers only take time. A host may stall for seconds,
+/// so the guest's watchdogs wait longer, and its timer is not tested.
 ///
 /// Kernels that use CMPXCHG16B crash now and then under QEMU 7.2's emulation, 6.12 at every second boot.
 const X86_64: Settings = Settings {
@@ -37,7 +39,8 @@ const X86_64: Settings = Settings {
 const S390X: Settings = Settings {
     program: "qemu-system-s390x",
     cpu: "max",
-    append: "quiet panic=1 oops=panic cryptomgr.notests watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300",
+    append: "quiet panic=1 oops=panic cryptomgr.notests \
+             watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300",
     icount_cpus: None,
 };
 

@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// How many lines of the guest's output an error shows.
 const TAIL: usize = 30;
 
-/// A started emulator and what comes from its serial port.
+/// A started emulator and the output of its serial port.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -75,7 +75,7 @@ impl Running {
             if heard.elapsed() > silence {
                 return Err(lost(
                     &serial,
-                    &format!("it said nothing for {} s and was stopped", silence.as_secs()),
+                    &format!("it printed nothing for {} s and was stopped", silence.as_secs()),
                 ));
             }
         }
@@ -100,7 +100,7 @@ impl fmt::Display for LostInBoot {
 impl std::error::Error for LostInBoot {}
 
 fn lost(serial: &Serial, why: &str) -> Error {
-    let text = format!("lost the guest {}: {why}. Its last words:\n{}", serial.stage(), serial.tail(TAIL));
+    let text = format!("lost the guest {}: {why}. Its last lines:\n{}", serial.stage(), serial.tail(TAIL));
     if serial.booting() { Error::new(LostInBoot).context(text) } else { Error::msg(text) }
 }
 

@@ -1,7 +1,7 @@
-//! Where a package can come from: an ordered list of sources, and what happens when one of them fails.
+//! The sources of a package, in order, and the step to the next one when a source fails.
 //!
-//! An index may name a file that the mirror no longer has, a suite may move to another kernel or disappear. So the lab
-//! tries the next source, says so, and gives up only when no source is left.
+//! An index may name a file that the mirror no longer has. A suite may move to another kernel, or disappear.
+//! So the lab tries the next source, says so, and gives up only when no source is left.
 
 use std::fmt::{self, Display};
 
@@ -41,7 +41,8 @@ pub fn in_order(sources: &[Source]) -> Vec<&Source> {
 /// Receives one line of progress.
 pub type Say<'a> = &'a mut dyn FnMut(&str);
 
-/// Tries the choices in order and returns the first success. Each failure is said, with its cause and the next choice.
+/// Tries the choices in order and returns the first success. Reports each failure with its cause and the next
+/// choice.
 ///
 /// # Errors
 /// If no choice works; the error names every choice with its cause.

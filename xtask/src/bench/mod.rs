@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: what watching costs, counted in instructions, the same every time.
+//! `cargo xtask bench`: the cost of tracing, in instructions, the same at every run.
 //!
-//! The lab's guest runs under an emulator for which one instruction is one nanosecond of guest time. The time the
-//! workload takes is then a count of executed instructions, whatever else this machine does; the difference to the
-//! same workload unwatched, divided by its exits, is the cost of one exit and entry.
+//! The lab's guest runs under an emulator for which one instruction is one nanosecond of guest time. So the
+//! time of the workload is a count of executed instructions, and nothing else on this machine changes it. The
+//! difference to the untraced workload, divided by its exits, is the cost of one exit and entry.
 
 mod modes;
 mod refresh;
@@ -40,7 +40,7 @@ pub struct Platform<'a> {
 }
 
 impl Platform<'_> {
-    /// What it is called in the tables.
+    /// Its name in the tables.
     pub fn name(&self) -> String {
         match self.machine.vendor {
             Vendor::Intel => format!("Linux {}, Intel", self.kernel.name),
@@ -68,10 +68,10 @@ pub struct BenchArgs {
     /// A kernel of tests/kernels.toml.
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
-    /// Only the ways of watching whose name contains this.
+    /// Only the ways of tracing whose name contains this.
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
-    /// Say what got slower since the run that left these numbers.
+    /// Compare with the numbers of an earlier run; status 1 if exitlat got slower.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
 }
@@ -139,7 +139,7 @@ fn measure(platform: &Platform<'_>, modes: &[&Mode]) -> Result<Costs> {
         spec.files.push((path, format!("/lab/{name}")));
     }
     spec.command = Some(modes::script(modes));
-    eprintln!("bench: {} ways of watching, on {}; this takes some minutes", modes.len(), platform.name());
+    eprintln!("bench: {} ways of tracing, on {}; this takes some minutes", modes.len(), platform.name());
     let mut output = Progress::default();
     let status = boot(&spec, &mut output)?;
     let output = String::from_utf8_lossy(&output.0).into_owned();
@@ -208,7 +208,7 @@ fn costs(output: &str, isa: &str, instruction_ns: f64) -> Result<Costs> {
             .or_default()
             .insert(load.to_owned(), wall_ns / instruction_ns / exits as f64);
     }
-    let untraced = costs.remove(MODES[0].name).context("the unwatched run is missing")?;
+    let untraced = costs.remove(MODES[0].name).context("the untraced run is missing")?;
     for by_load in costs.values_mut() {
         for (load, cost) in by_load.iter_mut() {
             *cost -= untraced.get(load).copied().unwrap_or(f64::NAN);
@@ -231,7 +231,8 @@ mod tests {
     fn costs_are_differences_per_exit() {
         let line = |mode: &str, ns: u64| {
             format!(
-                "BENCH|{mode}|cpuid|{{\"vms\":[{{\"vcpus\":[{{\"wall_ns\":{ns},\"svm\":{{\"cpuid\":90,\"npf\":10}}}}]}}]}}\n"
+                "BENCH|{mode}|cpuid|{{\"vms\":[{{\"vcpus\":[{{\"wall_ns\":{ns},\
+                 \"svm\":{{\"cpuid\":90,\"npf\":10}}}}]}}]}}\n"
             )
         };
         let lines = line("untraced", 280_000) + &line("x", 340_000) + &line("y", 1) + "BENCH|y|ended|\n";

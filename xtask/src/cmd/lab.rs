@@ -19,37 +19,37 @@ pub struct LabArgs {
     /// A kernel of tests/kernels.toml.
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
-    /// The architecture; on s390x the guests' exits are scripted.
+    /// Architecture. On s390x the exits of the guests are scripted.
     #[arg(long, value_enum, default_value = "x86_64")]
     pub arch: Arch,
-    /// Whose CPU, on x86_64: amd is emulated by QEMU, intel by Bochs.
+    /// CPU vendor on x86_64. QEMU emulates amd, Bochs intel.
     #[arg(long, value_enum, default_value = "amd", conflicts_with = "arch")]
     pub cpu: Vendor,
-    /// How many CPUs [default: 2, or 1 for intel].
+    /// Number of CPUs [default: 2, or 1 for intel].
     #[arg(long, value_name = "N")]
     pub smp: Option<u32>,
     /// Memory in MiB [default: 1024, or 512 for intel].
     #[arg(long, value_name = "MIB")]
     pub mem: Option<u32>,
-    /// Make one instruction one nanosecond of guest time, repeatably (not on intel; amd then has one CPU).
+    /// Count guest time in instructions, one nanosecond each (not on intel; amd then has one CPU).
     #[arg(long)]
     pub icount: bool,
     /// More kernel parameters; `lab.nokvm` leaves KVM's modules unloaded.
     #[arg(long, value_name = "PARAMETERS", default_value = "", allow_hyphen_values = true)]
     pub append: String,
-    /// Take perf along.
+    /// Put perf and its libraries into the guest.
     #[arg(long)]
     pub with_perf: bool,
-    /// Take a file along, by default to /bin.
+    /// Copy a file into the guest, by default to /bin.
     #[arg(long, value_name = "FILE[:DEST]")]
     pub with: Vec<String>,
-    /// Take the program of the lab tests along, as /bin/lab-tests.
+    /// Copy the program of the lab tests into the guest, as /bin/lab-tests.
     #[arg(long)]
     pub with_tests: bool,
-    /// Leave exitlat and workload out, so nothing needs building.
+    /// Leave exitlat and workload out; nothing is built.
     #[arg(long)]
     pub bare: bool,
-    /// How many seconds the guest may be silent.
+    /// Stop a guest that prints nothing for this long.
     #[arg(long, value_name = "SECONDS", default_value_t = SILENCE)]
     pub silence: u64,
     /// The command and its arguments; a shell if there is none.
@@ -57,13 +57,15 @@ pub struct LabArgs {
     pub command: Vec<String>,
 }
 
-/// Boots what the arguments ask for.
+/// Boots the guest and runs the command; returns its status.
 pub fn run(args: LabArgs) -> Result<u8> {
     let vendor = (args.arch == Arch::X86_64).then_some(args.cpu);
     let machine = Machine::of(args.arch, vendor)?;
     setup::run_for(Purpose::of_lab(machine.arch))?;
     if args.icount && machine.emulator == Emulator::Bochs {
-        bail!("--icount is QEMU's; under Bochs (--cpu intel) time is always the number of instructions");
+        bail!(
+            "--icount needs QEMU. With --cpu intel (Bochs), guest time is always the number of instructions"
+        );
     }
     let matrix = Matrix::load()?;
     let mut spec = Spec::new(matrix.kernel(machine.arch, args.kernel.as_deref())?, machine);
@@ -73,7 +75,7 @@ pub fn run(args: LabArgs) -> Result<u8> {
     spec.silence = args.silence;
     if args.with_perf {
         if machine.arch == Arch::S390x {
-            bail!("perf of this host does not run in an s390x guest");
+            bail!("this host's perf cannot run in an s390x guest");
         }
         spec.take(libs::perf()?);
     }

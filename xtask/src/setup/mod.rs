@@ -1,7 +1,7 @@
-//! Set-up: sees what is missing for a purpose, says so, and installs it, or says how.
+//! Set-up: finds missing programs, names them, and installs them or prints how.
 //!
-//! Safe to repeat and quick when nothing is missing; every other command begins with it. Rust's parts go to the user's
-//! own toolchains; packages need root, and a distribution with apt.
+//! It is safe to repeat, and quick when nothing is missing. Every other command begins with it. Toolchains
+//! are installed for the user; packages need root, and a distribution with apt.
 
 pub mod foreign;
 mod needs;
@@ -42,7 +42,7 @@ fn packages(purpose: Purpose) -> Result<()> {
         bail!(
             "cannot install packages {}. On Debian or Ubuntu type:\n  \
              sudo apt-get update\n  sudo apt-get install --no-install-recommends {names}\n\
-             Elsewhere install what these packages hold, by whatever name. Then repeat the command.",
+             On other distributions install the same programs. Then repeat the command.",
             if root { "without apt-get" } else { "without being root" }
         );
     }
@@ -74,7 +74,7 @@ fn install_one(package: &Package) -> Result<()> {
     })
 }
 
-/// Looks for the thing itself first, as that is quick and works everywhere; then asks the package manager.
+/// Looks for the program or file first, which is quick and works everywhere. Then asks the package manager.
 fn present(package: &Package) -> bool {
     let found = match package.probe {
         Probe::Program(name) => in_path(name),
@@ -122,7 +122,7 @@ fn install() -> Command {
 fn rust(purpose: Purpose) -> Result<()> {
     if !in_path("rustup") {
         bail!(
-            "rustup is missing: exitlat needs two toolchains, a stable one and a nightly for BPF (https://rustup.rs)"
+            "rustup is missing (https://rustup.rs): exitlat needs a stable toolchain, and a nightly for BPF"
         );
     }
     let bpf = match installed_bpf() {
@@ -169,7 +169,7 @@ fn rustup(toolchain: Option<&str>, args: &[&str]) -> Result<String> {
     probe("rustup", &args).with_context(|| format!("`rustup {}` failed", args.join(" ")))
 }
 
-/// A program that cargo builds, in exactly that version.
+/// Installs a program with cargo, in exactly that version.
 fn tool(name: &str, version: &str) -> Result<()> {
     let found = probe(name, &["--version"]).unwrap_or_default();
     if found.split_whitespace().nth(1) == Some(version) {
