@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use cargo_metadata::Message;
 
-use crate::lab::kernels::Arch;
 use crate::process::{Output, capture};
 use crate::toolchain::{MUSL, S390X, cargo};
+use lab::target::Arch;
 
-/// A program of ours: the arguments that select it, and its target's name.
+/// A program of this repository: the arguments that select it, and its target's name.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     select: &'static [&'static str],
@@ -52,12 +52,12 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// What is shipped.
+    /// As in a release.
     pub fn shipped(arch: Arch) -> Self {
         Self { name: Some(RELEASE), target: Some(triple(arch).to_owned()) }
     }
 
-    /// What goes into guests: the same BPF programs, user space built in a fraction of the time.
+    /// For guests: the same BPF programs, and user space that is built in a fraction of the time.
     pub fn lab(arch: Arch) -> Self {
         Self { name: Some("lab"), target: Some(triple(arch).to_owned()) }
     }
@@ -68,18 +68,6 @@ fn triple(arch: Arch) -> &'static str {
         Arch::X86_64 => MUSL,
         Arch::S390x => S390X,
     }
-}
-
-/// What matters in cargo's messages.
-#[derive(Debug, Deserialize)]
-struct Message {
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Target {
-    name: String,
 }
 
 /// Builds a program; returns its path.
@@ -97,10 +85,14 @@ fn apply(command: &mut Command, profile: &Profile) {
     command.args(profile.target.iter().flat_map(|triple| ["--target", triple]));
 }
 
+/// The path of a program among cargo's messages.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    let ours = parsed.filter(|message| message.target.as_ref().is_some_and(|target| target.name == name));
-    ours.filter_map(|message| message.executable).next_back()
+    let artifacts = Message::parse_stream(messages.as_bytes()).filter_map(|message| match message {
+        Ok(Message::CompilerArtifact(artifact)) => Some(artifact),
+        _ => None,
+    });
+    let ours = artifacts.filter(|artifact| artifact.target.name == name);
+    ours.filter_map(|artifact| artifact.executable).last().map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -109,14 +101,21 @@ mod tests {
 
     #[test]
     fn the_program_is_found_among_the_messages() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"exitlat","kind":["lib"]},"executable":null}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"exitlat","kind":["bin"]},"executable":"/t/exitlat"}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
-            "\n",
-        );
+        let artifact = |kind: &str, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","package_id":"path+file:///x#exitlat@0.1.0",
+                "manifest_path":"/x/Cargo.toml","target":{{"kind":["{kind}"],"crate_types":["{kind}"],
+                "name":"exitlat","src_path":"/x/main.rs","edition":"2024","doc":true,"doctest":false,
+                "test":true}},"profile":{{"opt_level":"0","debuginfo":0,"debug_assertions":true,
+                "overflow_checks":true,"test":false}},"features":[],"filenames":["/t/exitlat"],
+                "executable":{executable},"fresh":true}}"#
+            )
+            .replace('\n', "")
+        };
+        let end = r#"{"reason":"build-finished","success":true}"#;
+        let messages =
+            [artifact("lib", "null"), artifact("bin", r#""/t/exitlat""#), end.to_owned()].join("\n");
+        let messages = messages.as_str();
         assert_eq!(executable(messages, "exitlat"), Some(PathBuf::from("/t/exitlat")));
         assert_eq!(executable(messages, "workload"), None);
     }

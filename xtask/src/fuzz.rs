@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: made-up input for everything that reads what others wrote, for a bounded time.
+//! `cargo xtask fuzz`: generated input for every parser of foreign data, for a bounded time.
 //!
 //! The targets are in `tests/fuzz`, each with a kept corpus to start from. Anything that is not an error is a
 //! find: a panic, a number that wraps, an input that takes a minute or a gigabyte.
@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde::Deserialize;
 
-use crate::cli::FuzzArgs;
 use crate::paths;
 use crate::process::{Output, display, probe, run as run_tool, status};
 use crate::setup::{self, Purpose};
@@ -19,7 +19,7 @@ use crate::toolchain::{BPF_ENV, bpf, bpf_cargo};
 
 /// Where libFuzzer's random numbers begin, so that a run can be repeated.
 const SEED: u32 = 1;
-/// What one input may take of memory and time.
+/// Limits of memory and time for one input.
 const LIMITS: [&str; 2] = ["-rss_limit_mb=1024", "-timeout=60"];
 /// Larger than every seed.
 const MAX_LENGTH: &str = "-max_len=16384";
@@ -34,6 +34,17 @@ struct Bin {
     name: String,
 }
 
+/// Arguments of `fuzz`.
+#[derive(Debug, Args)]
+pub struct FuzzArgs {
+    /// For how long each: seconds, or with a unit like 2m.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
+    pub time: u64,
+    /// Only this one [default: all of them, one after the other].
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+}
+
 /// Runs it.
 pub fn run(args: &FuzzArgs) -> Result<u8> {
     setup::run_for(Purpose::Fuzz)?;
@@ -41,7 +52,7 @@ pub fn run(args: &FuzzArgs) -> Result<u8> {
     let chosen: Vec<&String> =
         targets.iter().filter(|name| args.target.as_ref().is_none_or(|wanted| wanted == *name)).collect();
     if chosen.is_empty() {
-        bail!("there is no such target; there are: {}", targets.join(", "));
+        bail!("there is no such target. Targets: {}", targets.join(", "));
     }
     build(Output::Terminal)?;
     for target in chosen {
@@ -62,13 +73,16 @@ pub fn targets() -> Result<Vec<String>> {
 /// Builds all targets.
 pub fn build(output: Output<'_>) -> Result<()> {
     let mut cargo = bpf_cargo();
-    // No sanitizer: there is no unsafe code on these ways, and without it there is nothing to build anew.
+    // No sanitizer: these paths have no unsafe code, and without one nothing must be built again.
     cargo.args(["fuzz", "build", "--sanitizer", "none", "--target", &triple()?, "--fuzz-dir"]).arg(dir());
     run_tool(cargo.env("CARGO_TARGET_DIR", target_dir()).env(BPF_ENV, bpf()), output)
 }
 
-/// Runs one target for so many seconds; an error if it finds anything. What it learns is kept for the next run if
-/// `learn`, else it begins with the kept corpus alone.
+/// Runs one target for `seconds`. With `learn`, inputs that reach new code are kept for the next run. Without
+/// it, the run begins with the committed corpus alone.
+///
+/// # Errors
+/// If the target fails on an input.
 pub fn fuzz(target: &str, seconds: u64, learn: bool, output: Output<'_>) -> Result<()> {
     let work = paths::target().join("fuzz-work").join(target);
     let (corpus, finds) = (work.join("corpus"), work.join("finds"));
@@ -85,7 +99,7 @@ pub fn fuzz(target: &str, seconds: u64, learn: bool, output: Output<'_>) -> Resu
     command.arg(format!("-artifact_prefix={}/", finds.display())).arg("-print_final_stats=1");
     if !status(&mut command, output)?.success() {
         let again = display(Command::new(&program).arg("INPUT"));
-        bail!("{target}: the fuzzer found an input, kept in {}; see it fail again: {again}", finds.display());
+        bail!("{target}: an input makes it fail; it is in {}. To repeat: {again}", finds.display());
     }
     Ok(())
 }
@@ -106,9 +120,33 @@ fn triple() -> Result<String> {
     Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
+/// Reads a duration of at least a second, like `2m` or `1h 30m`; a bare number is in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let is_bare = text.bytes().all(|byte| byte.is_ascii_digit());
+    let time = if is_bare {
+        humantime::parse_duration(&format!("{text}s"))
+    } else {
+        humantime::parse_duration(text)
+    };
+    match time {
+        Ok(time) if time.as_secs() > 0 => Ok(time.as_secs()),
+        Ok(_) => Err("it must be at least a second".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_units() {
+        let all: Vec<_> = ["30", "30s", "2m", "1h"].into_iter().map(seconds).collect();
+        assert_eq!(all, [Ok(30), Ok(30), Ok(120), Ok(3600)]);
+        assert!(
+            ["", "m", "0s", "5x", "99999999999999999999h"].into_iter().all(|text| seconds(text).is_err())
+        );
+    }
 
     /// A target without seeds starts from nothing and finds nothing in a short time.
     #[test]

@@ -5,9 +5,9 @@ mod build;
 mod cli;
 mod cmd;
 mod fuzz;
-mod lab;
+mod guest;
+mod matrix;
 mod paths;
-mod process;
 mod setup;
 mod test;
 mod tidy;
@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use lab::process;
 
 use cli::{Cli, Command};
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what was typed; the status is that of the command run, where there is one.
+/// Runs the command; returns the exit status.
 fn run(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::Setup { purpose } => {

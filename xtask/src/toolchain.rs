@@ -16,14 +16,12 @@ const BPF_NIGHTLY_COMMITTED: &str = "2026-05-19";
 pub const BPF_ENV: &str = "EXITLAT_BPF_TOOLCHAIN";
 /// The linker of the BPF object. 0.10.1 writes BTF that kernels reject, 0.11 wants a system LLVM.
 pub const BPF_LINKER: &str = "0.10.4";
-/// What drives libFuzzer.
+/// The version of cargo-fuzz, which drives libFuzzer.
 pub const CARGO_FUZZ: &str = "0.13.1";
 /// The target of everything that is shipped or run in a guest: static, so that it runs on any x86-64 Linux.
 pub const MUSL: &str = "x86_64-unknown-linux-musl";
 /// The target for IBM Z, where Rust has no musl; `.cargo/config.toml` makes it static too.
 pub const S390X: &str = "s390x-unknown-linux-gnu";
-/// What the names of the cross tools for it begin with.
-pub const S390X_TOOLS: &str = "s390x-linux-gnu-";
 
 /// The installed nightly to use for BPF, if there is one: the dated one, else a plain one that is new enough.
 pub fn installed_bpf() -> Option<&'static str> {

@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: what watching costs, counted in instructions, the same every time.
+//! `cargo xtask bench`: the cost of tracing, in instructions, the same at every run.
 //!
-//! The lab's guest runs under an emulator for which one instruction is one nanosecond of guest time. The time the
-//! workload takes is then a count of executed instructions, whatever else this machine does; the difference to the
-//! same workload unwatched, divided by its exits, is the cost of one exit and entry.
+//! The lab's guest runs under an emulator for which one instruction is one nanosecond of guest time. So the
+//! time of the workload is a count of executed instructions, and nothing else on this machine changes it. The
+//! difference to the untraced workload, divided by its exits, is the cost of one exit and entry.
 
 mod modes;
 mod refresh;
@@ -11,19 +11,21 @@ mod table;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde_json::Value;
+use which::which;
 
 use crate::build::{FLOOR, Profile, SWITCHES, build};
-use crate::cli::BenchArgs;
-use crate::cmd::lab::add_programs;
-use crate::lab::kernels::{Arch, Cpu, Kernel, Matrix};
-use crate::lab::{Spec, bochs, boot, libs};
+use crate::guest::{add_programs, boot};
+use crate::matrix::Matrix;
 use crate::paths;
 use crate::process::{Output, probe};
 use crate::setup::{self, Purpose};
+use lab::target::{AMD, Arch, Emulator, INTEL, Machine, Vendor};
+use lab::{Kernel, Spec, bochs, libs};
 use modes::{ENDED, EXITS_BT, HIST_BT, MODES, Mode};
 
 /// Instructions per exit and entry, by mode and load; none where the mode could not run.
@@ -31,33 +33,47 @@ pub type Costs = BTreeMap<String, BTreeMap<String, f64>>;
 /// The same by machine.
 pub type ByMachine = BTreeMap<String, Costs>;
 
-/// A kernel and the processor it runs on.
-pub struct Machine<'a> {
+/// A kernel and the machine it runs on.
+pub struct Platform<'a> {
     kernel: &'a Kernel,
-    cpu: Cpu,
+    machine: &'static Machine,
 }
 
-impl Machine<'_> {
-    /// What it is called in the tables.
+impl Platform<'_> {
+    /// Its name in the tables.
     pub fn name(&self) -> String {
-        match self.cpu {
-            Cpu::Intel => format!("Linux {}, Intel", self.kernel.name),
-            _ => format!("Linux {}", self.kernel.name),
+        match self.machine.vendor {
+            Vendor::Intel => format!("Linux {}, Intel", self.kernel.name),
+            Vendor::Amd | Vendor::Ibm => format!("Linux {}", self.kernel.name),
         }
     }
 
     /// The workload's name for the reasons of its exits.
     fn isa(&self) -> &'static str {
-        if self.cpu == Cpu::Intel { "vmx" } else { "svm" }
+        if self.machine.vendor == Vendor::Intel { "vmx" } else { "svm" }
     }
 
     /// How long an instruction takes there.
     fn instruction_ns(&self) -> f64 {
-        match self.cpu {
-            Cpu::Intel => 1e9 / bochs::INSTRUCTIONS_PER_SECOND as f64,
-            _ => 1.0,
+        match self.machine.emulator {
+            Emulator::Bochs => 1e9 / bochs::INSTRUCTIONS_PER_SECOND as f64,
+            Emulator::Qemu => 1.0,
         }
     }
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// A kernel of tests/kernels.toml.
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Only the ways of tracing whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Compare with the numbers of an earlier run; status 1 if exitlat got slower.
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -72,21 +88,21 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         here.retain(|mode| mode.name == MODES[0].name || mode.name.contains(only.as_str()));
     }
     // The other tools, whose cost is much the same everywhere, beside the first kernel only.
-    let mut machines = vec![Machine { kernel: first, cpu: Cpu::Amd }];
+    let mut platforms = vec![Platform { kernel: first, machine: AMD }];
     if args.kernel.is_none() {
-        machines.push(Machine { kernel: first, cpu: Cpu::Intel });
+        platforms.push(Platform { kernel: first, machine: INTEL });
         let others = matrix.of(Arch::X86_64).filter(|kernel| kernel.name != first.name);
-        machines.extend(others.map(|kernel| Machine { kernel, cpu: Cpu::Amd }));
+        platforms.extend(others.map(|kernel| Platform { kernel, machine: AMD }));
     }
     let (mut sections, mut all) = (Vec::new(), ByMachine::new());
-    for (n, machine) in machines.iter().enumerate() {
+    for (n, platform) in platforms.iter().enumerate() {
         if n == 1 {
             here.retain(|mode| mode.needs.is_none());
         }
-        let costs = measure(machine, &here)?;
+        let costs = measure(platform, &here)?;
         let missing = if n == 0 { missing.as_slice() } else { &[] };
-        sections.push(table::section(&costs, missing, &here, machine));
-        all.insert(machine.name(), costs);
+        sections.push(table::section(&costs, missing, &here, platform));
+        all.insert(platform.name(), costs);
     }
     let mut complete = args.only.is_none() && args.kernel.is_none();
     if args.only.is_none() {
@@ -103,10 +119,10 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     Ok(u8::from(before.map(|before| table::slower(&before, &all, &ours)).transpose()?.unwrap_or(false)))
 }
 
-/// Runs all modes on one machine.
-fn measure(machine: &Machine<'_>, modes: &[&Mode]) -> Result<Costs> {
-    let mut spec = Spec::new(machine.kernel, machine.cpu);
-    spec.icount = machine.cpu == Cpu::Amd;
+/// Runs all modes on one platform.
+fn measure(platform: &Platform<'_>, modes: &[&Mode]) -> Result<Costs> {
+    let mut spec = Spec::new(platform.kernel, platform.machine);
+    spec.icount = platform.machine.emulator == Emulator::Qemu;
     add_programs(&mut spec, Output::Terminal)?;
     for (program, to) in [(FLOOR, "/bin/floor"), (SWITCHES, "/bin/switches")] {
         spec.files.push((build(program, &Profile::lab(Arch::X86_64), Output::Terminal)?, to.to_owned()));
@@ -116,21 +132,21 @@ fn measure(machine: &Machine<'_>, modes: &[&Mode]) -> Result<Costs> {
             spec.take(program(tool)?);
         }
     }
-    let scratch = paths::Scratch::new(&paths::target().join("bench"), "scripts")?;
+    let scratch = lab::scratch(&paths::target().join("bench"), "scripts")?;
     for (name, text) in [("hist.bt", HIST_BT), ("exits.bt", EXITS_BT)] {
         let path = scratch.path().join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         spec.files.push((path, format!("/lab/{name}")));
     }
     spec.command = Some(modes::script(modes));
-    eprintln!("bench: {} ways of watching, on {}; this takes some minutes", modes.len(), machine.name());
+    eprintln!("bench: {} ways of tracing, on {}; this takes some minutes", modes.len(), platform.name());
     let mut output = Progress::default();
     let status = boot(&spec, &mut output)?;
     let output = String::from_utf8_lossy(&output.0).into_owned();
     if status != 0 {
         bail!("the bench in the guest ended with status {status}: {output}");
     }
-    costs(&output, machine.isa(), machine.instruction_ns())
+    costs(&output, platform.isa(), platform.instruction_ns())
         .with_context(|| format!("cannot make sense of the guest's output: {output}"))
 }
 
@@ -160,11 +176,7 @@ impl Write for Progress {
 fn program(tool: &str) -> Result<PathBuf> {
     match tool {
         "perf" => libs::perf(),
-        _ => {
-            let path = probe("sh", &["-c", &format!("command -v {tool}")]).unwrap_or_default();
-            let path = Path::new(path.trim()).to_owned();
-            if path.as_os_str().is_empty() { bail!("{tool} is not installed") } else { Ok(path) }
-        }
+        _ => which(tool).with_context(|| format!("{tool} is not installed")),
     }
 }
 
@@ -196,7 +208,7 @@ fn costs(output: &str, isa: &str, instruction_ns: f64) -> Result<Costs> {
             .or_default()
             .insert(load.to_owned(), wall_ns / instruction_ns / exits as f64);
     }
-    let untraced = costs.remove(MODES[0].name).context("the unwatched run is missing")?;
+    let untraced = costs.remove(MODES[0].name).context("the untraced run is missing")?;
     for by_load in costs.values_mut() {
         for (load, cost) in by_load.iter_mut() {
             *cost -= untraced.get(load).copied().unwrap_or(f64::NAN);
@@ -219,7 +231,8 @@ mod tests {
     fn costs_are_differences_per_exit() {
         let line = |mode: &str, ns: u64| {
             format!(
-                "BENCH|{mode}|cpuid|{{\"vms\":[{{\"vcpus\":[{{\"wall_ns\":{ns},\"svm\":{{\"cpuid\":90,\"npf\":10}}}}]}}]}}\n"
+                "BENCH|{mode}|cpuid|{{\"vms\":[{{\"vcpus\":[{{\"wall_ns\":{ns},\
+                 \"svm\":{{\"cpuid\":90,\"npf\":10}}}}]}}]}}\n"
             )
         };
         let lines = line("untraced", 280_000) + &line("x", 340_000) + &line("y", 1) + "BENCH|y|ended|\n";

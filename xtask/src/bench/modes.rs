@@ -1,6 +1,6 @@
-//! What is compared: each way of watching exits, as a command in the lab's guest.
+//! The ways of tracing that are compared, each as a command in the lab's guest.
 
-/// A way of watching exits.
+/// A way of tracing exits.
 #[derive(Debug)]
 pub struct Mode {
     /// Its name in the table.
@@ -22,7 +22,8 @@ const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static s
     Mode { name, needs, start, stop: KILL }
 }
 
-/// All of them; ours without a reading of the tables meanwhile, which `tests/src/bin/refresh.rs` measures. The first is what the others are compared with.
+/// All modes. The others are compared with the first. exitlat reads no tables meanwhile; the cost of that is
+/// measured by `tests/src/bin/refresh.rs`.
 pub const MODES: [Mode; 14] = [
     Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
     mode("empty raw programs (floor)", None, "floor raw & T=$!"),
@@ -71,8 +72,8 @@ tracepoint:kvm:kvm_exit { @start[tid] = nsecs; @reason[tid] = args->exit_reason;
 tracepoint:kvm:kvm_entry /@start[tid]/ { @ns[@reason[tid]] = stats(nsecs - @start[tid]); @start[tid] = 0; }
 ";
 
-/// What is done meanwhile: a name, and a command. In `switch` no guest runs; it is what each context switch and
-/// wake-up of any other thread of the host pays.
+/// Loads: a name, and a command. In `switch` no guest runs; it is the cost of each context switch and wake-up
+/// of any other thread of the host.
 pub const LOADS: [(&str, &str); 3] = [
     ("cpuid", "workload cpuid=20000"),
     ("mixed", "workload cpuid=4000 msr=4000 io=4000 mmio=2000"),
@@ -82,8 +83,8 @@ pub const LOADS: [(&str, &str); 3] = [
 /// In place of a load: the tool did not start, or did not go on.
 pub const ENDED: &str = "ended";
 
-/// Guest seconds that a tool gets to start. Idle time costs nothing, the emulator skips over it; but a tool that
-/// never sleeps is emulated for all of it, some twenty-five seconds for each.
+/// Guest seconds that a tool gets to start. The emulator skips over idle time, so it costs nothing. But a
+/// tool that never sleeps is emulated for all of it, some twenty-five seconds for each.
 const SETTLE: u32 = 6;
 
 /// The script that measures the named modes, one after the other.
@@ -98,7 +99,7 @@ pub fn script(modes: &[&Mode]) -> String {
         for (load, command) in LOADS {
             script.push_str(&format!("echo \"BENCH|{name}|{load}|$({command})\"\n"));
         }
-        // What has ended meanwhile, or never began, would be measured as costing nothing.
+        // A tool that has ended, or never began, would seem to cost nothing.
         script.push_str(&format!(
             "[ -z \"$T\" ] || kill -0 $T 2>/dev/null || echo \"BENCH|{name}|{ENDED}|\"\n"
         ));

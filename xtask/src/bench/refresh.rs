@@ -5,8 +5,8 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::build::{Profile, REFRESH, build};
-use crate::lab::kernels::Arch;
 use crate::process::{Output, capture};
+use lab::target::Arch;
 
 /// tracefs for the program alone, where this machine has none mounted.
 const WITH_TRACEFS: &str = "\

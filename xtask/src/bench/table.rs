@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::modes::{LOADS, MODES, Mode};
-use super::{ByMachine, Costs, Machine, names};
+use super::{ByMachine, Costs, Platform, names};
 use crate::paths;
 
 /// Ratios are to this mode.
@@ -63,14 +63,14 @@ pub fn budgets(all: &ByMachine) -> String {
     out
 }
 
-/// One machine's part of it.
-pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], machine: &Machine<'_>) -> String {
+/// One platform's part of it.
+pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], platform: &Platform<'_>) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
         "## {}\n\nExtra instructions over the same untraced guest, per exit and entry. For `switch`: per context switch \
          and\nwake-up of a thread that is no vCPU.\n\n{}\n",
-        machine.name(),
+        platform.name(),
         LOADS
             .iter()
             .map(|(load, command)| format!(

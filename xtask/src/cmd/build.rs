@@ -4,12 +4,23 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use clap::Args;
 
 use crate::build::{EXITLAT, Profile, RELEASE, build as build_program};
-use crate::cli::BuildArgs;
 use crate::process::{Output, cannot_start};
 use crate::setup::{self, Purpose};
 use crate::toolchain::{MUSL, S390X};
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// With optimisation, statically linked.
+    #[arg(long)]
+    pub release: bool,
+    /// For another target than this host, or than static x86-64 Linux with --release.
+    #[arg(long, value_name = "TRIPLE")]
+    pub target: Option<String>,
+}
 
 /// Builds exitlat and prints where it is.
 pub fn build(args: BuildArgs) -> Result<u8> {

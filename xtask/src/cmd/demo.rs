@@ -4,22 +4,23 @@ use std::io;
 
 use anyhow::Result;
 
-use super::lab::{add_programs, terminal};
 use crate::build::{EXITLAT, Profile, build};
-use crate::lab::kernels::{Arch, Cpu, Matrix};
-use crate::lab::{Spec, boot};
+use crate::guest::{add_programs, boot, terminal};
+use crate::matrix::Matrix;
 use crate::process::Output;
 use crate::setup::{self, Purpose};
+use lab::Spec;
+use lab::target::{AMD, Arch};
 
-/// Two guests, one that exits to the kernel and halts, one that exits to its VMM, and what exitlat says of them.
+/// Two guests, and exitlat's view of them. One exits to the kernel and halts, one exits to its VMM.
 const SCRIPT: &str = r"
 workload --name web --forever cpuid=20 msr=10 khlt=5 >/dev/null 2>&1 &
 workload --name db --forever io=10 mmio=5 cpuid=5 >/dev/null 2>&1 &
 exitlat live --by vm,reason 2 3
 kill %1 %2 2>/dev/null
 echo
-echo 'A guest that makes exactly 1000 CPUID, 500 port and 300 MSR exits, recorded and reported (its last port exit,'
-echo 'by which it ends, has no entry after it):'
+echo 'A recording of a guest that makes exactly 1000 CPUID, 500 port and 300 MSR exits.'
+echo 'Its last port exit ends it and has no entry:'
 exitlat record -o /tmp/exact -- workload cpuid=1000 io=500 msr=300 >/dev/null
 exitlat report /tmp/exact
 ";
@@ -27,7 +28,7 @@ exitlat report /tmp/exact
 /// Shows it, then tells how to see one's own guests.
 pub fn run() -> Result<u8> {
     setup::run_for(Purpose::Lab)?;
-    let mut spec = Spec::new(Matrix::load()?.kernel(Arch::X86_64, None)?, Cpu::Amd);
+    let mut spec = Spec::new(Matrix::load()?.kernel(Arch::X86_64, None)?, AMD);
     add_programs(&mut spec, Output::Terminal)?;
     spec.terminal = terminal();
     spec.command = Some(SCRIPT.to_owned());

@@ -7,10 +7,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::build::{EXITLAT, Profile, build};
-use crate::lab::kernels::Arch;
 use crate::paths::{root, target};
 use crate::process::{Output, capture, run as run_tool};
 use crate::setup::{self, Purpose};
+use lab::target::Arch;
 
 /// What goes along.
 const PAPERS: [&str; 6] =

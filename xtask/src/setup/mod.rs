@@ -1,7 +1,7 @@
-//! Set-up: sees what is missing for a purpose, says so, and installs it, or says how.
+//! Set-up: finds missing programs, names them, and installs them or prints how.
 //!
-//! Safe to repeat and quick when nothing is missing; every other command begins with it. Rust's parts go to the user's
-//! own toolchains; packages need root, and a distribution with apt.
+//! It is safe to repeat, and quick when nothing is missing. Every other command begins with it. Toolchains
+//! are installed for the user; packages need root, and a distribution with apt.
 
 pub mod foreign;
 mod needs;
@@ -11,12 +11,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use which::{which, which_in};
 
 pub use needs::Purpose;
 
-use crate::lab::Elf;
-use crate::process::{Output, in_path, probe, run};
+use crate::process::{Output, probe, run};
 use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_FUZZ, installed_bpf};
+use lab::{first_that_works, is_static};
 use needs::{COMPONENTS, PACKAGES, Package, Probe, TARGETS};
 
 /// Installs what is missing.
@@ -41,35 +42,46 @@ fn packages(purpose: Purpose) -> Result<()> {
         bail!(
             "cannot install packages {}. On Debian or Ubuntu type:\n  \
              sudo apt-get update\n  sudo apt-get install --no-install-recommends {names}\n\
-             Elsewhere install what these packages hold, by whatever name. Then repeat the command.",
+             On other distributions install the same programs. Then repeat the command.",
             if root { "without apt-get" } else { "without being root" }
         );
     }
     say_and_run(apt().arg("update"))?;
     let (simple, special): (Vec<_>, Vec<_>) =
         missing.into_iter().partition(|package| package.fallback.is_none());
-    if !simple.is_empty() {
-        say_and_run(install().args(simple.iter().map(|package| known_name(package))))?;
-    }
-    for package in special {
-        let plain = say_and_run(install().arg(package.names[0]));
-        if let (Err(error), Some(fallback)) = (plain, package.fallback) {
-            eprintln!("setup: {error}; trying {} instead", fallback.join(" "));
-            say_and_run(install().args(fallback))?;
+    let together = match simple.is_empty() {
+        true => Ok(()),
+        false => say_and_run(install().args(simple.iter().map(|package| known_name(package)))),
+    };
+    match together {
+        Ok(()) => special.into_iter().try_for_each(install_one),
+        Err(error) => {
+            eprintln!("setup: {error}; installing the packages one at a time");
+            simple.into_iter().chain(special).try_for_each(install_one)
         }
     }
-    Ok(())
 }
 
-/// Looks for the thing itself first, as that is quick and works everywhere; then asks the package manager.
+/// Installs one package, under the first name or by the first list of packages that works.
+fn install_one(package: &Package) -> Result<()> {
+    let names = package.names.iter().filter(|name| is_known(name)).map(|name| name.to_string());
+    let mut ways = names.chain(package.fallback.map(|words| words.join(" "))).collect::<Vec<_>>();
+    if ways.is_empty() {
+        ways.push(package.names[0].to_owned());
+    }
+    first_that_works(&ways, &mut |line| eprintln!("setup: {line}"), |way, _| {
+        say_and_run(install().args(way.split(' ')))
+    })
+}
+
+/// Looks for the program or file first, which is quick and works everywhere. Then asks the package manager.
 fn present(package: &Package) -> bool {
     let found = match package.probe {
-        Probe::Program(name) => in_path(name) || in_path(&format!("../sbin/{name}")),
+        Probe::Program(name) => in_path(name),
         Probe::File(places) => places.iter().any(|place| Path::new(place).exists()),
-        Probe::Static(places) => places.iter().any(|place| {
-            fs::read(place)
-                .is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
-        }),
+        Probe::Static(places) => {
+            places.iter().any(|place| fs::read(place).is_ok_and(|bytes| is_static(&bytes).unwrap_or(false)))
+        }
         Probe::Runs(program, args) => probe(program, args).is_some(),
     };
     let installed = |name: &&str| {
@@ -79,10 +91,19 @@ fn present(package: &Package) -> bool {
     found || package.names.iter().any(installed)
 }
 
+/// Whether a program can be run. Programs for root may be outside of PATH.
+fn in_path(program: &str) -> bool {
+    which(program).is_ok() || which_in(program, Some("/usr/sbin:/sbin"), "/").is_ok()
+}
+
 /// The package's name in this distribution.
 fn known_name(package: &Package) -> &'static str {
-    let known = |name: &&&str| probe("apt-cache", &["show", name]).is_some();
-    package.names.iter().find(known).unwrap_or(&package.names[0])
+    package.names.iter().find(|name| is_known(name)).unwrap_or(&package.names[0])
+}
+
+/// Whether apt has a package of that name.
+fn is_known(name: &str) -> bool {
+    probe("apt-cache", &["show", name]).is_some()
 }
 
 fn apt() -> Command {
@@ -101,7 +122,7 @@ fn install() -> Command {
 fn rust(purpose: Purpose) -> Result<()> {
     if !in_path("rustup") {
         bail!(
-            "rustup is missing: exitlat needs two toolchains, a stable one and a nightly for BPF (https://rustup.rs)"
+            "rustup is missing (https://rustup.rs): exitlat needs a stable toolchain, and a nightly for BPF"
         );
     }
     let bpf = match installed_bpf() {
@@ -148,7 +169,7 @@ fn rustup(toolchain: Option<&str>, args: &[&str]) -> Result<String> {
     probe("rustup", &args).with_context(|| format!("`rustup {}` failed", args.join(" ")))
 }
 
-/// A program that cargo builds, in exactly that version.
+/// Installs a program with cargo, in exactly that version.
 fn tool(name: &str, version: &str) -> Result<()> {
     let found = probe(name, &["--version"]).unwrap_or_default();
     if found.split_whitespace().nth(1) == Some(version) {

@@ -1,11 +1,11 @@
-//! What must be on the machine, as tables: what it is for, how to see that it is there, where it comes from.
+//! Tables of packages and toolchain parts: who needs each, how to find it, where it comes from.
 
 use clap::ValueEnum;
 
-use crate::lab::kernels::Arch;
 use crate::toolchain::{MUSL, S390X};
+use lab::target::Arch;
 
-/// What set-up is for.
+/// A purpose of set-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Purpose {
     /// Compiling exitlat.
@@ -18,7 +18,7 @@ pub enum Purpose {
     Lab,
     /// Running the lab tests.
     LabTest,
-    /// Having what is exported read by other programs.
+    /// Testing exports with other programs.
     Foreign,
     /// Compiling for s390x, and booting its lab.
     S390x,
@@ -29,7 +29,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether what is needed for `part` is needed for this.
+    /// Whether this purpose needs everything that `part` needs.
     pub fn includes(self, part: Purpose) -> bool {
         use Purpose::{Bench, Build, Check, Foreign, Fuzz, Lab, LabTest, S390x, Test};
         let parts: &[Purpose] = match self {
@@ -73,11 +73,11 @@ pub enum Probe {
 pub struct Package {
     /// Its name in Debian, and in Ubuntu where it differs.
     pub names: &'static [&'static str],
-    /// How to see it is there.
+    /// How to find it.
     pub probe: Probe,
-    /// What needs it.
+    /// The purposes that need it.
     pub purposes: &'static [Purpose],
-    /// What to ask apt for when asking for the package alone fails.
+    /// Arguments of `apt-get install`, for when the package alone cannot be installed.
     pub fallback: Option<&'static [&'static str]>,
 }
 
@@ -100,7 +100,7 @@ pub const PACKAGES: &[Package] = {
             fallback: Some(&["qemu-system-x86", "qemu-system-misc", "qemu-utils-"]),
             ..package(&["qemu-system-x86"], Program("qemu-system-x86_64"), &[Lab])
         },
-        package(&["busybox-static"], Static(&crate::lab::BUSYBOX), &[Lab]),
+        package(&["busybox-static"], Static(&lab::BUSYBOX), &[Lab]),
         Package {
             fallback: Some(&["qemu-system-misc", "qemu-utils-"]),
             ..package(&["qemu-system-misc"], Program("qemu-system-s390x"), &[S390x])
@@ -151,7 +151,7 @@ pub struct Component {
     pub name: &'static str,
     /// Of the nightly for BPF, not of the pinned toolchain.
     pub bpf: bool,
-    /// What needs it.
+    /// The purpose that needs it.
     pub purpose: Purpose,
 }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: the tiers, from quick to slow, and one line of totals at the end.
 
+mod args;
 mod libtest;
 mod runner;
 mod tiers;
@@ -9,10 +10,10 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::cli::TestArgs;
-use crate::lab::kernels::Matrix;
+use crate::matrix::Matrix;
 use crate::setup::{self, Purpose};
 use crate::{paths, process};
+pub use args::TestArgs;
 use runner::Runner;
 
 /// The tiers, in the order in which they run.

@@ -7,15 +7,16 @@ use std::process::Command;
 use anyhow::{Context, Error, Result, bail};
 
 use super::runner::{Count, Runner, Step};
-use super::{Tier, is_root};
-use crate::cli::TestArgs;
-use crate::cmd::lab::{add_programs, add_tests};
-use crate::lab::kernels::{Arch, Cpu, Kernel, Matrix};
-use crate::lab::{Spec, boot, libs};
-use crate::process::{Output, quote, run as run_tool};
+use super::{TestArgs, Tier, is_root};
+use crate::guest::{add_programs, add_tests, boot};
+use crate::matrix::Matrix;
+use crate::process::{Output, run as run_tool};
 use crate::setup::{self, Purpose, foreign};
 use crate::toolchain::{bpf_cargo, cargo};
 use crate::{fuzz, paths, tidy};
+use lab::target::{AMD, Arch};
+use lab::{Kernel, Spec, libs};
+use shell_words::quote;
 
 /// The BPF programs are linted as they are built: with core from source, for the BPF target.
 const CLIPPY_BPF: &[&str] = &[
@@ -35,7 +36,7 @@ const CLIPPY_BPF: &[&str] = &[
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const DOC: &[&str] = &["doc", "--workspace", "--no-deps"];
 const BUILD: &[&str] = &["build", "-p", "tracer-user"];
-const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "xtask"];
+const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "lab", "-p", "xtask"];
 const HOST_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "host"];
 const FOREIGN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "foreign"];
 const TESTRUN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "testrun"];
@@ -138,7 +139,7 @@ fn lab(args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
     for kernel in matrix.of(Arch::X86_64).filter(wanted) {
         let step = reported(format!("lab-{}", kernel.name), &kernel.expect_skips, args);
         let selection = [others.as_slice(), &strs(&args.filter)].concat();
-        runner.step(&step, |log| lab_tests(Spec::new(kernel, Cpu::Amd), &selection, log))?;
+        runner.step(&step, |log| lab_tests(Spec::new(kernel, AMD), &selection, log))?;
     }
     let named = |name: &str| args.run.as_deref().is_none_or(|wanted| wanted == name);
     for run in matrix.runs.iter().filter(|run| args.kernel.is_none() && named(&run.name)) {
@@ -146,12 +147,12 @@ fn lab(args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
         let selection = if args.filter.is_empty() { vec![run.filter.as_str()] } else { strs(&args.filter) };
         runner.step(&step, |log| {
             // What the other runs need is here by now; this the host may be unable to have.
-            if run.cpu == Cpu::S390x
+            if run.machine.arch == Arch::S390x
                 && let Err(error) = setup::run_for(Purpose::S390x)
             {
                 return skip_all(log, &format!("lab-{}", run.name), &error);
             }
-            let mut spec = Spec::new(matrix.kernel(run.cpu.arch(), Some(&run.kernel))?, run.cpu);
+            let mut spec = Spec::new(matrix.kernel(run.machine.arch, Some(&run.kernel))?, run.machine);
             spec.icount = run.icount;
             if run.with_perf {
                 spec.take(libs::perf()?);

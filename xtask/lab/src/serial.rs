@@ -1,4 +1,4 @@
-//! What the guest says on its serial port: boot noise, then the command's output between two marks.
+//! The guest's serial port: messages of the boot, then the command's output between two marks.
 //!
 //! A pure state machine over bytes, so that it can be tested without a guest. The marks start with a record
 //! separator, which no text has, so the end mark is seen even after a line without a line end.
@@ -13,7 +13,7 @@ const END: &str = "LAB-END ";
 /// How much is kept to explain a failure.
 const KEPT: usize = 64 * 1024;
 
-/// What in a kernel message means that the guest is lost.
+/// Kernel messages with one of these mean that the guest is lost.
 const FATAL: [&str; 8] = [
     "Kernel panic",
     "Oops:",
@@ -50,7 +50,7 @@ impl Default for Serial {
 }
 
 impl Serial {
-    /// Takes what was read; passes the command's output on to `out`.
+    /// Takes bytes from the port; passes the command's output on to `out`.
     pub fn feed(&mut self, bytes: &[u8], out: &mut dyn Write) -> Result<()> {
         self.keep(bytes);
         for &byte in bytes {
@@ -135,7 +135,8 @@ impl Serial {
         Ok(())
     }
 
-    /// Shows an unfinished line (a prompt, a progress bar) up to what may turn out to be a mark or a line end.
+    /// Shows an unfinished line (a prompt, a progress bar), without an end that may become a mark or a line
+    /// end.
     fn show(&mut self, out: &mut dyn Write) -> io::Result<()> {
         if self.phase != Phase::Command {
             return Ok(());
@@ -152,7 +153,7 @@ impl Serial {
     }
 }
 
-/// Only kernel messages count, `[    1.234567] ...`: a command may print what it likes.
+/// Only kernel messages count, `[    1.234567] ...`: a command may print anything.
 fn is_fatal(line: &str) -> bool {
     let Some((stamp, message)) =
         line.trim_start_matches('\r').strip_prefix('[').and_then(|rest| rest.split_once(']'))

@@ -19,15 +19,15 @@ const POLL: Duration = Duration::from_millis(50);
 /// How many lines of the guest's output an error shows.
 const TAIL: usize = 30;
 
-/// A started emulator and what comes from its serial port.
+/// A started emulator and the output of its serial port.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Running {
     child: Child,
     serial: Receiver<Vec<u8>>,
     gone: Arc<AtomicBool>,
 }
 
-impl Machine {
+impl Running {
     /// Reads the serial port from a pipe, or from a file that grows (whose end is not the end until the
     /// emulator is gone).
     pub fn new(child: Child, mut port: impl Read + Send + 'static) -> Self {
@@ -75,7 +75,7 @@ impl Machine {
             if heard.elapsed() > silence {
                 return Err(lost(
                     &serial,
-                    &format!("it said nothing for {} s and was stopped", silence.as_secs()),
+                    &format!("it printed nothing for {} s and was stopped", silence.as_secs()),
                 ));
             }
         }
@@ -100,11 +100,11 @@ impl fmt::Display for LostInBoot {
 impl std::error::Error for LostInBoot {}
 
 fn lost(serial: &Serial, why: &str) -> Error {
-    let text = format!("lost the guest {}: {why}. Its last words:\n{}", serial.stage(), serial.tail(TAIL));
+    let text = format!("lost the guest {}: {why}. Its last lines:\n{}", serial.stage(), serial.tail(TAIL));
     if serial.booting() { Error::new(LostInBoot).context(text) } else { Error::msg(text) }
 }
 
-impl Drop for Machine {
+impl Drop for Running {
     fn drop(&mut self) {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             // Best effort: it may end by itself in between.

@@ -1,8 +1,9 @@
 //! The Intel guest: Bochs emulates a Haswell with VMX and EPT, on which the stock kvm_intel loads.
 //!
-//! Much here works around what a distribution's Bochs is: it has the debugger built in (hence the `c` in a
-//! file), wants a terminal (hence script(1)), boots from a CD only, and calls a power-off a panic (hence success is
-//! judged by the serial port alone). The baud rate is emulated: little output is quick output.
+//! A distribution's Bochs needs some workarounds. It has the debugger built in, so a file tells it to
+//! continue. It wants a terminal, so script(1) gives it one. It boots from a CD only. It calls a power-off a
+//! panic, so the serial port alone decides about success. The baud rate is emulated: little output is quick
+//! output.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,15 +11,16 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use which::which;
 
-use super::machine::Machine;
+use super::running::Running;
 use super::{Sink, Spec};
 use crate::process::{Output, cannot_start, run as run_tool};
 
 const APPEND: &str = "console=ttyS0,115200 quiet panic=1 oops=panic mitigations=off nokaslr tsc=reliable \
                       cryptomgr.notests no_timer_check";
 
-/// What Bochs and its boot CD need from the distribution, each with the places it is known to be at.
+/// Files of the distribution for Bochs and its boot CD, each with its known places.
 const FIRMWARE: [(&str, &[&str]); 4] = [
     ("BIOS-bochs-latest", &["/usr/share/bochs/BIOS-bochs-latest"]),
     ("VGABIOS", &["/usr/share/bochs/VGABIOS-lgpl-latest", "/usr/share/vgabios/vgabios.bin"]),
@@ -64,14 +66,14 @@ pub fn run(spec: &Spec, kernel: &Path, initramfs: &Path, scratch: &Path, sink: S
     write(&port, "")?;
     write(&scratch.join("go"), "c\n")?;
     write(&scratch.join("bochsrc"), &settings(spec, &bios, &vgabios))?;
-    let bochs = BOCHS.into_iter().find(|name| crate::process::in_path(name)).unwrap_or(BOCHS[0]);
+    let bochs = BOCHS.into_iter().find(|name| which(name).is_ok()).unwrap_or(BOCHS[0]);
     let mut script = Command::new("script");
     script.args(["-qfec", &format!("exec {bochs} -q -rc go -f bochsrc"), "tty.txt"]);
     script.current_dir(scratch).env("TERM", "xterm");
     script.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = script.spawn().with_context(|| cannot_start(&script))?;
     let port = File::open(&port).with_context(|| format!("cannot read {}", port.display()))?;
-    Machine::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
+    Running::new(child, port).watch(Duration::from_secs(spec.silence), sink).with_context(|| {
         let log = fs::read_to_string(scratch.join("bochs.log")).unwrap_or_default();
         let panics = log.lines().filter(|line| line.contains("p[")).collect::<Vec<_>>().join("\n");
         format!("the lab under Bochs failed {panics}").trim().to_owned()
@@ -98,7 +100,8 @@ fn settings(spec: &Spec, bios: &Path, vgabios: &Path) -> String {
     format!(
         "config_interface: textconfig\n\
          display_library: term\n\
-         cpu: model=corei7_haswell_4770, count={smp}, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
+         cpu: model=corei7_haswell_4770, count={smp}, ips={INSTRUCTIONS_PER_SECOND}, \
+         reset_on_triple_fault=0, ignore_bad_msrs=1\n\
          memory: guest={mem}, host={mem}\n\
          romimage: file={bios}, options=fastboot\n\
          vgaromimage: file={vgabios}\n\

@@ -1,4 +1,4 @@
-//! What is in the guest's root file system.
+//! The guest's root file system.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use shell_words::quote;
 
-use super::elf::Elf;
+use super::elf::{is_elf, is_static};
 use super::fetch::Files;
 use super::initramfs::Initramfs;
-use super::kernels::Cpu;
 use super::{Spec, libs, sie};
-use crate::paths;
-use crate::process::{Output, capture, quote, run};
+use crate::process::{Output, capture, run};
+use crate::target::{Arch, Emulator, Machine};
 
+/// The first process.
+const INIT: &str = include_str!("../guest/init.sh");
 /// Where a static busybox is.
 pub const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox.static", "/bin/busybox.static"];
 /// The module that calls SIE.
@@ -30,20 +32,22 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
     fs.device("dev/console", 5, 1);
     fs.device("dev/null", 1, 3);
     match kernel.busybox() {
-        // It does not run here to say what it can be; init asks it.
+        // It does not run on this host, so init asks it for its applets.
         Some(foreign) => fs.copy(&foreign, "bin/busybox")?,
         None => own_busybox(&mut fs)?,
     }
-    let init = paths::root().join("tests/lab-init.sh");
-    fs.file("init", 0o755, fs::read(&init).with_context(|| format!("cannot read {}", init.display()))?);
+    fs.file("init", 0o755, INIT);
 
     let mut order = String::new();
-    for module in kernel.modules(spec.cpu) {
+    for module in kernel.modules(spec.machine) {
         let name = module.file_name().context("a module without a name")?.to_string_lossy().into_owned();
         let path = format!("/lib/modules/{name}");
-        let module =
-            if spec.cpu == Cpu::S390x && name == SIE_MODULE { sie::link(&module, scratch)? } else { module };
-        fs.copy(&lean(spec.cpu, &module, scratch)?, &path)?;
+        let module = if spec.machine.arch == Arch::S390x && name == SIE_MODULE {
+            sie::link(&module, scratch)?
+        } else {
+            module
+        };
+        fs.copy(&lean(spec.machine, &module, scratch)?, &path)?;
         order.push_str(&path);
         order.push('\n');
     }
@@ -56,14 +60,14 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
         libs::take(&mut fs, program)?;
     }
     for (from, to) in &spec.files {
-        fs.copy(&lean(spec.cpu, from, scratch)?, to)?;
+        fs.copy(&lean(spec.machine, from, scratch)?, to)?;
     }
     Ok(fs)
 }
 
 /// The shell assignments that init reads.
 fn environment(spec: &Spec) -> String {
-    let mut pairs = vec![("LAB_KERNEL", spec.kernel.name.clone()), ("LAB_CPU", spec.cpu.name().to_owned())];
+    let mut pairs = vec![("LAB_KERNEL", spec.kernel.name.clone()), ("LAB_CPU", spec.machine.name.to_owned())];
     if let Some((rows, columns)) = spec.terminal {
         pairs.extend([
             ("LAB_TTY", "1".to_owned()),
@@ -88,20 +92,20 @@ fn own_busybox(fs: &mut Initramfs) -> Result<()> {
 
 /// The host's busybox, which must need no library.
 fn busybox() -> Result<PathBuf> {
-    let is_static = |path: &PathBuf| {
-        fs::read(path).is_ok_and(|bytes| Elf::new(&bytes).and_then(|elf| elf.is_static()).unwrap_or(false))
-    };
-    let found = BUSYBOX.iter().map(PathBuf::from).find(is_static);
+    let needs_no_library =
+        |path: &PathBuf| fs::read(path).is_ok_and(|bytes| is_static(&bytes).unwrap_or(false));
+    let found = BUSYBOX.iter().map(PathBuf::from).find(needs_no_library);
     found.with_context(|| {
         format!("no static busybox at {}; `cargo xtask setup --for lab` installs it", BUSYBOX.join(" or "))
     })
 }
 
-/// Under Bochs every byte costs: reading it from the emulated CD, unpacking it, checking a module's signature. So ELF
-/// files go there without debug information and signature; BTF stays.
-fn lean(cpu: Cpu, file: &Path, scratch: &Path) -> Result<PathBuf> {
+/// A file without debug information and signature, if it is an ELF file for Bochs. BTF stays.
+///
+/// Under Bochs every byte costs time: to read it from the emulated CD, to unpack it, to check a signature.
+fn lean(machine: &Machine, file: &Path, scratch: &Path) -> Result<PathBuf> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if cpu != Cpu::Intel || Elf::new(&bytes).is_err() {
+    if machine.emulator != Emulator::Bochs || !is_elf(&bytes) {
         return Ok(file.to_owned());
     }
     let Some(name) = file.file_name() else { bail!("{} has no file name", file.display()) };

@@ -1,16 +1,15 @@
 //! The guest's root file system: a cpio archive in the `newc` format, which the kernel unpacks by itself.
 //!
-//! Written here rather than by cpio(1), so that device nodes need no root and owners are always root.
+//! Not written by cpio(1), so that device nodes need no root and owners are always root.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-
-const TRAILER: &str = "TRAILER!!!";
+use cpio::newc;
 
 #[derive(Debug)]
 enum Entry {
@@ -21,7 +20,8 @@ enum Entry {
     Device { major: u32, minor: u32 },
 }
 
-/// What goes into the archive, by path without a leading slash; sorted, so directories precede their contents.
+/// The archive's entries, by path without a leading slash. They are sorted: directories precede their
+/// contents.
 #[derive(Debug, Default)]
 pub struct Initramfs(BTreeMap<String, (u32, Entry)>);
 
@@ -64,50 +64,33 @@ impl Initramfs {
     }
 
     /// Writes the archive.
+    ///
+    /// # Errors
+    /// If a file cannot be read, has 4 GiB or more, or `out` cannot be written.
     pub fn write(&self, mut out: impl Write) -> Result<()> {
         for (inode, (path, (mode, entry))) in (1..).zip(&self.0) {
+            let mut header = newc::Builder::new(path).ino(inode).mode(*mode);
             let copied;
-            let (device, contents): (_, &[u8]) = match entry {
-                Entry::Dir => ((0, 0), &[]),
-                Entry::Bytes(bytes) => ((0, 0), bytes),
-                Entry::Link(to) => ((0, 0), to.as_bytes()),
-                Entry::Device { major, minor } => ((*major, *minor), &[]),
+            let contents: &[u8] = match entry {
+                Entry::Dir => &[],
+                Entry::Bytes(bytes) => bytes,
+                Entry::Link(to) => to.as_bytes(),
+                Entry::Device { major, minor } => {
+                    header = header.rdev_major(*major).rdev_minor(*minor);
+                    &[]
+                }
                 Entry::Copy(from) => {
                     copied = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-                    ((0, 0), &copied)
+                    &copied
                 }
             };
-            record(&mut out, inode, *mode, device, path, contents).context("cannot write the initramfs")?;
+            let size = u32::try_from(contents.len()).with_context(|| format!("{path} has 4 GiB or more"))?;
+            let mut writer = header.write(&mut out, size);
+            let written = writer.write_all(contents).and_then(|()| writer.finish().map(drop));
+            written.context("cannot write the initramfs")?;
         }
-        record(&mut out, 0, 0, (0, 0), TRAILER, &[]).context("cannot write the initramfs")?;
-        out.flush().context("cannot write the initramfs")
+        newc::trailer(&mut out).and_then(Write::flush).context("cannot write the initramfs")
     }
-}
-
-/// One record: 110 bytes of header in hexadecimal, the name, the contents, each padded to four bytes.
-fn record(
-    out: &mut impl Write,
-    inode: u32,
-    mode: u32,
-    (major, minor): (u32, u32),
-    name: &str,
-    contents: &[u8],
-) -> io::Result<()> {
-    let size = |length: usize| u32::try_from(length).map_err(|_| io::Error::other("a file of 4 GiB or more"));
-    let fields =
-        [inode, mode, 0, 0, 1, 0, size(contents.len())?, 0, 0, major, minor, size(name.len() + 1)?, 0];
-    write!(out, "070701")?;
-    for field in fields {
-        write!(out, "{field:08X}")?;
-    }
-    write!(out, "{name}\0")?;
-    pad(out, 110 + name.len() + 1)?;
-    out.write_all(contents)?;
-    pad(out, contents.len())
-}
-
-fn pad(out: &mut impl Write, length: usize) -> io::Result<()> {
-    out.write_all(&[0; 3][..length.next_multiple_of(4) - length])
 }
 
 #[cfg(test)]
@@ -126,7 +109,7 @@ mod tests {
         let hi = text.find("bin/hi").unwrap();
         let header = &text[hi - 110..hi];
         assert_eq!(&header[..6], "070701");
-        assert_eq!(&header[14..22], format!("{:08X}", 0o100_755));
+        assert_eq!(&header[14..22], format!("{:08x}", 0o100_755));
         assert_eq!(&header[54..62], "00000005");
         assert_eq!(&header[94..102], "00000007");
         assert_eq!(&text[hi..hi + 18], "bin/hi\0\0\0\0hello\0\0\0");

@@ -5,16 +5,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::elf::Elf;
+use super::elf::{is_elf, is_static};
 use super::initramfs::Initramfs;
 use crate::process::{Output, capture, probe};
 
 /// Puts a program at its own path, with everything it is linked with at theirs.
 pub fn take(fs: &mut Initramfs, program: &Path) -> Result<()> {
-    let path = program.to_str().with_context(|| format!("{} is not a name in UTF-8", program.display()))?;
+    let path = program.to_str().with_context(|| format!("{} is not UTF-8", program.display()))?;
     fs.copy(program, path)?;
     let bytes = std::fs::read(program).with_context(|| format!("cannot read {path}"))?;
-    if Elf::new(&bytes).with_context(|| format!("cannot take {path}"))?.is_static()? {
+    if is_static(&bytes).with_context(|| format!("cannot take {path}"))? {
         return Ok(());
     }
     let listing = capture(Command::new("ldd").arg(program), Output::Terminal)?;
@@ -29,7 +29,7 @@ fn libraries(listing: &str) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     for line in listing.lines() {
         if line.contains("not found") {
-            bail!("a library is missing here too: {}", line.trim());
+            bail!("a library is missing on this host: {}", line.trim());
         }
         paths.extend(line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned));
     }
@@ -38,13 +38,13 @@ fn libraries(listing: &str) -> Result<Vec<String>> {
 
 /// The real perf: `/usr/bin/perf` is a script on distributions that keep one perf per kernel version.
 pub fn perf() -> Result<PathBuf> {
-    let is_elf = |path: &Path| std::fs::read(path).is_ok_and(|bytes| Elf::new(&bytes).is_ok());
+    let is_program = |path: &Path| std::fs::read(path).is_ok_and(|bytes| is_elf(&bytes));
     let plain = PathBuf::from("/usr/bin/perf");
-    if is_elf(&plain) {
+    if is_program(&plain) {
         return Ok(plain);
     }
     let versions = probe("sh", &["-c", "ls /usr/bin/perf_* /usr/lib/linux-tools-*/perf 2>/dev/null; true"]);
-    let found = versions.unwrap_or_default().lines().map(PathBuf::from).rfind(|path| is_elf(path));
+    let found = versions.unwrap_or_default().lines().map(PathBuf::from).rfind(|path| is_program(path));
     found.context(
         "no perf found in /usr/bin or /usr/lib/linux-tools-*; `cargo xtask setup --for test` installs it",
     )
@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn libraries_and_the_linker_are_taken_and_the_vdso_is_not() {
-        let listing = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+        let listing = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 \
+                       (0x00007f)\n\
                        \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
         assert_eq!(
             libraries(listing).unwrap(),

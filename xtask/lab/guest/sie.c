@@ -3,7 +3,7 @@
  * A scripted SIE: what stands in for the hardware in the s390x lab.
  *
  * QEMU's emulation has no START INTERPRETIVE EXECUTION. This file is linked into the distribution's own kvm.ko
- * (xtask/src/lab/sie.rs), whose references to sie64a() and to `sclp` are renamed to the two objects below. Every
+ * (xtask/lab/src/sie.rs), whose references to sie64a() and to `sclp` are renamed to the two objects below. Every
  * other line of KVM that runs is the shipped one: intercept handlers, interrupt delivery, statistics, tracepoints.
  *
  * Instead of running a guest, "entering SIE" takes one record from a script in the VMM's own memory and copies it

@@ -1,5 +1,7 @@
-//! The guests under QEMU. Its emulation of x86 has SVM, so a stock kernel finds KVM hardware on any host; that of s390x
-//! has no SIE, so one is scripted there (see `sie`).
+//! The guests under QEMU.
+//!
+//! Its emulation of x86 has SVM, so a stock kernel finds KVM hardware on any host. Its emulation of s390x has
+//! no SIE, so the lab scripts one (see `sie`).
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,14 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::kernels::Arch;
-use super::machine::Machine as Running;
+use super::running::Running;
 use super::{Sink, Spec};
 use crate::process::cannot_start;
+use crate::target::Arch;
 
 /// How an architecture is emulated.
 #[derive(Debug)]
-struct Machine {
+struct Settings {
     program: &'static str,
     cpu: &'static str,
     append: &'static str,
@@ -23,21 +25,22 @@ struct Machine {
     icount_cpus: Option<u32>,
 }
 
-/// `panic=1` with `-no-reboot` ends QEMU; self-tests of ciphers only take time. A host that stalls for seconds is no fault
-/// of the guest's: its watchdogs are to wait longer, and its timer is not tested.
+/// `panic=1` with `-no-reboot` ends QEMU. Self-tests of ciphers only take time. A host may stall for seconds,
+/// so the guest's watchdogs wait longer, and its timer is not tested.
 ///
 /// Kernels that use CMPXCHG16B crash now and then under QEMU 7.2's emulation, 6.12 at every second boot.
-const X86_64: Machine = Machine {
+const X86_64: Settings = Settings {
     program: "qemu-system-x86_64",
     cpu: "max,cx16=off,mpx=off",
     append: "console=ttyS0 quiet panic=1 oops=panic cryptomgr.notests no_timer_check \
              watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300",
     icount_cpus: Some(1),
 };
-const S390X: Machine = Machine {
+const S390X: Settings = Settings {
     program: "qemu-system-s390x",
     cpu: "max",
-    append: "quiet panic=1 oops=panic cryptomgr.notests watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300",
+    append: "quiet panic=1 oops=panic cryptomgr.notests \
+             watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300",
     icount_cpus: None,
 };
 
@@ -73,17 +76,17 @@ pub fn interactive(spec: &Spec, kernel: &Path, initramfs: &Path) -> Result<u8> {
 }
 
 fn command(spec: &Spec, kernel: &Path, initramfs: &Path) -> Command {
-    let machine = match spec.cpu.arch() {
+    let settings = match spec.machine.arch {
         Arch::X86_64 => &X86_64,
         Arch::S390x => &S390X,
     };
-    let mut qemu = Command::new(machine.program);
-    let cpus = machine.icount_cpus.filter(|_| spec.icount).unwrap_or(spec.smp);
+    let mut qemu = Command::new(settings.program);
+    let cpus = settings.icount_cpus.filter(|_| spec.icount).unwrap_or(spec.smp);
     qemu.args([
         "-accel",
         ACCEL,
         "-cpu",
-        machine.cpu,
+        settings.cpu,
         "-no-reboot",
         "-nodefaults",
         "-no-user-config",
@@ -96,6 +99,6 @@ fn command(spec: &Spec, kernel: &Path, initramfs: &Path) -> Command {
     }
     qemu.args(["-smp", &cpus.to_string(), "-m", &spec.mem.to_string()]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
-    qemu.arg("-append").arg(format!("{} {}", machine.append, spec.append));
+    qemu.arg("-append").arg(format!("{} {}", settings.append, spec.append));
     qemu
 }

@@ -31,17 +31,7 @@ impl Output<'_> {
 /// The command as a person would type it.
 pub fn display(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as `sh` must see it.
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    shell_words::join(words.map(|word| word.to_string_lossy()))
 }
 
 /// Runs a command that must succeed.
@@ -49,6 +39,18 @@ pub fn run(command: &mut Command, output: Output<'_>) -> Result<()> {
     let status = status(command, output)?;
     if !status.success() {
         bail!("`{}` failed: {status}", display(command));
+    }
+    Ok(())
+}
+
+/// Runs a command that must succeed and says nothing; its complaints become part of the error.
+pub fn run_quietly(command: &mut Command) -> Result<()> {
+    let done = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
+    if !done.status.success() {
+        let complaints = String::from_utf8_lossy(&done.stderr);
+        let complaints =
+            complaints.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
+        bail!("`{}` failed: {}", command.get_program().to_string_lossy(), complaints.join("; "));
     }
     Ok(())
 }
@@ -68,7 +70,7 @@ pub fn capture(command: &mut Command, output: Output<'_>) -> Result<String> {
         bail!("`{}` failed: {}", display(command), done.status);
     }
     String::from_utf8(done.stdout)
-        .with_context(|| format!("`{}` printed something else than text", display(command)))
+        .with_context(|| format!("the output of `{}` is not UTF-8", display(command)))
 }
 
 /// The standard output of a probe: nothing if the program is missing or unhappy.
@@ -77,16 +79,10 @@ pub fn probe(program: &str, args: &[&str]) -> Option<String> {
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Whether a program of that name is in PATH.
-pub fn in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-}
-
-/// What to say when a program does not even start.
+/// The error text for a program that does not start.
 pub fn cannot_start(command: &Command) -> String {
     format!(
-        "cannot start `{}` (is it installed? `cargo xtask setup` installs what is needed)",
+        "cannot start `{}` (is it installed? `cargo xtask setup` installs missing programs)",
         display(command)
     )
 }
@@ -97,11 +93,11 @@ mod tests {
 
     #[test]
     fn words_reach_the_shell_as_they_are() {
-        assert_eq!(quote("uname"), "uname");
-        assert_eq!(quote("--kernel=6.1"), "--kernel=6.1");
-        assert_eq!(quote(""), "''");
-        assert_eq!(quote("a b"), "'a b'");
-        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+        let words = ["uname", "--kernel=6.1", "", "a b", "it's $HOME"];
+        let mut printf = Command::new("printf");
+        let line = display(printf.arg(r"%s\n").args(words));
+        let printed = capture(Command::new("sh").args(["-c", &line]), Output::Terminal).unwrap();
+        assert_eq!(printed.lines().collect::<Vec<_>>(), words, "{line}");
     }
 
     #[test]

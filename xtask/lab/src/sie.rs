@@ -1,8 +1,9 @@
 //! KVM for the s390x guest: the distribution's own kvm.ko, linked with a scripted SIE.
 //!
-//! QEMU without KVM has no SIE instruction, and kvm.ko refuses to load without. So `tests/sie/sie.c` is linked into it,
-//! which stands in for `sie64a` (arch/s390/kernel/entry.S) and nothing else. The result is made at each boot and is
-//! never shipped. Whatever is not as expected in a new kernel ends here with an error.
+//! QEMU without KVM has no SIE instruction, and kvm.ko refuses to load without it. So the lab links
+//! `guest/sie.c` into it, which replaces `sie64a` (arch/s390/kernel/entry.S) and nothing else. Each boot
+//! makes the result, which is never shipped. A new kernel that differs from what is expected here ends in an
+//! error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,21 +11,24 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::elf::Elf;
-use crate::paths;
+use super::elf;
 use crate::process::{Output, capture, run};
-use crate::toolchain::S390X_TOOLS;
 
-/// PERFORM LOCKED OPERATION with all operands 0, and INSERT PROGRAM MASK: how KVM's init asks which of its functions
-/// exist (`plo_test_bit`, arch/s390/kvm/kvm-s390.c). QEMU has no PLO.
+/// The scripted SIE.
+const SIE: &str = include_str!("../guest/sie.c");
+/// The prefix of the cross tools for s390x.
+const S390X_TOOLS: &str = "s390x-linux-gnu-";
+/// PERFORM LOCKED OPERATION with all operands 0, and INSERT PROGRAM MASK. KVM's init asks that way which
+/// functions of PLO exist (`plo_test_bit`, arch/s390/kvm/kvm-s390.c). QEMU has no PLO.
 const PLO_AND_IPM: [u8; 8] = [0xee, 0, 0, 0, 0, 0, 0xb2, 0x22];
 /// OR IMMEDIATE of 0 to register 0, which leaves the condition code "not there".
 const OILF: [u8; 6] = [0xc0, 0x0d, 0, 0, 0, 0];
 
 /// Makes the module from `stock` in `dir`.
 pub fn link(stock: &Path, dir: &Path) -> Result<PathBuf> {
-    let source = paths::root().join("tests/sie/sie.c");
-    let [object, renamed, linked] = ["sie.o", "kvm-renamed.o", "kvm.ko"].map(|name| dir.join(name));
+    let [source, object, renamed, linked] =
+        ["sie.c", "sie.o", "kvm-renamed.o", "kvm.ko"].map(|name| dir.join(name));
+    fs::write(&source, SIE).with_context(|| format!("cannot write {}", source.display()))?;
     let init = listing("objdump", &["-d", "-j", ".init.text"], stock)?;
     let (byte, mask) = has_sief2(&init)
         .with_context(|| format!("{} does not begin by testing sclp.has_sief2", stock.display()))?;
@@ -61,8 +65,8 @@ fn listing(name: &str, args: &[&str], file: &Path) -> Result<String> {
     capture(tool(name).args(args).arg(file), Output::Terminal)
 }
 
-/// Byte and mask of `sclp.has_sief2`: the first thing the module's init does is to test it. The place differs from
-/// kernel to kernel.
+/// Byte and mask of `sclp.has_sief2`. The module's init tests it first. The place differs from kernel to
+/// kernel.
 fn has_sief2(disassembly: &str) -> Option<(u32, u32)> {
     let (_, operands) = disassembly.lines().find_map(|line| line.split_once("\ttm\t"))?;
     let (byte, mask) = operands.trim().split_once("(%r1),")?;
@@ -71,7 +75,7 @@ fn has_sief2(disassembly: &str) -> Option<(u32, u32)> {
 }
 
 fn replace_plo(module: &mut [u8]) -> Result<()> {
-    let code = Elf::new(module)?.code()?;
+    let code = elf::code(module)?;
     let mut places = Vec::new();
     for section in code {
         let words = module[section.clone()].windows(PLO_AND_IPM.len()).step_by(2);
@@ -86,32 +90,23 @@ fn replace_plo(module: &mut [u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use object::{Architecture, Endianness, SectionKind};
+
+    use super::elf::tests::file;
     use super::*;
 
     #[test]
     fn the_test_for_sie_is_found() {
-        let listing = "0000000000000000 <init_module>:\n   6:\tc4 18 00 00 00 00\tlgrl\t%r1,6 <init_module+0x6>\n  \
+        let listing = "0000000000000000 <init_module>:\n   6:\tc4 18 00 00 00 00\tlgrl\t%r1,6 \
+                       <init_module+0x6>\n  \
                        c:\t91 40 10 01       \ttm\t1(%r1),64\n  10:\t91 20 10 02\ttm\t2(%r1),32\n";
         assert_eq!(has_sief2(listing), Some((1, 64)));
         assert_eq!(has_sief2("  c:\t91 41 10 01       \ttm\t1(%r1),65\n"), None);
         assert_eq!(has_sief2("  c:\ta7 f4 00 00\tj\tc\n"), None);
     }
 
-    /// An ELF file with one section of code.
     fn elf(code: &[u8]) -> Vec<u8> {
-        let mut elf = vec![0; 64];
-        elf[..6].copy_from_slice(b"\x7fELF\x02\x02");
-        elf.extend(code);
-        let table = elf.len() as u64;
-        elf[40..48].copy_from_slice(&table.to_be_bytes());
-        elf[58..62].copy_from_slice(&[0, 64, 0, 1]);
-        let mut header = [0; 64];
-        header[7] = 1;
-        header[15] = 4;
-        header[24..32].copy_from_slice(&64_u64.to_be_bytes());
-        header[32..40].copy_from_slice(&(code.len() as u64).to_be_bytes());
-        elf.extend(header);
-        elf
+        file(Architecture::S390x, Endianness::Big, ".text", SectionKind::Text, code)
     }
 
     #[test]

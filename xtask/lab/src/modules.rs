@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::elf::{Elf, module_name};
+use super::elf::{depends, module_name};
 use crate::process::{Output, run};
 
 /// The directory `lib/modules/RELEASE` of an unpacked kernel.
@@ -92,9 +92,7 @@ fn unpack(file: &Path, name: &str, out: &Path) -> Result<PathBuf> {
 
 fn dependencies(origin: &Path, plain: &Path) -> Result<Vec<String>> {
     let bytes = fs::read(plain).with_context(|| format!("cannot read {}", plain.display()))?;
-    Elf::new(&bytes)
-        .and_then(|elf| elf.depends())
-        .with_context(|| format!("cannot tell what {} depends on", origin.display()))
+    depends(&bytes).with_context(|| format!("cannot read the dependencies of {}", origin.display()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,62 @@
+//! The lab's guests with our own programs in them.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::Result;
+use lab::target::Arch;
+use lab::{Lab, Sink, Spec};
+use terminal_size::{Height, Width, terminal_size};
+
+use crate::build::{EXITLAT, LAB_TESTS, Profile, Program, SIE_WORKLOAD, WORKLOAD, build};
+use crate::paths;
+use crate::process::Output;
+
+/// Boots a guest, runs the command, passes its output on; returns its status.
+///
+/// # Errors
+/// If the kernel cannot be had, or the guest is lost.
+pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
+    let lab = Lab { cache: paths::cache()?, work: paths::target().join("lab") };
+    lab.boot(spec, sink)
+}
+
+/// Programs to build, and their paths in the guest.
+fn programs(arch: Arch) -> [(Program, &'static str); 2] {
+    let workload = match arch {
+        Arch::X86_64 => WORKLOAD,
+        Arch::S390x => SIE_WORKLOAD,
+    };
+    [(EXITLAT, "/bin/exitlat"), (workload, "/bin/workload")]
+}
+/// The lab tests, likewise.
+const TESTS: (Program, &str) = (LAB_TESTS, "/bin/lab-tests");
+
+/// Builds exitlat and workload as they are shipped and takes them along.
+pub fn add_programs(spec: &mut Spec, output: Output<'_>) -> Result<()> {
+    let arch = spec.machine.arch;
+    for (program, to) in programs(arch) {
+        spec.files.push((build(program, &Profile::lab(arch), output)?, to.to_owned()));
+    }
+    spec.env.extend([("EXITLAT", "/bin/exitlat"), ("WORKLOAD", "/bin/workload")].map(owned));
+    Ok(())
+}
+
+/// Builds the lab tests and takes them along.
+pub fn add_tests(spec: &mut Spec, output: Output<'_>) -> Result<()> {
+    let (program, to) = TESTS;
+    spec.files.push((build(program, &Profile::lab(spec.machine.arch), output)?, to.to_owned()));
+    Ok(())
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+/// Rows and columns, if our output goes to a terminal.
+pub fn terminal() -> Option<(u16, u16)> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let size = terminal_size().map(|(Width(columns), Height(rows))| (rows, columns));
+    Some(size.filter(|(rows, columns)| *rows > 0 && *columns > 0).unwrap_or((24, 80)))
+}
