@@ -59,7 +59,7 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
                 let fuzz = ["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"];
                 logged(cargo().args(fuzz).args(["--", "--color", "never"]), log)
             })?;
-            runner.step(&itself("tidy"), |_| tidy::check())
+            runner.step(&itself("tidy"), tidy::check)
         }
         Tier::Clippy => {
             runner.step(&itself("clippy"), |log| logged(cargo().args(CLIPPY), log))?;
