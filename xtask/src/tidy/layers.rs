@@ -52,7 +52,7 @@ pub fn check(document: &str, tree: &Tree) -> Vec<String> {
             };
             if let Some(used) = used.filter(|used| used != room && !allowed.contains(used)) {
                 complaints.push(format!(
-                    "{USER_SIDE}/{}:{} names {}: by ARCHITECTURE.md's table of layers {room} may not use {used}",
+                    "{USER_SIDE}/{}:{} names {}: {room} may not use {used}, by the table in ARCHITECTURE.md",
                     file.path.display(),
                     named.line,
                     named.segments.join("::")
