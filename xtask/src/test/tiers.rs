@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Error, Result, bail};
 
 use super::runner::{Count, Runner, Step};
-use super::{Tier, is_root};
+use super::{Tier, deny, is_root};
 use crate::cli::TestArgs;
 use crate::cmd::lab::{add_programs, add_tests};
 use crate::lab::kernels::{Arch, Cpu, Kernel, Matrix};
@@ -46,10 +46,12 @@ const SHOW: &[&str] = &["--", "--show-output"];
 
 /// Runs a tier's steps.
 pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
+    // What a machine may lack for a step that is no test program: a network, the whole history.
+    let may_skip = [deny::ADVISORIES_STEP.to_owned(), tidy::HISTORY.to_owned()];
     let itself = |name: &str| Step {
         name: name.to_owned(),
         count: Count::Itself,
-        expect_skips: &[],
+        expect_skips: &may_skip,
         may_be_empty: false,
     };
     match tier {
@@ -71,6 +73,10 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
             // Links in the documentation that lead nowhere.
             runner
                 .step(&itself("doc"), |log| logged(cargo().env("RUSTDOCFLAGS", "-D warnings").args(DOC), log))
+        }
+        Tier::Deny => {
+            runner.step(&itself("deny"), deny::check)?;
+            runner.step(&itself(deny::ADVISORIES_STEP), deny::advisories)
         }
         Tier::Host => {
             let skips = &matrix.host.expect_skips;
