@@ -1,7 +1,7 @@
 //! The lists in CONTRIBUTING.md of the files that a kind of change touches, each with one real commit.
 //!
-//! A list stands between `<!-- change: NAME -->` and `<!-- end -->`. It has lines `- PATH`, where PATH may be a
-//! glob, and one line `Example: HASH`.
+//! A list stands between `<!-- change: NAME -->` and `<!-- end -->`. It has lines `- PATH`, where PATH may be
+//! a glob, and one line `Example: HASH`.
 
 use std::path::PathBuf;
 use std::process::Command;
