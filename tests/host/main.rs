@@ -6,6 +6,7 @@ mod diff;
 mod dump;
 mod export;
 mod files;
+mod generated;
 mod merge;
 mod merged;
 mod overwrite;

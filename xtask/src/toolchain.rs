@@ -18,6 +18,8 @@ pub const BPF_ENV: &str = "EXITLAT_BPF_TOOLCHAIN";
 pub const BPF_LINKER: &str = "0.10.4";
 /// The version of cargo-fuzz, which drives libFuzzer.
 pub const CARGO_FUZZ: &str = "0.13.1";
+/// What checks the dependencies: duplicates, licences, sources, advisories.
+pub const CARGO_DENY: &str = "0.20.2";
 /// The target of everything that is shipped or run in a guest: static, so that it runs on any x86-64 Linux.
 pub const MUSL: &str = "x86_64-unknown-linux-musl";
 /// The target for IBM Z, where Rust has no musl; `.cargo/config.toml` makes it static too.

@@ -16,7 +16,7 @@ use which::{which, which_in};
 pub use needs::Purpose;
 
 use crate::process::{Output, probe, run};
-use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_FUZZ, installed_bpf};
+use crate::toolchain::{BPF_LINKER, BPF_NIGHTLY, CARGO_DENY, CARGO_FUZZ, installed_bpf};
 use lab::{first_that_works, is_static};
 use needs::{COMPONENTS, PACKAGES, Package, Probe, TARGETS};
 
@@ -151,9 +151,13 @@ fn rust(purpose: Purpose) -> Result<()> {
             }
         }
     }
-    tool("bpf-linker", BPF_LINKER)?;
+    tool("bpf-linker", BPF_LINKER, &[])?;
     if purpose.includes(Purpose::Fuzz) {
-        tool("cargo-fuzz", CARGO_FUZZ)?;
+        tool("cargo-fuzz", CARGO_FUZZ, &[])?;
+    }
+    if purpose.includes(Purpose::Deny) {
+        // Its release profile takes four times as long to build, and it runs for seconds.
+        tool("cargo-deny", CARGO_DENY, &["--debug"])?;
     }
     Ok(())
 }
@@ -170,7 +174,7 @@ fn rustup(toolchain: Option<&str>, args: &[&str]) -> Result<String> {
 }
 
 /// Installs a program with cargo, in exactly that version.
-fn tool(name: &str, version: &str) -> Result<()> {
+fn tool(name: &str, version: &str, options: &[&str]) -> Result<()> {
     let found = probe(name, &["--version"]).unwrap_or_default();
     if found.split_whitespace().nth(1) == Some(version) {
         return Ok(());
@@ -179,7 +183,7 @@ fn tool(name: &str, version: &str) -> Result<()> {
     eprintln!("setup: {name} {version} is needed, {found} is installed");
     let mut install = Command::new("cargo");
     // Not into our build directory, and not with the settings of our workspace.
-    install.args(["install", name, "--version", version, "--locked"]).current_dir("/");
+    install.args(["install", name, "--version", version, "--locked"]).args(options).current_dir("/");
     install.env_remove("CARGO_TARGET_DIR");
     say_and_run(&mut install)
 }

@@ -12,6 +12,8 @@ pub enum Purpose {
     Build,
     /// Linting and testing on this host.
     Check,
+    /// Checking the dependencies.
+    Deny,
     /// Fuzzing.
     Fuzz,
     /// Booting the lab.
@@ -31,16 +33,17 @@ pub enum Purpose {
 impl Purpose {
     /// Whether this purpose needs everything that `part` needs.
     pub fn includes(self, part: Purpose) -> bool {
-        use Purpose::{Bench, Build, Check, Foreign, Fuzz, Lab, LabTest, S390x, Test};
+        use Purpose::{Bench, Build, Check, Deny, Foreign, Fuzz, Lab, LabTest, S390x, Test};
         let parts: &[Purpose] = match self {
             Build => &[Build],
             Check => &[Build, Check],
+            Deny => &[Build, Deny],
             Fuzz => &[Build, Fuzz],
             Lab => &[Build, Lab],
             LabTest => &[Build, Check, Lab, LabTest],
             Foreign => &[Build, Check, Foreign],
             S390x => &[Build, S390x],
-            Test => &[Build, Check, Fuzz, Lab, LabTest, Foreign, Test],
+            Test => &[Build, Check, Deny, Fuzz, Lab, LabTest, Foreign, Test],
             Bench => &[Build, Lab, Bench],
         };
         parts.contains(&part)

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the tiers, from quick to slow, and one line of totals at the end.
 
 mod args;
+mod deny;
 mod libtest;
 mod runner;
 mod tiers;
@@ -23,6 +24,8 @@ pub enum Tier {
     Fmt,
     /// Lints, of the workspace and of the BPF programs.
     Clippy,
+    /// The dependencies: duplicates, licences, sources, advisories.
+    Deny,
     /// Tests that need nothing but a compiler.
     Host,
     /// What is exported, read by other programs and looked at in a browser.
@@ -40,8 +43,12 @@ pub fn run(args: &TestArgs) -> Result<u8> {
     let mut tiers = if args.tiers.is_empty() { Tier::value_variants().to_vec() } else { args.tiers.clone() };
     tiers.sort_unstable();
     tiers.dedup();
-    let purposes =
-        [(Tier::Lab, Purpose::LabTest), (Tier::Foreign, Purpose::Foreign), (Tier::Fuzz, Purpose::Fuzz)];
+    let purposes = [
+        (Tier::Deny, Purpose::Deny),
+        (Tier::Lab, Purpose::LabTest),
+        (Tier::Foreign, Purpose::Foreign),
+        (Tier::Fuzz, Purpose::Fuzz),
+    ];
     setup::run_for(Purpose::Check)?;
     for (_, purpose) in purposes.iter().filter(|(tier, _)| tiers.contains(tier)) {
         setup::run_for(*purpose)?;

@@ -94,7 +94,7 @@ impl Runner {
 fn judge(step: &Step<'_>, ok: bool, log: &str) -> (Tally, Vec<String>) {
     let mut tally = match step.count {
         Count::Reported => Tally::parse(log),
-        Count::Itself if ok => Tally::pass(),
+        Count::Itself if ok => Tally::itself(&step.name, log),
         Count::Itself => Tally::default(),
     };
     let mut complaints = Vec::new();
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_whole_step_is_one_test() {
-        assert_eq!(judge(&step(Count::Itself, &[]), true, "").0, Tally::pass());
+        assert_eq!(judge(&step(Count::Itself, &[]), true, "").0, Tally::itself("x", ""));
         assert_eq!(judge(&step(Count::Itself, &[]), false, "").0.failed, 1);
     }
 
@@ -151,6 +151,17 @@ mod tests {
         let expected = ["x".to_owned()];
         assert_eq!(judge(&step(Count::Reported, &expected), true, log).0.failed, 0);
         assert_eq!(judge(&step(Count::Reported, &[]), true, log).0.failed, 1);
+    }
+
+    #[test]
+    fn a_whole_step_may_say_that_it_skips() {
+        let expected = ["x".to_owned(), "part".to_owned()];
+        let outcome = |log| judge(&step(Count::Itself, &expected), true, log);
+        let (all, _) = outcome("SKIP x: no network");
+        assert_eq!((all.passed, all.failed, all.skips.len()), (0, 0, 1));
+        let (part, _) = outcome("SKIP part: a shallow clone");
+        assert_eq!((part.passed, part.failed, part.skips.len()), (1, 0, 1));
+        assert_eq!(judge(&step(Count::Itself, &[]), true, "SKIP x: no network").0.failed, 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Error, Result, bail};
 
 use super::runner::{Count, Runner, Step};
-use super::{TestArgs, Tier, is_root};
+use super::{TestArgs, Tier, deny, is_root};
 use crate::guest::{add_programs, add_tests, boot};
 use crate::matrix::Matrix;
 use crate::process::{Output, run as run_tool};
@@ -47,10 +47,12 @@ const SHOW: &[&str] = &["--", "--show-output"];
 
 /// Runs a tier's steps.
 pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
+    // What a machine may lack for a step that is no test program: a network, the whole history.
+    let may_skip = [deny::ADVISORIES_STEP.to_owned(), tidy::HISTORY.to_owned()];
     let itself = |name: &str| Step {
         name: name.to_owned(),
         count: Count::Itself,
-        expect_skips: &[],
+        expect_skips: &may_skip,
         may_be_empty: false,
     };
     match tier {
@@ -60,7 +62,7 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
                 let fuzz = ["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"];
                 logged(cargo().args(fuzz).args(["--", "--color", "never"]), log)
             })?;
-            runner.step(&itself("tidy"), |_| tidy::check())
+            runner.step(&itself("tidy"), tidy::check)
         }
         Tier::Clippy => {
             runner.step(&itself("clippy"), |log| logged(cargo().args(CLIPPY), log))?;
@@ -72,6 +74,10 @@ pub fn run(tier: Tier, args: &TestArgs, matrix: &Matrix, runner: &mut Runner) ->
             // Links in the documentation that lead nowhere.
             runner
                 .step(&itself("doc"), |log| logged(cargo().env("RUSTDOCFLAGS", "-D warnings").args(DOC), log))
+        }
+        Tier::Deny => {
+            runner.step(&itself("deny"), deny::check)?;
+            runner.step(&itself(deny::ADVISORIES_STEP), deny::advisories)
         }
         Tier::Host => {
             let skips = &matrix.host.expect_skips;
