@@ -79,7 +79,7 @@ fn a_missing_or_foreign_file_is_said_in_one_line() {
     assert!(err.contains("/no/such/dump") && err.contains("No such file"), "{err}");
     let (status, _, err) = run("report /proc/self/status");
     assert_eq!((status, err.lines().count()), (Some(1), 1), "{err}");
-    assert!(err.contains("no exitlat dump"), "{err}");
+    assert!(err.contains("not an exitlat recording"), "{err}");
 }
 
 /// A dump through standard input, in each format.
