@@ -171,7 +171,7 @@ fn hosts_are_told_apart() {
     let all = files.path("all").to_str().unwrap().to_owned();
     let (status, out, err) = run(&["merge", "-o", &all, &a, &b]);
     assert_eq!((status, out.as_str()), (0, ""), "{err}");
-    assert!(err.contains("20 intervals from 2 dumps"), "{err}");
+    assert!(err.contains("20 intervals from 2 recordings"), "{err}");
     let (_, table, _) = run(&["report", &all, "--by", "host,vm"]);
     assert!(table.contains("HOST") && table.contains("\none ") && table.contains("\ntwo "), "{table}");
     // The same pid on two hosts is two VMs.

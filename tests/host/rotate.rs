@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Cursor, Write as _},
+    path::Path,
     rc::Rc,
 };
 
@@ -15,12 +16,13 @@ use tracer_ebpf::{
 };
 use tracer_user::model::clock::Change;
 use tracer_user::{
+    cli::units::switch_policy,
     decode::Isa,
-    files::rotating::Disk,
+    files::{Existing, RotatingFiles},
     model::{Cell, Interval, Parts, Thread, Threads},
     recording::{
         Reader, Writer,
-        rotate::{Fsync, Outcome, Plan, Recorder, Store, When},
+        rotate::{Fsync, Outcome, Plan, Recorder, Store},
     },
 };
 
@@ -111,7 +113,7 @@ fn read(dump: &[u8]) -> (Vec<u64>, Vec<Contents>, Option<String>, Vec<String>) {
 }
 
 fn plan(switch: &str) -> Plan {
-    Plan { switch: Some(switch.parse().unwrap()), ..Plan::default() }
+    Plan { switch: Some(switch_policy(switch).unwrap()), ..Plan::default() }
 }
 
 /// Interval `number`, a second long.
@@ -331,7 +333,7 @@ fn without_switching_a_full_disk_is_an_error() {
     assert!(!written.is_empty());
     let (numbers, _, why, notes) = read(&disk.files.borrow()[""]);
     assert_eq!((numbers, why), (written, None));
-    assert_eq!(notes, ["the dump has no end line: recording did not stop by itself"]);
+    assert_eq!(notes, ["the recording has no end line: recording did not stop by itself"]);
 }
 
 #[test]
@@ -365,7 +367,7 @@ fn real_files_on_a_real_disk() {
     // Of the very name that comes next.
     let taken = dir.path().join(format!("all.exitlat{}", ".20231114T221322.000Z"));
     fs::write(&taken, "somebody else's").unwrap();
-    let disk = Disk::prepare(&path, true, false).unwrap();
+    let disk = RotatingFiles::many(&path.as_path().into()).unwrap();
     let plan = Plan { max_files: Some(2), fsync: Fsync::Interval, ..plan("2s") };
     let mut recorder = Recorder::begin(disk, plan, header(), 0).unwrap();
     for number in 1..=7 {
@@ -389,21 +391,21 @@ fn real_files_on_a_real_disk() {
 fn a_real_file_is_cut_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("one.exitlat");
-    let mut disk = Disk::prepare(&path, false, false).unwrap();
+    let mut disk = RotatingFiles::one(&path.as_path().into(), Existing::Keep).unwrap();
     let mut file = disk.create("").unwrap();
     file.write_all(b"whole\ntor").unwrap();
     disk.cut(&mut file, 6).unwrap();
     file.write_all(b"again\n").unwrap();
     disk.sync(&mut file).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nagain\n");
-    assert!(Disk::prepare(&path, false, false).is_err(), "it exists");
+    assert!(RotatingFiles::one(&path.as_path().into(), Existing::Keep).is_err(), "it exists");
     // Until it begins, an older dump is untouched.
-    drop(Disk::prepare(&path, false, true).unwrap());
+    drop(RotatingFiles::one(&path.as_path().into(), Existing::Overwrite).unwrap());
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nagain\n");
-    let full = Disk::prepare("/dev/full".as_ref(), false, true).unwrap();
+    let full = RotatingFiles::one(&Path::new("/dev/full").into(), Existing::Overwrite).unwrap();
     let error = Recorder::begin(full, Plan::default(), header(), 0).err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert!(Disk::prepare("-".as_ref(), true, false).is_err());
+    assert!(RotatingFiles::many(&Path::new("-").into()).is_err());
 }
 
 /// How much a busy host writes: the figure in docs/recording.md. `cargo test -p exitlat-tests --test host -- \
@@ -460,6 +462,6 @@ fn an_hour_has_a_bounded_size() {
     );
     // 160 filled buckets of two or three bytes, in base64, and the rest of the line.
     assert!(each / cells < 1024, "{}", each / cells);
-    let when: When = "100M".parse().unwrap();
+    let when = switch_policy("100M").unwrap();
     assert!(when.size.unwrap() / each >= 60, "a file of 100M has a minute at least");
 }

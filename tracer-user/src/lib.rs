@@ -1,8 +1,9 @@
 //! exitlat's user side, as a library so that tests can reach every part.
 //!
-//! Dependency order, each part knows only those before it:
-//! [`model`] and [`decode`] (pure) · [`recording`], [`render`], [`replay`] (pure) · [`perfdata`] (pure) · [`kernel`] (the
-//! only one that names aya) · `cmd` (where they meet) · `cli` (arguments as typed).
+//! Layers; ARCHITECTURE.md has the table. The core is pure: [`decode`], [`model`], [`recording`], [`render`],
+//! [`replay`], [`perfdata`], [`export`] read no clock, environment, terminal or file. [`kernel`] is the only module that
+//! names aya. [`cli`] has the arguments as typed, [`files`] the inputs and outputs, [`run`] the loop of a measurement;
+//! [`cmd`] puts them together, one module for each command.
 
 /// A line to standard error. If nobody reads it any more, that is no reason to stop.
 macro_rules! say {
@@ -23,5 +24,6 @@ pub mod perfdata;
 pub mod recording;
 pub mod render;
 pub mod replay;
+pub mod run;
 pub mod snapshot;
 pub mod tracepoint;

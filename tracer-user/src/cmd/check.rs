@@ -23,7 +23,7 @@ use crate::{
 /// How long to look for exits.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// Those of standard output.

@@ -1,52 +1,37 @@
-//! `exitlat diff`: what changed from one dump to another.
+//! `exitlat diff`: two recordings compared.
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-};
+use std::io::{self, Write as _};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 
-use crate::model::provenance::Header;
 use crate::{
-    cli::{DiffArgs, DiffFormat},
-    cmd::{DONE, REGRESSED, Usage, select, unless_closed, view},
-    files::input::Input,
-    model::provenance::{self, Difference},
+    cli::{DiffArgs, DiffFormat, Location, location},
+    cmd::{DONE, REGRESSED, select, unless_closed, view},
+    files::Input,
     model::{
         GroupBy, Interval, Selection, Threads,
         compare::{Settings, Side, compare},
+        provenance::{self, Difference, Header},
     },
     render::diff::{Origin, Report, SIDES, json, junit, table},
 };
 
-/// A dump that was read to its end.
-struct Dump {
+/// A recording that was read to its end.
+struct Recording {
     header: Header,
     side: Side,
     threads: Threads,
     notes: Vec<String>,
 }
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
-/// See the exit statuses of [`crate::cmd`]; also that the dumps are not comparable, after printing them.
+/// See the exit statuses of [`crate::cmd`]; also that the recordings are not comparable, after printing them.
 pub fn run(args: &DiffArgs) -> Result<u8> {
     let files = [&args.base, &args.new];
-    if files.iter().all(|file| file.as_os_str() == "-") {
-        return Err(Usage("`-` is given twice; there is one standard input".into()).into());
-    }
-    if args.by.part {
-        return Err(Usage("diff compares exits: leave `part` out of --by".into()).into());
-    }
-    let selection = Selection {
-        vcpus: args.vcpu.clone(),
-        pids: args.pid.clone(),
-        hosts: args.host.clone(),
-        guests: args.guest.clone(),
-        fields: args.fields.clone(),
-    };
+    location::read_once(files)?;
+    let selection = Selection::from(&args.select);
     let base = read(files[0], args.by, &selection)?;
     let new = read(files[1], args.by, &selection)?;
     select::found(&selection, &[(&base.header, &base.threads), (&new.header, &new.threads)])?;
@@ -55,16 +40,16 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     let incomparable = obstacles(&differences, [&base.side, &new.side]);
     let notes = notes(&differences, &incomparable, [&base, &new]);
     let settings = Settings {
-        min_change: args.min_change.0,
+        min_change: args.min_change,
         min_samples: args.min_samples,
         alpha: args.alpha,
         judge: if args.judge.is_empty() { Settings::default().judge } else { args.judge.clone() },
         comparable: incomparable.is_empty(),
     };
     let comparison = compare(&base.side, &new.side, settings, &args.fail_on);
-    let origin = |file: &Path, dump: &Dump| Origin {
-        file: file.display().to_string(),
-        recorded: recorded(&dump.header),
+    let origin = |file: &Location, recording: &Recording| Origin {
+        file: file.to_string(),
+        recorded: recorded(&recording.header),
     };
     let report = Report {
         origins: [origin(files[0], &base), origin(files[1], &new)],
@@ -76,20 +61,19 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     // Whoever asks for the status gets it, however much of the text is read.
     unless_closed(print(&report, args))?;
     if !incomparable.is_empty() {
-        return Err(anyhow!("the dumps are not comparable: {}", incomparable.join("; ")));
+        return Err(anyhow!("the recordings are not comparable: {}", incomparable.join("; ")));
     }
     Ok(if comparison.failed() { REGRESSED } else { DONE })
 }
 
-fn read(file: &Path, by: GroupBy, selection: &Selection) -> Result<Dump> {
-    let name = || format!("cannot read the dump {}", file.display());
-    let mut reader = Input::open(file).with_context(name)?.with_hosts();
+fn read(file: &Location, by: GroupBy, selection: &Selection) -> Result<Recording> {
+    let mut reader = Input::open(file)?.with_hosts();
     let (mut interval, mut side) = (Interval::default(), Side::new(by));
-    while reader.next_interval(&mut interval).with_context(name)? {
+    while reader.next_interval(&mut interval)? {
         side.add(&interval, reader.threads(), selection);
     }
     let (header, threads) = (reader.header().clone(), reader.threads().clone());
-    Ok(Dump { header, side, threads, notes: reader.notes().to_vec() })
+    Ok(Recording { header, side, threads, notes: reader.notes().to_vec() })
 }
 
 fn recorded(header: &Header) -> String {
@@ -118,15 +102,15 @@ fn said(difference: &Difference) -> String {
 }
 
 /// What to know before the numbers are believed, the worst first.
-fn notes(differences: &[Difference], incomparable: &[String], dumps: [&Dump; 2]) -> Vec<String> {
+fn notes(differences: &[Difference], incomparable: &[String], recordings: [&Recording; 2]) -> Vec<String> {
     let mut notes: Vec<String> =
         incomparable.iter().map(|obstacle| format!("NOT COMPARABLE: {obstacle}")).collect();
     notes.extend(differences.iter().filter(|difference| !difference.incomparable).map(said));
-    for (name, dump) in SIDES.iter().zip(dumps) {
-        if dump.side.losses.any_missing() {
-            notes.push(format!("{name} lacks samples: {}", dump.side.losses));
+    for (name, recording) in SIDES.iter().zip(recordings) {
+        if recording.side.losses.any_missing() {
+            notes.push(format!("{name} lacks samples: {}", recording.side.losses));
         }
-        notes.extend(dump.notes.iter().map(|note| format!("{name}: {note}")));
+        notes.extend(recording.notes.iter().map(|note| format!("{name}: {note}")));
     }
     notes
 }

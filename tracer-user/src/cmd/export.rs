@@ -1,17 +1,13 @@
-//! `exitlat export`: a dump in the format of another tool.
+//! `exitlat export`: a recording in the format of another tool.
 
-use std::{
-    fs::{self, File},
-    io::{Read as _, Write},
-    path::Path,
-};
+use std::{fs, io::Write, path::Path};
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
 use crate::{
-    cli::{ExportArgs, ExportFormat, NamesMode},
-    cmd::{DONE, Usage, select},
+    cli::{ExportArgs, ExportFormat, Location, NamesMode, Usage, location},
+    cmd::{DONE, select},
     export::{
         Export, hdr, hgrm,
         hlog::Hlog,
@@ -19,18 +15,15 @@ use crate::{
         long::{Form, Long},
         openmetrics::OpenMetrics,
     },
-    files::{
-        atomic::{Output, cannot_write},
-        input::Input,
-    },
-    model::provenance::Header,
-    model::{GroupBy, Groups, Interval, Names, Selection, Threads, anonymize::Policy},
+    files::{AtomicOutput, Existing, Input, cannot_write},
+    model::{GroupBy, Groups, Interval, Names, Selection, Threads, anonymize::Policy, provenance::Header},
+    render::units,
 };
 
 /// A key that is shorter can be guessed.
 const SHORTEST_KEY: usize = 16;
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
@@ -39,15 +32,10 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     if args.diff_base.is_some() && format != ExportFormat::Html {
         return Err(Usage("--diff-base is for html".to_owned()).into());
     }
-    if args.by.is_some_and(|by| by.part) {
-        return Err(Usage(
-            "exports have the parts of each row as columns or labels: leave `part` out".to_owned(),
-        )
-        .into());
-    }
+    location::read_once(args.diff_base.iter().chain([&args.file]))?;
     let mut names = Names::new(policy(args)?);
     let base = match &args.diff_base {
-        Some(path) => Some(page_data(path, args, &mut names)?),
+        Some(base) => Some(page_data(base, args, &mut names)?),
         None => None,
     };
     let mut source = Source::open(&args.file, by_host(args))?;
@@ -61,18 +49,18 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, by)),
         ExportFormat::Html => Box::new(Html::new(Data::new(header, by), base)),
     };
-    let path = args.output.as_deref().unwrap_or(Path::new("-"));
-    write(path, args.force, |out| {
+    let (to, existing) = (&args.output, Existing::forced(args.force));
+    write(to, existing, |out| {
         source.each(args, &mut names, |interval, threads, selection| {
-            export.interval(out, interval, threads, selection).with_context(|| cannot_write(path))
+            export.interval(out, interval, threads, selection).with_context(|| cannot_write(to))
         })?;
-        export.finish(out).with_context(|| cannot_write(path))
+        export.finish(out).with_context(|| cannot_write(to))
     })?;
     Ok(DONE)
 }
 
 fn by_host(args: &ExportArgs) -> bool {
-    args.by.is_some_and(|by| by.host) || !args.host.is_empty()
+    args.by.is_some_and(|by| by.host) || !args.select.host.is_empty()
 }
 
 /// What is told apart unless asked otherwise.
@@ -86,26 +74,22 @@ fn default_by(format: ExportFormat) -> GroupBy {
 }
 
 fn format_of(args: &ExportArgs) -> Result<ExportFormat> {
-    let ending = args.output.as_deref().and_then(Path::extension).and_then(|ending| ending.to_str());
-    let known = || ExportFormat::ENDINGS.iter().find(|(name, _)| Some(*name) == ending);
+    let extension = args.output.path().and_then(Path::extension).and_then(|extension| extension.to_str());
+    let known = || ExportFormat::EXTENSIONS.iter().find(|(name, _)| Some(*name) == extension);
     args.format.or_else(|| known().map(|(_, format)| *format)).ok_or_else(|| {
-        let endings: Vec<_> = ExportFormat::ENDINGS.iter().map(|(name, _)| format!(".{name}")).collect();
-        Usage(format!(
-            "which format? Give --format, or -o FILE with one of the endings {}",
-            endings.join(", ")
-        ))
-        .into()
+        let known = ExportFormat::EXTENSIONS.map(|(name, _)| format!(".{name}")).join(", ");
+        Usage(format!("no format: give --format, or -o FILE with one of the extensions {known}")).into()
     })
 }
 
-/// What becomes of names; reads or makes the key.
+/// How names are anonymized; reads or makes the key.
 fn policy(args: &ExportArgs) -> Result<Policy> {
     match (args.names, &args.names_key) {
         (NamesMode::Hash, None) => {
             let mut key = vec![0; 32];
-            File::open("/dev/urandom")
-                .and_then(|mut source| source.read_exact(&mut key))
-                .context("cannot make a key from /dev/urandom")?;
+            getrandom::fill(&mut key)
+                .map_err(std::io::Error::from)
+                .context("cannot make a key: the kernel gives no random numbers")?;
             Ok(Policy::Hash(key))
         }
         (NamesMode::Hash, Some(path)) => {
@@ -126,24 +110,18 @@ fn policy(args: &ExportArgs) -> Result<Policy> {
     }
 }
 
-/// A dump that is read.
-struct Source<'a> {
-    path: &'a Path,
-    reader: Input,
-}
+/// A recording that is read.
+struct Source(Input);
 
-impl<'a> Source<'a> {
+impl Source {
     /// `hosts` are to be told apart, even if there is only one.
-    fn open(path: &'a Path, hosts: bool) -> Result<Self> {
-        let mut reader = Input::open(path).with_context(|| unreadable(path))?;
-        if hosts {
-            reader = reader.with_hosts();
-        }
-        Ok(Self { path, reader })
+    fn open(location: &Location, hosts: bool) -> Result<Self> {
+        let input = Input::open(location)?;
+        Ok(Self(if hosts { input.with_hosts() } else { input }))
     }
 
     fn header(&self, names: &Names) -> Header {
-        self.reader.header().clone().with_names(names)
+        self.0.header().clone().with_names(names)
     }
 
     /// Gives each interval to `take`, with the names replaced.
@@ -153,34 +131,26 @@ impl<'a> Source<'a> {
         names: &mut Names,
         mut take: impl FnMut(&Interval, &Threads, &Selection) -> Result<()>,
     ) -> Result<()> {
-        let asked = Selection {
-            vcpus: args.vcpu.clone(),
-            pids: args.pid.clone(),
-            hosts: args.host.clone(),
-            guests: args.guest.clone(),
-            fields: None,
-        };
         // Threads are chosen here, by their own names, whatever is shown; left are reasons.
-        let fields = Selection { fields: args.fields.clone(), ..Selection::default() };
+        let asked = Selection { fields: None, ..Selection::from(&args.select) };
+        let fields = Selection { fields: args.select.exits.fields.clone(), ..Selection::default() };
         let mut interval = Interval::default();
         names.next_roster();
-        while self.reader.next_interval(&mut interval).with_context(|| unreadable(self.path))? {
-            let threads = self.reader.threads();
+        while self.0.next_interval(&mut interval)? {
+            let threads = self.0.threads();
             if asked.wants_host(interval.host.as_deref()) {
                 narrow(&mut interval, threads, &asked);
                 interval.host = interval.host.as_deref().map(|host| names.told_host(host));
                 take(&interval, names.threads(threads), &fields)?;
             }
         }
-        select::found(&asked, &[(self.reader.header(), self.reader.threads())])?;
-        for note in self.reader.notes() {
-            say!("exitlat: {}: {note}", self.path.display());
-        }
+        select::found(&asked, &[(self.0.header(), self.0.threads())])?;
+        self.0.print_notes();
         Ok(())
     }
 }
 
-/// Leaves in an interval what is of the chosen threads, and what is of none.
+/// Removes the cells and times of all other threads from an interval.
 fn narrow(interval: &mut Interval, threads: &Threads, asked: &Selection) {
     let wanted = |thread: usize| asked.wants_thread(&threads.list[thread]);
     interval.cells.retain(|cell| wanted(cell.thread));
@@ -188,13 +158,9 @@ fn narrow(interval: &mut Interval, threads: &Threads, asked: &Selection) {
     interval.open.retain(|open| wanted(open.thread));
 }
 
-fn unreadable(path: &Path) -> String {
-    format!("cannot read the dump {}", path.display())
-}
-
-/// The data of a page for a whole dump.
-fn page_data(path: &Path, args: &ExportArgs, names: &mut Names) -> Result<Data> {
-    let mut source = Source::open(path, by_host(args))?;
+/// The data of a page for a whole recording.
+fn page_data(location: &Location, args: &ExportArgs, names: &mut Names) -> Result<Data> {
+    let mut source = Source::open(location, by_host(args))?;
     let by = args.by.unwrap_or_else(|| default_by(ExportFormat::Html));
     let mut data = Data::new(source.header(names), by);
     source.each(args, names, |interval, threads, selection| {
@@ -205,7 +171,7 @@ fn page_data(path: &Path, args: &ExportArgs, names: &mut Names) -> Result<Data> 
 }
 
 /// Percentile tables: one to a file or standard output, several to a directory.
-fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: GroupBy) -> Result<u8> {
+fn curves(args: &ExportArgs, mut source: Source, names: &mut Names, by: GroupBy) -> Result<u8> {
     let mut groups = Groups::new(by);
     source.each(args, names, |interval, threads, selection| {
         groups.add(interval, threads, selection);
@@ -213,41 +179,41 @@ fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: Grou
     })?;
     let mut histogram = hdr::empty();
     let files = hgrm::file_names(groups.exits());
+    let existing = Existing::forced(args.force);
     let directory = args
         .output
-        .as_deref()
+        .path()
         .filter(|path| path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/"));
     let Some(directory) = directory else {
         let [(_, group)] = files.as_slice() else {
             let rows = files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Usage(format!(
-                "a percentile table holds one row, and here are {}: {rows}; choose one with -f, or give -o a directory",
+                "a percentile table holds one row, and there are {}: {rows}; choose one with -f, or give -o a directory",
                 files.len()
             ))
             .into());
         };
         hdr::fill(&mut histogram, &group.stats);
-        let path = args.output.as_deref().unwrap_or(Path::new("-"));
-        table(path, args.force, &histogram)?;
+        table(&args.output, existing, &histogram)?;
         return Ok(DONE);
     };
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     for (name, group) in &files {
         hdr::fill(&mut histogram, &group.stats);
-        table(&directory.join(name), args.force, &histogram)?;
+        table(&directory.join(name).as_path().into(), existing, &histogram)?;
     }
-    say!("exitlat: {} in {}", crate::render::units::plural(files.len(), "table"), directory.display());
+    say!("exitlat: {} in {}", units::plural(files.len(), "table"), directory.display());
     Ok(DONE)
 }
 
-/// A percentile table.
-fn table(path: &Path, force: bool, histogram: &Histogram<u64>) -> Result<()> {
-    write(path, force, |out| hgrm::print(out, histogram).with_context(|| cannot_write(path)))
+/// Writes a percentile table.
+fn table(to: &Location, existing: Existing, histogram: &Histogram<u64>) -> Result<()> {
+    write(to, existing, |out| hgrm::print(out, histogram).with_context(|| cannot_write(to)))
 }
 
-/// Makes a file by `fill`, or writes to standard output.
-fn write(path: &Path, force: bool, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let mut output = Output::open(path, force)?;
+/// Makes an output by `fill`.
+fn write(to: &Location, existing: Existing, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut output = AtomicOutput::open(to, existing)?;
     fill(&mut output)?;
     output.finish()
 }

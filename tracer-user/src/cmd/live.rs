@@ -1,150 +1,95 @@
 //! `exitlat live`: a table for each interval, then the total.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use crate::{
     cli::LiveArgs,
     cmd::{
-        DONE, UNSUPPORTED, Usage,
-        drive::{self, Schedule, Signals, StopReason, drive},
-        select,
-        view::Screen,
+        DONE, UNSUPPORTED,
+        view::{Paint, Screen},
     },
-    kernel::{
-        activity::{self, Activity},
-        session::{self, Session},
-    },
-    model::Interval,
+    model::{Interval, Rows, Selection},
     render::Span,
+    run::{
+        self, GuestRule, Inputs, KernelSource, NoExitsNotice, Schedule, SigUsr2, Signals, Sink, Source,
+        StopReason, Trigger, no_exits::Verdict,
+    },
 };
 
-/// How long to listen for other events when a measurement has ended without an exit.
-const LISTEN: Duration = Duration::from_secs(1);
-
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub async fn run(args: LiveArgs) -> Result<u8> {
-    if args.view.by.host {
-        return Err(Usage("--by host is for merged dumps; everything here is on this host".into()).into());
-    }
-    let mut screen = Screen::new(&args.view, true)?;
-    let pids = select::pids(&args.trace)?;
-    screen.selection.pids.clone_from(&pids);
-    let filtered = !pids.is_empty();
-    let signals = Signals::catch(false)?;
-    let mut session = start(&args.trace, pids)?;
+    let rule = GuestRule::from(&args.trace.vms);
+    let selection =
+        Selection { vcpus: args.exits.vcpu.clone(), fields: args.exits.fields.clone(), ..rule.selection() };
+    let everything = rule.is_all();
+    let screen = Screen::new(&args.view, args.by, selection, Paint::Over)?;
+    let signals = Signals::catch(SigUsr2::Ends)?;
+    let mut source = KernelSource::start(&args.trace, rule)?;
     let schedule = Schedule {
-        display: args.interval.unwrap_or(args.trace.display).0,
-        duration: args.trace.duration.map(|span| span.0),
+        display: args.interval.unwrap_or(args.trace.display),
+        duration: args.trace.duration,
         count: if args.once { Some(1) } else { args.count },
         child: None,
     };
-    let mut total = screen.rows();
-    let mut ear = Ear::default();
-    let why = drive(&mut session, schedule, signals, |session, interval, _| {
-        total.add(interval, session.threads(), &screen.selection);
-        if args.total {
-            screen.show(&total, session.threads(), Span::Total)?;
-        } else {
-            screen.interval(interval, session.threads())?;
+    let inputs = Inputs::start(schedule, signals);
+    let mut tables = Tables::new(screen, if args.total { Shown::Total } else { Shown::Interval });
+    let mut notice = NoExitsNotice::new(|text| say!("exitlat: {text}"));
+    let mut sinks: Vec<&mut dyn Sink<KernelSource>> = vec![&mut tables];
+    if everything {
+        // Chosen processes may just be quiet; the other events know no filter.
+        sinks.push(&mut notice);
+    }
+    let why = run::run(&mut source, inputs, &mut sinks).await?;
+    tables.end(&source, why)?;
+    let verdict = if everything { notice.conclude(&mut source, why).await? } else { Verdict::Traceable };
+    Ok(if verdict == Verdict::Silent { UNSUPPORTED } else { DONE })
+}
+
+/// The block that is printed after each interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The interval; at the end also the total.
+    Interval,
+    /// The sum since the start.
+    Total,
+}
+
+/// Prints a table for each interval.
+pub struct Tables {
+    screen: Screen,
+    shown: Shown,
+    total: Rows,
+}
+
+impl Tables {
+    /// Nothing has been measured yet.
+    pub fn new(screen: Screen, shown: Shown) -> Self {
+        Self { total: screen.rows(), screen, shown }
+    }
+
+    /// Prints the total, unless it was just printed.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn end(&mut self, source: &impl Source, why: StopReason) -> Result<()> {
+        let several = self.total.first != self.total.last;
+        if self.shown == Shown::Interval && (several || why == StopReason::Interrupted) {
+            self.screen.show(&self.total, source.threads(), Span::Total)?;
         }
-        if filtered { Ok(()) } else { ear.heed(session, interval) }
-    })
-    .await?;
-    let several = total.first != total.last;
-    if !args.total && (several || why == StopReason::Interrupted) {
-        screen.show(&total, session.threads(), Span::Total)?;
-    }
-    if filtered {
-        // The chosen processes may just be quiet; the other events know no filter.
-        return Ok(DONE);
-    }
-    ear.conclude(&mut session, why).await
-}
-
-/// Loads, attaches, and forwards the programs' log if asked to. Says on standard error when it is ready.
-///
-/// # Errors
-/// Those of [`Session::start`].
-pub(super) fn start(args: &crate::cli::TraceArgs, pids: Vec<u32>) -> Result<Session> {
-    let options = session::Options {
-        attach: args.attach,
-        pids,
-        slots: args.slots,
-        vcpus: args.max_vcpus,
-        sched: !args.no_sched,
-        guest: args.guest_histogram,
-        verbose: args.verbose,
-    };
-    let mut session = Session::start(&options)?;
-    if args.verbose > 0 {
-        drive::forward_log(&mut session)?;
-        say!("exitlat: attached by {}", session.path());
-    }
-    Ok(session)
-}
-
-/// Listens to KVM's other events for one interval if there are no exits, and says once what that means.
-#[derive(Default)]
-enum Ear {
-    /// No interval has passed yet.
-    #[default]
-    Fresh,
-    /// The other events are being counted.
-    Listening(Activity),
-    /// They were; whether they fired.
-    Explained { moved: bool },
-    /// There were exits, so there is nothing to explain.
-    HeardExits,
-}
-
-impl Ear {
-    fn heed(&mut self, session: &mut Session, interval: &Interval) -> Result<()> {
-        let exits = !interval.cells.is_empty() || !interval.open.is_empty();
-        *self = match std::mem::take(self) {
-            Self::Listening(_) if exits => {
-                session.stop_listening()?;
-                Self::HeardExits
-            }
-            _ if exits => Self::HeardExits,
-            Self::Fresh => Self::Listening(session.listen()?),
-            Self::Listening(silence) => Self::explain(session, &silence)?,
-            other => other,
-        };
         Ok(())
     }
+}
 
-    /// Says what was heard. The programs go: they cost something at each of these events.
-    ///
-    /// A guest may have begun since the last reading. Its exits come before what they lead to: once the other events are
-    /// counted, the vCPUs they belong to can be seen.
-    fn explain(session: &mut Session, silence: &Activity) -> Result<Self> {
-        let counts = silence.counts()?;
-        session.stop_listening()?;
-        session.greet();
-        if !session.threads().list.is_empty() {
-            return Ok(Self::HeardExits);
+impl<S: Source> Sink<S> for Tables {
+    fn take(&mut self, source: &mut S, interval: &Interval, _: Trigger) -> Result<()> {
+        let threads = source.threads();
+        self.total.add(interval, threads, self.screen.selection());
+        match self.shown {
+            Shown::Total => self.screen.show(&self.total, threads, Span::Total),
+            Shown::Interval => self.screen.interval(interval, threads),
         }
-        say!("exitlat: {}", activity::explain(0, &counts));
-        Ok(Self::Explained { moved: activity::moved(&counts) })
-    }
-
-    /// The exit status: a host whose KVM works without reporting exits cannot be traced.
-    async fn conclude(mut self, session: &mut Session, why: StopReason) -> Result<u8> {
-        if why == StopReason::Interrupted {
-            // Not listened to for long enough to say anything.
-        } else if matches!(self, Self::Fresh | Self::Listening(_)) {
-            let silence = match self {
-                Self::Listening(silence) => silence,
-                _ => session.listen()?,
-            };
-            tokio::time::sleep(LISTEN).await;
-            self = Self::explain(session, &silence)?;
-        }
-        Ok(if matches!(self, Self::Explained { moved: true }) { UNSUPPORTED } else { DONE })
     }
 }

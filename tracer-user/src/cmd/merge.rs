@@ -1,54 +1,42 @@
-//! `exitlat merge`: many dumps to one.
+//! `exitlat merge`: many recordings to one.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use crate::{
-    cli::MergeArgs,
-    cmd::{DONE, TOOL, Usage},
-    files::{
-        atomic::{Output, cannot_write},
-        input::Input,
-    },
+    cli::{MergeArgs, location},
+    cmd::{DONE, TOOL},
+    files::{AtomicOutput, Existing, Input, cannot_read, cannot_write, input},
     recording::merge::{Failure, merge},
     render::units,
 };
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub fn run(args: &MergeArgs) -> Result<u8> {
-    let name = |index: usize| format!("cannot read the dump {}", args.files[index].display());
-    if args.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
-        return Err(Usage("`-` is given twice; there is one standard input".into()).into());
-    }
+    location::read_once(&args.files)?;
     let mut readers = Vec::new();
-    for (index, file) in args.files.iter().enumerate() {
-        let Input::Dump(reader) = Input::open(file).with_context(|| name(index))?.with_hosts() else {
-            let what = "is a recording of perf's; make a dump of it first: exitlat report --save";
-            return Err(Usage(format!("{} {what}", file.display())).into());
-        };
-        readers.push(*reader);
+    for file in &args.files {
+        readers.push(Input::open(file)?.with_hosts().into_recording()?);
     }
-    let output = Output::open(&args.output, args.force)?;
+    let output = AtomicOutput::open(&args.output, Existing::forced(args.force))?;
     let merged = merge(&mut readers, TOOL, output).map_err(|failure| match failure {
-        Failure::Read(index, error) => anyhow!(error).context(name(index)),
+        Failure::Read(index, error) => anyhow!(error).context(cannot_read(&args.files[index])),
         Failure::Write(error) => anyhow!(error).context(cannot_write(&args.output)),
         Failure::Merge(error) => anyhow!(error),
     });
     let (merged, output) = merged?;
     output.finish()?;
     for (file, reader) in args.files.iter().zip(&readers) {
-        for note in reader.notes() {
-            say!("exitlat: {}: {note}", file.display());
-        }
+        input::print_notes(file, reader.notes());
     }
     say!(
         "exitlat: {} from {}, {} KiB in {}",
         units::plural(merged.intervals as usize, "interval"),
-        units::plural(readers.len(), "dump"),
+        units::plural(readers.len(), "recording"),
         merged.bytes.div_ceil(1024),
-        args.output.display(),
+        args.output,
     );
     Ok(DONE)
 }

@@ -2,7 +2,6 @@
 
 pub mod check;
 pub mod diff;
-pub mod drive;
 pub mod export;
 pub mod live;
 pub mod merge;
@@ -14,11 +13,11 @@ pub mod view;
 use std::{io, process::ExitCode};
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, Usage},
     kernel::Unsupported,
 };
 
-/// This program, in the header of a dump.
+/// This program, in the header of a recording.
 const TOOL: &str = concat!("exitlat ", env!("CARGO_PKG_VERSION"));
 
 /// Done; also when ended by Ctrl-C, or by a closed pipe.
@@ -31,11 +30,6 @@ pub const USAGE: u8 = 2;
 pub const REGRESSED: u8 = 3;
 /// This host cannot be traced as it is.
 pub const UNSUPPORTED: u8 = 4;
-
-/// The command line or a file named on it is wrong: exit status [`USAGE`].
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
 
 /// Runs a command and turns its outcome into an exit status.
 pub fn main(cli: Cli) -> ExitCode {

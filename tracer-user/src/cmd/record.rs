@@ -1,88 +1,71 @@
-//! `exitlat record`: intervals to a dump, or to one dump after the other.
+//! `exitlat record`: intervals to a recording, or to one recording after the other.
 
-use std::{os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus};
+use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::model::clock::Watch;
-use crate::model::provenance::{Buckets, Header};
 use crate::{
-    cli::RecordArgs,
-    cmd::{
-        DONE, FAILED, TOOL, Usage,
-        drive::{Schedule, Signals, StopReason, Trigger, drive},
-        live, select,
-    },
-    files::rotating::Disk,
+    cli::{Location, RecordArgs, Usage},
+    cmd::{DONE, FAILED, TOOL},
+    files::{Existing, RotatingFiles},
     kernel::{
         host::{self, Host},
         session::Session,
     },
-    model::{Loss, Losses},
+    model::{
+        Interval, Loss, Losses,
+        clock::{Clocks, Watch},
+        provenance::{Buckets, Header},
+    },
     recording::{
         SCHEMA,
-        rotate::{Outcome, Plan, Recorder},
+        rotate::{Outcome, Plan, Recorder, Store, Totals},
     },
     render::units,
+    run::{
+        self, GuestRule, Inputs, KernelSource, Schedule, SigUsr2, Signals, Sink, Source, StopReason, Trigger,
+    },
 };
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub async fn run(args: RecordArgs) -> Result<u8> {
-    let pids = select::pids(&args.trace)?;
-    // Before anything is attached: a name that cannot be written costs nothing. Nor does it cost an older dump
+    // Before anything is attached: a name that cannot be written costs nothing. Nor does it cost an older recording
     // anything until tracing works and the command runs.
     let plan = Plan { switch: args.switch_output, max_files: args.max_files, fsync: args.fsync };
-    let disk = Disk::prepare(&args.output, plan.switch.is_some(), args.force)?;
-    let mut signals = Signals::catch(plan.switch.is_some())?;
-    let mut session = live::start(&args.trace, pids)?;
+    let (files, usr2) = match plan.switch {
+        None => (RotatingFiles::one(&args.output, Existing::forced(args.force))?, SigUsr2::Ends),
+        Some(_) => (RotatingFiles::many(&args.output)?, SigUsr2::Switches),
+    };
+    let mut signals = Signals::catch(usr2)?;
+    let rule = GuestRule::from(&args.trace.vms);
+    let mut source = KernelSource::start(&args.trace, rule)?;
     if !args.command.is_empty() && signals.ended().await {
         bail!("interrupted; the command was not started");
     }
     let child = spawn(&args.command)?;
-    let header = header(&session);
-    let mut recorder = Recorder::begin(disk, plan, header, host::monotonic_ns())
-        .with_context(|| cannot_write(&args.output))?;
+    let header = header(source.session());
+    let recorder = Recorder::begin(files, plan, header, host::monotonic_ns())
+        .with_context(|| cannot_record(&args.output))?;
+    let name = name(&args);
     if args.command.is_empty() && args.trace.duration.is_none() {
-        say!("exitlat: recording to {}; Ctrl-C ends it", name(&args));
+        say!("exitlat: recording to {name}; Ctrl-C ends it");
     }
-    let schedule = Schedule {
-        display: args.trace.display.0,
-        duration: args.trace.duration.map(|span| span.0),
-        count: None,
-        child,
+    let schedule =
+        Schedule { display: args.trace.display, duration: args.trace.duration, count: None, child };
+    let mut recording = RecordingSink::new(recorder, args.output.clone(), host::clocks);
+    let inputs = Inputs::start(schedule, signals);
+    let why = run::run(&mut source, inputs, &mut [&mut recording]).await?;
+    let summary = recording.end(why)?;
+    let place = match plan.switch {
+        None => name,
+        Some(_) => format!("{} {name}", units::plural(summary.totals.files as usize, "file")),
     };
-    let (mut losses, mut samples) = (Losses::default(), 0);
-    let mut watch = Watch::default();
-    watch.see(host::clocks());
-    let why = drive(&mut session, schedule, signals, |session, interval, cue| {
-        losses.merge(&interval.losses);
-        samples += interval.exits();
-        let change = watch.see(host::clocks());
-        let outcome = recorder.interval(interval, session.threads(), change, cue == Trigger::Switch);
-        report(outcome.with_context(|| cannot_write(&args.output))?, interval.number);
-        Ok(())
-    })
-    .await?;
-    let totals = recorder.end(why.word()).with_context(|| cannot_write(&args.output))?;
-    losses.add(Loss::Unwritten, totals.lost_samples);
-    say!(
-        "exitlat: {samples} samples in {}, {} KiB in {}; losses: {losses}",
-        units::plural((totals.intervals + totals.lost_intervals) as usize, "interval"),
-        totals.bytes.div_ceil(1024),
-        if plan.switch.is_none() {
-            name(&args)
-        } else {
-            format!("{} {}", units::plural(totals.files as usize, "file"), name(&args))
-        },
-    );
-    if totals.untold_intervals != 0 {
-        say!(
-            "exitlat: the disk is still full: at its end the dump does not tell of {}",
-            units::plural(totals.untold_intervals as usize, "lost interval")
-        );
+    say!("exitlat: {}", summary.sentence(&place));
+    if let Some(warning) = summary.warning() {
+        say!("exitlat: {warning}");
         return Ok(FAILED);
     }
     Ok(match why {
@@ -91,24 +74,103 @@ pub async fn run(args: RecordArgs) -> Result<u8> {
     })
 }
 
-/// The dump, or what the names of all begin with.
-fn name(args: &RecordArgs) -> String {
-    let star = if args.switch_output.is_some() { ".*" } else { "" };
-    format!("{}{star}", args.output.display())
+/// Writes snapshots to a recording.
+pub struct RecordingSink<S: Store> {
+    recorder: Recorder<S>,
+    output: Location,
+    clocks: fn() -> Clocks,
+    watch: Watch,
+    losses: Losses,
+    samples: u64,
 }
 
-/// Says when the disk becomes full, and when there is room again.
-fn report(outcome: Outcome, number: u64) {
+/// What a recording came to.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Intervals, bytes and files.
+    pub totals: Totals,
+    /// Samples that were measured, those for which there was no room included.
+    pub samples: u64,
+    /// Everything that was lost.
+    pub losses: Losses,
+}
+
+impl<S: Store> RecordingSink<S> {
+    /// A recording that has begun. Errors call it `output`; `clocks` reads the clocks of this host.
+    pub fn new(recorder: Recorder<S>, output: Location, clocks: fn() -> Clocks) -> Self {
+        let mut watch = Watch::default();
+        watch.see(clocks());
+        Self { recorder, output, clocks, watch, losses: Losses::default(), samples: 0 }
+    }
+
+    /// Completes the recording.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn end(self, why: StopReason) -> Result<Summary> {
+        let Self { recorder, output, mut losses, samples, .. } = self;
+        let totals = recorder.end(why.word()).with_context(|| cannot_record(&output))?;
+        losses.add(Loss::Unwritten, totals.lost_samples);
+        Ok(Summary { totals, samples, losses })
+    }
+}
+
+impl<S: Source, F: Store> Sink<S> for RecordingSink<F> {
+    fn take(&mut self, source: &mut S, interval: &Interval, trigger: Trigger) -> Result<()> {
+        self.losses.merge(&interval.losses);
+        self.samples += interval.exits();
+        let change = self.watch.see((self.clocks)());
+        let asked = trigger == Trigger::Switch;
+        let outcome = self.recorder.interval(interval, source.threads(), change, asked);
+        let outcome = outcome.with_context(|| cannot_record(&self.output))?;
+        if let Some(text) = told(outcome, interval.number) {
+            say!("exitlat: {text}");
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    /// The closing sentence; `place` is the name of the recording.
+    pub fn sentence(&self, place: &str) -> String {
+        let Self { totals, samples, losses } = self;
+        format!(
+            "{samples} samples in {}, {} KiB in {place}; losses: {losses}",
+            units::plural((totals.intervals + totals.lost_intervals) as usize, "interval"),
+            totals.bytes.div_ceil(1024),
+        )
+    }
+
+    /// What the recording itself does not tell, because there was no room for it.
+    pub fn warning(&self) -> Option<String> {
+        let untold = self.totals.untold_intervals;
+        (untold != 0).then(|| {
+            format!(
+                "the disk is still full: {} lost at the end of the recording, which does not mention it",
+                units::plural(untold as usize, "interval")
+            )
+        })
+    }
+}
+
+/// The recording, or what the names of all its files begin with.
+fn name(args: &RecordArgs) -> String {
+    let star = if args.switch_output.is_some() { ".*" } else { "" };
+    format!("{}{star}", args.output)
+}
+
+/// Tells when the disk becomes full, and when there is room again.
+fn told(outcome: Outcome, number: u64) -> Option<String> {
     match outcome {
-        Outcome::Written | Outcome::StillFull => {}
-        Outcome::Full => say!(
-            "exitlat: the disk is full: interval {number} is lost, and those after it until there is room; what was \
-             written before is complete"
-        ),
-        Outcome::WrittenAgain(lost) => say!(
-            "exitlat: there is room again; {} lost, their samples are in the losses of interval {number}",
+        Outcome::Written | Outcome::StillFull => None,
+        Outcome::Full => Some(format!(
+            "the disk is full: interval {number} is lost, and all others until there is room; the recording up to \
+             here is complete"
+        )),
+        Outcome::WrittenAgain(lost) => Some(format!(
+            "there is room again: {} lost, their samples are in the losses of interval {number}",
             units::plural(lost as usize, "interval")
-        ),
+        )),
     }
 }
 
@@ -118,8 +180,8 @@ fn status_of(status: ExitStatus) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write to {}; what is there up to here stays readable", path.display())
+fn cannot_record(output: &Location) -> String {
+    format!("cannot write the recording to {output}; everything up to here stays readable")
 }
 
 fn header(session: &Session) -> Header {
@@ -148,4 +210,36 @@ fn spawn(command: &[String]) -> Result<Option<tokio::process::Child>> {
         .spawn()
         .map_err(|error| Usage(format!("cannot run {program}: {error}")))?;
     Ok(Some(child))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(untold_intervals: u64) -> Summary {
+        let totals = Totals {
+            intervals: 2,
+            bytes: 1025,
+            files: 1,
+            lost_intervals: 1,
+            lost_samples: 5,
+            untold_intervals,
+        };
+        Summary { totals, samples: 10, losses: Losses::default() }
+    }
+
+    #[test]
+    fn the_closing_sentence() {
+        assert_eq!(
+            summary(0).sentence("one.exitlat"),
+            "10 samples in 3 intervals, 2 KiB in one.exitlat; losses: none"
+        );
+        assert_eq!(summary(0).warning(), None);
+        assert!(summary(1).warning().unwrap().contains("1 interval lost"));
+    }
+
+    #[test]
+    fn a_command_that_a_signal_ended_has_the_status_of_a_shell() {
+        assert_eq!([status_of(ExitStatus::from_raw(7 << 8)), status_of(ExitStatus::from_raw(9))], [7, 137]);
+    }
 }

@@ -1,75 +1,76 @@
-//! `exitlat report`: the tables of a dump, or of a recording of perf's.
+//! `exitlat report`: the tables of a recording, or of a perf.data.
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-};
+use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
-    cli::{Format, ReportArgs},
-    cmd::{DONE, Usage, select, unless_closed, view::Screen},
-    files::{
-        atomic::{Output, cannot_write},
-        input::{Input, named},
+    cli::{Format, Location, ReportArgs, Usage},
+    cmd::{
+        DONE, select, unless_closed,
+        view::{Paint, Screen},
     },
-    model::Interval,
-    model::provenance::Header,
+    files::{AtomicOutput, Existing, Input, cannot_write},
+    model::{Interval, Selection, provenance::Header},
     recording::{SCHEMA, Writer},
     render::{Span, escape},
 };
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub fn run(args: &ReportArgs) -> Result<u8> {
-    let mut screen = Screen::new(&args.view, false)?;
-    screen.selection.pids.clone_from(&args.pid);
-    screen.selection.guests.clone_from(&args.guest);
-    screen.selection.hosts.clone_from(&args.host);
-    let mut reader = named(Input::open(&args.file), &args.file)?;
-    if args.view.by.host || !args.host.is_empty() {
-        reader = reader.with_hosts();
+    let selection = Selection::from(&args.select);
+    let mut screen = Screen::new(&args.view, args.by, selection.clone(), Paint::Below)?;
+    let mut input = Input::open(&args.file)?;
+    if args.by.host || !selection.hosts.is_empty() {
+        input = input.with_hosts();
     }
     let mut copy = match &args.save {
-        Some(path) => Some(write_to(path, args.force, reader.header())?),
+        Some(path) => Some(Copy::open(path.as_path().into(), Existing::forced(args.force), input.header())?),
         None => None,
     };
     if args.view.format == Format::Table {
-        unless_closed(describe(reader.header()).map_err(Into::into))?;
+        unless_closed(describe(input.header()).map_err(Into::into))?;
     }
     let mut interval = Interval::default();
     let mut total = screen.rows();
-    while named(reader.next_interval(&mut interval), &args.file)? {
-        if let (Some(writer), Some(path)) = (&mut copy, &args.save) {
-            writer.interval(&interval, reader.threads()).with_context(|| cannot_write(path))?;
+    while input.next_interval(&mut interval)? {
+        if let Some(Copy { writer, location }) = &mut copy {
+            writer.interval(&interval, input.threads()).with_context(|| cannot_write(location))?;
         }
-        total.add(&interval, reader.threads(), &screen.selection);
+        total.add(&interval, input.threads(), &selection);
         if args.intervals {
-            let printed = screen.interval(&interval, reader.threads());
+            let printed = screen.interval(&interval, input.threads());
             if copy.is_some() { unless_closed(printed)? } else { printed? }
         }
     }
-    select::found(&screen.selection, &[(reader.header(), reader.threads())])?;
-    if let (Some(writer), Some(path)) = (copy, &args.save) {
-        writer.end("converted").with_context(|| cannot_write(path))?.finish()?;
+    select::found(&selection, &[(input.header(), input.threads())])?;
+    if let Some(Copy { writer, location }) = copy {
+        writer.end("converted").with_context(|| cannot_write(&location))?.finish()?;
     }
-    screen.show(&total, reader.threads(), Span::Total)?;
-    for note in reader.notes() {
-        say!("exitlat: {}: {note}", args.file.display());
-    }
+    screen.show(&total, input.threads(), Span::Total)?;
+    input.print_notes();
     Ok(DONE)
 }
 
-/// A dump of its own, in the present schema, from the same header.
-fn write_to(path: &Path, force: bool, header: &Header) -> Result<Writer<Output>> {
-    if path.as_os_str() == "-" {
-        return Err(Usage("--save needs the name of a file: standard output has the tables".into()).into());
+/// The input as a recording of its own, in the present schema, from the same header.
+struct Copy {
+    location: Location,
+    writer: Writer<AtomicOutput>,
+}
+
+impl Copy {
+    fn open(location: Location, existing: Existing, header: &Header) -> Result<Self> {
+        if location == Location::Stream {
+            return Err(Usage::new("--save needs the name of a file: standard output has the tables").into());
+        }
+        let header = Header { schema: SCHEMA, ..header.clone() };
+        let output = AtomicOutput::open(&location, existing)?;
+        let writer = Writer::new(output, header).with_context(|| cannot_write(&location))?;
+        Ok(Self { location, writer })
     }
-    let header = Header { schema: SCHEMA, ..header.clone() };
-    Writer::new(Output::open(path, force)?, header).with_context(|| cannot_write(path))
 }
 
 fn describe(header: &Header) -> io::Result<()> {

@@ -1,41 +1,77 @@
-//! From view options to a printer: the one place that looks at the terminal and at NO_COLOR.
+//! From view options to a printer: the one place that looks at the terminal and at its variables.
 
 use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::Result;
+use clap::ColorChoice;
 
 use crate::{
-    cli::{Format, ViewArgs, When},
-    cmd::Usage,
-    model::{Interval, Rows, Selection, Threads},
+    cli::{Format, Usage, ViewArgs},
+    model::{GroupBy, Interval, Rows, Selection, Threads, calendar},
     render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table, units},
 };
 
-/// Prints blocks of rows to standard output.
+/// How blocks follow one another on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// Below each other.
+    Below,
+    /// Each in the place of the one before, where that is possible.
+    Over,
+}
+
+/// Prints blocks of rows.
 pub struct Screen {
     printer: Box<dyn Printer>,
     format: Format,
-    /// Each block replaces the one before.
-    repaint: bool,
+    paint: Paint,
     blocks: u64,
-    /// What of an interval is shown.
-    pub selection: Selection,
-    args: ViewArgs,
+    by: GroupBy,
+    idle: bool,
+    selection: Selection,
+    out: Box<dyn Write>,
 }
 
 impl Screen {
-    /// A screen for these options. `repaint` asks for a full-screen display where that is possible.
+    /// Rows of the selection, grouped, to standard output.
     ///
     /// # Errors
     /// [`Usage`] for options that do not go together.
-    pub fn new(args: &ViewArgs, repaint: bool) -> Result<Self> {
-        if args.fields.is_some() && args.by.part && !args.by.reason {
-            let what = "-f chooses exit reasons, which `--by part` does not tell apart; use --by part,reason";
-            return Err(Usage(what.into()).into());
-        }
+    pub fn new(args: &ViewArgs, by: GroupBy, selection: Selection, paint: Paint) -> Result<Self, Usage> {
         let terminal = io::stdout().is_terminal();
         let color = color(args.color);
+        let over = paint == Paint::Over && color && terminal && args.format == Format::Table;
         let width = if terminal { terminal_width() } else { None };
+        let screen = Self::to(Box::new(io::stdout()), args, by, selection, width, color)?;
+        Ok(Self { paint: if over { Paint::Over } else { Paint::Below }, ..screen })
+    }
+
+    /// The same to any output, which is no terminal.
+    ///
+    /// # Errors
+    /// [`Usage`] for options that do not go together.
+    pub fn to_writer(
+        out: Box<dyn Write>,
+        args: &ViewArgs,
+        by: GroupBy,
+        selection: Selection,
+    ) -> Result<Self, Usage> {
+        Self::to(out, args, by, selection, None, false)
+    }
+
+    fn to(
+        out: Box<dyn Write>,
+        args: &ViewArgs,
+        by: GroupBy,
+        selection: Selection,
+        width: Option<usize>,
+        color: bool,
+    ) -> Result<Self, Usage> {
+        if selection.fields.is_some() && by.part && !by.reason {
+            return Err(Usage::new(
+                "-f chooses exit reasons, which `--by part` does not tell apart; use --by part,reason",
+            ));
+        }
         let view = View {
             key: args.key,
             idle: args.idle,
@@ -49,21 +85,24 @@ impl Screen {
             Format::Json => Box::new(JsonLines::new(view)),
             Format::Csv => Box::new(Csv::new(view)),
         };
-        let (vcpus, fields) = (args.vcpu.clone(), args.fields.clone());
-        let selection = Selection { vcpus, fields, ..Selection::default() };
-        let repaint = repaint && color && terminal && args.format == Format::Table;
-        Ok(Self { printer, format: args.format, repaint, blocks: 0, selection, args: args.clone() })
+        let (format, idle) = (args.format, args.idle);
+        Ok(Self { printer, format, paint: Paint::Below, blocks: 0, by, idle, selection, out })
+    }
+
+    /// The part of an interval that is shown.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     /// Rows grouped as asked for, none yet.
     pub fn rows(&self) -> Rows {
-        Rows::new(self.args.by).with_idle(self.args.idle)
+        Rows::new(self.by).with_idle(self.idle)
     }
 
     /// Prints the rows of one interval.
     ///
     /// # Errors
-    /// Those of standard output.
+    /// Those of the output.
     pub fn interval(&mut self, interval: &Interval, threads: &Threads) -> Result<()> {
         let mut rows = self.rows();
         rows.add(interval, threads, &self.selection);
@@ -73,12 +112,12 @@ impl Screen {
     /// Prints a block.
     ///
     /// # Errors
-    /// Those of standard output.
+    /// Those of the output.
     pub fn show(&mut self, rows: &Rows, threads: &Threads, span: Span) -> Result<()> {
         // One write a block: a reader at the other end of a pipe never sees half of one.
         let mut block = Vec::new();
         if self.format == Format::Table {
-            if self.repaint && span == Span::Interval {
+            if self.paint == Paint::Over && span == Span::Interval {
                 block.extend_from_slice(b"\x1b[H\x1b[2J");
             } else if self.blocks != 0 {
                 block.push(b'\n');
@@ -87,18 +126,17 @@ impl Screen {
         }
         self.printer.print(&mut block, rows, threads, span)?;
         self.blocks += 1;
-        let mut out = io::stdout().lock();
-        out.write_all(&block)?;
-        out.flush()?;
+        self.out.write_all(&block)?;
+        self.out.flush()?;
         Ok(())
     }
 }
 
 fn heading(rows: &Rows, span: Span) -> String {
-    // Unknown of a recording of perf's that came through a pipe, and where there is no interval.
+    // Unknown of a perf.data that came through a pipe, and where there is no interval.
     let time = match rows.end_unix_ms {
         0 => String::new(),
-        unix_ms => format!("{} UTC, ", units::time_of_day(unix_ms)),
+        unix_ms => format!("{} UTC, ", calendar::time_of_day(unix_ms)),
     };
     let length = units::duration(rows.elapsed_ns);
     match span {
@@ -113,14 +151,10 @@ fn terminal_width() -> Option<usize> {
 }
 
 /// Whether standard output gets colors.
-pub fn color(when: When) -> bool {
-    let plain = || {
-        std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var("TERM").is_ok_and(|term| term == "dumb")
-    };
-    match when {
-        When::Always => true,
-        When::Never => false,
-        When::Auto => io::stdout().is_terminal() && !plain(),
+pub fn color(choice: ColorChoice) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
     }
 }

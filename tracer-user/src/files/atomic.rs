@@ -1,5 +1,5 @@
-//! Where a command writes what it makes of a dump. A file appears under its name when it is complete, not before: an
-//! older one, which may be what is read, stays until then, and after an error.
+//! An output that appears under its name when it is complete, not before. An older file, which may be the one that is
+//! read, stays until then, and after an error.
 
 use std::{
     fs::{self, OpenOptions, Permissions},
@@ -11,46 +11,47 @@ use std::{
 use anyhow::{Context as _, Result};
 use tempfile::{Builder, NamedTempFile};
 
-use crate::cmd::Usage;
+use crate::{
+    cli::Location,
+    files::{Existing, cannot_write, exists},
+};
 
-/// Where it goes. Without [`Output::finish`] there is no file.
-pub struct Output {
-    to: To,
-    force: bool,
+/// An output under way. Without [`AtomicOutput::finish`] there is no file.
+pub struct AtomicOutput {
+    to: Destination,
+    existing: Existing,
 }
 
-enum To {
+enum Destination {
     /// A new file beside the place it will take.
     New { path: PathBuf, file: BufWriter<NamedTempFile> },
     /// Standard output, a pipe, a device.
-    Stream { path: PathBuf, stream: BufWriter<Box<dyn Write>> },
+    Stream { location: Location, stream: BufWriter<Box<dyn Write>> },
 }
 
-impl Output {
-    /// Prepares to write to `path`, `-` being standard output. Nothing that exists is changed.
+impl AtomicOutput {
+    /// Prepares to write. Nothing that exists is changed.
     ///
     /// # Errors
-    /// If there is a file and `force` does not say to overwrite it, or if it cannot be written there.
-    pub fn open(path: &Path, force: bool) -> Result<Self> {
+    /// [`crate::cli::Usage`] if there is a file to keep; others if it cannot be written there.
+    pub fn open(location: &Location, existing: Existing) -> Result<Self> {
         let stream = |stream| {
-            let to = To::Stream { path: path.to_owned(), stream: BufWriter::new(stream) };
-            Ok(Self { to, force })
+            let to = Destination::Stream { location: location.clone(), stream: BufWriter::new(stream) };
+            Ok(Self { to, existing })
         };
-        if path.as_os_str() == "-" {
-            return stream(Box::new(io::stdout()));
-        }
+        let Location::Path(path) = location else { return stream(Box::new(io::stdout())) };
         let old = fs::metadata(path).ok();
         match &old {
             Some(old) if !old.is_file() => {
                 let file = OpenOptions::new().write(true).open(path);
                 return stream(Box::new(file.with_context(|| format!("cannot open {}", path.display()))?));
             }
-            Some(_) if !force => return Err(exists(path)),
+            Some(_) if existing == Existing::Keep => return Err(exists(path)),
             _ => {}
         }
         // Who may read the old one may read the new one, and it is where a link points to.
         let mode = old.as_ref().map_or(0o666, |old| old.permissions().mode() & 0o777);
-        let path = if old.is_some() { fs::canonicalize(path)? } else { path.to_owned() };
+        let path = if old.is_some() { fs::canonicalize(path)? } else { path.clone() };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
         let mut builder = Builder::new();
@@ -62,55 +63,47 @@ impl Output {
             let set = file.as_file().set_permissions(Permissions::from_mode(mode));
             set.with_context(|| format!("cannot give {} its mode", path.display()))?;
         }
-        Ok(Self { to: To::New { path, file: BufWriter::new(file) }, force })
+        Ok(Self { to: Destination::New { path, file: BufWriter::new(file) }, existing })
     }
 
-    /// It is complete.
+    /// Makes the complete output appear.
     ///
     /// # Errors
-    /// If what is left cannot be written, or another file has come meanwhile.
+    /// If the rest cannot be written, or another file has come meanwhile.
     pub fn finish(self) -> Result<()> {
         let (path, file) = match self.to {
-            To::New { path, file } => (path, file),
-            To::Stream { path, mut stream } => return stream.flush().with_context(|| cannot_write(&path)),
+            Destination::New { path, file } => (path, file),
+            Destination::Stream { location, mut stream } => {
+                return stream.flush().with_context(|| cannot_write(&location));
+            }
         };
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error);
-        let file = file.with_context(|| cannot_write(&path))?;
-        let placed = if self.force { file.persist(&path) } else { file.persist_noclobber(&path) };
+        let failed = || format!("cannot write {}", path.display());
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error).with_context(failed)?;
+        let placed = match self.existing {
+            Existing::Overwrite => file.persist(&path),
+            Existing::Keep => file.persist_noclobber(&path),
+        };
         match placed {
             Ok(_) => Ok(()),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&path)),
-            Err(error) => Err(error.error).with_context(|| cannot_write(&path)),
+            Err(error) => Err(error.error).with_context(failed),
         }
     }
 }
 
-impl Write for Output {
+impl Write for AtomicOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.to {
-            To::New { file, .. } => file.write(bytes),
-            To::Stream { stream, .. } => stream.write(bytes),
+            Destination::New { file, .. } => file.write(bytes),
+            Destination::Stream { stream, .. } => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.to {
             // Nobody reads it before it is complete.
-            To::New { .. } => Ok(()),
-            To::Stream { stream, .. } => stream.flush(),
+            Destination::New { .. } => Ok(()),
+            Destination::Stream { stream, .. } => stream.flush(),
         }
     }
-}
-
-/// The error of a command that would overwrite a file without being told to.
-pub fn exists(path: &Path) -> anyhow::Error {
-    Usage(format!("{} exists; use --force to overwrite it", path.display())).into()
-}
-
-/// What an error of the output is called.
-pub fn cannot_write(path: &Path) -> String {
-    if path.as_os_str() == "-" {
-        return "cannot write to standard output".to_owned();
-    }
-    format!("cannot write {}", path.display())
 }

@@ -1,141 +1,173 @@
-//! What `report` reads: a dump, or a recording of perf's, told apart by how they begin.
+//! A recording, or a perf.data, told apart by how they begin.
 
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Cursor, Read as _},
-    path::Path,
     time::UNIX_EPOCH,
 };
 
 use anyhow::{Context as _, Result};
 
 use crate::{
-    cmd::Usage,
-    model::provenance::Header,
-    model::{Interval, Threads},
-    perfdata::{self, Recording},
+    cli::{Location, Usage},
+    files::cannot_read,
+    model::{Interval, Threads, provenance::Header},
+    perfdata::{self, Recording as PerfData},
     recording::Reader,
 };
 
-/// How much of perf's file comes through a pipe: its formats stand behind its data, so all of it is held in memory.
+/// How large a perf.data may be that comes through a pipe. Its formats stand behind its data, so all of it is held in
+/// memory.
 const MAX_PIPED: u64 = 1 << 28;
 
-/// Intervals from a file.
-pub enum Input {
-    /// Of a dump.
-    Dump(Box<Reader<Box<dyn BufRead>>>),
-    /// Of a recording, which is one interval; it has been given out or not.
-    Perf(Box<Recording>, bool),
+/// Intervals from a file or from standard input.
+pub struct Input {
+    location: Location,
+    content: Content,
+}
+
+enum Content {
+    Recording(Box<Reader<Box<dyn BufRead>>>),
+    /// All of perf.data is one interval, until it has been given out.
+    PerfData {
+        data: Box<PerfData>,
+        interval: Option<Interval>,
+    },
 }
 
 impl Input {
-    /// Opens a file; `-` is standard input.
+    /// Opens a file or standard input.
     ///
     /// # Errors
-    /// If it cannot be read, or is neither a dump nor a recording.
-    pub fn open(path: &Path) -> Result<Self> {
-        let piped = path.as_os_str() == "-";
-        let file = if piped { None } else { Some(File::open(path)?) };
-        let meta = file.as_ref().and_then(|file| file.metadata().ok());
-        let written = meta.filter(|meta| meta.is_file()).and_then(|meta| meta.modified().ok());
-        let written_ms = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let written_ms = written_ms.map_or(0, |since| since.as_millis() as u64);
-        match file {
-            None => Self::read(Box::new(io::stdin().lock()), None, written_ms),
-            Some(file) => {
-                let again = file.try_clone()?;
-                Self::read(Box::new(BufReader::new(file)), Some(again), written_ms)
-            }
-        }
-    }
-
-    /// Decides by the beginning. `file` is the same input where it can be read from anywhere.
-    fn read(mut input: Box<dyn BufRead>, file: Option<File>, written_ms: u64) -> Result<Self> {
-        let beginning = input.fill_buf()?;
-        if !perfdata::is_perf(beginning) {
-            let reader = Reader::new(input)?;
-            let has_end = file.is_some_and(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
-            return Ok(Self::Dump(Box::new(if has_end { reader.with_end() } else { reader })));
-        }
-        let recording = match file {
-            _ if perfdata::is_stream(beginning) => perfdata::read_stream(input, written_ms)?,
-            Some(file) if file.metadata()?.is_file() => {
-                perfdata::read_file(BufReader::new(file), written_ms)?
-            }
-            _ => {
-                let mut all = Vec::new();
-                input.take(MAX_PIPED + 1).read_to_end(&mut all)?;
-                if all.len() as u64 > MAX_PIPED {
-                    return Err(Usage("a perf.data of more than 256 MiB must be given by name".into()).into());
-                }
-                perfdata::read_file(Cursor::new(all), written_ms)?
-            }
-        };
-        Ok(Self::Perf(Box::new(recording), false))
+    /// Names the input: it cannot be read, or is neither a recording nor a perf.data.
+    pub fn open(location: &Location) -> Result<Self> {
+        let content = Content::open(location).with_context(|| cannot_read(location))?;
+        Ok(Self { location: location.clone(), content })
     }
 
     /// Gives threads and intervals that name no host that of the header.
     #[must_use]
     pub fn with_hosts(self) -> Self {
-        match self {
-            Self::Dump(reader) => Self::Dump(Box::new(reader.with_hosts())),
-            Self::Perf(mut recording, given) => {
-                let host = Some(recording.header.host.clone());
-                recording.interval.host.clone_from(&host);
-                for thread in &mut recording.threads.list {
+        let content = match self.content {
+            Content::Recording(reader) => Content::Recording(Box::new(reader.with_hosts())),
+            Content::PerfData { mut data, mut interval } => {
+                let host = Some(data.header.host.clone());
+                for thread in &mut data.threads.list {
                     thread.host.clone_from(&host);
                 }
-                Self::Perf(recording, given)
+                if let Some(interval) = &mut interval {
+                    interval.host = host;
+                }
+                Content::PerfData { data, interval }
             }
+        };
+        Self { content, ..self }
+    }
+
+    /// The reader of a recording, for what only a recording can be used for.
+    ///
+    /// # Errors
+    /// [`Usage`] for a perf.data.
+    pub fn into_recording(self) -> Result<Reader<Box<dyn BufRead>>, Usage> {
+        match self.content {
+            Content::Recording(reader) => Ok(*reader),
+            Content::PerfData { .. } => Err(Usage(format!(
+                "{} is a perf.data; make a recording of it first: exitlat report --save",
+                self.location
+            ))),
         }
     }
 
     /// Where it comes from.
     pub fn header(&self) -> &Header {
-        match self {
-            Self::Dump(reader) => reader.header(),
-            Self::Perf(recording, _) => &recording.header,
+        match &self.content {
+            Content::Recording(reader) => reader.header(),
+            Content::PerfData { data, .. } => &data.header,
         }
     }
 
     /// The threads seen so far.
     pub fn threads(&self) -> &Threads {
-        match self {
-            Self::Dump(reader) => reader.threads(),
-            Self::Perf(recording, _) => &recording.threads,
+        match &self.content {
+            Content::Recording(reader) => reader.threads(),
+            Content::PerfData { data, .. } => &data.threads,
         }
     }
 
     /// What is worth knowing about it. Complete after the last interval.
     pub fn notes(&self) -> &[String] {
-        match self {
-            Self::Dump(reader) => reader.notes(),
-            Self::Perf(recording, _) => &recording.notes,
+        match &self.content {
+            Content::Recording(reader) => reader.notes(),
+            Content::PerfData { data, .. } => &data.notes,
         }
+    }
+
+    /// Prints the notes to standard error, with the name of the input.
+    pub fn print_notes(&self) {
+        print_notes(&self.location, self.notes());
     }
 
     /// Reads the next interval into `interval`; false at the end.
     ///
     /// # Errors
-    /// See [`crate::recording::ReadError`].
+    /// Names the input; see [`crate::recording::ReadError`].
     pub fn next_interval(&mut self, interval: &mut Interval) -> Result<bool> {
-        match self {
-            Self::Dump(reader) => Ok(reader.next_interval(interval)?),
-            Self::Perf(recording, given) => {
-                if !std::mem::replace(given, true) {
-                    interval.clone_from(&recording.interval);
-                    return Ok(true);
-                }
-                Ok(false)
+        match &mut self.content {
+            Content::Recording(reader) => {
+                reader.next_interval(interval).with_context(|| cannot_read(&self.location))
+            }
+            Content::PerfData { interval: whole, .. } => {
+                let Some(whole) = whole.take() else { return Ok(false) };
+                *interval = whole;
+                Ok(true)
             }
         }
     }
 }
 
-/// Names the file in an error.
-///
-/// # Errors
-/// The one given, with the file's name.
-pub fn named<T>(outcome: Result<T>, path: &Path) -> Result<T> {
-    outcome.with_context(|| format!("cannot read {}", path.display()))
+/// Prints notes about an input to standard error.
+pub fn print_notes(location: &Location, notes: &[String]) {
+    for note in notes {
+        say!("exitlat: {location}: {note}");
+    }
+}
+
+impl Content {
+    fn open(location: &Location) -> Result<Self> {
+        let Location::Path(path) = location else {
+            return Self::read(Box::new(io::stdin().lock()), None, 0);
+        };
+        let file = File::open(path)?;
+        let meta = file.metadata().ok().filter(std::fs::Metadata::is_file);
+        let written = meta.and_then(|meta| meta.modified().ok());
+        let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let again = file.try_clone()?;
+        let written_ms = written.map_or(0, |since| since.as_millis() as u64);
+        Self::read(Box::new(BufReader::new(file)), Some(again), written_ms)
+    }
+
+    /// Decides by the beginning. `file` is the same input where it can be read from anywhere.
+    fn read(mut input: Box<dyn BufRead>, file: Option<File>, written_ms: u64) -> Result<Self> {
+        let file = file.filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
+        let beginning = input.fill_buf()?;
+        if !perfdata::is_perf(beginning) {
+            let reader = Reader::new(input)?;
+            let reader = if file.is_some() { reader.with_end() } else { reader };
+            return Ok(Self::Recording(Box::new(reader)));
+        }
+        let mut data = match file {
+            _ if perfdata::is_stream(beginning) => perfdata::read_stream(input, written_ms)?,
+            Some(file) => perfdata::read_file(BufReader::new(file), written_ms)?,
+            None => {
+                let mut all = Vec::new();
+                input.take(MAX_PIPED + 1).read_to_end(&mut all)?;
+                if all.len() as u64 > MAX_PIPED {
+                    return Err(Usage::new("a perf.data of more than 256 MiB must be given by name").into());
+                }
+                perfdata::read_file(Cursor::new(all), written_ms)?
+            }
+        };
+        let interval = Some(std::mem::take(&mut data.interval));
+        Ok(Self::PerfData { data: Box::new(data), interval })
+    }
 }

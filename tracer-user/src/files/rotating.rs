@@ -1,4 +1,4 @@
-//! Where `record` writes: standard output, a file, or one file after the other.
+//! A recording in progress: standard output, one file, or one file after the other.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -8,73 +8,88 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{cmd::Usage, files::atomic::exists, recording::rotate::Store};
+use crate::{
+    cli::{Location, Usage},
+    files::{Existing, exists},
+    recording::rotate::Store,
+};
 
-/// Files on a disk.
+/// The files of one recording.
 #[derive(Debug)]
-pub struct Disk {
-    path: PathBuf,
-    /// The single file, opened before anything is traced; [`None`] where files get names of their own.
-    single: Option<Single>,
+pub struct RotatingFiles(Files);
+
+#[derive(Debug)]
+enum Files {
+    /// One output; [`None`] once it has begun.
+    One { directory: PathBuf, pending: Option<Pending> },
+    /// Files whose names begin with this path.
+    Many(PathBuf),
 }
 
-/// What is written to.
+/// An open output.
 #[derive(Debug)]
 pub enum Target {
     /// Standard output.
     Stdout(io::Stdout),
-    /// A file, or what else has a name.
+    /// A file, a pipe or a device.
     File(File),
 }
 
-impl Disk {
-    /// Prepares to write to `path`, `-` being standard output; or, if `many`, to files whose names begin so. Nothing
-    /// that exists is changed yet.
+impl RotatingFiles {
+    /// Prepares one output. An older file is not changed before the recording begins.
     ///
     /// # Errors
-    /// If the file exists and `force` does not say to overwrite it, or if it cannot be written.
-    pub fn prepare(path: &Path, many: bool, force: bool) -> Result<Self> {
-        let stdout = path.as_os_str() == "-";
-        if stdout && many {
-            return Err(Usage("--switch-output needs a file name: -o FILE".to_owned()).into());
-        }
-        let single = if many { None } else { Some(Single::open(path, stdout, force)?) };
-        let disk = Self { path: path.to_owned(), single };
-        if many {
-            // Better now than when a command runs.
-            let directory = disk.directory();
-            tempfile::tempfile_in(directory)
-                .with_context(|| format!("cannot create files in {}", directory.display()))?;
-        }
-        Ok(disk)
+    /// [`Usage`] if there is a file to keep; others if it cannot be written.
+    pub fn one(location: &Location, existing: Existing) -> Result<Self> {
+        let directory = location.path().map_or_else(PathBuf::new, |path| directory_of(path).to_owned());
+        let pending = match location {
+            Location::Stream => Pending::Stdout,
+            Location::Path(path) => Pending::open(path, existing)?,
+        };
+        Ok(Self(Files::One { directory, pending: Some(pending) }))
+    }
+
+    /// Prepares files whose names begin with a path. None of them replaces another file.
+    ///
+    /// # Errors
+    /// [`Usage`] for standard output; others if no file can be created there.
+    pub fn many(location: &Location) -> Result<Self> {
+        let Location::Path(path) = location else {
+            return Err(Usage::new("--switch-output needs a file name: -o FILE").into());
+        };
+        // Better now than when a command runs.
+        let directory = directory_of(path);
+        tempfile::tempfile_in(directory)
+            .with_context(|| format!("cannot create files in {}", directory.display()))?;
+        Ok(Self(Files::Many(path.clone())))
     }
 
     fn directory(&self) -> &Path {
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        directory.unwrap_or(Path::new("."))
-    }
-
-    fn named(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(suffix);
-        name.into()
+        match &self.0 {
+            Files::One { directory, .. } => directory,
+            Files::Many(path) => directory_of(path),
+        }
     }
 }
 
-impl Store for Disk {
+impl Store for RotatingFiles {
     type File = Target;
 
     fn create(&mut self, suffix: &str) -> io::Result<Target> {
-        match self.single.take() {
-            Some(single) => single.begin(),
-            None => {
-                Ok(Target::File(OpenOptions::new().write(true).create_new(true).open(self.named(suffix))?))
+        match &mut self.0 {
+            Files::One { pending, .. } => pending.take().ok_or(io::ErrorKind::AlreadyExists)?.begin(),
+            Files::Many(path) => {
+                let path = with_suffix(path, suffix);
+                Ok(Target::File(OpenOptions::new().write(true).create_new(true).open(path)?))
             }
         }
     }
 
     fn remove(&mut self, suffix: &str) -> io::Result<()> {
-        fs::remove_file(self.named(suffix))
+        match &self.0 {
+            Files::One { .. } => Err(io::ErrorKind::Unsupported.into()),
+            Files::Many(path) => fs::remove_file(with_suffix(path, suffix)),
+        }
     }
 
     fn cut(&mut self, file: &mut Target, length: u64) -> io::Result<()> {
@@ -114,50 +129,68 @@ impl Write for Target {
     }
 }
 
-/// A single file. Until [`Single::begin`] an older dump is untouched, and a new file goes away again.
-#[derive(Debug)]
-struct Single {
-    /// None is standard output.
-    file: Option<File>,
-    /// The file is new and has nothing in it yet.
-    remove: Option<PathBuf>,
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-impl Single {
-    fn open(path: &Path, stdout: bool, force: bool) -> Result<Self> {
-        if stdout {
-            return Ok(Self { file: None, remove: None });
-        }
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// One output that has not begun. Dropped without [`Pending::begin`], an older recording is untouched, and a new file
+/// goes away again.
+#[derive(Debug)]
+enum Pending {
+    Stdout,
+    /// There was something of that name: a file to overwrite, a pipe, a device.
+    Old(File),
+    New(NewFile),
+}
+
+/// A file that was created for this recording.
+#[derive(Debug)]
+struct NewFile {
+    file: Option<File>,
+    path: PathBuf,
+}
+
+impl Pending {
+    fn open(path: &Path, existing: Existing) -> Result<Self> {
         match OpenOptions::new().write(true).create_new(true).open(path) {
-            Ok(file) => Ok(Self { file: Some(file), remove: Some(path.to_owned()) }),
+            Ok(file) => Ok(Self::New(NewFile { file: Some(file), path: path.to_owned() })),
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(error).with_context(|| format!("cannot create {}", path.display()))
             }
-            Err(_) if force => {
+            Err(_) if existing == Existing::Keep => Err(exists(path)),
+            Err(_) => {
                 let file = OpenOptions::new().write(true).open(path);
-                let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-                Ok(Self { file: Some(file), remove: None })
+                Ok(Self::Old(file.with_context(|| format!("cannot open {}", path.display()))?))
             }
-            Err(_) => Err(exists(path)),
         }
     }
 
-    fn begin(mut self) -> io::Result<Target> {
-        self.remove = None;
-        let Some(file) = self.file.take() else { return Ok(Target::Stdout(io::stdout())) };
-        // Devices and pipes have no length.
-        if file.metadata()?.is_file() {
-            file.set_len(0)?;
+    fn begin(self) -> io::Result<Target> {
+        match self {
+            Self::Stdout => Ok(Target::Stdout(io::stdout())),
+            Self::New(mut new) => new.file.take().map(Target::File).ok_or(io::ErrorKind::NotFound.into()),
+            Self::Old(file) => {
+                // Devices and pipes have no length.
+                if file.metadata()?.is_file() {
+                    file.set_len(0)?;
+                }
+                Ok(Target::File(file))
+            }
         }
-        Ok(Target::File(file))
     }
 }
 
-impl Drop for Single {
+impl Drop for NewFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.remove {
+        if self.file.is_some() {
             // If it cannot be removed, `--force` overwrites it.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

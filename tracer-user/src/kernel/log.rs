@@ -2,6 +2,9 @@
 
 use std::io::IsTerminal as _;
 
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya_log::EbpfLogger;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Stderr;
@@ -28,6 +31,25 @@ pub fn init(verbose: u8) {
     let level = if verbose == 0 { LevelFilter::Warn } else { LevelFilter::Debug };
     if log::set_logger(&LOGGER).is_ok() {
         log::set_max_level(level);
+    }
+}
+
+/// The messages of loaded programs.
+pub struct ProgramLog(EbpfLogger<&'static dyn Log>);
+
+impl ProgramLog {
+    /// Opens the log, once for each object.
+    ///
+    /// # Errors
+    /// If the programs were loaded without one.
+    pub fn open(ebpf: &mut Ebpf) -> Result<Self> {
+        EbpfLogger::init(ebpf).map(Self).context("cannot open the programs' log")
+    }
+
+    /// Passes on the messages since the last call. To be called now and then: messages are rare, and waiting on the
+    /// descriptor would need its lifetime promised by hand.
+    pub fn print(&mut self) {
+        self.0.flush();
     }
 }
 

@@ -215,31 +215,25 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// What rows are sorted by: perf's keys, the quantiles, and the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortKey {
     /// Total time (the default).
     Time,
     /// Number of samples.
-    #[value(alias = "samples")]
     Sample,
     /// Longest sample.
-    #[value(name = "max", alias = "max_t")]
     Max,
     /// Shortest sample.
-    #[value(name = "min", alias = "min_t")]
     Min,
     /// Mean.
-    #[value(name = "mean", alias = "mean_t", alias = "avg")]
     Mean,
     /// Median.
     P50,
     /// 99 % quantile.
     P99,
     /// 99.9 % quantile.
-    #[value(name = "p99.9", alias = "p999")]
     P999,
     /// Label.
-    #[value(name = "name", alias = "ev_name")]
     Name,
 }
 

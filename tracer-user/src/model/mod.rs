@@ -5,6 +5,7 @@
 //! shown is made of intervals by [`Rows`], so the same numbers come out whichever way they took.
 
 pub mod anonymize;
+pub mod calendar;
 pub mod clock;
 pub mod columns;
 pub mod compare;

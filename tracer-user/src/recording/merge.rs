@@ -1,7 +1,7 @@
-//! Many dumps to one. Every interval of every dump is an interval of the merged one, with its host; none is cut,
+//! Many recordings to one. Every interval of every recording is an interval of the merged one, with its host; none is cut,
 //! moved or summed up, so nothing is lost and no order of merging differs from another in any sum.
 //!
-//! Of each dump one interval is in memory. They are written in the order of their ends.
+//! Of each recording one interval is in memory. They are written in the order of their ends.
 
 use std::io::{BufRead, Write};
 
@@ -11,16 +11,16 @@ use crate::{
     recording::{ReadError, Reader, Writer, reader::MAX_HEADER, records::Line},
 };
 
-/// What failed, and at which of the dumps.
+/// What failed, and at which of the recordings.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A dump, by its number from 0, cannot be read.
-    #[error("cannot read dump {0}")]
+    /// A recording, by its number from 0, cannot be read.
+    #[error("cannot read recording {0}")]
     Read(usize, #[source] ReadError),
-    /// The merged dump cannot be written.
-    #[error("cannot write the merged dump")]
+    /// The merged recording cannot be written.
+    #[error("cannot write the merged recording")]
     Write(#[from] std::io::Error),
-    /// The dumps cannot become one.
+    /// The recordings cannot become one.
     #[error(transparent)]
     Merge(#[from] MergeError),
 }
@@ -34,7 +34,7 @@ pub struct Merged {
     pub bytes: u64,
 }
 
-/// A dump and its next interval.
+/// A recording and its next interval.
 struct Source<'a, R> {
     number: usize,
     reader: &'a mut Reader<R>,
@@ -55,7 +55,7 @@ impl<R: BufRead> Source<'_, R> {
     }
 }
 
-/// Merges dumps. The readers must have been made with [`Reader::with_hosts`]; their notes are complete
+/// Merges recordings. The readers must have been made with [`Reader::with_hosts`]; their notes are complete
 /// afterwards.
 ///
 /// # Errors

@@ -66,11 +66,11 @@ pub enum ReadError {
     #[error("cannot read")]
     Io(#[from] std::io::Error),
     /// The first line is no header.
-    #[error("this is no exitlat dump: its first line is no header ({0})")]
+    #[error("not an exitlat recording: its first line is not a header ({0})")]
     NoHeader(String),
     /// Written by a newer version.
     #[error(
-        "the dump has schema {found}, this exitlat reads up to {SCHEMA}; use the version that wrote it ({tool}) or newer"
+        "the recording has schema {found}; this exitlat reads up to {SCHEMA}; use the version that wrote it ({tool}) or newer"
     )]
     Newer {
         /// The dump's schema.
@@ -79,7 +79,7 @@ pub enum ReadError {
         tool: String,
     },
     /// The buckets are laid out differently.
-    #[error("the dump's histogram layout ({0}) is not known to this version")]
+    #[error("the recording's histogram layout ({0}) is not known to this version")]
     Layout(String),
     /// A line that is not the last is damaged.
     #[error("line {line} is damaged: {what}")]

@@ -21,7 +21,7 @@ use crate::{
 
 /// The finest buckets that two digits of a histogram tell apart: 64 for each power of two.
 const MAX_SUB_BITS: u32 = 6;
-/// No line that the writer makes is near this long, but for the header of very many merged dumps.
+/// No line that the writer makes is near this long, but for the header of very many merged recordings.
 const MAX_LINE: u64 = 1 << 20;
 /// The longest header line.
 pub(super) const MAX_HEADER: u64 = 1 << 26;
@@ -37,7 +37,7 @@ const MAX_NOTES: usize = 100;
 /// Filled buckets of an interval, 16 bytes each.
 const MAX_BUCKETS: usize = 1 << 25;
 
-/// Reads a dump, interval by interval.
+/// Reads a recording, interval by interval.
 #[derive(Debug)]
 pub struct Reader<R> {
     input: R,
@@ -138,7 +138,7 @@ impl<R: BufRead> Reader<R> {
         self
     }
 
-    /// The input ends some time: whether something follows the dump can be asked and is said. Not of a pipe, whose writers
+    /// The input ends some time: whether something follows the recording can be asked and is said. Not of a pipe, whose writers
     /// may live on.
     #[must_use]
     pub fn with_end(self) -> Self {
@@ -155,7 +155,7 @@ impl<R: BufRead> Reader<R> {
         &self.threads
     }
 
-    /// What is wrong with the dump without making it unreadable. Complete after the last interval.
+    /// What is wrong with the recording without making it unreadable. Complete after the last interval.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -165,7 +165,7 @@ impl<R: BufRead> Reader<R> {
         self.end.as_ref()
     }
 
-    /// Reads the next interval into `interval`; false at the end of the dump.
+    /// Reads the next interval into `interval`; false at the end of the recording.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -198,10 +198,10 @@ impl<R: BufRead> Reader<R> {
         }
         if !std::mem::replace(&mut self.exhausted, true) {
             if self.end.is_none() {
-                self.notes.push("the dump has no end line: recording did not stop by itself".into());
+                self.notes.push("the recording has no end line: recording did not stop by itself".into());
             } else if self.has_end && self.input.fill_buf().is_ok_and(|rest| !rest.is_empty()) {
                 self.notes.push(
-                    "what follows its end line is not read: name dumps one by one, or merge them".into(),
+                    "what follows its end line is not read: name recordings one by one, or merge them".into(),
                 );
             }
         }
@@ -328,7 +328,7 @@ impl<R: BufRead> Reader<R> {
             (interval.buckets.len(), MAX_BUCKETS, "filled buckets in an interval"),
         ];
         match limits.into_iter().find(|(found, limit, _)| found > limit) {
-            Some((_, limit, what)) => Err(format!("the dump has more than {limit} {what}")),
+            Some((_, limit, what)) => Err(format!("the recording has more than {limit} {what}")),
             None => Ok(()),
         }
     }

@@ -8,12 +8,10 @@
 use std::{
     collections::VecDeque,
     io::{self, Write},
-    str::FromStr,
 };
 
 use crate::{
-    model::{Interval, Loss, Losses, Threads},
-    model::{clock, provenance::Header},
+    model::{Interval, Loss, Losses, Threads, calendar, clock, provenance::Header},
     recording::Writer,
 };
 
@@ -47,57 +45,24 @@ pub trait Store {
     fn sync(&mut self, file: &mut Self::File) -> io::Result<()>;
 }
 
-/// When a new file begins. `100M`, `1h`, `100M,1h` (whichever comes first), or `signal` for when asked only.
+/// When a new file begins. Without size and age, only when asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct When {
-    /// With so many bytes.
+pub struct SwitchPolicy {
+    /// At this many bytes.
     pub size: Option<u64>,
-    /// After so long.
+    /// After this time.
     pub age_ns: Option<u64>,
 }
 
-impl FromStr for When {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const SIZES: [(char, u64); 4] = [('B', 1), ('K', 1 << 10), ('M', 1 << 20), ('G', 1 << 30)];
-        const TIMES: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
-        let mut when = Self::default();
-        if text == "signal" {
-            return Ok(when);
-        }
-        for word in text.split(',') {
-            let unit = word.chars().last().unwrap_or(' ');
-            let number = word.strip_suffix(unit).and_then(|number| number.parse::<u64>().ok());
-            let of = |units: [(char, u64); 4], scale: u64| {
-                let (_, factor) = units.into_iter().find(|(name, _)| *name == unit)?;
-                number?.checked_mul(factor)?.checked_mul(scale).filter(|product| *product > 0)
-            };
-            match (of(SIZES, 1), of(TIMES, 1_000_000_000)) {
-                (Some(size), None) if when.size.is_none() => when.size = Some(size),
-                (None, Some(age)) if when.age_ns.is_none() => when.age_ns = Some(age),
-                _ => {
-                    return Err(
-                        "a size (B, K, M, G), a time (s, m, h, d), both with a comma, or `signal` is \
-                                needed: 100M, 1h, 100M,1d"
-                            .to_owned(),
-                    );
-                }
-            }
-        }
-        Ok(when)
-    }
-}
-
-/// How surely what was written stays, should the machine crash.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+/// When files are made to outlive a crash of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// After each interval
+    /// After every interval.
     Interval,
-    /// When a file is complete
+    /// When a file is complete.
     #[default]
     Switch,
-    /// When the kernel likes
+    /// When the kernel writes them.
     Never,
 }
 
@@ -105,7 +70,7 @@ pub enum Fsync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plan {
     /// When a new file begins; [`None`] records into one file.
-    pub switch: Option<When>,
+    pub switch: Option<SwitchPolicy>,
     /// How many files are kept.
     pub max_files: Option<usize>,
     /// How surely.
@@ -115,13 +80,13 @@ pub struct Plan {
 /// What became of an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is in the dump.
+    /// It is in the recording.
     Written,
     /// The disk is full, for the first time in a row: the interval is lost, the recording goes on.
     Full,
     /// The disk is still full.
     StillFull,
-    /// It is in the dump, after so many that are not.
+    /// It is in the recording, after this many that are not.
     WrittenAgain(u64),
 }
 
@@ -138,7 +103,7 @@ pub struct Totals {
     pub lost_intervals: u64,
     /// The exits in them.
     pub lost_samples: u64,
-    /// Those of the lost intervals of which the dump says nothing, as there was no room for that either.
+    /// Lost intervals that the recording does not mention: there was no room for that either.
     pub untold_intervals: u64,
 }
 
@@ -323,7 +288,10 @@ impl<S: Store> Recorder<S> {
                 self.totals.bytes += writer.bytes();
                 self.totals.files += 1;
                 self.opened_ns = now_ns;
-                self.suffixes.push_back(suffix);
+                // Without a limit nothing is ever deleted, and months of names need not be kept.
+                if self.plan.max_files.is_some() {
+                    self.suffixes.push_back(suffix);
+                }
                 self.writer = Some(writer);
                 Ok(())
             }
@@ -373,52 +341,19 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// What names of files end with: `.20261121T140507.042Z`, which sorts by time.
+/// The end of a file's name: `.20261121T140507.042Z`, which sorts by time.
 ///
 /// ```
 /// # use tracer_user::recording::rotate::suffix;
 /// assert_eq!(suffix(951_827_696_042), ".20000229T123456.042Z");
 /// ```
 pub fn suffix(unix_ms: u64) -> String {
-    let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!(".{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{ms:03}Z")
-}
-
-/// Year, month and day of a day since 1970. Years begin in March here, so that a leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const ERA: u64 = 146_097;
-    let days = days + 719_468;
-    let (era, day) = (days / ERA, days % ERA);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day_of_month = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + next, month, day_of_month)
+    format!(".{}Z", calendar::compact(unix_ms))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_times() {
-        let hour = 3_600_000_000_000;
-        for (text, size, age_ns) in [
-            ("100M", Some(100 << 20), None),
-            ("1h", None, Some(hour)),
-            ("2d,1G", Some(1 << 30), Some(48 * hour)),
-            ("signal", None, None),
-        ] {
-            assert_eq!(text.parse(), Ok(When { size, age_ns }), "{text}");
-        }
-        for text in ["", "0s", "5", "1x", "1h,2h", "1M,", "M", "signal,1h", "99999999999999G"] {
-            assert!(text.parse::<When>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn days_of_the_calendar() {

@@ -60,9 +60,3 @@ pub fn rate(count: u64, elapsed_ns: u64) -> f64 {
 pub fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
-
-/// Wall-clock time of day in UTC, `12:34:56`.
-pub fn time_of_day(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}

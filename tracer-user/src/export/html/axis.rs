@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::format::time;
-use crate::render::units;
+use crate::model::calendar;
 
 /// Width and height of a drawing, in its own units.
 pub(super) const SIZE: f64 = 1000.0;
@@ -61,7 +61,7 @@ pub(super) fn clock_ticks(start_unix_ms: u64, elapsed_ns: u64) -> Vec<(f64, Stri
     let first = start_unix_ms.next_multiple_of(step);
     (first..=start_unix_ms + elapsed_ms)
         .step_by(step as usize)
-        .map(|at| ((at - start_unix_ms) as f64 / elapsed_ms as f64, units::time_of_day(at)))
+        .map(|at| ((at - start_unix_ms) as f64 / elapsed_ms as f64, calendar::time_of_day(at)))
         .collect()
 }
 

@@ -9,7 +9,7 @@ use super::{
     format::{count, time},
 };
 use crate::{
-    model::{GroupBy, Groups, Interval, Selection, Stats, Threads},
+    model::{GroupBy, Groups, Interval, Selection, Stats, Threads, calendar},
     render::units,
 };
 
@@ -202,7 +202,7 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
     };
     let span_ns = last.end_ns.saturating_sub(first.start_ns).max(1);
     let x = |ns: u64| SIZE * ns.saturating_sub(first.start_ns) as f64 / span_ns as f64;
-    let clock = |column: &Column| units::time_of_day(column.start_unix_ms);
+    let clock = |column: &Column| calendar::time_of_day(column.start_unix_ms);
     let quantiles = |q: f64| -> String {
         let points = columns.iter().filter_map(|column| {
             let y = short(scale.y(column.stats.quantile_ns(q)? as f64));
@@ -216,7 +216,7 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
         all.count,
         columns.len(),
         clock(first),
-        units::time_of_day(data.end_unix_ms),
+        calendar::time_of_day(data.end_unix_ms),
         time(all.min_ns),
         time(all.max_ns),
     );

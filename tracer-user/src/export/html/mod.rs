@@ -21,7 +21,7 @@ use crate::{
     model::provenance::Header,
     model::{
         ClockChange, Group, GroupBy, Groups, Interval, Loss, Losses, MeasuredParts, Parts, Selection, Stats,
-        Threads,
+        Threads, calendar,
     },
     render::{escape, units},
 };
@@ -35,7 +35,7 @@ mod matching;
 mod table;
 mod time_chart;
 
-use format::{count, day, time};
+use format::{count, time};
 use heat::Heat;
 
 /// Nothing may be loaded from anywhere.
@@ -217,13 +217,13 @@ fn head(data: &Data, base: Option<&Data>, what: &str, host: &str) -> Markup {
 
 fn recorded(data: &Data) -> Markup {
     let Header { tool, kernel, cpu, backend, path, options, .. } = &data.header;
-    let (first, last) = (day(data.start_unix_ms), day(data.end_unix_ms));
+    let (first, last) = (calendar::date(data.start_unix_ms), calendar::date(data.end_unix_ms));
     let words = [
         format!(
             "{first}, {} to {}{} UTC",
-            units::time_of_day(data.start_unix_ms),
+            calendar::time_of_day(data.start_unix_ms),
             if first == last { String::new() } else { format!("{last}, ") },
-            units::time_of_day(data.end_unix_ms)
+            calendar::time_of_day(data.end_unix_ms)
         ),
         format!("{} in {}", units::plural(data.intervals as usize, "interval"), time(data.elapsed_ns)),
         format!("Linux {kernel}"),

@@ -1,0 +1,54 @@
+//! Which VMs, hosts, vCPUs and reasons a command looks at: one set of options for all commands.
+
+use clap::Args;
+use regex::Regex;
+
+use crate::model::{NamePattern, Selection};
+
+/// VMs.
+#[derive(Args, Clone, Debug, Default)]
+pub struct VmArgs {
+    /// Only these processes
+    #[arg(short, long, value_delimiter = ',', value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Only VMs of this name (QEMU's -name, otherwise the process name); may be a glob like 'web*'
+    #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
+    pub guest: Vec<NamePattern>,
+}
+
+/// Exits of a VM.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ExitArgs {
+    /// Only reasons that match this regular expression
+    #[arg(short, long, value_name = "REGEX")]
+    pub fields: Option<Regex>,
+    /// Only these vCPU numbers
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    pub vcpu: Vec<u32>,
+}
+
+/// The part of a recording that a command reads.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SelectArgs {
+    /// VMs.
+    #[command(flatten)]
+    pub vms: VmArgs,
+    /// Only these hosts (name or glob) of a merged recording
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub host: Vec<NamePattern>,
+    /// Their exits.
+    #[command(flatten)]
+    pub exits: ExitArgs,
+}
+
+impl From<&SelectArgs> for Selection {
+    fn from(args: &SelectArgs) -> Self {
+        Self {
+            vcpus: args.exits.vcpu.clone(),
+            pids: args.vms.pid.clone(),
+            hosts: args.host.clone(),
+            guests: args.vms.guest.clone(),
+            fields: args.exits.fields.clone(),
+        }
+    }
+}

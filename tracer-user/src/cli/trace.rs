@@ -1,0 +1,44 @@
+//! The options of the commands that trace: `live` and `record`.
+
+use std::time::Duration;
+
+use clap::Args;
+use tracer_ebpf::abi;
+
+use crate::{
+    cli::{VmArgs, units},
+    kernel::session::Attach,
+};
+
+/// Which exits are traced, for how long, and with how much memory.
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    /// VMs.
+    #[command(flatten)]
+    pub vms: VmArgs,
+    /// Length of an interval: seconds, or with a unit like 200ms; at most 1h
+    #[arg(short, long, default_value = "1", value_name = "TIME", value_parser = units::interval)]
+    pub display: Duration,
+    /// Stop after this time: seconds, or with units like 90m or 1d
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub duration: Option<Duration>,
+    /// Capacity in (vCPU, reason) pairs; each takes 2.2 KiB of memory
+    #[arg(long, default_value_t = abi::DEFAULT_SLOTS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub slots: u32,
+    /// Capacity in vCPU threads
+    #[arg(long, default_value_t = abi::DEFAULT_VCPUS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    pub max_vcpus: u32,
+    /// Tracepoint type to attach to
+    #[arg(long, value_enum, default_value = "auto")]
+    pub attach: Attach,
+    /// Do not trace the scheduler. Context switches of other threads then cost nothing, but run-queue waits, sleeps
+    /// and the VMM's own time are not told apart
+    #[arg(long)]
+    pub no_sched: bool,
+    /// Keep a histogram of each vCPU's time in the guest, from entry to exit
+    #[arg(long)]
+    pub guest_histogram: bool,
+    /// Log kernel-side events (new vCPUs, full tables) to stderr
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}

@@ -1,0 +1,240 @@
+//! `-p` and `-g` as a rule: which processes are traced, those that are running and those that come later.
+
+use anyhow::Result;
+
+use crate::{
+    cli::{Usage, VmArgs},
+    kernel::vms::Vm,
+    model::{NamePattern, Selection},
+    render::{escape, units},
+};
+
+/// Which processes are traced. An empty rule means all.
+#[derive(Clone, Debug, Default)]
+pub struct GuestRule {
+    pids: Vec<u32>,
+    patterns: Vec<NamePattern>,
+}
+
+/// The processes that a measurement meets. A process of which the first KVM event was seen has no verdict, and is not
+/// traced, until it gets one.
+pub trait Processes {
+    /// Processes without a verdict.
+    ///
+    /// # Errors
+    /// If the kernel side cannot be asked.
+    fn undecided(&mut self) -> Result<Vec<u32>>;
+
+    /// Gives a process its verdict.
+    ///
+    /// # Errors
+    /// If the kernel side cannot be told.
+    fn decide(&mut self, pid: u32, traced: bool) -> Result<()>;
+
+    /// Name of the VM in a process; [`None`] if the process has ended.
+    fn name(&self, pid: u32) -> Option<String>;
+}
+
+/// A look at the processes of the host.
+pub trait Host {
+    /// All VMs that are running.
+    fn running(&self) -> Vec<Vm>;
+
+    /// Whether a process exists.
+    fn exists(&self, pid: u32) -> bool;
+
+    /// The process of a thread; [`None`] if there is no such thread, or if the number is that of a process.
+    fn process_of_thread(&self, tid: u32) -> Option<u32>;
+}
+
+impl From<&VmArgs> for GuestRule {
+    fn from(args: &VmArgs) -> Self {
+        Self { pids: args.pid.clone(), patterns: args.guest.clone() }
+    }
+}
+
+impl GuestRule {
+    /// Whether every process is traced.
+    pub fn is_all(&self) -> bool {
+        self.pids.is_empty() && self.patterns.is_empty()
+    }
+
+    /// Whether a process is traced, by its pid, or by the name of its VM. A process without a name has ended.
+    pub fn traces(&self, pid: u32, name: Option<&str>) -> bool {
+        let named = |name: &str| self.patterns.iter().any(|pattern| pattern.matches(name));
+        self.is_all() || self.pids.contains(&pid) || name.is_some_and(named)
+    }
+
+    /// Gives every process without a verdict its verdict.
+    ///
+    /// # Errors
+    /// Those of [`Processes::decide`].
+    pub fn apply(&self, processes: &mut impl Processes) -> Result<()> {
+        for pid in processes.undecided()? {
+            let traced = self.traces(pid, None) || self.traces(pid, processes.name(pid).as_deref());
+            processes.decide(pid, traced)?;
+        }
+        Ok(())
+    }
+
+    /// The same rule for what is shown.
+    pub fn selection(&self) -> Selection {
+        Selection { pids: self.pids.clone(), guests: self.patterns.clone(), ..Selection::default() }
+    }
+
+    /// The processes of the rule among those that are running now, sorted; empty if the rule means all.
+    pub fn resolve(&self, running: &[Vm]) -> Vec<u32> {
+        let named = running.iter().filter(|vm| !self.is_all() && self.traces(vm.pid, Some(&vm.name)));
+        let mut pids: Vec<u32> = self.pids.iter().copied().chain(named.map(|vm| vm.pid)).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Refuses pids that are no processes: unlike a name, a pid cannot be waited for.
+    ///
+    /// # Errors
+    /// [`Usage`] with the VMs that are running, or with the process of the thread that was given.
+    pub fn check(&self, host: &impl Host) -> Result<(), Usage> {
+        if let Some(missing) = self.pids.iter().find(|pid| !host.exists(**pid)) {
+            return Err(Usage(format!("no process {missing}; {}", candidates(&host.running()))));
+        }
+        let thread = self.pids.iter().find_map(|tid| Some((tid, host.process_of_thread(*tid)?)));
+        match thread {
+            Some((tid, pid)) => Err(Usage(format!("{tid} is a thread of process {pid}; use -p {pid}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The names that no running VM has, with those that are running, for people; [`None`] if each name has a VM.
+    pub fn missing(&self, running: &[Vm]) -> Option<String> {
+        let unmatched = |pattern: &&NamePattern| !running.iter().any(|vm| pattern.matches(&vm.name));
+        let names: Vec<_> =
+            self.patterns.iter().filter(unmatched).map(|p| format!("`{}`", p.typed())).collect();
+        if names.is_empty() {
+            return None;
+        }
+        Some(format!("no running VM is called {} yet; {}", names.join(" or "), candidates(running)))
+    }
+}
+
+fn candidates(running: &[Vm]) -> String {
+    if running.is_empty() {
+        return "no VM is running (or this user may not see it)".to_owned();
+    }
+    let vm = |vm: &Vm| {
+        format!("{} (pid {}, {})", escape::terminal(&vm.name), vm.pid, units::plural(vm.vcpus, "vCPU"))
+    };
+    format!("running VMs: {}", running.iter().map(vm).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::Thread;
+
+    fn rule(pids: &[u32], patterns: &[&str]) -> GuestRule {
+        let patterns = patterns.iter().map(|typed| typed.parse().unwrap()).collect();
+        GuestRule { pids: pids.to_vec(), patterns }
+    }
+
+    fn vm(pid: u32, name: &str) -> Vm {
+        Vm { pid, name: name.to_owned(), vcpus: 2 }
+    }
+
+    /// Processes by pid, with their names, and the verdicts they got.
+    #[derive(Default)]
+    struct Made {
+        names: BTreeMap<u32, &'static str>,
+        waiting: Vec<u32>,
+        verdicts: BTreeMap<u32, bool>,
+    }
+
+    impl Processes for Made {
+        fn undecided(&mut self) -> Result<Vec<u32>> {
+            Ok(std::mem::take(&mut self.waiting))
+        }
+
+        fn decide(&mut self, pid: u32, traced: bool) -> Result<()> {
+            assert_eq!(self.verdicts.insert(pid, traced), None, "one verdict for each process");
+            Ok(())
+        }
+
+        fn name(&self, pid: u32) -> Option<String> {
+            self.names.get(&pid).map(|name| (*name).to_owned())
+        }
+    }
+
+    #[test]
+    fn vms_that_come_later_are_held_against_the_rule() {
+        let rule = rule(&[7], &["web*"]);
+        let mut made = Made {
+            names: [(1, "web01"), (2, "db"), (7, "any")].into(),
+            waiting: vec![1, 2],
+            ..Made::default()
+        };
+        rule.apply(&mut made).unwrap();
+        made.names.insert(3, "web02");
+        // 9 has ended before anybody asked for its name.
+        made.waiting = vec![3, 7, 9];
+        rule.apply(&mut made).unwrap();
+        assert_eq!(made.verdicts, [(1, true), (2, false), (3, true), (7, true), (9, false)].into());
+    }
+
+    #[test]
+    fn what_is_traced_is_shown() {
+        for rule in [rule(&[], &[]), rule(&[1], &[]), rule(&[], &["web*", "db"]), rule(&[3], &["web01"])] {
+            let selection = rule.selection();
+            for (pid, name) in [(1, "web01"), (2, "db"), (3, "db"), (4, "other"), (5, "web02")] {
+                let thread = Thread { pid, tid: pid, vcpu: None, vm: name.to_owned(), host: None };
+                assert_eq!(rule.traces(pid, Some(name)), selection.wants_thread(&thread), "{rule:?} {pid}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_resolved_and_those_without_a_vm_are_named() {
+        let running = [vm(5, "web01"), vm(4, "web02"), vm(6, "db")];
+        let wanted = rule(&[9, 4], &["web*", "x"]);
+        assert_eq!(wanted.resolve(&running), [4, 5, 9]);
+        assert_eq!(
+            wanted.missing(&running).unwrap(),
+            "no running VM is called `x` yet; running VMs: web01 (pid 5, 2 vCPUs), web02 (pid 4, 2 vCPUs), \
+             db (pid 6, 2 vCPUs)"
+        );
+        assert!(
+            rule(&[], &["x"])
+                .missing(&[])
+                .unwrap()
+                .ends_with("no VM is running (or this user may not see it)")
+        );
+        assert_eq!(rule(&[], &["db"]).missing(&running), None);
+        assert!(rule(&[], &[]).resolve(&running).is_empty());
+    }
+
+    struct Processless;
+
+    impl Host for Processless {
+        fn running(&self) -> Vec<Vm> {
+            vec![vm(5, "web01")]
+        }
+
+        fn exists(&self, pid: u32) -> bool {
+            pid != 4_000_000
+        }
+
+        fn process_of_thread(&self, tid: u32) -> Option<u32> {
+            (tid == 6).then_some(5)
+        }
+    }
+
+    #[test]
+    fn a_pid_is_a_process() {
+        let refusal = |pid| rule(&[pid], &[]).check(&Processless).unwrap_err().to_string();
+        assert_eq!(refusal(4_000_000), "no process 4000000; running VMs: web01 (pid 5, 2 vCPUs)");
+        assert_eq!(refusal(6), "6 is a thread of process 5; use -p 5");
+        assert!(rule(&[5], &["x"]).check(&Processless).is_ok());
+    }
+}

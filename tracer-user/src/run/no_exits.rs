@@ -1,0 +1,134 @@
+//! An explanation for a measurement without exits.
+//!
+//! "No guest is running" and "this KVM does not report its exits" are different answers. When an interval had no exit,
+//! KVM's other events are counted for one interval, and their counts tell which one it is.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::{
+    model::Interval,
+    run::{Sink, Source, StopReason, Trigger},
+};
+
+/// How long other events are counted when a measurement has ended without an exit.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// A source that can count KVM's other events.
+pub trait ActivitySource: Source {
+    /// The running counters.
+    type Probe;
+
+    /// Starts to count.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    fn start_activity(&mut self) -> Result<Self::Probe>;
+
+    /// What the counters say of a host without exits.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn activity(&self, probe: &Self::Probe) -> Result<Activity>;
+
+    /// Stops to count: the counting programs cost something at each of these events.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    fn stop_activity(&mut self) -> Result<()>;
+}
+
+/// What KVM's other events did while there were no exits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// Guests left to KVM or to the VMM, so there must have been exits.
+    pub guests_exit: bool,
+    /// The counts, and what they mean, for people.
+    pub explanation: String,
+}
+
+/// Whether the host reports its exits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There were exits, or nothing speaks against it.
+    Traceable,
+    /// Guests ran, and no exit was reported.
+    Silent,
+}
+
+/// Says once on standard error why there are no exits.
+pub struct NoExitsNotice<S: ActivitySource> {
+    state: State<S::Probe>,
+    say: fn(&str),
+}
+
+enum State<P> {
+    /// No interval has passed yet.
+    Fresh,
+    /// The other events are being counted.
+    Counting(P),
+    /// The notice was given.
+    Explained(Verdict),
+    /// There were exits, so there is nothing to explain.
+    ExitsSeen,
+}
+
+impl<S: ActivitySource> NoExitsNotice<S> {
+    /// Nothing has been measured yet. `say` gets the notice.
+    pub fn new(say: fn(&str)) -> Self {
+        Self { state: State::Fresh, say }
+    }
+
+    /// A guest may have begun since the last snapshot. Its exits come before what they lead to: once the other events are
+    /// counted, the vCPUs they belong to can be seen.
+    fn explain(&self, source: &mut S, probe: &S::Probe) -> Result<State<S::Probe>> {
+        let activity = source.activity(probe)?;
+        source.stop_activity()?;
+        source.discover()?;
+        if !source.threads().list.is_empty() {
+            return Ok(State::ExitsSeen);
+        }
+        (self.say)(&activity.explanation);
+        Ok(State::Explained(if activity.guests_exit { Verdict::Silent } else { Verdict::Traceable }))
+    }
+
+    /// The verdict at the end. A measurement too short to have an answer gets one more second, unless it was interrupted.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub async fn conclude(mut self, source: &mut S, why: StopReason) -> Result<Verdict> {
+        if why != StopReason::Interrupted {
+            let probe = match std::mem::replace(&mut self.state, State::ExitsSeen) {
+                State::Fresh => Some(source.start_activity()?),
+                State::Counting(probe) => Some(probe),
+                answered => {
+                    self.state = answered;
+                    None
+                }
+            };
+            if let Some(probe) = probe {
+                tokio::time::sleep(LISTEN).await;
+                self.state = self.explain(source, &probe)?;
+            }
+        }
+        Ok(if let State::Explained(verdict) = self.state { verdict } else { Verdict::Traceable })
+    }
+}
+
+impl<S: ActivitySource> Sink<S> for NoExitsNotice<S> {
+    fn take(&mut self, source: &mut S, interval: &Interval, _: Trigger) -> Result<()> {
+        let exits = !interval.cells.is_empty() || !interval.open.is_empty();
+        self.state = match std::mem::replace(&mut self.state, State::ExitsSeen) {
+            State::Counting(_) if exits => {
+                source.stop_activity()?;
+                State::ExitsSeen
+            }
+            _ if exits => State::ExitsSeen,
+            State::Fresh => State::Counting(source.start_activity()?),
+            State::Counting(probe) => self.explain(source, &probe)?,
+            answered => answered,
+        };
+        Ok(())
+    }
+}
