@@ -7,7 +7,7 @@ use regex::Regex;
 use tracer_ebpf::abi;
 
 use crate::{
-    kernel::session::Attach,
+    kernel::plan::{Attach, Causes},
     model::{
         GroupBy, NamePattern,
         columns::{self, Column, SortKey},
@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod diff;
+mod kernel;
 pub mod units;
 
 pub use diff::{DiffArgs, DiffFormat, MergeArgs};
@@ -147,9 +148,12 @@ pub struct TraceArgs {
     /// Capacity in vCPU threads
     #[arg(long, default_value_t = abi::DEFAULT_VCPUS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub max_vcpus: u32,
-    /// By which tracepoints exits are seen
+    /// Tracepoint type to attach to
     #[arg(long, value_enum, default_value = "auto")]
     pub attach: Attach,
+    /// Causes to tell below a reason: none, or a list
+    #[arg(long, value_name = "LIST", value_parser = kernel::causes)]
+    pub causes: Option<Causes>,
     /// Do not follow the scheduler: costs nothing at the context switches of other threads, but run queue, sleeps
     /// and the VMM's own time are then not told apart
     #[arg(long)]

@@ -11,7 +11,6 @@
 mod activity;
 mod body;
 mod config;
-mod floor;
 mod maps;
 mod raw;
 mod s390;

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use tracer_ebpf::{
     abi::{Slot, SlotKey, Vcpu},
     breakdown::{self, Trip},
-    config::{CAUSES, SCHED},
+    config::{CAUSES, SCHED, record},
     loss::PerVcpu,
     pairing::{self, Entry},
     part::Part,
@@ -34,7 +34,7 @@ pub fn left_kvm(ctx: RawTracePointContext) -> i32 {
 /// `kvm:kvm_userspace_exit`; the loader has checked where its fields are, as for those below.
 #[tracepoint]
 pub fn tp_left_kvm(ctx: TracePointContext) -> u32 {
-    on_left(at(&ctx, 8), at(&ctx, 12));
+    on_left(at(&ctx, record::LEFT_REASON), at(&ctx, record::LEFT_ERRNO));
     1
 }
 
@@ -51,7 +51,7 @@ pub fn entered_kvm(ctx: RawTracePointContext) -> i32 {
 /// `kvm:kvm_fpu`.
 #[tracepoint]
 pub fn tp_entered_kvm(ctx: TracePointContext) -> u32 {
-    if at::<u32>(&ctx, 8) != 0 {
+    if at::<u32>(&ctx, record::FPU_LOAD) != 0 {
         on_call();
     }
     1
@@ -74,7 +74,7 @@ pub fn halted(ctx: RawTracePointContext) -> i32 {
 /// `kvm:kvm_vcpu_wakeup`.
 #[tracepoint]
 pub fn tp_halted(ctx: TracePointContext) -> u32 {
-    on_halted(at(&ctx, 8), at::<u8>(&ctx, 16) != 0);
+    on_halted(at(&ctx, record::HALT_NS), at::<u8>(&ctx, record::HALT_WAITED) != 0);
     1
 }
 
@@ -123,9 +123,9 @@ pub fn called(index: u32, vcpu: &mut Vcpu, now_ns: u64) {
 
 /// A field of a record.
 #[inline(always)]
-fn at<T: Copy>(ctx: &TracePointContext, offset: usize) -> T {
+fn at<T: Copy>(ctx: &TracePointContext, (offset, _): (u32, u32)) -> T {
     // SAFETY: the loader has checked against the `format` file that such a field is here.
-    unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(offset).cast()) }
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().byte_add(offset as usize).cast()) }
 }
 
 /// A vCPU entered its guest, and the exit before that has parts.

@@ -77,6 +77,7 @@ pub(super) fn start(args: &crate::cli::TraceArgs, pids: Vec<u32>) -> Result<Sess
         slots: args.slots,
         vcpus: args.max_vcpus,
         sched: !args.no_sched,
+        causes: args.causes.clone().unwrap_or_default(),
         guest: args.guest_histogram,
         verbose: args.verbose,
     };

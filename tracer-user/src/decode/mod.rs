@@ -61,6 +61,22 @@ impl Isa {
     /// s390, whose events carry no number of this kind.
     pub const S390: Isa = Isa(tracer_ebpf::abi::ISA_S390);
 
+    /// The isa of an x86 processor, by the vendor that CPUID and /proc/cpuinfo name; [`None`] if it is unknown.
+    ///
+    /// ```
+    /// # use tracer_user::decode::Isa;
+    /// assert_eq!(Isa::of_vendor("HygonGenuine"), Some(Isa::SVM));
+    /// assert_eq!(Isa::of_vendor("  Shanghai  "), Some(Isa::VMX));
+    /// assert_eq!(Isa::of_vendor("TransmetaCPU"), None);
+    /// ```
+    pub fn of_vendor(vendor: &str) -> Option<Self> {
+        match vendor.trim() {
+            "GenuineIntel" | "CentaurHauls" | "Shanghai" => Some(Self::VMX),
+            "AuthenticAMD" | "HygonGenuine" => Some(Self::SVM),
+            _ => None,
+        }
+    }
+
     /// The name: `VMX`, `SVM`, `PVM`, `S390`, or `isa 7`.
     pub fn name(self) -> Cow<'static, str> {
         match self {

@@ -64,11 +64,6 @@ impl<T: Plain> Mapped<T> {
         self.len
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     fn at(&self, index: usize) -> *const T {
         assert!(index < self.len, "element {index} of {}", self.len);
         // In bounds by the check and the mapping's length.

@@ -1,27 +1,29 @@
 //! Everything that touches the kernel: prerequisites, loading and attaching, reading the maps, naming VMs.
 //! The only module that names aya.
 
-pub mod accounting;
+pub(crate) mod accounting;
 pub mod activity;
-pub mod baseline;
+pub mod arch;
+mod attach;
+mod baseline;
 pub mod btf;
 pub mod check;
+pub mod features;
+pub mod hook;
 pub mod host;
 pub mod log;
-pub mod mapped;
-pub mod object;
+mod mapped;
+mod object;
 pub mod plan;
-pub mod raw;
-pub mod reader;
+mod reader;
 pub mod session;
-pub mod sie;
-pub mod tracefs;
+mod tracefs;
 pub mod vms;
 
 use std::fmt;
 
 /// This host cannot be traced as it is. Exit status 4.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Unsupported {
     /// What is missing.
     pub what: String,

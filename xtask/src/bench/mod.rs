@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::build::{FLOOR, Profile, SWITCHES, build};
+use crate::build::{NULL_PROGRAMS, Profile, SWITCHES, build};
 use crate::cli::BenchArgs;
 use crate::cmd::lab::add_programs;
 use crate::lab::kernels::{Arch, Cpu, Kernel, Matrix};
@@ -108,7 +108,7 @@ fn measure(machine: &Machine<'_>, modes: &[&Mode]) -> Result<Costs> {
     let mut spec = Spec::new(machine.kernel, machine.cpu);
     spec.icount = machine.cpu == Cpu::Amd;
     add_programs(&mut spec, Output::Terminal)?;
-    for (program, to) in [(FLOOR, "/bin/floor"), (SWITCHES, "/bin/switches")] {
+    for (program, to) in [(NULL_PROGRAMS, "/bin/null-programs"), (SWITCHES, "/bin/switches")] {
         spec.files.push((build(program, &Profile::lab(Arch::X86_64), Output::Terminal)?, to.to_owned()));
     }
     for tool in ["perf", "bpftrace"] {
