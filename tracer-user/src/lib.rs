@@ -3,6 +3,7 @@
 //! Dependency order, each part knows only those before it:
 //! [`model`] and [`decode`] (pure) · [`recording`], [`render`], [`replay`] (pure) · [`perfdata`] (pure) · [`kernel`] (the
 //! only one that names aya) · `cmd` (where they meet) · `cli` (arguments as typed).
+#![deny(unsafe_code)]
 
 /// A line to standard error. If nobody reads it any more, that is no reason to stop.
 macro_rules! say {

@@ -1,4 +1,5 @@
 //! The two mapped arrays. The only `unsafe` of the reading side: everything above works on copies.
+#![expect(unsafe_code, reason = "maps kernel memory that programs write meanwhile")]
 
 use std::{
     io,

@@ -2,19 +2,19 @@
 //! The only module that names aya.
 
 pub(crate) mod accounting;
-pub mod activity;
-pub mod arch;
+pub(crate) mod activity;
+pub(crate) mod arch;
 mod attach;
 mod baseline;
 pub mod btf;
-pub mod check;
-pub mod features;
-pub mod hook;
-pub mod host;
-pub mod log;
+pub(crate) mod check;
+pub(crate) mod features;
+pub(crate) mod hook;
+pub(crate) mod host;
+pub(crate) mod log;
 mod mapped;
 mod object;
-pub mod plan;
+pub(crate) mod plan;
 mod reader;
 pub mod session;
 mod tracefs;
