@@ -181,11 +181,19 @@ fn many_machines() -> Result<()> {
     Ok(())
 }
 
+/// A session that traces these processes only.
+fn filtered(pids: impl IntoIterator<Item = u32>) -> Result<Session> {
+    let mut session = Session::load(&Options { filter: true, ..Options::default() }, None)?;
+    for pid in pids {
+        session.decide(pid, true)?;
+    }
+    Ok(session)
+}
+
 /// Events of other processes leave no trace, not even in the loss counters.
 #[test]
 fn other_processes_are_filtered_out() -> Result<()> {
-    let options = Options { pids: vec![7, 10], ..Options::default() };
-    let mut session = Session::load(&options, None)?;
+    let mut session = filtered([7, 10])?;
     for pid in [9u64, 10, 11, 7] {
         run(&mut session, pid << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
         run(&mut session, pid << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
@@ -202,8 +210,7 @@ fn other_processes_are_filtered_out() -> Result<()> {
 fn a_process_is_traced_once_it_is_judged() -> Result<()> {
     // Two that exist, one of which nobody wants, and one that has ended.
     let (wanted, refused, ended) = (u64::from(std::process::id()), 1, u64::from(u32::MAX >> 4));
-    let options = Options { pids: vec![ended as u32 - 1], ..Options::default() };
-    let mut session = Session::load(&options, None)?;
+    let mut session = filtered([])?;
     let exits = |session: &mut Session, from_ns: u64| -> Result<()> {
         for pid in [wanted, refused, ended] {
             let thread = pid << 32 | 1;
@@ -230,8 +237,7 @@ fn a_process_is_traced_once_it_is_judged() -> Result<()> {
 /// A filter without room counts the events of the processes that it could not note.
 #[test]
 fn events_beyond_a_full_filter_are_counted() -> Result<()> {
-    let all = 1..=tracer_ebpf::abi::MAX_PROCESSES;
-    let mut session = Session::load(&Options { pids: all.collect(), ..Options::default() }, None)?;
+    let mut session = filtered(1..=tracer_ebpf::abi::MAX_PROCESSES)?;
     run(&mut session, 99_999 << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
     run(&mut session, 99_999 << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
     let outcome = take(&mut session)?;

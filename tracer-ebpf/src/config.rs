@@ -86,3 +86,18 @@ marks! {
 pub const CAST_CALL: i32 = 0x7ffe_0001;
 /// Stands for the number of a structure that begins with 8 bytes of integer, in a move to register 2.
 pub const CAST_TYPE: i32 = 0x7ffe_0002;
+
+/// Fields that the programs read at a fixed place, as (offset, size in bytes). The loader checks the records of the
+/// running kernel against this.
+pub mod record {
+    /// `reason` of `kvm:kvm_userspace_exit`.
+    pub const LEFT_REASON: (u32, u32) = (8, 4);
+    /// `errno` of `kvm:kvm_userspace_exit`.
+    pub const LEFT_ERRNO: (u32, u32) = (12, 4);
+    /// `load` of `kvm:kvm_fpu`.
+    pub const FPU_LOAD: (u32, u32) = (8, 4);
+    /// `ns` of `kvm:kvm_vcpu_wakeup`.
+    pub const HALT_NS: (u32, u32) = (8, 8);
+    /// `waited` of `kvm:kvm_vcpu_wakeup`.
+    pub const HALT_WAITED: (u32, u32) = (16, 1);
+}

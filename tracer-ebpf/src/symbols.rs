@@ -33,9 +33,9 @@ macro_rules! programs {
 }
 
 programs! {
-    /// Classic tracepoint program on `kvm:kvm_exit`.
+    /// Tracepoint program on `kvm:kvm_exit`.
     TP_EXIT = "tp_exit",
-    /// Classic tracepoint program on `kvm:kvm_entry`.
+    /// Tracepoint program on `kvm:kvm_entry`.
     TP_ENTRY = "tp_entry",
     /// Raw tracepoint program on `kvm_exit`.
     RAW_EXIT = "raw_exit",
@@ -51,48 +51,42 @@ programs! {
     ENTERED_KVM_PROBE = "entered_kvm_probe",
     /// Raw tracepoint program on `kvm_vcpu_wakeup`: the end of a halt.
     HALTED = "halted",
-    /// Classic tracepoint program on `kvm:kvm_userspace_exit`.
+    /// Tracepoint program on `kvm:kvm_userspace_exit`.
     TP_LEFT_KVM = "tp_left_kvm",
-    /// Classic tracepoint program on `kvm:kvm_fpu`.
+    /// Tracepoint program on `kvm:kvm_fpu`.
     TP_ENTERED_KVM = "tp_entered_kvm",
-    /// Classic tracepoint program on `kvm:kvm_vcpu_wakeup`.
+    /// Tracepoint program on `kvm:kvm_vcpu_wakeup`.
     TP_HALTED = "tp_halted",
-    /// Classic tracepoint program on `sched:sched_process_exit`.
+    /// Tracepoint program on `sched:sched_process_exit`.
     TP_THREAD_EXIT = "tp_thread_exit",
     /// Raw tracepoint program on `sched_switch`.
     RAW_SWITCH = "raw_switch",
     /// Raw tracepoint program on `sched_wakeup`.
     RAW_WAKEUP = "raw_wakeup",
-    /// Classic tracepoint program on `sched:sched_switch`.
+    /// Tracepoint program on `sched:sched_switch`.
     TP_SWITCH = "tp_switch",
-    /// Classic tracepoint program on `sched:sched_wakeup`.
+    /// Tracepoint program on `sched:sched_wakeup`.
     TP_WAKEUP = "tp_wakeup",
-    /// Classic tracepoint program on `kvm:kvm_s390_sie_exit`.
+    /// Tracepoint program on `kvm:kvm_s390_sie_exit`.
     SIE_EXIT = "sie_exit",
-    /// Classic tracepoint program on `kvm:kvm_s390_sie_enter`.
+    /// Tracepoint program on `kvm:kvm_s390_sie_enter`.
     SIE_ENTER = "sie_enter",
-    /// Classic tracepoint program on `kvm:kvm_s390_intercept_instruction`.
+    /// Tracepoint program on `kvm:kvm_s390_intercept_instruction`.
     CAUSE_INSTRUCTION = "cause_instruction",
-    /// Classic tracepoint program on `kvm:kvm_s390_handle_diag`.
+    /// Tracepoint program on `kvm:kvm_s390_handle_diag`.
     CAUSE_DIAG = "cause_diag",
-    /// Classic tracepoint program on `kvm:kvm_s390_handle_sigp`.
+    /// Tracepoint program on `kvm:kvm_s390_handle_sigp`.
     CAUSE_SIGP = "cause_sigp",
-    /// Classic tracepoint program on `kvm:kvm_s390_handle_sigp_pei`.
+    /// Tracepoint program on `kvm:kvm_s390_handle_sigp_pei`.
     CAUSE_SIGP_PEI = "cause_sigp_pei",
-    /// Classic tracepoint program on `kvm:kvm_s390_intercept_prog`.
+    /// Tracepoint program on `kvm:kvm_s390_intercept_prog`.
     CAUSE_PROGRAM = "cause_program",
-    /// Classic tracepoint program on `kvm:kvm_s390_intercept_validity`.
+    /// Tracepoint program on `kvm:kvm_s390_intercept_validity`.
     CAUSE_VALIDITY = "cause_validity",
-    /// Classic tracepoint program on `kvm:kvm_s390_handle_operexc`.
+    /// Tracepoint program on `kvm:kvm_s390_handle_operexc`.
     CAUSE_OPERATION = "cause_operation",
-    /// Classic tracepoint program on `kvm:kvm_s390_sie_fault`.
+    /// Tracepoint program on `kvm:kvm_s390_sie_fault`.
     CAUSE_SIE_FAULT = "cause_sie_fault",
-    /// Raw tracepoint program that does nothing.
-    FLOOR_RAW = "floor_raw",
-    /// Raw tracepoint program that does nothing but read the clock.
-    FLOOR_CLOCK = "floor_clock",
-    /// Classic tracepoint program that does nothing.
-    FLOOR_CLASSIC = "floor_classic",
     /// Raw tracepoint program on `sched_process_exit`.
     THREAD_EXIT = "thread_exit",
     /// Raw tracepoint program for tests: an exit event as plain numbers.
@@ -126,7 +120,17 @@ pub mod synthetic {
     pub const CAUSE: u32 = 7;
 }
 
-/// Classic tracepoint programs that only count, to tell which KVM events move on a silent host.
+/// The programs of the object `exitlat-null-bpf`.
+pub mod null {
+    /// Raw tracepoint program that does nothing.
+    pub const RAW: &str = "null_raw";
+    /// Raw tracepoint program that does nothing but read the clock.
+    pub const CLOCK: &str = "null_clock";
+    /// Tracepoint program that does nothing.
+    pub const TP: &str = "null_tp";
+}
+
+/// Tracepoint programs that only count, to tell which KVM events move on a silent host.
 pub const ACTIVITY_PROGRAMS: [&str; 5] =
     ["activity_0", "activity_1", "activity_2", "activity_3", "activity_4"];
 

@@ -4,6 +4,7 @@
 //! [`replay`], [`perfdata`], [`export`] read no clock, environment, terminal or file. [`kernel`] is the only module that
 //! names aya. [`cli`] has the arguments as typed, [`files`] the inputs and outputs, [`run`] the loop of a measurement;
 //! [`cmd`] puts them together, one module for each command.
+#![deny(unsafe_code)]
 
 /// A line to standard error. If nobody reads it any more, that is no reason to stop.
 macro_rules! say {

@@ -1,4 +1,5 @@
 //! `exitlat`: parses, runs, and turns the outcome into an exit status.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

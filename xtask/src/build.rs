@@ -30,8 +30,8 @@ pub const LAB_TESTS: Program =
     Program { select: &["test", "-p", "exitlat-tests", "--test", "lab", "--no-run"], name: "lab" };
 
 /// Attaches programs that do nothing, for the bench.
-pub const FLOOR: Program =
-    Program { select: &["build", "-p", "exitlat-tests", "--bin", "floor"], name: "floor" };
+pub const NULL_PROGRAMS: Program =
+    Program { select: &["build", "-p", "exitlat-tests", "--bin", "null-programs"], name: "null-programs" };
 /// Makes context switches of threads that are no vCPUs, for the bench.
 pub const SWITCHES: Program =
     Program { select: &["build", "-p", "exitlat-tests", "--bin", "switches"], name: "switches" };

@@ -137,9 +137,9 @@ fn native() -> Result<()> {
 
 fn measure(vcpus: u64) -> Result<Figures> {
     let slots = abi::DEFAULT_SLOTS.max((vcpus * REASONS) as u32);
-    let options = Options { slots, pids: vec![PID as u32], ..Options::default() };
+    let options = Options { slots, filter: true, ..Options::default() };
     let start = Instant::now();
-    let mut session = Session::start(&options).context("exitlat cannot watch this machine's KVM")?;
+    let mut session = Session::start(&options, &[PID as u32]).context("exitlat cannot watch this machine's KVM")?;
     let start_up = start.elapsed();
     for program in [symbols::SYNTHETIC_EXIT, symbols::SYNTHETIC_ENTRY] {
         session.raw(program)?;

@@ -11,7 +11,6 @@ mod event;
 mod hooks;
 mod kmem;
 mod maps;
-mod null;
 mod record;
 mod slots;
 

@@ -6,8 +6,8 @@ use clap::Args;
 use tracer_ebpf::abi;
 
 use crate::{
-    cli::{VmArgs, units},
-    kernel::session::Attach,
+    cli::{VmArgs, units, values},
+    kernel::plan::{Attach, Causes},
 };
 
 /// Which exits are traced, for how long, and with how much memory.
@@ -35,6 +35,9 @@ pub struct TraceArgs {
     /// and the VMM's own time are not told apart
     #[arg(long)]
     pub no_sched: bool,
+    /// Causes to tell below a reason: none, or a list
+    #[arg(long, value_name = "LIST", value_parser = values::causes)]
+    pub causes: Option<Causes>,
     /// Keep a histogram of each vCPU's time in the guest, from entry to exit
     #[arg(long)]
     pub guest_histogram: bool,

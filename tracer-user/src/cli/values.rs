@@ -3,7 +3,10 @@
 use clap::{ValueEnum, builder::PossibleValue};
 
 use crate::{
-    kernel::session::Attach,
+    kernel::{
+        arch,
+        plan::{Attach, Causes},
+    },
     model::{
         GroupBy,
         columns::{self, Column, SortKey},
@@ -84,6 +87,14 @@ impl ValueEnum for Fsync {
         };
         Some(word.possible_value())
     }
+}
+
+/// The kinds of causes that the events of this architecture tell.
+///
+/// # Errors
+/// For people: names the kinds there are.
+pub fn causes(typed: &str) -> Result<Causes, String> {
+    Causes::parse(typed, arch::host())
 }
 
 /// Columns of a table.

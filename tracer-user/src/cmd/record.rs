@@ -194,7 +194,7 @@ fn header(session: &Session) -> Header {
         arch,
         cpu,
         backend,
-        path: session.path().to_owned(),
+        path: session.path(),
         options: std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         start_unix_ms: host::unix_ms(),
         sources: Vec::new(),

@@ -29,7 +29,6 @@ pub mod subkey;
 pub mod svm;
 pub mod vmx;
 
-use kernel_table::SymbolTable;
 pub use tracer_ebpf::abi::Isa;
 
 /// One line of a reason table.
@@ -43,6 +42,22 @@ pub struct ReasonInfo {
     pub gloss: &'static str,
     /// Whether the vCPU waits for work: such time is not a cost of the exit.
     pub idle: bool,
+}
+
+/// The isa of an x86 processor, by the vendor that CPUID and /proc/cpuinfo name; [`None`] if it is unknown.
+///
+/// ```
+/// # use tracer_user::decode::{Isa, isa_of_vendor};
+/// assert_eq!(isa_of_vendor("HygonGenuine"), Some(Isa::SVM));
+/// assert_eq!(isa_of_vendor("  Shanghai  "), Some(Isa::VMX));
+/// assert_eq!(isa_of_vendor("TransmetaCPU"), None);
+/// ```
+pub fn isa_of_vendor(vendor: &str) -> Option<Isa> {
+    match vendor.trim() {
+        "GenuineIntel" | "CentaurHauls" | "Shanghai" => Some(Isa::VMX),
+        "AuthenticAMD" | "HygonGenuine" => Some(Isa::SVM),
+        _ => None,
+    }
 }
 
 /// The table of exit reasons of an instruction set, if there is one.
@@ -177,26 +192,6 @@ pub fn decode(isa: Isa, code: u32) -> Decoded {
     Decoded::unknown(base, Cow::Owned(name), tags)
 }
 
-/// Like [`decode`], with the label tables of the kernel the record comes from.
-///
-/// The kernel's label is used where ours would be a number, and always for PVM, whose trees do not
-/// agree with each other. For VMX and SVM our own names win, so that recordings from kernels which
-/// renamed a reason still compare.
-pub fn decode_with(kernel: &[SymbolTable], isa: Isa, code: u32) -> Decoded {
-    let mut decoded = decode(isa, code);
-    if decoded.known && isa != Isa::PVM {
-        return decoded;
-    }
-    let label = kernel.iter().filter(|table| table.isa == Some(isa)).find_map(|t| t.name(decoded.base));
-    if let Some(label) = label.filter(|label| *label != decoded.name) {
-        decoded.name = Cow::Owned(label.to_owned());
-        decoded.gloss = "";
-        decoded.idle = false;
-        decoded.known = true;
-    }
-    decoded
-}
-
 /// Looks a code up in a sorted table.
 fn find(table: &'static [ReasonInfo], code: u32) -> Option<&'static ReasonInfo> {
     table.binary_search_by_key(&code, |info| info.code).ok().map(|at| &table[at])
@@ -256,28 +251,5 @@ mod tests {
         assert_eq!(Tags::default().to_string(), "");
         assert_eq!(Tags(0x8400_0000).to_string(), "failed-entry, bus-lock");
         assert_eq!(Tags(0x0001_0000).to_string(), "flags 0x00010000");
-    }
-
-    #[test]
-    fn kernel_labels_fill_gaps() {
-        let table = |isa, entries: &[(u32, &str)]| SymbolTable {
-            field: "exit_reason".into(),
-            isa: Some(isa),
-            entries: entries.iter().map(|(code, name)| (*code, (*name).to_owned())).collect(),
-        };
-        let kernel = [
-            table(Isa::VMX, &[(7, "PENDING_INTERRUPT"), (69, "LOADIWKEY")]),
-            table(Isa::PVM, &[(4 << 16, "ERETS"), (14, "PF excp")]),
-            table(Isa(7), &[(1, "ONE")]),
-        ];
-        assert_eq!(decode_with(&kernel, Isa::VMX, 7).name, "INTERRUPT_WINDOW");
-        let d = decode_with(&kernel, Isa::VMX, 0x8000_0045);
-        assert_eq!((d.to_string().as_str(), d.known), ("LOADIWKEY [failed-entry]", true));
-        assert!(!decode_with(&kernel, Isa::VMX, 70).known);
-        let d = decode_with(&kernel, Isa::PVM, 4 << 16);
-        assert_eq!((d.name.as_ref(), d.gloss), ("ERETS", ""));
-        assert_eq!(decode_with(&kernel, Isa::PVM, 14).gloss, "page fault");
-        assert_eq!(decode_with(&kernel, Isa(7), 1).name, "ONE");
-        assert_eq!(decode_with(&[], Isa::VMX, 12), decode(Isa::VMX, 12));
     }
 }

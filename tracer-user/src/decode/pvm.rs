@@ -7,8 +7,7 @@
 //!
 //! The first posted series (2024) numbered three of them differently, with a reason `ERETS` that has
 //! gone since: 0x40000 was `ERETS`, 0x50000 `INTERRUPT`, 0x60000 `INT80`. A record alone cannot tell
-//! the two numberings apart; the running kernel's own table can, which is why
-//! [`decode_with`](super::decode_with) prefers that table for this isa.
+//! the two numberings apart.
 
 use super::ReasonInfo;
 

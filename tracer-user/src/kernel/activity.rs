@@ -7,29 +7,15 @@ use aya::{
 };
 use tracer_ebpf::symbols;
 
-use crate::kernel::{host, session, sie};
+use crate::kernel::{arch, attach::attach_tp, hook::Role};
 
-/// The events counted, by the program that counts them.
-pub const EVENTS: [&str; symbols::ACTIVITY_PROGRAMS.len()] = if host::IS_S390X {
-    [
-        "kvm_userspace_exit",
-        "kvm_s390_intercept_instruction",
-        "kvm_s390_intercept_prog",
-        "kvm_s390_handle_diag",
-        "kvm_s390_handle_sigp",
-    ]
-} else {
-    ["kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr", "kvm_emulate_insn"]
-};
-
-/// The events of exits and entries.
-const EXIT_AND_ENTRY: [&str; 2] =
-    if host::IS_S390X { [sie::EXIT, "kvm_s390_sie_enter"] } else { ["kvm_exit", "kvm_entry"] };
+/// Number of events that are counted.
+const EVENTS: usize = symbols::ACTIVITY_PROGRAMS.len();
 
 /// Running counters of KVM's other events.
 pub struct Activity {
     counters: PerCpuArray<MapData, u64>,
-    attached: [bool; EVENTS.len()],
+    attached: [bool; EVENTS],
 }
 
 impl Activity {
@@ -37,9 +23,11 @@ impl Activity {
     pub(super) fn start(ebpf: &mut Ebpf) -> Result<Self> {
         let map = ebpf.take_map(symbols::ACTIVITY).context("the other events are being counted already")?;
         let counters = PerCpuArray::try_from(map)?;
-        let mut attached = [false; EVENTS.len()];
-        for (index, (program, event)) in symbols::ACTIVITY_PROGRAMS.iter().zip(EVENTS).enumerate() {
-            match session::attach_classic(ebpf, program, &format!("kvm:{event}")) {
+        let mut attached = [false; EVENTS];
+        for (index, (program, event)) in
+            symbols::ACTIVITY_PROGRAMS.iter().zip(arch::host().activity).enumerate()
+        {
+            match attach_tp(ebpf, program, &format!("kvm:{event}")) {
                 Ok(()) => attached[index] = true,
                 Err(error) => log::debug!("not counting kvm:{event}: {error:#}"),
             }
@@ -51,8 +39,8 @@ impl Activity {
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn counts(&self) -> Result<[(&'static str, Option<u64>); EVENTS.len()]> {
-        let mut counts = EVENTS.map(|event| (event, None));
+    pub fn counts(&self) -> Result<[(&'static str, Option<u64>); EVENTS]> {
+        let mut counts = arch::host().activity.map(|event| (event, None));
         for (index, (_, count)) in counts.iter_mut().enumerate() {
             if self.attached[index] {
                 let per_cpu =
@@ -78,7 +66,7 @@ pub fn explain(exits: u64, counts: &[(&'static str, Option<u64>)]) -> String {
             count.filter(|count| *count != 0).map(|count| format!("{event} {count}"))
         })
         .collect();
-    let [exit, entry] = EXIT_AND_ENTRY;
+    let [exit, entry] = [Role::Exit, Role::Entry].map(|role| arch::host().event(role));
     match (exits, !moved(counts)) {
         (1.., _) => format!("{exit} fires ({exits} samples)"),
         (0, true) => "no KVM event fires: no guest is running now".to_owned(),

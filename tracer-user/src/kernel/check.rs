@@ -2,7 +2,14 @@
 
 use std::{fs, path::Path};
 
-use crate::kernel::{Unsupported, btf::Types, host, raw, sie, tracefs};
+use crate::kernel::{
+    Unsupported, arch,
+    features::{Feature, Kernel},
+    hook::{How, Role},
+    host,
+    plan::{Plan, Wanted},
+    tracefs,
+};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +64,30 @@ const CAP_SYS_PTRACE: u32 = 19;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
-/// All static findings, in the order in which to mend them. Loads nothing.
-pub fn findings() -> Vec<Finding> {
+/// All static findings, in the order in which to mend them, about this kernel and what would be attached. Loads
+/// nothing.
+pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>) -> Vec<Finding> {
     vec![
-        kernel(),
+        release(kernel),
         kvm_modules(),
+        isa(),
         tracefs_mount(),
-        events(),
+        events(plan),
         rights(),
         names(),
         lockdown(),
-        btf(),
+        btf(kernel, plan),
         jit(),
         memlock(),
     ]
+}
+
+/// What [`crate::kernel::session::Session::start`] would attach by itself.
+///
+/// # Errors
+/// [`Unsupported`] if nothing can be traced.
+pub fn plan(kernel: &Kernel) -> Result<Plan, Unsupported> {
+    Plan::choose(kernel, arch::host(), &Wanted::default())
 }
 
 /// Whether this process may load tracing programs.
@@ -86,16 +103,12 @@ pub fn may_load() -> Result<(), Unsupported> {
     }
 }
 
-/// Since when vmx_vcpu_run does not enter the guest again by itself, without an event (commit d95df9510679).
-const RAW_PATH_ENTRIES: (u32, u32) = (5, 11);
-
-fn kernel() -> Finding {
+fn release(kernel: &Kernel) -> Finding {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into());
-    let version = host::kernel_version();
     let intel = host::backends().contains(&"kvm_intel");
-    let remedy = if version < (5, 10) {
+    let remedy = if kernel.is_too_old() {
         "tested from 5.10 on; older kernels may refuse the programs"
-    } else if intel && version < RAW_PATH_ENTRIES {
+    } else if intel && !kernel.has(Feature::FastPathEntries) {
         "before 5.11 exits that kvm_intel handles in its fast path have no entry: they are unpaired exits, and the \
          guest's time after them is not its own"
     } else {
@@ -110,31 +123,23 @@ fn kvm_modules() -> Finding {
     if !backends.is_empty() {
         return Finding::new("KVM backend", Status::Ok, backends.join(", "), "");
     }
-    if cfg!(target_arch = "x86_64") {
-        let found = if Path::new("/sys/module/kvm").exists() {
-            "kvm is there, but neither kvm_intel nor kvm_amd"
-        } else {
-            "KVM is not loaded"
-        };
-        return Finding::new(
-            "KVM backend",
-            Status::Blocker,
-            found,
-            "modprobe kvm_intel, or modprobe kvm_amd",
-        );
+    if arch::host().backend_optional && Path::new("/dev/kvm").exists() {
+        return Finding::new("KVM backend", Status::Ok, "/dev/kvm exists", "");
     }
-    // The device says more than a list of features: without SIE it would not be there.
-    if host::IS_S390X && !Path::new("/dev/kvm").exists() && !host::has_sie() {
-        return Finding::new(
-            "KVM backend",
-            Status::Blocker,
-            "this machine has no SIE, the instruction that runs guests (no `sie` among the features in /proc/cpuinfo)",
-            "use an LPAR or bare machine, or have the hypervisor below offer it: KVM with nested=1, or z/VM",
-        );
-    }
-    match Path::new("/dev/kvm").exists() {
-        true => Finding::new("KVM backend", Status::Ok, "/dev/kvm exists", ""),
-        false => Finding::new("KVM backend", Status::Blocker, "KVM is not loaded", "modprobe kvm"),
+    let missing = (arch::host().no_kvm)();
+    Finding::new("KVM backend", Status::Blocker, missing.what, missing.remedy)
+}
+
+/// The isa of records that do not say.
+fn isa() -> Finding {
+    match host::default_isa() {
+        Some(isa) => Finding::new("exit reasons", Status::Ok, isa.to_string(), ""),
+        None => Finding::new(
+            "exit reasons",
+            Status::Note,
+            "the processor's vendor is unknown",
+            "where the kernel's records do not tell VMX from SVM, reasons are shown as numbers",
+        ),
     }
 }
 
@@ -145,47 +150,25 @@ fn tracefs_mount() -> Finding {
     }
 }
 
-/// The events on s390x.
-fn sie_events() -> Finding {
-    match sie::layout() {
-        Ok(layout) if layout.absent.is_empty() => {
-            let found = format!("{} and {} events with its causes", sie::EXIT, layout.plan.len() - 2);
-            Finding::new("KVM events", Status::Ok, found, "")
+fn events(plan: &Result<Plan, Unsupported>) -> Finding {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(missing) => {
+            return Finding::new("KVM events", Status::Blocker, missing.what.clone(), missing.remedy.clone());
         }
-        Ok(layout) => Finding::new(
-            "KVM events",
-            Status::Note,
-            format!("{}; this kernel has no {}", sie::EXIT, layout.absent.join(", ")),
-            "the causes that these tell are not shown below their reasons",
-        ),
-        Err(missing) => Finding::new("KVM events", Status::Blocker, missing.what, missing.remedy),
-    }
-}
-
-fn events() -> Finding {
-    if host::IS_S390X {
-        return sie_events();
-    }
-    match tracefs::layout() {
-        Ok(layout) => {
-            let optional = [("isa", layout.exit_isa), ("vcpu_id", layout.exit_vcpu)];
-            let absent: Vec<_> =
-                optional.iter().filter(|(_, field)| field.is_none()).map(|(name, _)| *name).collect();
-            let found = format!("kvm_exit.exit_reason at offset {}", layout.exit_reason.offset);
-            if absent.is_empty() {
-                Finding::new("KVM events", Status::Ok, found, "")
-            } else {
-                let found = format!("{found}; this kernel's kvm_exit has no {}", absent.join(", "));
-                Finding::new(
-                    "KVM events",
-                    Status::Note,
-                    found,
-                    "the isa is taken from the CPU vendor, vCPUs are shown by thread",
-                )
-            }
-        }
-        Err(missing) => Finding::new("KVM events", Status::Blocker, missing.what, missing.remedy),
-    }
+    };
+    let found = format!("{} and {}", arch::host().event(Role::Exit), arch::host().event(Role::Entry));
+    let losses = || plan.missing.iter().filter(|missing| missing.is_loss);
+    let missing: Vec<_> = losses().map(|missing| missing.hook.event).collect();
+    let mut lost: Vec<_> = losses().map(|missing| missing.effect).collect();
+    lost.extend(plan.attachments.iter().flat_map(|attachment| attachment.without.iter().copied()));
+    lost.dedup();
+    let found = match missing.as_slice() {
+        [] => found,
+        missing => format!("{found}; not {}", missing.join(", ")),
+    };
+    let status = if lost.is_empty() { Status::Ok } else { Status::Note };
+    Finding::new("KVM events", status, found, lost.join("; "))
 }
 
 fn effective_capabilities() -> u64 {
@@ -226,20 +209,21 @@ fn lockdown() -> Finding {
     }
 }
 
-fn btf() -> Finding {
-    if host::IS_S390X {
-        let found = if Path::new("/sys/kernel/btf/vmlinux").exists() {
-            "this kernel has it"
-        } else {
-            "this kernel has none"
-        };
-        return Finding::new("BTF", Status::Ok, format!("{found}; classic tracepoints need none"), "");
+fn btf(kernel: &Kernel, plan: &Result<Plan, Unsupported>) -> Finding {
+    if arch::host().offsets.is_none() {
+        let has = if Path::new("/sys/kernel/btf/vmlinux").exists() { "it" } else { "none" };
+        return Finding::new("BTF", Status::Ok, format!("this kernel has {has}; tracepoints need none"), "");
     }
-    match raw::layout(&Types::read_host()) {
-        Ok(_) => Finding::new("BTF", Status::Ok, "has what raw tracepoints need", ""),
-        Err(why) => {
-            Finding::new("BTF", Status::Note, why, "classic tracepoints are used; each exit costs more")
+    let raw =
+        |plan: &Plan| plan.attachments.iter().any(|it| it.hook.role == Role::Exit && it.way.how == How::Raw);
+    match (plan, &kernel.kvm_types) {
+        (Ok(plan), _) if raw(plan) => {
+            Finding::new("BTF", Status::Ok, "has the types that raw tracepoints need", "")
         }
+        (_, Err(why)) => {
+            Finding::new("BTF", Status::Note, why.clone(), "tracepoints are used; each exit costs more")
+        }
+        (_, Ok(_)) => Finding::new("BTF", Status::Ok, "has the types that raw tracepoints need", ""),
     }
 }
 

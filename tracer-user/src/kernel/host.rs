@@ -2,9 +2,13 @@
 
 use std::fs;
 
-use tracer_ebpf::abi;
+use rustix::time::{ClockId, clock_gettime};
 
-use crate::model::clock::Clocks;
+use crate::{
+    decode::Isa,
+    kernel::{arch, features::Version},
+    model::clock::Clocks,
+};
 
 /// What a dump's header says of the machine.
 #[derive(Clone, Debug)]
@@ -20,15 +24,6 @@ pub struct Host {
     /// Loaded KVM vendor modules, `builtin` or `none`.
     pub backend: String,
 }
-
-/// Whether guests run by SIE here.
-pub const IS_S390X: bool = cfg!(target_arch = "s390x");
-
-/// How KVM is loaded here.
-pub const LOAD_KVM: &str = if IS_S390X { "modprobe kvm" } else { "modprobe kvm_intel, or modprobe kvm_amd" };
-
-/// The vendor modules that can sit under kvm.ko; on s390x there is nothing under it.
-const BACKENDS: &[&str] = if IS_S390X { &["kvm"] } else { &["kvm_intel", "kvm_amd", "kvm_pvm"] };
 
 impl Host {
     /// Reads them.
@@ -51,28 +46,15 @@ impl Host {
 
 /// The vendor modules that are loaded or built in.
 pub fn backends() -> Vec<&'static str> {
-    BACKENDS.iter().copied().filter(|name| fs::metadata(format!("/sys/module/{name}")).is_ok()).collect()
+    let known = arch::host().backends.iter().copied();
+    known.filter(|name| fs::metadata(format!("/sys/module/{name}")).is_ok()).collect()
 }
 
-/// The isa of this host's exits, for kernels whose records do not say: by the processor's vendor, as perf
-/// does it. Hygon processors are SVM.
-pub fn isa_by_vendor() -> u32 {
+/// The isa of this host's exits, for kernels whose records do not say: by the processor's vendor. [`None`] if the
+/// vendor is unknown.
+pub fn default_isa() -> Option<Isa> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    match cpuinfo_field(&cpuinfo, "vendor_id") {
-        Some("AuthenticAMD" | "HygonGenuine") => abi::Isa::SVM.0,
-        _ => abi::Isa::VMX.0,
-    }
-}
-
-/// Whether this s390x machine has the instruction that runs guests: a machine, or a hypervisor, without gives the
-/// kernel none, and kvm.ko does not load (`show_cpuinfo`, arch/s390/kernel/processor.c).
-pub fn has_sie() -> bool {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    lists_sie(&cpuinfo)
-}
-
-fn lists_sie(cpuinfo: &str) -> bool {
-    cpuinfo_field(cpuinfo, "features").is_some_and(|list| list.split_whitespace().any(|name| name == "sie"))
+    (arch::host().isa)(cpuinfo_field(&cpuinfo, "vendor_id").unwrap_or_default())
 }
 
 /// The processor's model; s390x has numbers for them.
@@ -85,20 +67,22 @@ fn cpu_model(cpuinfo: &str) -> String {
     named.or_else(numbered).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Whether the processors have a feature, by its name in /proc/cpuinfo.
-pub fn has_cpu_flag(flag: &str) -> bool {
+/// The processors' features, as /proc/cpuinfo names them.
+pub fn cpu_flags() -> Vec<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    cpuinfo_field(&cpuinfo, "flags").is_some_and(|flags| flags.split_whitespace().any(|one| one == flag))
+    let flags = cpuinfo_field(&cpuinfo, "flags").unwrap_or_default();
+    flags.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Major and minor version of the running kernel; zeroes if unknown.
-pub fn kernel_version() -> (u32, u32) {
+/// Version of the running kernel; zeroes if unknown.
+pub fn kernel_version() -> Version {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    Version(numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
+/// The first value of a field of /proc/cpuinfo.
+pub(super) fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
     cpuinfo.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         (key.trim() == name).then_some(value.trim())
@@ -111,7 +95,7 @@ fn trimmed(text: String) -> String {
 
 /// CLOCK_MONOTONIC, the clock of `bpf_ktime_get_ns`.
 pub fn monotonic_ns() -> u64 {
-    clock(libc::CLOCK_MONOTONIC)
+    clock(ClockId::Monotonic)
 }
 
 /// All clocks at one moment, or nearly so: this thread may lose its CPU between two of them, so it tries again.
@@ -120,9 +104,9 @@ pub fn clocks() -> Clocks {
     const NEAR_NS: u64 = 1_000_000;
     let mut clocks = Clocks { monotonic_ns: 0, boot_ns: 0, unix_ms: 0 };
     for _ in 0..TRIES {
-        let boot_ns = clock(libc::CLOCK_BOOTTIME);
+        let boot_ns = clock(ClockId::Boottime);
         clocks = Clocks { monotonic_ns: monotonic_ns(), boot_ns, unix_ms: unix_ms() };
-        if clock(libc::CLOCK_BOOTTIME) - boot_ns < NEAR_NS {
+        if clock(ClockId::Boottime) - boot_ns < NEAR_NS {
             break;
         }
     }
@@ -137,10 +121,8 @@ pub fn ignores(signal: i32) -> bool {
     mask >> (signal - 1) & 1 != 0
 }
 
-fn clock(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for writing; both clocks always exist.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
+fn clock(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
@@ -158,13 +140,6 @@ mod tests {
         features\t: esan3 zarch stfle msa ldisp eimm etf3eh highgprs vx vxe vxe2 \n\
         processor 0: version = 00,  identification = 000000,  machine = 8561\n\n\
         cpu number      : 0\nmachine         : 8561\n";
-
-    #[test]
-    fn a_machine_without_sie_is_told() {
-        assert!(!lists_sie(S390X));
-        assert!(lists_sie(&S390X.replace("vxe2 ", "vxe2 sie ")));
-        assert!(!lists_sie("flags\t\t: fpu sie\n"));
-    }
 
     #[test]
     fn models_have_names_or_numbers() {

@@ -1,4 +1,5 @@
 //! The two mapped arrays. The only `unsafe` of the reading side: everything above works on copies.
+#![expect(unsafe_code, reason = "maps kernel memory that programs write meanwhile")]
 
 use std::{
     io,
@@ -62,11 +63,6 @@ impl<T: Plain> Mapped<T> {
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     fn at(&self, index: usize) -> *const T {

@@ -1,27 +1,29 @@
 //! Everything that touches the kernel: prerequisites, loading and attaching, reading the maps, naming VMs.
 //! The only module that names aya.
 
-pub mod activity;
-pub mod baseline;
+pub(crate) mod activity;
+pub(crate) mod arch;
+mod attach;
+mod baseline;
 pub mod btf;
-pub mod check;
-pub mod filter;
-pub mod host;
-pub mod log;
-pub mod mapped;
-pub mod object;
-pub mod plan;
-pub mod raw;
-pub mod reader;
+pub(crate) mod check;
+pub(crate) mod features;
+pub(crate) mod filter;
+pub(crate) mod hook;
+pub(crate) mod host;
+pub(crate) mod log;
+mod mapped;
+mod object;
+pub(crate) mod plan;
+mod reader;
 pub mod session;
-pub mod sie;
-pub mod tracefs;
+mod tracefs;
 pub mod vms;
 
 use std::fmt;
 
 /// This host cannot be traced as it is. Exit status 4.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Unsupported {
     /// What is missing.
     pub what: String,

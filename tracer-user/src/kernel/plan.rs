@@ -1,199 +1,423 @@
-//! By which of the kernel's events everything is seen: chosen once, before anything is loaded.
+//! Which programs will be attached to which events: the table of events, filtered by what the running kernel has.
+//! Made once, before anything is loaded.
 
-use tracer_ebpf::{abi::ABSENT, config, part::Part};
+use tracer_ebpf::part::Part;
 
 use crate::{
     kernel::{
         Unsupported,
-        btf::{BtfError, SchedOffsets, Types},
-        host,
-        raw::{self, RawLayout},
-        session::Attach,
-        sie,
-        tracefs::{self, Layout, SchedLayout},
+        arch::Arch,
+        btf::Cast,
+        features::{Feature, Kernel},
+        hook::{Field, Hook, How, IfMissing, Role, Source, Unless, Way},
     },
-    model::MeasuredParts,
+    model::{MeasuredParts, kinds},
+    tracepoint::fields::{self, Field as Found},
 };
 
-/// Since when raw tracepoints do not keep preemption off (commit a46023d5616e).
-const PREEMPTIBLE: (u32, u32) = (7, 0);
-
-/// How exits are seen.
-#[derive(Debug)]
-pub enum Exits {
-    /// By raw tracepoints, and where the classic records have their fields.
-    Raw(Layout, RawLayout),
-    /// By classic tracepoints, and why.
-    Classic(Layout, String),
-    /// By s390's classic tracepoints.
-    Sie(sie::Layout),
+/// By which tracepoints exits are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attach {
+    /// Raw ones where the kernel's types allow, else tracepoints.
+    #[default]
+    Auto,
+    /// Raw tracepoints.
+    Raw,
+    /// Tracepoints.
+    Tp,
 }
 
-/// How the scheduler's events are seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sched {
-    /// By raw tracepoints.
-    Raw(SchedOffsets),
-    /// By classic tracepoints.
-    Classic(SchedLayout),
-    /// Not at all, and why.
-    Off(String),
+/// Which causes are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Causes {
+    /// Those that the table of events marks.
+    #[default]
+    Usual,
+    /// These kinds ([`tracer_ebpf::subkey::kind`]).
+    Only(Vec<u8>),
 }
 
-/// What marks the call of KVM_RUN, so that the way back into KVM is not taken for the VMM's time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// x86's `kvm_fpu`, some hundred instructions after the call.
-    Fpu,
-    /// A kprobe on `kvm_arch_vcpu_ioctl_run`.
-    Probe,
-    /// Nothing: time in the VMM ends with the entry into the guest.
-    Nothing,
+impl Causes {
+    /// Reads a list such as `cr`, or `none`; the kinds are those of the architecture's events.
+    ///
+    /// # Errors
+    /// In words, if a kind is not among them.
+    pub fn parse(list: &str, arch: &Arch) -> Result<Self, String> {
+        if list == "none" {
+            return Ok(Self::Only(Vec::new()));
+        }
+        let id = |kind: u8| kinds::id(tracer_ebpf::subkey::new(kind, 0));
+        let known: Vec<(u8, String)> = arch.causes().map(|kind| (kind, id(kind))).collect();
+        let find = |name: &str| known.iter().find(|(_, id)| id == name).map(|(kind, _)| *kind);
+        let found: Option<Vec<u8>> = list.split(',').map(find).collect();
+        found.map(Self::Only).ok_or_else(|| {
+            let names: Vec<_> = known.iter().map(|(_, id)| id.as_str()).collect();
+            format!("use `none` or a list of {}", names.join(", "))
+        })
+    }
+
+    fn has(&self, kind: u8, by_default: bool) -> bool {
+        match self {
+            Self::Usual => by_default,
+            Self::Only(kinds) => kinds.contains(&kind),
+        }
+    }
 }
 
-/// All of them.
+/// What is asked of the plan.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// By which tracepoints exits are seen.
+    pub attach: Attach,
+    /// Whether the scheduler's events are followed.
+    pub sched: bool,
+    /// Which causes are told.
+    pub causes: Causes,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { attach: Attach::Auto, sched: true, causes: Causes::Usual }
+    }
+}
+
+/// A program that will be attached.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// The event.
+    pub hook: &'static Hook,
+    /// The program.
+    pub way: &'static Way,
+    /// The constants that its fields give.
+    constants: Vec<(i32, u32)>,
+    /// What is lost because the event's record lacks a field.
+    pub without: Vec<&'static str>,
+}
+
+/// An event that will not be seen.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// The event.
+    pub hook: &'static Hook,
+    /// Why.
+    pub why: String,
+    /// What follows.
+    pub effect: &'static str,
+    /// Whether something is lost; else the trace costs more.
+    pub is_loss: bool,
+}
+
+impl Missing {
+    /// [`None`] for an event that is needed.
+    fn new(hook: &'static Hook, why: String) -> Option<Self> {
+        let (effect, is_loss) = match hook.if_missing {
+            IfMissing::Refuse => return None,
+            IfMissing::Lose(effect) => (effect, true),
+            IfMissing::Cost(effect) => (effect, false),
+        };
+        Some(Self { hook, why, effect, is_loss })
+    }
+}
+
+/// All that will be attached.
 #[derive(Debug)]
 pub struct Plan {
-    /// How exits are seen.
-    pub exits: Exits,
-    /// How the scheduler is seen.
-    pub sched: Sched,
-    /// What ends a stay in the VMM.
-    pub call: Call,
-    /// Raw tracepoints outside the scheduler let the thread lose its CPU while a program runs, and skip the program
-    /// for others meanwhile.
+    /// The programs, in the order in which they are attached.
+    pub attachments: Vec<Attachment>,
+    /// Events that are not there, or not wanted.
+    pub missing: Vec<Missing>,
+    /// Numbers for typed loads, if raw programs use them.
+    pub cast: Option<Cast>,
+    /// Raw programs outside of the scheduler can be preempted.
     pub preemptible: bool,
-    /// Classic ones do for the parts because of that.
-    pub classic_parts: bool,
+    /// Why exits are not seen by raw tracepoints.
+    why_not_raw: Option<String>,
 }
 
 impl Plan {
-    /// Looks at the kernel.
+    /// Filters the table.
     ///
     /// # Errors
-    /// [`Unsupported`] if it lacks what is needed, or what `path` asks for.
-    pub fn choose(path: Attach, sched: bool) -> Result<Self, Unsupported> {
-        // Raw tracepoints of s390 would need its structures, for no gain without a JIT.
-        let types = if host::IS_S390X { None } else { Some(Types::read_host()) };
-        let exits = match &types {
-            None => sie_exits(path)?,
-            Some(types) => exits(path, types)?,
+    /// [`Unsupported`] if the kernel lacks an event that is needed, or the means that `wanted` asks for.
+    pub fn choose(kernel: &Kernel, arch: &Arch, wanted: &Wanted) -> Result<Self, Unsupported> {
+        let preemptible = kernel.has(Feature::PreemptibleRaw);
+        let mut plan =
+            Self { attachments: Vec::new(), missing: Vec::new(), cast: None, preemptible, why_not_raw: None };
+        let table = Table { kernel, hooks: arch.events(), preemptible };
+        let exit = plan.exits(&table, arch, wanted.attach)?;
+        let breakdown: &[How] =
+            if preemptible { &[How::Tp, How::Raw, How::Kprobe] } else { &[How::Raw, How::Tp, How::Kprobe] };
+        for role in [Role::KvmRunReturn, Role::HaltEnd, Role::KvmRunEntry, Role::ThreadEnd] {
+            plan.take(table.first(role, breakdown))?;
+        }
+        let sched: &[How] = if wanted.attach == Attach::Tp { &[How::Tp] } else { &[How::Raw, How::Tp] };
+        plan.scheduler(&table, sched, wanted.sched)?;
+        let has_own_vmcb = kernel
+            .kvm_types
+            .as_ref()
+            .is_ok_and(|found| found.iter().any(|(constant, _)| *constant == tracer_ebpf::config::KEEP_VMCB));
+        if exit == How::Raw && has_own_vmcb {
+            plan.take(table.first(Role::NestedEntry, &[How::Raw]))?;
+        }
+        for hook in &table.hooks {
+            if let Role::Cause { kind, by_default } = hook.role
+                && wanted.causes.has(kind, by_default)
+            {
+                plan.take(table.resolve(hook, &[How::Raw, How::Tp]))?;
+            }
+        }
+        plan.attachments.sort_by_key(|attachment| attachment.hook.role);
+        plan.cast = kernel.cast.filter(|_| plan.attachments.iter().any(|it| it.way.how == How::Raw));
+        Ok(plan)
+    }
+
+    /// Exits and entries, both in the same way.
+    fn exits(&mut self, table: &Table<'_>, arch: &Arch, attach: Attach) -> Result<How, Unsupported> {
+        let has_raw = table
+            .hooks
+            .iter()
+            .filter(|hook| hook.role == Role::Exit)
+            .any(|hook| hook.ways.iter().any(|way| way.how == How::Raw));
+        let raw = match attach {
+            Attach::Tp => Err("as asked for".to_owned()),
+            Attach::Raw if !has_raw => {
+                let what = format!("raw tracepoints are not used on {}", arch.name);
+                return Err(Unsupported::new(what, "use --attach tp or auto"));
+            }
+            _ => table
+                .first(Role::Exit, &[How::Raw])
+                .map_err(|missing| format!("because {}", missing.why.what)),
         };
-        let types = types.and_then(Result::ok).filter(|_| path != Attach::Tp);
-        let sched = match (sched, types.as_ref().map(Types::sched)) {
-            (false, _) => Sched::Off("as asked for by --no-sched".to_owned()),
-            (true, Some(Ok(offsets))) => Sched::Raw(offsets),
-            (true, _) => {
-                tracefs::sched_layout().map_or_else(|missing| Sched::Off(missing.what), Sched::Classic)
+        let exit = match raw {
+            Ok(exit) => exit,
+            Err(why) if attach == Attach::Raw => {
+                let why = why.trim_start_matches("because ");
+                let what = format!("raw tracepoints cannot be used: {why}");
+                return Err(Unsupported::new(what, "use --attach tp or auto"));
+            }
+            Err(why) => {
+                self.why_not_raw = has_raw.then_some(why);
+                // Without KVM both are absent.
+                table.first(Role::Entry, &[How::Tp]).map_err(|missing| missing.why)?;
+                table.first(Role::Exit, &[How::Tp]).map_err(|missing| missing.why)?
             }
         };
-        // With MPX, KVM_GET_MP_STATE loads the guest's registers too (`kvm_arch_vcpu_ioctl_get_mpstate`).
-        // Other architectures have the event, which never fires there.
-        let fpu = cfg!(target_arch = "x86_64") && tracefs::has("kvm_fpu") && !host::has_cpu_flag("mpx");
-        let call = if fpu { Call::Fpu } else { Call::Probe };
-        let preemptible = host::kernel_version() >= PREEMPTIBLE;
-        let classic_parts = preemptible && tracefs::part_records_are_known();
-        Ok(Self { exits, sched, call, preemptible, classic_parts })
+        let how = exit.way.how;
+        self.attachments.push(exit);
+        self.take(table.first(Role::Entry, &[how]))?;
+        Ok(how)
     }
 
-    /// Where x86's records have their fields.
-    pub fn layout(&self) -> Option<Layout> {
-        match &self.exits {
-            Exits::Raw(layout, _) | Exits::Classic(layout, _) => Some(*layout),
-            Exits::Sie(_) => None,
+    /// The scheduler's events: all in one way, or none.
+    fn scheduler(&mut self, table: &Table<'_>, ways: &[How], wanted: bool) -> Result<(), Unsupported> {
+        let both = |how: How| -> Result<Vec<Attachment>, Absent> {
+            [Role::Wakeup, Role::Switch].into_iter().map(|role| table.first(role, &[how])).collect()
+        };
+        let turned_off = || Unsupported::new("turned off", "leave out --no-sched");
+        let mut outcome = Err(turned_off());
+        for how in ways.iter().copied().filter(|_| wanted) {
+            outcome = both(how).map_err(|absent| absent.why);
+            if outcome.is_ok() {
+                break;
+            }
         }
+        match outcome {
+            Ok(attachments) => self.attachments.extend(attachments),
+            Err(why) => {
+                for hook in table.hooks.iter().copied().filter(|hook| hook.role.is_scheduler()) {
+                    self.take(Err(Absent { hook, why: why.clone() }))?;
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// The event that tells when an SVM vCPU's control block changes, which is kept until then; [`None`] if it cannot be,
-    /// or if the event could be missed.
-    pub fn nested_event(&self) -> Option<&'static str> {
-        match &self.exits {
-            Exits::Raw(_, raw) if !self.preemptible => raw.nested,
-            _ => None,
+    /// Notes what was found, or what is lost without it.
+    fn take(&mut self, found: Result<Attachment, Absent>) -> Result<(), Unsupported> {
+        match found {
+            Ok(attachment) => self.attachments.push(attachment),
+            Err(Absent { hook, why }) => {
+                let missing = Missing::new(hook, why.what.clone());
+                self.missing.push(missing.ok_or(why)?);
+            }
         }
+        Ok(())
+    }
+
+    /// Takes out an event to which the kernel does not let attach after all.
+    pub(super) fn give_up(&mut self, program: &str, why: String) {
+        let Some(place) = self.attachments.iter().position(|it| it.way.program == program) else { return };
+        let hook = self.attachments.remove(place).hook;
+        self.missing.extend(Missing::new(hook, why));
+    }
+
+    /// The constants that the programs need, each once; all others of the object are absent.
+    pub fn constants(&self) -> Vec<(i32, u32)> {
+        let mut constants: Vec<(i32, u32)> = Vec::new();
+        for (constant, value) in self.attachments.iter().flat_map(|it| &it.constants) {
+            if constants.iter().all(|(known, _)| known != constant) {
+                constants.push((*constant, *value));
+            }
+        }
+        constants
+    }
+
+    fn of(&self, role: Role) -> Option<&Attachment> {
+        self.attachments.iter().find(|attachment| attachment.hook.role == role)
     }
 
     /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
     pub fn path(&self) -> String {
-        match &self.exits {
-            Exits::Raw(_, RawLayout { cast: Some(_), .. }) => "raw tracepoints and typed loads".to_owned(),
-            Exits::Raw(..) => "raw tracepoints".to_owned(),
-            Exits::Classic(_, why) => why.clone(),
-            Exits::Sie(_) => "classic tracepoints".to_owned(),
+        let how = self.of(Role::Exit).map_or(How::Tp, |exit| exit.way.how);
+        match (&self.why_not_raw, how) {
+            (Some(why), _) => format!("{}, {why}", how.name()),
+            (None, How::Raw) if self.cast.is_some() => format!("{} and typed loads", how.name()),
+            (None, _) => how.name().to_owned(),
         }
     }
 
-    /// How the parts are seen, and how exact they are; for `check`.
-    pub fn parts(&self) -> String {
-        let sched = match &self.sched {
-            Sched::Raw(_) => "the scheduler by raw tracepoints".to_owned(),
-            Sched::Classic(_) => "the scheduler by classic tracepoints".to_owned(),
-            Sched::Off(why) => format!("the scheduler not at all ({why}): run queue and sleeps are unknown"),
+    /// How the breakdown is seen, and how exact it is; for `check`.
+    pub fn breakdown(&self) -> String {
+        let missing = |role: Role| self.missing.iter().find(|missing| missing.hook.role == role);
+        let sched = match (self.of(Role::Switch), missing(Role::Switch)) {
+            (Some(switch), _) => format!("the scheduler by {}", switch.way.how.name()),
+            (None, Some(missing)) => {
+                format!("the scheduler not at all ({}): {}", missing.why, missing.effect)
+            }
+            (None, None) => "the scheduler not at all".to_owned(),
         };
-        let call = match self.call {
-            Call::Fpu => "KVM_RUN's call by kvm_fpu, exact to its first few hundred instructions",
-            Call::Probe => "KVM_RUN's call by a kprobe on kvm_arch_vcpu_ioctl_run",
-            Call::Nothing => "KVM_RUN's call by nothing: the way back into KVM counts as the VMM's time",
+        let call = match (self.of(Role::KvmRunEntry), missing(Role::KvmRunEntry)) {
+            (Some(call), _) => {
+                format!("KVM_RUN entry by {} ({}): {}", call.hook.event, call.way.how.id(), call.hook.tells)
+            }
+            (None, Some(missing)) => format!("KVM_RUN entry not traced: {}", missing.effect),
+            (None, None) => "KVM_RUN entry not traced".to_owned(),
         };
         format!("{sched}; {call}")
     }
 
     /// The parts that are told apart.
-    pub fn known(&self) -> MeasuredParts {
-        let mut known = vec![Part::Kernel, Part::Poll, Part::Halt, Part::User];
-        if !matches!(self.sched, Sched::Off(_)) {
-            known.extend([Part::Blocked, Part::Runqueue, Part::UserBlocked, Part::Stopped]);
+    pub fn measured(&self) -> MeasuredParts {
+        let mut measured = vec![Part::Kernel, Part::Poll, Part::Halt, Part::User];
+        if self.of(Role::Switch).is_some() {
+            measured.extend([Part::Blocked, Part::Runqueue, Part::UserBlocked, Part::Stopped]);
         }
-        MeasuredParts::of(&known)
-    }
-
-    /// The constants of s390's programs.
-    pub fn sie_constants(&self) -> &[(i32, u32)] {
-        match &self.exits {
-            Exits::Sie(layout) => &layout.offsets,
-            _ => &[],
-        }
-    }
-
-    /// The constants of the scheduler's programs; those of the way that is not taken are absent.
-    pub fn sched_constants(&self) -> Vec<(i32, u32)> {
-        match self.sched {
-            Sched::Raw(offsets) => vec![
-                (config::SCHED, 1),
-                (config::OFF_TASK_PID, offsets.pid),
-                (config::OFF_TASK_STATE, offsets.state.unwrap_or(ABSENT)),
-            ],
-            Sched::Classic(layout) => vec![
-                (config::SCHED, 1),
-                (config::OFF_SWITCH_PREV, layout.prev_pid),
-                (config::OFF_SWITCH_STATE, layout.prev_state),
-                (config::OFF_SWITCH_NEXT, layout.next_pid),
-                (config::OFF_WAKEUP_PID, layout.woken_pid),
-            ],
-            Sched::Off(_) => vec![(config::SCHED, 0)],
-        }
+        MeasuredParts::of(&measured)
     }
 }
 
-fn exits(path: Attach, types: &Result<Types, BtfError>) -> Result<Exits, Unsupported> {
-    let layout = tracefs::layout()?;
-    if path == Attach::Tp {
-        return Ok(Exits::Classic(layout, "classic tracepoints, as asked for".to_owned()));
-    }
-    match raw::layout(types) {
-        Ok(raw) => Ok(Exits::Raw(layout, raw)),
-        Err(why) if path == Attach::Raw => {
-            Err(Unsupported::new(format!("raw tracepoints cannot be used: {why}"), "use --attach tp or auto"))
+/// An event that the kernel does not have, and why.
+#[derive(Debug)]
+struct Absent {
+    hook: &'static Hook,
+    why: Unsupported,
+}
+
+/// The table of events beside the kernel that it is held against.
+struct Table<'a> {
+    kernel: &'a Kernel,
+    hooks: Vec<&'static Hook>,
+    preemptible: bool,
+}
+
+impl Table<'_> {
+    /// The first hook of a role that the kernel allows, by the first of these ways; else why the last one is absent.
+    fn first(&self, role: Role, ways: &[How]) -> Result<Attachment, Absent> {
+        let mut hooks = self.hooks.iter().filter(|hook| hook.role == role);
+        let mut outcome = self.resolve(hooks.next().expect("every role has a hook"), ways);
+        while outcome.is_err()
+            && let Some(hook) = hooks.next()
+        {
+            outcome = self.resolve(hook, ways);
         }
-        Err(why) => Ok(Exits::Classic(layout, format!("classic tracepoints, because {why}"))),
+        outcome
+    }
+
+    /// The first of these ways that the kernel allows for a hook; else why the last one is not.
+    fn resolve(&self, hook: &'static Hook, ways: &[How]) -> Result<Attachment, Absent> {
+        if let Some(why) = self.misleading(hook) {
+            return Err(Absent { hook, why: Unsupported::new(why, "") });
+        }
+        let mut last = Unsupported::new(format!("there is no program for {}", hook.event), "");
+        for way in ways.iter().filter_map(|how| hook.ways.iter().find(|way| way.how == *how)) {
+            match self.attachment(hook, way) {
+                Ok(attachment) => return Ok(attachment),
+                Err(why) => last = why,
+            }
+        }
+        Err(Absent { hook, why: last })
+    }
+
+    fn misleading(&self, hook: &Hook) -> Option<String> {
+        match hook.unless {
+            Unless::CpuFlag(flag) if self.kernel.cpu_flags.iter().any(|known| known == flag) => {
+                Some(format!("misleading on processors with {flag}"))
+            }
+            Unless::Skippable if self.preemptible => Some("the kernel may skip its program".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// A program with the constants of its fields.
+    fn attachment(&self, hook: &'static Hook, way: &'static Way) -> Result<Attachment, Unsupported> {
+        let (mut constants, mut without) = (Vec::new(), Vec::new());
+        let format = match way.how {
+            How::Kprobe => String::new(),
+            How::Raw | How::Tp => (self.kernel.format)(hook.event)?,
+        };
+        for field in way.fields {
+            match field.source {
+                Source::Flag => constants.push((field.constant, 1)),
+                Source::Types => constants.extend(self.typed(hook, field)?),
+                Source::Optional(_, lost) if fields::field(&format, field.name).is_none() => {
+                    without.push(lost)
+                }
+                _ => {
+                    let found = fields::field(&format, field.name).and_then(|found| offset(field, found));
+                    let offset = found.ok_or_else(|| unlike(hook, field))?;
+                    if !matches!(field.source, Source::At(..)) {
+                        constants.push((field.constant, offset));
+                    }
+                }
+            }
+        }
+        Ok(Attachment { hook, way, constants, without })
+    }
+
+    /// A constant from the kernel's types; none where the running kernel does without.
+    fn typed(&self, hook: &Hook, field: &Field) -> Result<Option<(i32, u32)>, Unsupported> {
+        let types = if hook.role.is_scheduler() { &self.kernel.sched_types } else { &self.kernel.kvm_types };
+        let types = types.as_ref().map_err(|why| Unsupported::new(why.clone(), "use --attach tp or auto"))?;
+        Ok(types.iter().find(|(constant, _)| *constant == field.constant).copied())
     }
 }
 
-fn sie_exits(path: Attach) -> Result<Exits, Unsupported> {
-    let layout = sie::layout()?;
-    if path == Attach::Raw {
-        let what = "raw tracepoints are not used on s390x";
-        return Err(Unsupported::new(what, "use --attach tp or auto"));
-    }
-    Ok(Exits::Sie(layout))
+/// The constant for a field that was found, if the field is as the program reads it.
+fn offset(field: &Field, found: Found) -> Option<u32> {
+    let fits = match field.source {
+        Source::Record(size) | Source::Optional(size, _) => found.size == size,
+        Source::Low32 => [4, 8].contains(&found.size),
+        Source::At(offset, size) => (found.offset, found.size) == (offset, size),
+        Source::Types | Source::Flag => false,
+    };
+    // The lower half of a long comes last on big-endian machines.
+    let lower = field.source == Source::Low32 && cfg!(target_endian = "big");
+    fits.then_some(found.offset + if lower { found.size.saturating_sub(4) } else { 0 })
 }
+
+fn unlike(hook: &Hook, field: &Field) -> Unsupported {
+    let event = hook.event.rsplit(':').next().unwrap_or_default();
+    let form = match field.source {
+        Source::Record(size) | Source::Optional(size, _) => format!(" of {size} bytes"),
+        Source::Low32 => " of 4 or 8 bytes".to_owned(),
+        Source::At(offset, size) => format!(" of {size} bytes at offset {offset}"),
+        Source::Types | Source::Flag => String::new(),
+    };
+    Unsupported::new(
+        format!("this kernel's {event} record has no field `{}`{form}", field.name),
+        format!("please report it with the contents of events/{}/format", hook.event.replace(':', "/")),
+    )
+}
+
+#[cfg(test)]
+mod tests;

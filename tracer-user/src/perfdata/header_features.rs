@@ -1,8 +1,7 @@
 //! What a recording says of the machine and of perf, as a dump's header.
 
-use tracer_ebpf::abi::Isa;
-
 use super::bytes::Bytes;
+use crate::decode::isa_of_vendor;
 use crate::model::provenance::{Buckets, Header};
 use crate::recording::SCHEMA;
 
@@ -56,10 +55,11 @@ impl Facts {
         *slot = data.header_string().unwrap_or_default();
     }
 
-    /// The isa of exits whose record does not say, as perf decides it: by the processor's vendor.
+    /// The isa of exits whose record does not say, by the processor's vendor; 0 if that is unknown. perf writes
+    /// the vendor in front of the processor's numbers.
     pub fn isa(&self) -> u32 {
-        let svm = ["AuthenticAMD", "HygonGenuine"].iter().any(|vendor| self.vendor.starts_with(vendor));
-        if svm { Isa::SVM.0 } else { Isa::VMX.0 }
+        let vendor = self.vendor.split(',').next().unwrap_or_default();
+        isa_of_vendor(vendor).map_or(0, |isa| isa.0)
     }
 
     /// As the header of a dump that begins at that time.

@@ -39,17 +39,17 @@ impl KernelSource {
         if let Some(missing) = rule.missing(&running) {
             say!("exitlat: {missing}; waiting for it");
         }
-        let pids = rule.resolve(&running);
         let options = Options {
             attach: args.attach,
-            pids,
+            filter: !rule.is_all(),
             slots: args.slots,
             vcpus: args.max_vcpus,
             sched: !args.no_sched,
+            causes: args.causes.clone().unwrap_or_default(),
             guest: args.guest_histogram,
             verbose: args.verbose,
         };
-        let mut session = Session::start(&options)?;
+        let mut session = Session::start(&options, &rule.resolve(&running))?;
         let log = match args.verbose {
             0 => None,
             _ => Some(ProgramLog::open(session.ebpf())?),

@@ -26,9 +26,9 @@ const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static s
 /// measured by `tests/src/bin/refresh.rs`.
 pub const MODES: [Mode; 14] = [
     Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
-    mode("empty raw programs (floor)", None, "floor raw & T=$!"),
-    mode("raw programs that read the clock", None, "floor clock & T=$!"),
-    mode("empty classic programs (floor)", None, "floor classic & T=$!"),
+    mode("empty raw programs (floor)", None, "null-programs raw & T=$!"),
+    mode("raw programs that read the clock", None, "null-programs clock & T=$!"),
+    mode("empty classic programs (floor)", None, "null-programs tp & T=$!"),
     mode("exitlat live, raw tracepoints", None, "exitlat live --attach raw -d 60 & T=$!"),
     mode(
         "exitlat live, raw tracepoints, --no-sched",

@@ -5,7 +5,11 @@ use aya_ebpf::{
     macros::{kprobe, raw_tracepoint, tracepoint},
     programs::{ProbeContext, RawTracePointContext, TracePointContext},
 };
-use tracer_ebpf::{breakdown, config::SCHED, event, slot};
+use tracer_ebpf::{
+    breakdown,
+    config::{SCHED, record},
+    event, slot,
+};
 
 use crate::{
     config::flag,
@@ -14,6 +18,12 @@ use crate::{
     record::fixed,
     slots::Maps,
 };
+
+const LEFT_REASON: usize = record::LEFT_REASON.0 as usize;
+const LEFT_ERRNO: usize = record::LEFT_ERRNO.0 as usize;
+const FPU_LOAD: usize = record::FPU_LOAD.0 as usize;
+const HALT_NS: usize = record::HALT_NS.0 as usize;
+const HALT_WAITED: usize = record::HALT_WAITED.0 as usize;
 
 /// `kvm_userspace_exit(reason, errno)`: KVM_RUN returns to the VMM.
 #[raw_tracepoint]
@@ -25,7 +35,7 @@ pub fn left_kvm(ctx: RawTracePointContext) -> i32 {
 /// `kvm:kvm_userspace_exit`; the loader has checked where its fields are, as for those below.
 #[tracepoint]
 pub fn tp_left_kvm(ctx: TracePointContext) -> u32 {
-    on_return(fixed::<_, 8>(&ctx), fixed::<_, 12>(&ctx));
+    on_return(fixed::<_, LEFT_REASON>(&ctx), fixed::<_, LEFT_ERRNO>(&ctx));
     1
 }
 
@@ -42,7 +52,7 @@ pub fn entered_kvm(ctx: RawTracePointContext) -> i32 {
 /// `kvm:kvm_fpu`.
 #[tracepoint]
 pub fn tp_entered_kvm(ctx: TracePointContext) -> u32 {
-    if fixed::<u32, 8>(&ctx) != 0 {
+    if fixed::<u32, FPU_LOAD>(&ctx) != 0 {
         on_entry();
     }
     1
@@ -65,7 +75,7 @@ pub fn halted(ctx: RawTracePointContext) -> i32 {
 /// `kvm:kvm_vcpu_wakeup`.
 #[tracepoint]
 pub fn tp_halted(ctx: TracePointContext) -> u32 {
-    on_halted(fixed::<_, 8>(&ctx), fixed::<u8, 16>(&ctx) != 0);
+    on_halted(fixed::<_, HALT_NS>(&ctx), fixed::<u8, HALT_WAITED>(&ctx) != 0);
     1
 }
 

@@ -88,4 +88,9 @@ impl Types {
     pub fn cast(&self) -> Option<Cast> {
         cast(&self.vmlinux)
     }
+
+    /// Whether a structure of the kernel has a member.
+    pub fn has_member(&self, strukt: &str, member: &str) -> bool {
+        self.vmlinux.member(strukt, &[member]).is_ok()
+    }
 }

@@ -1,5 +1,7 @@
 //! What programs must know of the kernel apart from KVM: the scheduler's tracepoints, and casts.
 
+use tracer_ebpf::config;
+
 use super::parse::Kind;
 use super::query::{Arg, Shape};
 use super::{Btf, BtfError};
@@ -11,6 +13,14 @@ pub struct SchedOffsets {
     pub pid: u32,
     /// The lower half of the task's state; none where `sched_switch` has it as its fourth argument.
     pub state: Option<u32>,
+}
+
+impl SchedOffsets {
+    /// As constants for the object.
+    pub fn constants(&self) -> Vec<(i32, u32)> {
+        let state = self.state.map(|offset| (config::OFF_TASK_STATE, offset));
+        [(config::OFF_TASK_PID, self.pid)].into_iter().chain(state).collect()
+    }
 }
 
 /// Numbers in the kernel's BTF for calls of `bpf_rdonly_cast`.

@@ -1,0 +1,112 @@
+//! Loads and attaches one program, and says in words why the kernel refuses.
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    Ebpf,
+    programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
+};
+
+use crate::kernel::{
+    Unsupported,
+    hook::{Hook, How, Way},
+};
+
+/// Loads a program of the table, not yet attached.
+///
+/// # Errors
+/// If the object lacks it, or the kernel refuses it.
+pub fn load(ebpf: &mut Ebpf, way: &Way) -> Result<()> {
+    match way.how {
+        How::Raw => raw(ebpf, way.program).map(drop),
+        How::Tp => tp(ebpf, way.program).map(drop),
+        How::Kprobe => kprobe(ebpf, way.program).map(drop),
+    }
+}
+
+/// Attaches a program of the table to its event.
+///
+/// # Errors
+/// If it cannot be loaded, or the kernel refuses the event.
+pub fn attach(ebpf: &mut Ebpf, hook: &Hook, way: &Way) -> Result<()> {
+    match way.how {
+        How::Raw => {
+            let name = hook.event.rsplit(':').next().unwrap_or_default();
+            raw(ebpf, way.program)?.attach(name).map(drop).map_err(anyhow::Error::from)
+        }
+        How::Tp => return attach_tp(ebpf, way.program, hook.event),
+        How::Kprobe => kprobe(ebpf, way.program)?.attach(hook.event, 0).map(drop).map_err(Into::into),
+    }
+    .with_context(|| format!("cannot attach {} to {}", way.program, hook.event))
+}
+
+/// Loads a tracepoint program and attaches it to an event, `group:name`.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_tp(ebpf: &mut Ebpf, name: &str, event: &str) -> Result<()> {
+    let (group, event) = event.split_once(':').with_context(|| format!("{event} has no group"))?;
+    tp(ebpf, name)?
+        .attach(group, event)
+        .with_context(|| format!("cannot attach {name} to {group}:{event}"))?;
+    Ok(())
+}
+
+/// Takes a tracepoint program off its event and out of the kernel, if it is there.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn unload_tp(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    let program: &mut TracePoint = program(ebpf, name)?.try_into()?;
+    match program.unload() {
+        Ok(()) | Err(ProgramError::NotLoaded) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot unload {name}")),
+    }
+}
+
+/// A raw tracepoint program, loaded.
+///
+/// # Errors
+/// As [`load`].
+pub fn raw<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint> {
+    let program: &mut RawTracePoint = program(ebpf, name)?.try_into()?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
+fn tp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut TracePoint> {
+    let program: &mut TracePoint = program(ebpf, name)?.try_into()?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
+fn kprobe<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut KProbe> {
+    let program: &mut KProbe = program(ebpf, name)?.try_into()?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    ebpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))
+}
+
+fn loaded(name: &str, outcome: Result<(), ProgramError>) -> Result<()> {
+    match outcome {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(refused(error.into()).context(format!("cannot load {name}"))),
+    }
+}
+
+/// A kernel's "not permitted" is a property of the host, everything else is a failure of ours.
+pub fn refused(error: anyhow::Error) -> anyhow::Error {
+    let denied = error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.raw_os_error() == Some(libc::EPERM))
+    });
+    if denied {
+        anyhow!(Unsupported::new(
+            format!("the kernel does not permit BPF here ({error:#})"),
+            "run as root; in a container it needs CAP_BPF and CAP_PERFMON; `exitlat check` tells more"
+        ))
+    } else {
+        error.context("the kernel refused the BPF programs")
+    }
+}
