@@ -6,7 +6,7 @@ use std::{fs, io, path::Path};
 
 use exitlat_tests::noise::{self, DISTRIBUTIONS, Distribution, Effect, Load, header, record};
 use fastrand::Rng;
-use tracer_user::model::compare::{Comparison, Metric, Settings, Verdict, compare};
+use tracer_user::model::compare::{Comparison, METRICS, Metric, Settings, Verdict, compare};
 
 const STEADY: Load = Load { intervals: 30, exits: 200.0, rate: 0.0, duration: 0.0, memory: 0.0 };
 
@@ -117,8 +117,7 @@ fn described(found: &[Comparison], tries: u64) -> String {
             comparison.rows.iter().any(|row| row.finding(metric).verdict > Verdict::Same)
         })
     };
-    let judged = [Metric::Rate, Metric::Mean, Metric::P50, Metric::P99, Metric::P999, Metric::Shape];
-    let by = judged.into_iter().filter(|metric| of(*metric) > 0);
-    let by: Vec<String> = by.map(|metric| format!("{} {}", metric.info().id, percent(of(metric)))).collect();
+    let judged = METRICS.iter().filter(|info| info.judged && of(info.metric) > 0);
+    let by: Vec<String> = judged.map(|info| format!("{} {}", info.id, percent(of(info.metric)))).collect();
     if by.is_empty() { said } else { format!("{said} ({})", by.join(", ")) }
 }
