@@ -108,7 +108,7 @@ fn measure(machine: &Machine<'_>, modes: &[&Mode]) -> Result<Costs> {
     let mut spec = Spec::new(machine.kernel, machine.cpu);
     spec.icount = machine.cpu == Cpu::Amd;
     add_programs(&mut spec, Output::Terminal)?;
-    for (program, to) in [(FLOOR, "/bin/floor"), (SWITCHES, "/bin/switches")] {
+    for (program, to) in [(FLOOR, "/bin/floor"), (SWITCHES, "/bin/context-switches")] {
         spec.files.push((build(program, &Profile::lab(Arch::X86_64), Output::Terminal)?, to.to_owned()));
     }
     for tool in ["perf", "bpftrace"] {

@@ -22,7 +22,7 @@ const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static s
     Mode { name, needs, start, stop: KILL }
 }
 
-/// All of them; ours without a reading of the tables meanwhile, which `tests/src/bin/refresh.rs` measures. The first is what the others are compared with.
+/// All of them; ours without a reading of the tables meanwhile, which `tests/bench/src/bin/bench_reader.rs` measures. The first is what the others are compared with.
 pub const MODES: [Mode; 14] = [
     Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
     mode("empty raw programs (floor)", None, "floor raw & T=$!"),
@@ -76,7 +76,7 @@ tracepoint:kvm:kvm_entry /@start[tid]/ { @ns[@reason[tid]] = stats(nsecs - @star
 pub const LOADS: [(&str, &str); 3] = [
     ("cpuid", "workload cpuid=20000"),
     ("mixed", "workload cpuid=4000 msr=4000 io=4000 mmio=2000"),
-    ("switch", "switches 10000"),
+    ("switch", "context-switches 10000"),
 ];
 
 /// In place of a load: the tool did not start, or did not go on.

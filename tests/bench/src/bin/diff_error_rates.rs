@@ -1,6 +1,6 @@
-//! `noise`: how often `exitlat diff` sees a change where there is none, and how often it sees one that is there.
-//! Made-up recordings, the same at every run. Prints Markdown; the argument is the number of tries. With a directory
-//! instead it writes two dumps there, `base` and `new`: an example.
+//! `diff-error-rates N`: how often `exitlat diff` reports a change where there is none, and how often it finds one
+//! that is there, in N pairs of made-up recordings, the same at every run. Prints Markdown. With a directory in place
+//! of N it writes two recordings there as an example, `base.exitlat` and `new.exitlat`.
 
 use std::{fs, io, path::Path};
 
@@ -41,15 +41,15 @@ fn main() -> io::Result<()> {
             tables(tries);
             Ok(())
         }
-        Err(_) => dumps(Path::new(&word)),
+        Err(_) => write_example(Path::new(&word)),
     }
 }
 
-/// A guest with two reasons, then the same with 50 us more on every tenth exit.
-fn dumps(directory: &Path) -> io::Result<()> {
+/// Writes the recordings of a guest with two reasons, and of the same guest with 50 us more on every tenth exit.
+fn write_example(directory: &Path) -> io::Result<()> {
     for (name, effect, seed) in [("base", NOTHING, 1), ("new", EFFECTS[0].1, 2)] {
-        let dump = noise::dump(header("lab"), "web", &DISTRIBUTIONS[..2], LOADS[1].1, effect, seed)?;
-        fs::write(directory.join(format!("{name}.exitlat")), dump)?;
+        let recording = noise::dump(header("lab"), "web", &DISTRIBUTIONS[..2], LOADS[1].1, effect, seed)?;
+        fs::write(directory.join(format!("{name}.exitlat")), recording)?;
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ fn tables(tries: u64) {
     }
 }
 
-/// 2000 samples in all.
+/// The same load in 10 intervals with 2000 samples altogether.
 fn few(load: Load) -> Load {
     Load { intervals: 10, exits: 200.0, ..load }
 }
