@@ -30,6 +30,7 @@ pub mod svm;
 pub mod vmx;
 
 use kernel_table::SymbolTable;
+use tracer_ebpf::abi;
 
 /// One line of a reason table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct ReasonInfo {
     pub code: u32,
     /// The kernel's label.
     pub name: &'static str,
-    /// A few plain words for who does not know the label.
+    /// A few plain words for readers who do not know the label.
     pub gloss: &'static str,
     /// Whether the vCPU waits for work: such time is not a cost of the exit.
     pub idle: bool,
@@ -52,14 +53,13 @@ pub struct Isa(pub u32);
 
 impl Isa {
     /// Intel VMX.
-    pub const VMX: Isa = Isa(1);
+    pub const VMX: Isa = Isa(abi::ISA_VMX);
     /// AMD SVM, also Hygon.
-    pub const SVM: Isa = Isa(2);
-    /// PVM, which is out of tree.
+    pub const SVM: Isa = Isa(abi::ISA_SVM);
+    /// PVM, a vendor module outside the kernel's tree.
     pub const PVM: Isa = Isa(3);
-
     /// s390, whose events carry no number of this kind.
-    pub const S390: Isa = Isa(tracer_ebpf::abi::ISA_S390);
+    pub const S390: Isa = Isa(abi::ISA_S390);
 
     /// The name: `VMX`, `SVM`, `PVM`, `S390`, or `isa 7`.
     pub fn name(self) -> Cow<'static, str> {
@@ -81,6 +81,25 @@ impl Isa {
             Isa::S390 => Some(s390::intercept::REASONS),
             _ => None,
         }
+    }
+}
+
+/// The isa of exits whose records do not carry one, by the vendor of the host's processor (the vendor string
+/// of CPUID leaf 0). `None` for vendors whose processors run no guests by VMX or SVM, as far as is known
+/// here.
+///
+/// ```
+/// # use tracer_user::decode::{Isa, isa_of_cpu_vendor};
+/// assert_eq!(isa_of_cpu_vendor("HygonGenuine"), Some(Isa::SVM));
+/// assert_eq!(isa_of_cpu_vendor("  Shanghai  "), Some(Isa::VMX));
+/// assert_eq!(isa_of_cpu_vendor("IBM/S390"), None);
+/// ```
+pub fn isa_of_cpu_vendor(vendor: &str) -> Option<Isa> {
+    // Zhaoxin's string is padded with blanks, which /proc/cpuinfo keeps and others trim.
+    match vendor.trim() {
+        "AuthenticAMD" | "HygonGenuine" => Some(Isa::SVM),
+        "GenuineIntel" | "CentaurHauls" | "Shanghai" => Some(Isa::VMX),
+        _ => None,
     }
 }
 
@@ -262,6 +281,17 @@ mod tests {
         assert_eq!(Isa(3).name(), "PVM");
         assert_eq!(Isa(390), Isa::S390);
         assert_eq!(Isa(7).to_string(), "isa 7");
+    }
+
+    #[test]
+    fn the_vendor_of_the_processor_tells_the_isa() {
+        for vendor in ["AuthenticAMD", "HygonGenuine"] {
+            assert_eq!(isa_of_cpu_vendor(vendor), Some(Isa::SVM));
+        }
+        for vendor in ["GenuineIntel", "CentaurHauls", "  Shanghai  ", "Shanghai"] {
+            assert_eq!(isa_of_cpu_vendor(vendor), Some(Isa::VMX));
+        }
+        assert_eq!(["", "IBM/S390", "AuthenticAMD,25"].map(isa_of_cpu_vendor), [None; 3]);
     }
 
     #[test]

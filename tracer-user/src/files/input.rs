@@ -13,7 +13,7 @@ use crate::{
     cmd::Usage,
     model::provenance::Header,
     model::{Interval, Threads},
-    perfdata::{self, Recording},
+    perfdata::{self, PerfData},
     recording::Reader,
 };
 
@@ -25,7 +25,7 @@ pub enum Input {
     /// Of a dump.
     Dump(Box<Reader<Box<dyn BufRead>>>),
     /// Of a recording, which is one interval; it has been given out or not.
-    Perf(Box<Recording>, bool),
+    Perf(Box<PerfData>, bool),
 }
 
 impl Input {

@@ -1,6 +1,6 @@
-//! `bench-reader`: what snapshots cost on this machine: time and memory of a snapshot with its table, start-up time,
-//! size of a recording. The events are made up, by BPF_PROG_TEST_RUN. Needs root and KVM with its tracepoints, but
-//! no guest. Prints Markdown.
+//! `bench-reader`: what snapshots cost on this machine: time and memory of a snapshot with its table,
+//! start-up time, size of a recording. The events are made up, by BPF_PROG_TEST_RUN. Needs root and KVM with
+//! its tracepoints, but no guest. Prints Markdown.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,8 @@ const VCPUS: [u64; 6] = [1, 16, 64, 128, 256, 512];
 const STEP_NS: u64 = 2_000_000;
 /// The process of all threads, to which the programs are confined: this machine's guests are not counted.
 const PID: u64 = 1;
-/// Beyond all tids that Linux gives out (PID_MAX_LIMIT), so that the scheduler's events are not of these threads.
+/// Beyond all tids that Linux gives out (PID_MAX_LIMIT), so that the scheduler's events are not of these
+/// threads.
 const FIRST_TID: u64 = 1 << 23;
 /// Pairs of events for the programs' own run time.
 const PAIRS: u64 = 100_000;
@@ -117,8 +118,8 @@ fn budgets(figures: &Figures) {
     );
 }
 
-/// Prints the run time of the programs at this machine's own speed, by the kernel's count (`BPF_ENABLE_STATS`), which
-/// includes the kernel's own work around each run.
+/// Prints the run time of the programs at this machine's own speed, by the kernel's count
+/// (`BPF_ENABLE_STATS`), which includes the kernel's own work around each run.
 fn native() -> Result<()> {
     let _counting =
         enable_stats(Stats::RunTime).context("the kernel does not count the programs' run time")?;
@@ -195,7 +196,8 @@ fn row(figures: &Figures) -> String {
     )
 }
 
-/// The buckets of one reason's samples between two snapshots: from 1 us to 1 ms, as for the size in docs/recording.md.
+/// The buckets of one reason's samples between two snapshots: from 1 us to 1 ms, as for the size in
+/// docs/recording.md.
 fn spread() -> Range<usize> {
     bucket_of(1_000)..bucket_of(1_000_000)
 }

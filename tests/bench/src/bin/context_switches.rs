@@ -1,6 +1,6 @@
-//! `context-switches N`: two threads hand a byte to and fro N times. Each round trip on one CPU takes two context
-//! switches and two wake-ups, as every thread of a host has them; a tracer that follows the scheduler makes them
-//! dearer. Prints a line in the form of the workload's.
+//! `context-switches N`: two threads hand a byte to and fro N times. Each round trip on one CPU takes two
+//! context switches and two wake-ups, as every thread of a host has them; a tracer that follows the scheduler
+//! makes them dearer. Prints a line in the form of the workload's.
 
 use std::{
     io::{self, Read as _, Write as _, pipe},
@@ -13,9 +13,9 @@ use serde_json::json;
 
 fn main() -> Result<()> {
     let rounds: u64 = std::env::args().nth(1).context("give the number of round trips")?.parse()?;
-    // A woken thread of the usual policy may preempt the other one before that sleeps, or may not: runs would differ.
-    // A batch thread never preempts. The thread started below inherits the policy.
-    // SAFETY: all parameters are integers, for which zero is a valid value, and the pointer is to a live local.
+    // A woken thread of the usual policy may preempt the other one before that sleeps, or may not: runs would
+    // differ. A batch thread never preempts. The thread started below inherits the policy.
+    // SAFETY: all parameters are integers, for which zero is a valid value; the pointer is to a live local.
     let outcome = unsafe {
         let parameters: libc::sched_param = std::mem::zeroed();
         libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_BATCH, &raw const parameters)

@@ -1,6 +1,6 @@
-//! `diff-error-rates N`: how often `exitlat diff` reports a change where there is none, and how often it finds one
-//! that is there, in N pairs of made-up recordings, the same at every run. Prints Markdown. With a directory in place
-//! of N it writes two recordings there as an example, `base.exitlat` and `new.exitlat`.
+//! `diff-error-rates N`: how often `exitlat diff` reports a change where there is none, and how often it
+//! finds one that is there, in N pairs of made-up recordings, the same at every run. Prints Markdown. With a
+//! directory in place of N it writes two recordings there as an example, `base.exitlat` and `new.exitlat`.
 
 use std::{fs, io, path::Path};
 
@@ -45,7 +45,8 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// Writes the recordings of a guest with two reasons, and of the same guest with 50 us more on every tenth exit.
+/// Writes the recordings of a guest with two reasons, and of the same guest with 50 us more on every tenth
+/// exit.
 fn write_example(directory: &Path) -> io::Result<()> {
     for (name, effect, seed) in [("base", NOTHING, 1), ("new", EFFECTS[0].1, 2)] {
         let recording = noise::dump(header("lab"), "web", &DISTRIBUTIONS[..2], LOADS[1].1, effect, seed)?;

@@ -80,7 +80,7 @@ pub struct Distance {
 struct OverTime {
     /// `None` where it has no meaning.
     value: Option<f64>,
-    /// The same with its uncertainty, if there are enough blocks to tell it.
+    /// The amount with its uncertainty; `None` if there are too few blocks to tell that.
     estimate: Option<Estimate>,
 }
 
@@ -156,8 +156,9 @@ impl RowPair<'_> {
         Measured { base, new, evidence: Evidence::Missing(Unjudged::OneSideEmpty) }
     }
 
-    /// A change of durations as evidence. Where all of a side's samples are of one block, nothing is known of their
-    /// fluctuation from block to block, which is more than that of independent samples: the change is not judged.
+    /// A change of durations as evidence. Where all of a side's samples are of one block, nothing is known of
+    /// their fluctuation from block to block, which is more than that of independent samples: the change is
+    /// not judged.
     fn of_durations(&self, change: Change) -> Evidence {
         let in_one_block = |side: RowOfSide<'_>| side.row.is_some_and(|row| row.blocks.len() < 2);
         if self.method == Method::Blocks && (in_one_block(self.base) || in_one_block(self.new)) {
@@ -181,8 +182,8 @@ impl RowPair<'_> {
         Measured { base: value(base), new: value(new), evidence: self.of_durations(change) }
     }
 
-    /// An average over samples, with the uncertainty that the blocks show. Few blocks can raise the uncertainty of
-    /// independent samples, but not say how well it is known.
+    /// An average over samples, with the uncertainty that the blocks show. Few blocks can raise the
+    /// uncertainty of independent samples, but not say how well it is known.
     fn of_samples(&self, row: &RowSummary, value: f64, sum: impl Fn(&BlockSamples) -> f64) -> Estimate {
         let blocks = row.blocks.values().map(|block| RatioTerm { y: sum(block), x: block.count as f64 });
         let estimate = ratio(blocks, Autocorrelation::Short).unwrap_or(Estimate::exact(value));
@@ -226,8 +227,8 @@ impl RowPair<'_> {
         Measured { base: Some(at_base), new: Some(at_new), evidence }
     }
 
-    /// A quantile within its 95 % interval: the quantiles at the ends of the interval of its share (Woodruff), which
-    /// is taken on the logit's scale, so that it stays within 0 and 1.
+    /// A quantile within its 95 % interval: the quantiles at the ends of the interval of its share
+    /// (Woodruff), which is taken on the logit's scale, so that it stays within 0 and 1.
     fn interval(&self, row: &RowSummary, q: f64, value: f64) -> IntervalEstimate {
         let count = row.stats.count as f64;
         let below = self.below(row, value).share.at_least(q * (1.0 - q) / count);
@@ -260,7 +261,8 @@ impl RowPair<'_> {
             p = p.min(self.compare_below(base, new, x));
         }
         let p = (p * points).min(1.0);
-        // A row all of whose samples are in one bucket on both sides has no edge to look at, and is unchanged.
+        // A row all of whose samples are in one bucket on both sides has no edge to look at, and is
+        // unchanged.
         let change = Change { relative: distance.moved, interval: None, p, standard_errors: None };
         Measured { base: None, new: None, evidence: self.of_durations(change) }
     }
@@ -356,8 +358,8 @@ fn bucket_at(stats: &Stats, share: f64) -> Option<usize> {
     })
 }
 
-/// The duration below which a share of the samples lies, taking those of a bucket as spread evenly over it, and
-/// kept within the exact minimum and maximum. A step of one bucket is then no change by itself.
+/// The duration below which a share of the samples lies, taking those of a bucket as spread evenly over it,
+/// and kept within the exact minimum and maximum. A step of one bucket is then no change by itself.
 fn quantile(stats: &Stats, share: f64) -> Option<f64> {
     let bucket = bucket_at(stats, share)?;
     let before: u64 = stats.buckets[..bucket].iter().sum();

@@ -1,4 +1,5 @@
-//! The metrics that are compared: one table of their names, units, and whether the default verdict judges them.
+//! The metrics that are compared: one table of their names, units, and whether the default verdict judges
+//! them.
 
 use std::str::FromStr;
 

@@ -1,9 +1,9 @@
 //! Two recordings held against each other: what changed, by how much, and whether chance explains it.
 //!
-//! `docs/diff.md` says which methods are used and why; here is their order. Each recording is summed up by row
-//! and by block of time ([`RecordingSummary`]). For each row each [`Metric`] gets its change, a 95 % interval
-//! and the probability of such a change by chance; all probabilities that decide anything are corrected
-//! together. A change counts if it is both larger than chance makes it and large enough to matter.
+//! `docs/diff.md` says which methods are used and why; here is their order. Each recording is summed up by
+//! row and by block of time ([`RecordingSummary`]). For each row each [`Metric`] gets its change, a 95 %
+//! interval and the probability of such a change by chance; all probabilities that decide anything are
+//! corrected together. A change counts if it is both larger than chance makes it and large enough to matter.
 
 mod measure;
 pub mod metrics;
@@ -128,7 +128,7 @@ impl RowDiff {
         self.finding(metric).measured.evidence.tested()
     }
 
-    /// The same, of a metric and row that the default verdict judges.
+    /// The change of a metric that the default verdict judges, or why it judges none.
     fn judgeable(&self, metric: Metric, settings: &Settings) -> Result<Change, Unjudged> {
         if !settings.judge.contains(&metric) {
             return Err(Unjudged::NotSelected);
@@ -261,8 +261,8 @@ fn by_sign(change: f64) -> Verdict {
     if change < 0.0 { Verdict::Improved } else { Verdict::Regressed }
 }
 
-/// A distribution has become longer or shorter if most of what moved did so in one direction. Compared as logarithms,
-/// because a relative change is at least -1 but has no upper limit.
+/// A distribution has become longer or shorter if most of what moved did so in one direction. Compared as
+/// logarithms, because a relative change is at least -1 but has no upper limit.
 fn direction_of_shape(distance: Distance) -> Verdict {
     if distance.shift.ln_1p().abs() < distance.moved.ln_1p() / 2.0 {
         Verdict::Changed

@@ -58,8 +58,9 @@ pub struct RatioTerm {
     pub x: f64,
 }
 
-/// The ratio of two sums over blocks, `Σy / Σx`, with the variance that the blocks show (Taylor linearisation),
-/// widened if neighbouring blocks are alike. Blocks without weight say nothing. `None` below two blocks.
+/// The ratio of two sums over blocks, `Σy / Σx`, with the variance that the blocks show (Taylor
+/// linearisation), widened if neighbouring blocks are alike. Blocks without weight say nothing. `None` below
+/// two blocks.
 pub fn ratio(blocks: impl Iterator<Item = RatioTerm>, autocorrelation: Autocorrelation) -> Option<Estimate> {
     let blocks: Vec<RatioTerm> = blocks.filter(|block| block.x > 0.0).collect();
     if blocks.len() < 2 {
@@ -73,7 +74,8 @@ pub fn ratio(blocks: impl Iterator<Item = RatioTerm>, autocorrelation: Autocorre
     let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
     let products: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
     let correlation = if squares > 0.0 { products / squares } else { 0.0 };
-    // The coefficient of few blocks comes out too small (Marriott and Pope), and it is known to its standard error only.
+    // The coefficient of few blocks comes out too small (Marriott and Pope), and it is known to its standard
+    // error only.
     let unbiased = correlation + (1.0 + 4.0 * correlation) / n;
     let correlation = (unbiased + 1.0 / n.sqrt()).clamp(0.0, autocorrelation.limit(n));
     let alike = (1.0 + correlation) / (1.0 - correlation);
@@ -167,9 +169,9 @@ pub struct Proportion {
     pub count: f64,
 }
 
-/// The probability of two shares that differ as much by chance: Student's t with the blocks' variances, which are never taken to be smaller than
-/// those of as many independent samples with one common share, as the score test has them. The continuity
-/// correction is Yates'.
+/// The probability of two shares that differ as much by chance: Student's t with the blocks' variances, which
+/// are never taken to be smaller than those of as many independent samples with one common share, as the
+/// score test has them. The continuity correction is Yates'.
 pub fn compare_shares(base: Proportion, new: Proportion) -> f64 {
     let common = (base.share.value * base.count + new.share.value * new.count) / (base.count + new.count);
     let binomial = common * (1.0 - common);

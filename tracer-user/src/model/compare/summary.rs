@@ -1,4 +1,5 @@
-//! A recording summed up for a comparison, by rows and blocks of time, in memory that does not grow with its length.
+//! A recording summed up for a comparison, by rows and blocks of time, in memory that does not grow with its
+//! length.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -163,7 +164,8 @@ impl RecordingSummary {
         }
     }
 
-    /// Adds the selected part of an interval. `threads` must be the same list for all intervals, which may grow.
+    /// Adds the selected part of an interval. `threads` must be the same list for all intervals, which may
+    /// grow.
     pub fn add(&mut self, interval: &Interval, threads: &Threads, selection: &Selection) {
         if !selection.wants_host(interval.host.as_deref()) {
             return;
@@ -180,8 +182,8 @@ impl RecordingSummary {
         }
     }
 
-    /// Makes sure that the newest block is the one to which an interval of this host belongs. Hosts that were read at
-    /// the same time share blocks: those of one alone would seem to come and go.
+    /// Makes sure that the newest block is the one to which an interval of this host belongs. Hosts that were
+    /// read at the same time share blocks: those of one alone would seem to come and go.
     fn open_block(&mut self, host: Option<&String>, elapsed_ns: u64) {
         let host = host.cloned();
         let begins = self.blocks.is_empty() || self.newest_hosts.contains(&host);

@@ -27,8 +27,8 @@ impl Verdict {
 
 /// Why a metric, a row or a comparison is not judged.
 ///
-/// Rows without a verdict stand below the others in the reverse of this order: those with too few samples first,
-/// those of idle time last.
+/// Rows without a verdict stand below the others in the reverse of this order: those with too few samples
+/// first, those of idle time last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unjudged {
     /// The guest had nothing to do.

@@ -1,5 +1,5 @@
-//! A comparison as a JUnit report, for CI servers: a test case for each rule, or without rules for each metric of
-//! each row that the default verdict looks at.
+//! A comparison as a JUnit report, for CI servers: a test case for each rule, or without rules for each
+//! metric of each row that the default verdict looks at.
 
 use std::io::{self, Write};
 

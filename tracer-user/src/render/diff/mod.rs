@@ -1,4 +1,5 @@
-//! A comparison as text, in three formats. The words for verdicts and their reasons stand here, once for all of them.
+//! A comparison as text, in three formats. The words for verdicts and their reasons stand here, once for all
+//! of them.
 
 pub mod json;
 pub mod junit;
