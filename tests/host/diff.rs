@@ -43,7 +43,12 @@ fn a_slow_tenth_is_found() {
             found.iter().filter(regressed).count()
         };
         assert_eq!(found.iter().filter(|found| found.failed()).count(), tries as usize, "{load:?}");
-        assert!(by(Metric::P99) >= 18 && by(Metric::P50) <= 4, "{} {}", by(Metric::P99), by(Metric::P50));
+        assert!(
+            by(Metric::quantile(0.99)) >= 18 && by(Metric::quantile(0.5)) <= 4,
+            "{} {}",
+            by(Metric::quantile(0.99)),
+            by(Metric::quantile(0.5))
+        );
     }
 }
 
@@ -53,8 +58,8 @@ fn a_change_of_shape_alone_is_seen() {
     let hollow = Effect { hollow: true, ..NOTHING };
     let found = pair(&DISTRIBUTIONS[1..2], Load { exits: 500.0, ..STEADY }, hollow, 1);
     let row = &found.rows[0];
-    assert_eq!(row.finding(Metric::P50).verdict, Verdict::Same);
-    assert_eq!(row.finding(Metric::P99).verdict, Verdict::Same);
+    assert_eq!(row.finding(Metric::quantile(0.5)).verdict, Verdict::Same);
+    assert_eq!(row.finding(Metric::quantile(0.99)).verdict, Verdict::Same);
     assert!(row.finding(Metric::Shape).verdict > Verdict::Same, "{row:?}");
 }
 

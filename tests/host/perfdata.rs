@@ -6,7 +6,7 @@ use exitlat_tests::{perfdata::Builder, scenario::Outcome};
 use tracer_user::{
     decode::decode,
     model::{Interval, Loss},
-    perfdata::{Error, Recording, is_perf, is_stream, read_file, read_stream},
+    perfdata::{Error, PerfData, is_perf, is_stream, read_file, read_stream},
     recording::{Reader, Writer},
 };
 
@@ -23,7 +23,7 @@ pub(super) fn unpacked(fixture: &[u8]) -> Vec<u8> {
     out
 }
 
-fn read(data: &[u8]) -> Result<Recording, Error> {
+fn read(data: &[u8]) -> Result<PerfData, Error> {
     if is_stream(data) { read_stream(data, 1_000) } else { read_file(Cursor::new(data), 1_000) }
 }
 
@@ -35,7 +35,7 @@ fn add(rows: &mut Rows, reason: &str, [count, sum, min, max]: [u64; 4]) {
     *row = [row[0] + count, row[1] + sum, row[2].min(min), row[3].max(max)];
 }
 
-fn rows(recording: &Recording) -> Rows {
+fn rows(recording: &PerfData) -> Rows {
     let mut rows = Rows::new();
     for cell in recording.interval.cells.iter().filter(|cell| cell.subkey == 0) {
         let reason = decode(cell.isa, cell.code).to_string();
@@ -152,7 +152,7 @@ fn names_numbers_and_facts_come_from_the_recording() {
 
 #[test]
 fn a_recording_becomes_a_dump() {
-    let Recording { header, interval, threads, .. } =
+    let PerfData { header, interval, threads, .. } =
         read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
     let mut writer = Writer::new(Vec::new(), header).unwrap();
     writer.interval(&interval, &threads).unwrap();

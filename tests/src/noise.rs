@@ -7,7 +7,7 @@ use tracer_ebpf::histogram::bucket_of;
 use tracer_user::model::provenance::{Buckets, Header};
 use tracer_user::{
     decode::Isa,
-    model::{Cell, GroupBy, Interval, Loss, Parts, Selection, Thread, Threads, compare::Side},
+    model::{Cell, GroupBy, Interval, Loss, Parts, Selection, Thread, Threads, compare::RecordingSummary},
     recording::{SCHEMA, Writer},
 };
 
@@ -71,10 +71,10 @@ pub struct Effect {
 }
 
 /// A recording of one vCPU, with a reason for each distribution.
-pub fn record(distributions: &[Distribution], load: Load, effect: Effect, rng: &mut Rng) -> Side {
+pub fn record(distributions: &[Distribution], load: Load, effect: Effect, rng: &mut Rng) -> RecordingSummary {
     let thread = Thread { pid: 1, tid: 1, vcpu: Some(0), vm: "guest".into(), host: None };
     let threads = Threads { list: vec![thread] };
-    let mut side = Side::new(GroupBy::REASON);
+    let mut side = RecordingSummary::new(GroupBy::REASON);
     for interval in intervals(distributions, load, effect, rng) {
         side.add(&interval, &threads, &Selection::default());
     }

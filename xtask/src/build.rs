@@ -33,11 +33,13 @@ pub const LAB_TESTS: Program =
 pub const NULL_PROGRAMS: Program =
     Program { select: &["build", "-p", "exitlat-tests", "--bin", "null-programs"], name: "null-programs" };
 /// Makes context switches of threads that are no vCPUs, for the bench.
-pub const SWITCHES: Program =
-    Program { select: &["build", "-p", "exitlat-tests", "--bin", "switches"], name: "switches" };
+pub const SWITCHES: Program = Program {
+    select: &["build", "-p", "exitlat-bench", "--bin", "context-switches"],
+    name: "context-switches",
+};
 /// Measures the reading side, for the bench.
 pub const REFRESH: Program =
-    Program { select: &["build", "-p", "exitlat-tests", "--bin", "refresh"], name: "refresh" };
+    Program { select: &["build", "-p", "exitlat-bench", "--bin", "bench-reader"], name: "bench-reader" };
 
 /// Cargo's optimised profile.
 pub const RELEASE: &str = "release";

@@ -10,7 +10,7 @@ use crate::{
     files::Input,
     model::{
         GroupBy, Interval, Selection, Threads,
-        compare::{Settings, Side, compare},
+        compare::{RecordingSummary, Settings, compare},
         provenance::{self, Difference, Header},
     },
     render::diff::{Origin, Report, SIDES, json, junit, table},
@@ -19,7 +19,7 @@ use crate::{
 /// A recording that was read to its end.
 struct Recording {
     header: Header,
-    side: Side,
+    side: RecordingSummary,
     threads: Threads,
     notes: Vec<String>,
 }
@@ -68,7 +68,7 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
 
 fn read(file: &Location, by: GroupBy, selection: &Selection) -> Result<Recording> {
     let mut reader = Input::open(file)?.with_hosts();
-    let (mut interval, mut side) = (Interval::default(), Side::new(by));
+    let (mut interval, mut side) = (Interval::default(), RecordingSummary::new(by));
     while reader.next_interval(&mut interval)? {
         side.add(&interval, reader.threads(), selection);
     }
@@ -82,10 +82,11 @@ fn recorded(header: &Header) -> String {
 }
 
 /// Why the numbers of both sides do not mean the same.
-fn obstacles(differences: &[Difference], [base, new]: [&Side; 2]) -> Vec<String> {
+fn obstacles(differences: &[Difference], [base, new]: [&RecordingSummary; 2]) -> Vec<String> {
     let facts = differences.iter().filter(|difference| difference.incomparable);
     let mut obstacles: Vec<String> = facts.map(said).collect();
-    let isas = |side: &Side| side.isas.iter().map(|isa| isa.to_string()).collect::<Vec<_>>().join(" + ");
+    let isas =
+        |side: &RecordingSummary| side.isas.iter().map(|isa| isa.to_string()).collect::<Vec<_>>().join(" + ");
     if base.isas != new.isas && !base.isas.is_empty() && !new.isas.is_empty() {
         obstacles.push(format!("base has exits of {}, new of {}", isas(base), isas(new)));
     }

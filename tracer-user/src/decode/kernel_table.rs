@@ -28,7 +28,7 @@ pub enum FormatError {
     /// A table is not of the form `(REC->field, { number, "name" }, ...)`.
     #[error("expected {expected} in the symbol table at: {found}")]
     Syntax {
-        /// What would have been right.
+        /// The text that would have been right.
         expected: &'static str,
         /// The text found there.
         found: String,
@@ -278,8 +278,8 @@ impl<'a> Cursor<'a> {
         FormatError::Syntax { expected, found: excerpt(&self.line[start..]) }
     }
 
-    /// `( REC->field [& mask] , { number, "name" } , ... )`; in place of the field, too, an expression in brackets
-    /// that makes a number of it, as s390 has it for instructions.
+    /// `( REC->field [& mask] , { number, "name" } , ... )`; in place of the field, too, an expression in
+    /// brackets that makes a number of it, as s390 has it for instructions.
     fn table(&mut self) -> Result<(String, Vec<(u32, String)>), FormatError> {
         self.expect("(", "`(`")?;
         let bracketed = matches!(self.peek(), Some(Kind::Punct("(")));
@@ -326,7 +326,7 @@ impl<'a> Cursor<'a> {
         Ok((*field).to_owned())
     }
 
-    /// What follows the `{` of an entry.
+    /// Parses the rest of an entry, after its `{`.
     fn entry(&mut self) -> Result<(u32, String), FormatError> {
         let first = self.at;
         let value = self.expression();

@@ -38,7 +38,7 @@ pub struct ReasonInfo {
     pub code: u32,
     /// The kernel's label.
     pub name: &'static str,
-    /// A few plain words for who does not know the label.
+    /// A few plain words for readers who do not know the label.
     pub gloss: &'static str,
     /// Whether the vCPU waits for work: such time is not a cost of the exit.
     pub idle: bool,
@@ -223,6 +223,17 @@ mod tests {
         assert_eq!(Isa(3).to_string(), "PVM");
         assert_eq!(Isa(390), Isa::S390);
         assert_eq!(Isa(7).to_string(), "isa 7");
+    }
+
+    #[test]
+    fn the_vendor_of_the_processor_tells_the_isa() {
+        for vendor in ["AuthenticAMD", "HygonGenuine"] {
+            assert_eq!(isa_of_vendor(vendor), Some(Isa::SVM));
+        }
+        for vendor in ["GenuineIntel", "CentaurHauls", "  Shanghai  ", "Shanghai"] {
+            assert_eq!(isa_of_vendor(vendor), Some(Isa::VMX));
+        }
+        assert_eq!(["", "IBM/S390", "AuthenticAMD,25"].map(isa_of_vendor), [None; 3]);
     }
 
     #[test]

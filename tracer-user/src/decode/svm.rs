@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(decode(Isa::SVM, 0x403).name, "vmgexit");
         assert_eq!(decode(Isa::SVM, 0x8000_0001).name, "vmgexit_mmio_read");
         assert_eq!(decode(Isa::SVM, 0x8000_fffd).name, "vmgexit_hypervisor_feature");
-        // What would be a flag and a reason under VMX is one unknown code here.
+        // SVM has no flags: a code that VMX would split into flag and reason is one unknown code.
         let d = decode(Isa::SVM, 0x8000_0078);
         assert_eq!(d.to_string(), "UNKNOWN(SVM 0x80000078)");
         assert!(d.tags.is_empty() && !d.known && !d.idle);

@@ -12,7 +12,7 @@ use crate::{
     cli::{Location, Usage},
     files::cannot_read,
     model::{Interval, Threads, provenance::Header},
-    perfdata::{self, Recording as PerfData},
+    perfdata::{self, PerfData},
     recording::Reader,
 };
 

@@ -17,6 +17,7 @@ pub mod losses;
 pub mod parts;
 pub mod pattern;
 pub mod provenance;
+pub mod quantiles;
 pub mod rows;
 pub mod stats;
 
@@ -27,5 +28,6 @@ pub use interval::{Cell, ClockChange, Interval, OpenExit, Thread, Threads, VcpuT
 pub use losses::{Loss, Losses};
 pub use parts::{MeasuredParts, Parts};
 pub use pattern::NamePattern;
+pub use quantiles::{QUANTILES, Quantile};
 pub use rows::{Row, Rows, Selection, Slice, VmTime};
 pub use stats::Stats;

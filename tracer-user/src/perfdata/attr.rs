@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::{Error, bytes::Bytes};
 
-/// Bits of `sample_type` (`enum perf_event_sample_format` in the kernel's `perf_event.h`), in the order of the
-/// fields in a record, which is not that of the bits.
+/// Bits of `sample_type` (`enum perf_event_sample_format` in the kernel's `perf_event.h`), in the order of
+/// the fields in a record, which is not that of the bits.
 mod sample {
     pub const IDENTIFIER: u64 = 1 << 16;
     pub const IP: u64 = 1 << 0;
@@ -28,43 +28,49 @@ mod read {
     pub const PER_VALUE: [u64; 2] = [1 << 2, 1 << 4];
 }
 
-/// The smallest `struct perf_event_attr` that ever was.
+/// Size of the smallest `struct perf_event_attr` that any kernel had, in bytes.
 const SMALLEST: u32 = 64;
-/// A machine with 8192 CPUs has some 60,000.
+/// Ids of events that are read. A machine with 8192 CPUs has some 60,000.
 const MAX_IDS: usize = 1 << 20;
 
-/// What the samples of an event consist of.
+/// The fields that the samples of an event consist of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attr {
     sample_type: u64,
     read_format: u64,
 }
 
+/// Attributes as they stand in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SizedAttr {
+    pub attr: Attr,
+    /// How many bytes they take up.
+    pub size: u32,
+}
+
 impl Attr {
-    /// Reads one. Returns its own size too.
-    pub fn parse(mut bytes: Bytes<'_>) -> Option<(Self, u32)> {
+    /// Reads the attributes at the start of `bytes`; [`None`] if they are damaged.
+    pub fn parse(mut bytes: Bytes<'_>) -> Option<SizedAttr> {
         let _type = bytes.u32()?;
         let size = bytes.u32()?;
         bytes.skip_words(2)?;
         let attr = Self { sample_type: bytes.u64()?, read_format: bytes.u64()? };
-        (size >= SMALLEST).then_some((attr, size))
+        (size >= SMALLEST).then_some(SizedAttr { attr, size })
     }
 }
 
-/// What of a sample is of use here.
+/// The fields of a sample that are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sample<'a> {
-    /// Process and thread.
     pub pid: u32,
-    /// The thread.
     pub tid: u32,
-    /// When.
+    /// Time by perf's clock.
     pub time_ns: u64,
     /// The tracepoint's record.
     pub raw: &'a [u8],
 }
 
-/// The events of a recording and the numbers in its samples that stand for them.
+/// The attributes of a file's events, and the ids by which samples refer to them.
 #[derive(Debug, Default)]
 pub(super) struct Attrs {
     attrs: Vec<Attr>,
@@ -86,13 +92,13 @@ impl Attrs {
         Ok(())
     }
 
-    /// Whether there is none.
+    /// Whether the file has no events.
     pub fn is_empty(&self) -> bool {
         self.attrs.is_empty()
     }
 
-    /// The attributes of a sample. Where events differ in their fields, perf has IDENTIFIER in all of them, and
-    /// each sample begins with its id.
+    /// The attributes of a sample. Where events differ in their fields, perf has IDENTIFIER in all of them,
+    /// and each sample begins with its id.
     fn of(&self, body: Bytes<'_>) -> Option<Attr> {
         let first = *self.attrs.first()?;
         if self.attrs.iter().all(|attr| *attr == first) {
@@ -123,7 +129,7 @@ impl Attrs {
             body.skip_words(u64::from(has(bit)))?;
         }
         if has(sample::READ) {
-            skip_read(&mut body, attr.read_format)?;
+            skip_counter_values(&mut body, attr.read_format)?;
         }
         if has(sample::CALLCHAIN) {
             let length = body.u64()?;
@@ -134,8 +140,8 @@ impl Attrs {
     }
 }
 
-/// Leaves a counter's values out.
-fn skip_read(body: &mut Bytes<'_>, format: u64) -> Option<()> {
+/// Skips the values of a counter.
+fn skip_counter_values(body: &mut Bytes<'_>, format: u64) -> Option<()> {
     let bits = |bits: [u64; 2]| bits.iter().filter(|bit| format & **bit != 0).count() as u64;
     let first = body.u64()?;
     body.skip_words(bits(read::TIMES))?;
@@ -167,7 +173,8 @@ mod tests {
     fn every_field_before_the_raw_data_is_skipped() {
         let all = BASE | 1 << 16 | 1 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 7 | 1 << 8 | 1 << 4 | 1 << 5;
         let attrs = attrs(&[(all, 0b1_1111, &[])]);
-        // identifier, ip, tid, time, addr, id, stream, cpu, period, {nr 2, times, 2 x (value, id, lost)}, chain
+        // identifier, ip, tid, time, addr, id, stream, cpu, period, {nr 2, times, 2 x (value, id, lost)},
+        // chain
         let mut data = words(&[9, 9, 7 << 32 | 5, 100, 9, 9, 9, 9, 9, 2, 9, 9, 9, 9, 9, 9, 9, 9, 1, 9]);
         data.extend([3, 0, 0, 0, 1, 2, 3, 4]);
         let sample = attrs.sample(Bytes::new(&data, false)).unwrap();

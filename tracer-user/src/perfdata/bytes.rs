@@ -1,6 +1,7 @@
 //! Numbers and strings out of bytes whose order is known at run time only. Nothing here can read too far.
 
-/// Bytes still to be read.
+/// Reads numbers and strings from the front of a slice of bytes. All methods give [`None`] if the bytes do
+/// not suffice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bytes<'a> {
     rest: &'a [u8],
@@ -13,7 +14,7 @@ impl<'a> Bytes<'a> {
         Self { rest, big_endian }
     }
 
-    /// What has not been read yet.
+    /// The bytes that have not been read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -25,7 +26,7 @@ impl<'a> Bytes<'a> {
         Some(taken)
     }
 
-    /// Leaves `count` words of eight bytes out.
+    /// Skips `count` words of eight bytes.
     pub fn skip_words(&mut self, count: u64) -> Option<()> {
         self.take(count.checked_mul(8)?).map(|_| ())
     }
@@ -59,7 +60,7 @@ impl<'a> Bytes<'a> {
         Some(String::from_utf8_lossy(&text[..length]).into_owned())
     }
 
-    /// `struct perf_header_string`: a length, then so many bytes, padded with NULs.
+    /// `struct perf_header_string`: a length of four bytes, then that many bytes, padded with NULs.
     pub fn header_string(&mut self) -> Option<String> {
         let length = self.u32()?;
         let text = self.take(u64::from(length))?;

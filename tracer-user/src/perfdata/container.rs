@@ -1,26 +1,26 @@
-//! The container: header, sections and records of a file, or the records of a stream.
+//! The container of perf.data: header, sections and records of a file, or the records of a stream.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{
-    Error, Recording,
+    Error, PerfData,
     bytes::Bytes,
     header_features::feature,
     session::{Record, Session},
 };
 
-/// How a recording begins, in the byte order of the machine that made it.
+/// The first bytes of a file from a little-endian machine.
 pub(super) const MAGIC_LITTLE: &[u8; 8] = b"PERFILE2";
-/// The same number in the other order.
+/// The first bytes of a file from a big-endian machine: the same number in the other order.
 pub(super) const MAGIC_BIG: &[u8; 8] = b"2ELIFREP";
 
 /// Size of `struct perf_file_header`.
 const FILE_HEADER: usize = 104;
-/// Bits of the feature map.
+/// Bits of the header's map of features.
 const FEATURES: u32 = 256;
-/// Every tracepoint of a kernel has some 5 MiB of formats.
+/// Bytes of a section that are read. The formats of all tracepoints of a kernel take some 5 MiB.
 const MAX_SECTION: u64 = 1 << 26;
-/// More events than a command line can name.
+/// Events that are read. A command line cannot name more.
 const MAX_EVENTS: u64 = 1 << 16;
 /// A record that is followed by tracing data.
 const HEADER_TRACING_DATA: u32 = 66;
@@ -39,7 +39,7 @@ impl Section {
         Some(Self { offset: bytes.u64()?, size: bytes.u64()? })
     }
 
-    /// Reads it whole.
+    /// Reads the whole section, named `what` in errors.
     fn read(self, input: &mut (impl Read + Seek), what: &'static str) -> Result<Vec<u8>, Error> {
         if self.size > MAX_SECTION {
             return Err(Error::TooMuch { what, limit: MAX_SECTION });
@@ -51,15 +51,16 @@ impl Section {
     }
 }
 
-/// Reads a recording that is a file. `written_unix_ms` is when it was written, 0 if unknown.
+/// Reads perf.data as a file. `written_unix_ms` is when it was written, in ms since 1970; 0 if that is not
+/// known.
 ///
 /// # Errors
 /// See [`Error`].
-pub fn read_file(mut input: impl Read + Seek, written_unix_ms: u64) -> Result<Recording, Error> {
+pub fn read_file(mut input: impl Read + Seek, written_unix_ms: u64) -> Result<PerfData, Error> {
     input.seek(SeekFrom::Start(0))?;
     let mut header = [0; FILE_HEADER];
     fill(&mut input, &mut header, "its header")?;
-    let big_endian = byte_order(&header)?;
+    let big_endian = is_big_endian(&header)?;
     let layout = Layout::parse(Bytes::new(&header, big_endian)).ok_or(Error::Truncated("its header"))?;
     if layout.data.size == 0 {
         return Err(Error::Truncated("its data: perf did not come to its end"));
@@ -72,20 +73,21 @@ pub fn read_file(mut input: impl Read + Seek, written_unix_ms: u64) -> Result<Re
     session.finish(written_unix_ms)
 }
 
-/// Reads a recording that is a stream, as `perf record -o -` writes it.
+/// Reads perf.data as a stream, as `perf record -o -` writes it. `written_unix_ms` is as for [`read_file`].
 ///
 /// # Errors
 /// See [`Error`].
-pub fn read_stream(mut input: impl Read, written_unix_ms: u64) -> Result<Recording, Error> {
+pub fn read_stream(mut input: impl Read, written_unix_ms: u64) -> Result<PerfData, Error> {
     let mut header = [0; 16];
     fill(&mut input, &mut header, "its header")?;
-    let big_endian = byte_order(&header)?;
+    let big_endian = is_big_endian(&header)?;
     let mut session = Session::new(big_endian);
     records(&mut input, &mut session, big_endian)?;
     session.finish(written_unix_ms)
 }
 
-fn byte_order(header: &[u8]) -> Result<bool, Error> {
+/// Whether a file that begins with `header` is big-endian.
+fn is_big_endian(header: &[u8]) -> Result<bool, Error> {
     if header.starts_with(MAGIC_LITTLE) {
         Ok(false)
     } else if header.starts_with(MAGIC_BIG) {
@@ -95,7 +97,7 @@ fn byte_order(header: &[u8]) -> Result<bool, Error> {
     }
 }
 
-/// What a file's header says.
+/// Where a file's parts are, as its header says.
 #[derive(Debug)]
 struct Layout {
     attr_size: u64,
@@ -119,8 +121,8 @@ impl Layout {
         Some(Self { attr_size, attrs, data, features })
     }
 
-    /// Each set bit has a section; their places follow the data. Formats come last: how they are read depends on
-    /// the processor.
+    /// Each set bit has a section; their places follow the data. Formats come last: how they are read depends
+    /// on the processor.
     fn features(
         &self,
         input: &mut (impl Read + Seek),
@@ -181,12 +183,12 @@ fn records(input: &mut impl Read, session: &mut Session, big_endian: bool) -> Re
             size.checked_sub(8).ok_or_else(|| Error::Damaged(format!("a record of {size} bytes")))?;
         body.resize(length, 0);
         fill(input, &mut body, what)?;
-        // The size of what follows, which is not part of the record's own.
+        // Some records are followed by data that their own size does not include.
         let mut bytes = Bytes::new(&body, big_endian);
         match kind {
             HEADER_TRACING_DATA => {
                 let size = u64::from(bytes.u32().unwrap_or(0));
-                let data = follows(input, size)?;
+                let data = read_formats(input, size)?;
                 session.feature(feature::TRACING_DATA, &data)?;
             }
             AUXTRACE => {
@@ -200,7 +202,8 @@ fn records(input: &mut impl Read, session: &mut Session, big_endian: bool) -> Re
     }
 }
 
-fn follows(input: &mut impl Read, size: u64) -> Result<Vec<u8>, Error> {
+/// Reads the tracing data that follow a record.
+fn read_formats(input: &mut impl Read, size: u64) -> Result<Vec<u8>, Error> {
     let what = "the formats of tracepoints";
     if size > MAX_SECTION {
         return Err(Error::TooMuch { what: "bytes of formats", limit: MAX_SECTION });
@@ -210,6 +213,7 @@ fn follows(input: &mut impl Read, size: u64) -> Result<Vec<u8>, Error> {
     if data.len() as u64 == size { Ok(data) } else { Err(Error::Truncated(what)) }
 }
 
+/// Reads exactly as many bytes as `buffer` holds, named `what` in errors.
 fn fill(input: &mut impl Read, buffer: &mut [u8], what: &'static str) -> Result<(), Error> {
     input.read_exact(buffer).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => Error::Truncated(what),

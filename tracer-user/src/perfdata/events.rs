@@ -10,55 +10,100 @@ use crate::{
     tracepoint::fields::{Field, field},
 };
 
-/// Where the isa of an exit's code comes from.
+/// Where the isa of a tracepoint's exits is found.
 #[derive(Clone, Copy, Debug)]
-enum IsaOf {
-    /// A field of the record, or the processor's vendor for kernels without it.
+enum IsaSource {
+    /// In a field of the record. On kernels without that field it follows from the processor's vendor.
     Field(&'static str),
-    /// There is one only.
+    /// All exits of the tracepoint have this one.
     Fixed(u32),
 }
 
 /// What a tracepoint means.
 #[derive(Clone, Copy, Debug)]
 enum Meaning {
-    /// The vCPU left its guest: the field with the reason, and its isa.
-    Exit(&'static str, IsaOf),
+    /// The vCPU left its guest.
+    Exit {
+        /// The field with the reason.
+        reason: &'static str,
+        isa: IsaSource,
+    },
     /// The vCPU enters its guest.
     Entry,
 }
 
-/// The tracepoints of system `kvm` that are read: name, meaning, field with the vCPU's number. Others that perf
-/// records, such as `kvm_mmio` and `kvm_pio`, lie within an exit and are left out.
-const TRACEPOINTS: [(&str, Meaning, &str); 4] = [
-    ("kvm_exit", Meaning::Exit("exit_reason", IsaOf::Field("isa")), "vcpu_id"),
-    ("kvm_entry", Meaning::Entry, "vcpu_id"),
-    ("kvm_s390_sie_exit", Meaning::Exit("icptcode", IsaOf::Fixed(Isa::S390.0)), "id"),
-    ("kvm_s390_sie_enter", Meaning::Entry, "id"),
+/// A tracepoint that is read.
+#[derive(Clone, Copy, Debug)]
+struct Tracepoint {
+    name: &'static str,
+    meaning: Meaning,
+    /// The field with the vCPU's number.
+    vcpu: &'static str,
+}
+
+/// The tracepoints of system `kvm` that are read. Others that perf records, such as `kvm_mmio` and `kvm_pio`,
+/// lie within an exit and are left out.
+const TRACEPOINTS: [Tracepoint; 4] = [
+    Tracepoint {
+        name: "kvm_exit",
+        meaning: Meaning::Exit { reason: "exit_reason", isa: IsaSource::Field("isa") },
+        vcpu: "vcpu_id",
+    },
+    Tracepoint { name: "kvm_entry", meaning: Meaning::Entry, vcpu: "vcpu_id" },
+    Tracepoint {
+        name: "kvm_s390_sie_exit",
+        meaning: Meaning::Exit { reason: "icptcode", isa: IsaSource::Fixed(Isa::S390.0) },
+        vcpu: "id",
+    },
+    Tracepoint { name: "kvm_s390_sie_enter", meaning: Meaning::Entry, vcpu: "id" },
 ];
+
+/// How to read the isa of an exit.
+#[derive(Clone, Copy, Debug)]
+enum IsaDecoder {
+    /// From this field of the record.
+    Field(Field),
+    /// The record does not carry it; it is this one.
+    Fixed(u32),
+}
+
+/// How to read an exit.
+#[derive(Clone, Copy, Debug)]
+struct ExitDecoder {
+    reason: Field,
+    isa: IsaDecoder,
+}
 
 /// How to read the record of one tracepoint.
 #[derive(Clone, Copy, Debug)]
 struct Decoder {
-    /// The reason's field and the isa, for exits.
-    exit: Option<(Field, Result<Field, u32>)>,
+    /// `None` for entries.
+    exit: Option<ExitDecoder>,
+    /// The field with the vCPU's number, if the record has one.
     vcpu: Option<Field>,
 }
 
-/// What a record says, without its time.
+/// The reason of an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ExitReason {
+    pub isa: u32,
+    pub code: u32,
+}
+
+/// The content of a record, without its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Decoded {
-    /// The exit's isa and code; [`None`] for an entry.
-    pub exit: Option<(u32, u32)>,
+    /// The exit's reason; [`None`] for an entry.
+    pub exit: Option<ExitReason>,
     /// The vCPU's number, or [`ABSENT`].
     pub vcpu: u32,
 }
 
 impl Decoded {
-    /// As an event of the replay.
+    /// The record as an event of the replay, with this time and vCPU.
     pub fn event(self, now_ns: u64, vcpu: u32) -> Event {
         match self.exit {
-            Some((isa, code)) => Event::Exit { now_ns, isa, code, vcpu },
+            Some(ExitReason { isa, code }) => Event::Exit { now_ns, isa, code, vcpu },
             None => Event::Entry { now_ns },
         }
     }
@@ -72,14 +117,14 @@ pub(super) struct Decoders {
 }
 
 impl Decoders {
-    /// Finds them among a recording's formats. `isa` is that of exits whose record does not say.
+    /// Finds the tracepoints among a file's formats. `isa` is that of exits whose records do not carry one.
     pub fn new(formats: &[Format], big_endian: bool, isa: u32) -> Self {
         let known = formats.iter().filter(|format| format.system == "kvm");
         let by_type = known.filter_map(|format| decoder(&format.text, isa)).collect();
         Self { by_type, big_endian }
     }
 
-    /// Whether exits can be read, and entries.
+    /// Whether both exits and entries can be read.
     pub fn complete(&self) -> bool {
         [true, false].iter().all(|exit| self.by_type.values().any(|decoder| decoder.exit.is_some() == *exit))
     }
@@ -95,9 +140,12 @@ impl Decoders {
         let Decoder { exit, vcpu } = self.by_type.get(&(number as u16))?;
         let exit = match exit {
             None => None,
-            Some((reason, isa)) => {
-                let isa = isa.map_or_else(|fixed| Some(u64::from(fixed)), read)?;
-                Some((isa as u32, read(*reason)? as u32))
+            Some(exit) => {
+                let isa = match exit.isa {
+                    IsaDecoder::Field(field) => read(field)? as u32,
+                    IsaDecoder::Fixed(isa) => isa,
+                };
+                Some(ExitReason { isa, code: read(exit.reason)? as u32 })
             }
         };
         let vcpu = vcpu.map_or(Some(u64::from(ABSENT)), read)?;
@@ -109,15 +157,20 @@ impl Decoders {
 fn decoder(text: &str, default_isa: u32) -> Option<(u16, Decoder)> {
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     let name = value("name:")?;
-    let (_, meaning, vcpu) = TRACEPOINTS.iter().find(|(known, ..)| *known == name)?;
-    let exit = match meaning {
+    let tracepoint = TRACEPOINTS.iter().find(|tracepoint| tracepoint.name == name)?;
+    let exit = match tracepoint.meaning {
         Meaning::Entry => None,
-        Meaning::Exit(reason, IsaOf::Fixed(isa)) => Some((field(text, reason)?, Err(*isa))),
-        Meaning::Exit(reason, IsaOf::Field(isa)) => {
-            Some((field(text, reason)?, field(text, isa).ok_or(default_isa)))
+        Meaning::Exit { reason, isa } => {
+            let isa = match isa {
+                IsaSource::Fixed(isa) => IsaDecoder::Fixed(isa),
+                IsaSource::Field(isa) => {
+                    field(text, isa).map_or(IsaDecoder::Fixed(default_isa), IsaDecoder::Field)
+                }
+            };
+            Some(ExitDecoder { reason: field(text, reason)?, isa })
         }
     };
-    Some((value("ID:")?.parse().ok()?, Decoder { exit, vcpu: field(text, vcpu) }))
+    Some((value("ID:")?.parse().ok()?, Decoder { exit, vcpu: field(text, tracepoint.vcpu) }))
 }
 
 #[cfg(test)]
@@ -140,7 +193,10 @@ mod tests {
         raw[8] = 0x7b;
         raw[24] = 2;
         raw[56] = 3;
-        assert_eq!(decoders.decode(&raw), Some(Decoded { exit: Some((2, 0x7b)), vcpu: 3 }));
+        assert_eq!(
+            decoders.decode(&raw),
+            Some(Decoded { exit: Some(ExitReason { isa: 2, code: 0x7b }), vcpu: 3 })
+        );
         assert_eq!(decoders.decode(&raw[..59]), None, "the vCPU's number is cut");
         raw[0] ^= 1;
         assert_eq!(decoders.decode(&raw), None, "another tracepoint");
@@ -152,6 +208,9 @@ mod tests {
             \tfield:unsigned int exit_reason;\toffset:4;\tsize:4;\tsigned:0;\n";
         let decoders = Decoders::new(&[format(text)], false, 1);
         let raw = [7, 0, 0, 0, 12, 0, 0, 0];
-        assert_eq!(decoders.decode(&raw), Some(Decoded { exit: Some((1, 12)), vcpu: ABSENT }));
+        assert_eq!(
+            decoders.decode(&raw),
+            Some(Decoded { exit: Some(ExitReason { isa: 1, code: 12 }), vcpu: ABSENT })
+        );
     }
 }

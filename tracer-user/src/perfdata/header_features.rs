@@ -1,7 +1,8 @@
-//! What a recording says of the machine and of perf, as a dump's header.
+//! The header features of a perf.data file: what perf noted of the machine and of itself, as a recording's
+//! header.
 
 use super::bytes::Bytes;
-use crate::decode::isa_of_vendor;
+use crate::decode::{Isa, isa_of_vendor};
 use crate::model::provenance::{Buckets, Header};
 use crate::recording::SCHEMA;
 
@@ -22,29 +23,31 @@ pub(super) mod feature {
 /// More words than any command line has.
 const MAX_WORDS: u32 = 1 << 16;
 
-/// The facts; empty where the recording does not say.
+/// The features; a text is empty if the file does not have it.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct HeaderFeatures {
     host: String,
     kernel: String,
     perf: String,
     arch: String,
     cpu: String,
-    vendor: String,
+    /// Vendor, family, model and stepping, separated by commas.
+    cpuid: String,
     command: Vec<String>,
 }
 
-impl Facts {
-    /// Takes a section. Damaged ones say nothing: a fact is not worth an error.
-    pub fn take(&mut self, number: u32, data: Bytes<'_>) {
+impl HeaderFeatures {
+    /// Reads a section, which adds to what is known. A damaged one adds nothing: no feature is worth an
+    /// error.
+    pub fn add(&mut self, number: u32, data: Bytes<'_>) {
         let mut data = data;
-        let slot = match number {
+        let text = match number {
             feature::HOSTNAME => &mut self.host,
             feature::OSRELEASE => &mut self.kernel,
             feature::VERSION => &mut self.perf,
             feature::ARCH => &mut self.arch,
             feature::CPUDESC => &mut self.cpu,
-            feature::CPUID => &mut self.vendor,
+            feature::CPUID => &mut self.cpuid,
             feature::CMDLINE => {
                 let words = data.u32().unwrap_or(0).min(MAX_WORDS);
                 self.command = (0..words).map_while(|_| data.header_string()).collect();
@@ -52,17 +55,17 @@ impl Facts {
             }
             _ => return,
         };
-        *slot = data.header_string().unwrap_or_default();
+        *text = data.header_string().unwrap_or_default();
     }
 
-    /// The isa of exits whose record does not say, by the processor's vendor; 0 if that is unknown. perf writes
-    /// the vendor in front of the processor's numbers.
-    pub fn isa(&self) -> u32 {
-        let vendor = self.vendor.split(',').next().unwrap_or_default();
-        isa_of_vendor(vendor).map_or(0, |isa| isa.0)
+    /// The isa of exits whose records do not carry one, as perf decides it: that of the processor's vendor,
+    /// else VMX.
+    pub fn isa(&self) -> Isa {
+        let vendor = self.cpuid.split(',').next().unwrap_or_default();
+        isa_of_vendor(vendor).unwrap_or(Isa::VMX)
     }
 
-    /// As the header of a dump that begins at that time.
+    /// The header of a recording that begins at `start_unix_ms`.
     pub fn header(self, start_unix_ms: u64) -> Header {
         let or_unknown = |text: String| if text.is_empty() { "unknown".to_owned() } else { text };
         Header {

@@ -1,14 +1,14 @@
-//! Recordings of `perf kvm stat record`: perf.data to intervals.
+//! Files of `perf kvm stat record`: perf.data to intervals.
 //!
-//! The container is the kernel's `tools/perf/Documentation/perf.data-file-format.txt`, as a file or as the stream
-//! that `-o -` writes, plain or packed (`-z`), in either byte order. The events' layouts come from the recording
-//! itself. Events are sorted by time and go through [`crate::replay`], which pairs them as the kernel side does: a
-//! vCPU is a thread, an exit lasts until the thread's next entry.
+//! The container is the kernel's `tools/perf/Documentation/perf.data-file-format.txt`, as a file or as the
+//! stream that `-o -` writes, plain or packed (`-z`), in either byte order. The events' layouts come from the
+//! file itself. Events are sorted by time and go through [`crate::replay`], which pairs them as the kernel
+//! side does: a vCPU is a thread, an exit lasts until the thread's next entry.
 //!
-//! The whole recording becomes one interval. Its times are those of perf's clock, in ns since some point.
+//! The whole file becomes one interval. Its times are those of perf's clock, in ns since some point.
 //!
-//! Whatever the input, the outcome is intervals, notes or an error: counts and lengths are checked before they are
-//! believed, and memory is bounded by the size of the input and by limits that no real recording reaches.
+//! Whatever the input, the outcome is intervals, notes or an error: counts and lengths are checked before
+//! they are believed, and memory is bounded by the size of the input and by limits that no real file reaches.
 
 mod attr;
 mod bytes;
@@ -30,40 +30,40 @@ use crate::{
     model::{Interval, Threads},
 };
 
-/// What a recording holds.
+/// The content of a perf.data file.
 #[derive(Debug)]
-pub struct Recording {
-    /// Where it comes from, in the words of a dump.
+pub struct PerfData {
+    /// What perf noted of the machine, as the header of a recording.
     pub header: Header,
-    /// All of it.
+    /// All exits of the file.
     pub interval: Interval,
-    /// The threads it speaks of.
+    /// The threads of the interval's exits.
     pub threads: Threads,
-    /// What is worth knowing about it.
+    /// Warnings for the reader of the numbers, one per line.
     pub notes: Vec<String>,
 }
 
-/// Why a recording cannot be read.
+/// Why perf.data cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Reading failed.
     #[error("cannot read")]
     Io(#[from] io::Error),
-    /// It stops too early.
+    /// The file ends too early.
     #[error("the recording ends within {0}; was it copied whole, and did perf end properly?")]
     Truncated(&'static str),
-    /// Something in it makes no sense.
+    /// A part of the file makes no sense.
     #[error("the recording is damaged: {0}")]
     Damaged(String),
-    /// More of something than any real recording has.
+    /// The file has more of something than any real one.
     #[error("the recording has more than {limit} {what}")]
     TooMuch {
-        /// Of what.
+        /// Which part of the file there is too much of.
         what: &'static str,
-        /// How many are read.
+        /// The largest number that is read.
         limit: u64,
     },
-    /// There are no format texts for exits and entries.
+    /// The file has no format texts for exits and entries.
     #[error("the recording has no KVM exits and entries ({0}); record with: perf kvm stat record")]
     NoKvm(&'static str),
 }

@@ -3,13 +3,13 @@
 use tracer_ebpf::abi::ABSENT;
 
 use super::{
-    Error, Recording,
-    attr::{Attr, Attrs},
+    Error, PerfData,
+    attr::{Attr, Attrs, SizedAttr},
     bytes::Bytes,
-    comms::Names,
+    comms::Comms,
     events::{Decoded, Decoders},
-    header_features::{Facts, feature},
-    ordered_events::Rounds,
+    header_features::{HeaderFeatures, feature},
+    ordered_events::OrderedEvents,
     tracing,
     unpack::unpack,
 };
@@ -40,19 +40,19 @@ const MISC_LOST_BY_FILTER: u16 = 1 << 15;
 /// The kernel side's own limits, as `--max-vcpus` and `--slots` allow them.
 const MAX_VCPUS: usize = 1 << 16;
 const MAX_SLOTS: usize = 1 << 17;
-/// The packed records of a recording are held in memory.
+/// Bytes of packed records that are read, which are held in memory.
 const MAX_PACKED: usize = 1 << 30;
 
-/// What is known while records come.
+/// Everything that the records so far have told.
 #[derive(Debug)]
 pub(super) struct Session {
     big_endian: bool,
     attrs: Attrs,
-    facts: Facts,
+    features: HeaderFeatures,
     decoders: Option<Decoders>,
-    rounds: Rounds<(u64, Item)>,
-    order: Order,
-    names: Names,
+    events: OrderedEvents<TaskEvent>,
+    dispatcher: Dispatcher,
+    comms: Comms,
     packed: Vec<u8>,
     damaged_samples: u64,
     lost: u64,
@@ -67,32 +67,46 @@ pub(super) struct Record<'a> {
     pub body: &'a [u8],
 }
 
-/// An event that waits for its turn.
+/// An event of a thread, which waits for its turn.
 #[derive(Clone, Copy, Debug)]
-enum Item {
+struct TaskEvent {
+    /// The process in the upper half, the thread in the lower, as the kernel side numbers threads.
+    thread: u64,
+    kind: TaskEventKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum TaskEventKind {
+    /// The thread, a vCPU, left its guest or enters it.
     Kvm(Decoded),
+    /// The thread ends.
     Death,
 }
 
-/// Where events go in the order of their times.
+/// The thread's number as the kernel side has it.
+fn thread_number(pid: u32, tid: u32) -> u64 {
+    u64::from(pid) << 32 | u64::from(tid)
+}
+
+/// Hands events to the replay, in the order of their times.
 #[derive(Debug)]
-struct Order {
+struct Dispatcher {
     replay: Replay,
     /// Numbers of vCPUs by thread, for kernels whose exits do not say but whose entries do.
     vcpus: std::collections::HashMap<u64, u32>,
 }
 
-impl Order {
-    fn take(&mut self, now_ns: u64, thread: u64, item: Item) {
-        match item {
-            Item::Kvm(decoded) => {
+impl Dispatcher {
+    fn dispatch(&mut self, now_ns: u64, TaskEvent { thread, kind }: TaskEvent) {
+        match kind {
+            TaskEventKind::Kvm(decoded) => {
                 if decoded.vcpu != ABSENT && self.vcpus.len() < MAX_VCPUS {
                     self.vcpus.insert(thread, decoded.vcpu);
                 }
                 let vcpu = self.vcpus.get(&thread).copied().unwrap_or(decoded.vcpu);
                 self.replay.event(thread, decoded.event(now_ns, vcpu));
             }
-            Item::Death => {
+            TaskEventKind::Death => {
                 self.vcpus.remove(&thread);
                 self.replay.event(thread, Event::Death);
             }
@@ -101,16 +115,16 @@ impl Order {
 }
 
 impl Session {
-    /// Knows nothing yet.
+    /// A session of no records.
     pub fn new(big_endian: bool) -> Self {
         Self {
             big_endian,
             attrs: Attrs::default(),
-            facts: Facts::default(),
+            features: HeaderFeatures::default(),
             decoders: None,
-            rounds: Rounds::new(),
-            order: Order { replay: Replay::new(MAX_VCPUS, MAX_SLOTS), vcpus: Default::default() },
-            names: Names::default(),
+            events: OrderedEvents::new(),
+            dispatcher: Dispatcher { replay: Replay::new(MAX_VCPUS, MAX_SLOTS), vcpus: Default::default() },
+            comms: Comms::default(),
             packed: Vec::new(),
             damaged_samples: 0,
             lost: 0,
@@ -122,24 +136,24 @@ impl Session {
         Bytes::new(data, self.big_endian)
     }
 
-    /// Takes an event's attributes, which begin `data`, and its ids.
+    /// Adds an event: its attributes, which begin `data`, and its ids.
     pub fn attr(&mut self, data: &[u8], ids: &[u8]) -> Result<(), Error> {
         let damaged = || Error::Damaged("attributes of an event".to_owned());
-        let (attr, _) = Attr::parse(self.bytes(data)).ok_or_else(damaged)?;
+        let SizedAttr { attr, .. } = Attr::parse(self.bytes(data)).ok_or_else(damaged)?;
         let big_endian = self.big_endian;
         let ids = ids.chunks_exact(8).filter_map(|id| Bytes::new(id, big_endian).u64());
         self.attrs.add(attr, ids)
     }
 
-    /// Takes a feature section.
+    /// Reads a feature section.
     pub fn feature(&mut self, number: u32, data: &[u8]) -> Result<(), Error> {
         if number != feature::TRACING_DATA {
-            self.facts.take(number, self.bytes(data));
+            self.features.add(number, self.bytes(data));
             return Ok(());
         }
         let formats =
             tracing::formats(data).ok_or_else(|| Error::Damaged("the formats of tracepoints".to_owned()))?;
-        let decoders = Decoders::new(&formats, self.big_endian, self.facts.isa());
+        let decoders = Decoders::new(&formats, self.big_endian, self.features.isa().0);
         if !decoders.complete() {
             return Err(Error::NoKvm("its tracepoints are others"));
         }
@@ -147,15 +161,16 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a record. Which types matter stands here; all others are left out.
+    /// Reads a record. The types of records that are not named here are left out.
     pub fn record(&mut self, Record { kind, misc, body }: Record<'_>) -> Result<(), Error> {
         let mut bytes = self.bytes(body);
         match kind {
             record::SAMPLE => return self.sample(bytes),
-            // Packed events come out of their stream later than they were recorded; they are sorted at the end.
+            // Packed events come out of their stream later than they were recorded; they are sorted at the
+            // end.
             record::FINISHED_ROUND if self.packed.is_empty() => {
-                let order = &mut self.order;
-                self.rounds.finish_round(|now_ns, (thread, item)| order.take(now_ns, thread, item));
+                let dispatcher = &mut self.dispatcher;
+                self.events.finish_round(|now_ns, event| dispatcher.dispatch(now_ns, event));
             }
             record::COMPRESSED => self.pack(body)?,
             record::COMPRESSED2 => {
@@ -164,7 +179,8 @@ impl Session {
                 self.pack(data)?;
             }
             record::HEADER_ATTR => {
-                let (_, size) = Attr::parse(bytes).ok_or_else(|| Error::Damaged("an event".into()))?;
+                let SizedAttr { size, .. } =
+                    Attr::parse(bytes).ok_or_else(|| Error::Damaged("an event".into()))?;
                 let (attr, ids) = body.split_at_checked(size as usize).ok_or(Error::Truncated("an event"))?;
                 self.attr(attr, ids)?;
             }
@@ -202,29 +218,33 @@ impl Session {
             return Ok(());
         };
         let Some(decoded) = decoders.decode(sample.raw) else { return Ok(()) };
-        let thread = u64::from(sample.pid) << 32 | u64::from(sample.tid);
-        self.rounds.push(sample.time_ns, (thread, Item::Kvm(decoded)))
+        let thread = thread_number(sample.pid, sample.tid);
+        self.events.push(sample.time_ns, TaskEvent { thread, kind: TaskEventKind::Kvm(decoded) })
     }
 
+    /// Reads a record about a process, which may name it.
     fn task(&mut self, kind: u32, mut bytes: Bytes<'_>) -> Option<()> {
         let (pid, second) = (bytes.u32()?, bytes.u32()?);
         match kind {
-            record::COMM => self.names.comm(pid, second, bytes.rest()),
-            record::FORK => self.names.fork(pid, second),
+            record::COMM => self.comms.comm(pid, second, bytes.rest()),
+            record::FORK => self.comms.fork(pid, second),
             record::MMAP | record::MMAP2 => {
-                // Address, length and offset; a MMAP2 also has device, inode, generation, protection and flags.
+                // Address, length and offset; a MMAP2 also has device, inode, generation, protection and
+                // flags.
                 bytes.skip_words(if kind == record::MMAP { 3 } else { 3 + 4 })?;
-                self.names.map(pid, bytes.rest());
+                self.comms.mmap(pid, bytes.rest());
             }
             _ => {}
         }
         Some(())
     }
 
+    /// Reads the record of a thread's end.
     fn death(&mut self, mut bytes: Bytes<'_>) -> Result<(), Error> {
         let words = (bytes.u32(), bytes.u32(), bytes.u32(), bytes.u32(), bytes.u64());
         if let (Some(pid), _, Some(tid), _, Some(time_ns)) = words {
-            self.rounds.push(time_ns, (u64::from(pid) << 32 | u64::from(tid), Item::Death))?;
+            let thread = thread_number(pid, tid);
+            self.events.push(time_ns, TaskEvent { thread, kind: TaskEventKind::Death })?;
         }
         Ok(())
     }
@@ -255,8 +275,9 @@ impl Session {
         })
     }
 
-    /// Nothing more comes. `written_unix_ms` is when the recording ended, if that is known.
-    pub fn finish(mut self, written_unix_ms: u64) -> Result<Recording, Error> {
+    /// Ends the session: all records were read. `written_unix_ms` is when the file was written, 0 if that is
+    /// not known.
+    pub fn finish(mut self, written_unix_ms: u64) -> Result<PerfData, Error> {
         self.unpack()?;
         if self.attrs.is_empty() {
             return Err(Error::NoKvm("no events at all"));
@@ -264,33 +285,33 @@ impl Session {
         if self.decoders.is_none() {
             return Err(Error::NoKvm("no formats of tracepoints"));
         }
-        let order = &mut self.order;
-        self.rounds.finish(|now_ns, (thread, item)| order.take(now_ns, thread, item));
-        let (mut interval, mut threads) = self.order.replay.finish();
+        let dispatcher = &mut self.dispatcher;
+        self.events.finish(|now_ns, event| dispatcher.dispatch(now_ns, event));
+        let (mut interval, mut threads) = self.dispatcher.replay.finish();
         for thread in &mut threads.list {
-            if let Some(name) = self.names.get(thread.pid) {
+            if let Some(name) = self.comms.get(thread.pid) {
                 name.clone_into(&mut thread.vm);
             }
         }
         interval.end_unix_ms = written_unix_ms;
         // Both count the same: LOST when there was room again, LOST_SAMPLES at the end, from counters.
         interval.losses.add(Loss::LostRecords, self.lost.max(self.lost_samples));
-        let header = self.facts.header(interval.start_unix_ms());
+        let header = self.features.header(interval.start_unix_ms());
         let mut notes = Vec::new();
         if self.damaged_samples != 0 {
             notes.push(format!("{} samples are damaged or lack their time or thread", self.damaged_samples));
         }
-        if self.rounds.late != 0 {
+        if self.events.late != 0 {
             notes.push(format!(
                 "{} events came later than perf promises; their order is a guess",
-                self.rounds.late
+                self.events.late
             ));
         }
-        Ok(Recording { header, interval, threads, notes })
+        Ok(PerfData { header, interval, threads, notes })
     }
 }
 
-/// The next whole record of unpacked bytes.
+/// The next whole record of unpacked bytes; [`None`] if the rest is not a whole one.
 fn packed_record<'a>(rest: &mut Bytes<'a>) -> Result<Option<Record<'a>>, Error> {
     let mut ahead = *rest;
     let Some(((kind, misc), size)) = ahead.u32().zip(ahead.number(2)).zip(ahead.number(2)) else {

@@ -1,9 +1,9 @@
-//! The tracing data of a recording: the kernel's `format` texts, as perf copied them out of tracefs
+//! The tracing data of perf.data: the kernel's `format` texts, as perf copied them out of tracefs
 //! (`tools/perf/util/trace-event-info.c` of the kernel writes it).
 
 use super::bytes::Bytes;
 
-/// How it begins: three bytes and a word, then the version as a string.
+/// How tracing data begin: three bytes and a word, then the version as a string.
 const MAGIC: &[u8] = b"\x17\x08\x44tracing";
 
 /// The format text of a tracepoint.
@@ -11,7 +11,7 @@ const MAGIC: &[u8] = b"\x17\x08\x44tracing";
 pub struct Format {
     /// The subsystem, `kvm`.
     pub system: String,
-    /// What its `format` file says.
+    /// The text of the tracepoint's `format` file.
     pub text: String,
 }
 

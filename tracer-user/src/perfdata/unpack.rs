@@ -21,7 +21,8 @@ pub(super) fn unpack(packed: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), Er
         while !finished {
             let one = BlockDecodingStrategy::UptoBlocks(1);
             finished = if rest.is_empty() {
-                // A frame with a checksum wants four bytes more; whatever they are, they come too late to matter.
+                // A frame with a checksum wants four bytes more; whatever they are, they come too late to
+                // matter.
                 let end = [&LAST_BLOCK[..], &[0; 4]].concat();
                 decoder.decode_blocks(&mut end.as_slice(), one)
             } else {

@@ -124,7 +124,7 @@ fn measure(platform: &Platform<'_>, modes: &[&Mode]) -> Result<Costs> {
     let mut spec = Spec::new(platform.kernel, platform.machine);
     spec.icount = platform.machine.emulator == Emulator::Qemu;
     add_programs(&mut spec, Output::Terminal)?;
-    for (program, to) in [(NULL_PROGRAMS, "/bin/null-programs"), (SWITCHES, "/bin/switches")] {
+    for (program, to) in [(NULL_PROGRAMS, "/bin/null-programs"), (SWITCHES, "/bin/context-switches")] {
         spec.files.push((build(program, &Profile::lab(Arch::X86_64), Output::Terminal)?, to.to_owned()));
     }
     for tool in ["perf", "bpftrace"] {

@@ -23,7 +23,7 @@ const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static s
 }
 
 /// All modes. The others are compared with the first. exitlat reads no tables meanwhile; the cost of that is
-/// measured by `tests/src/bin/refresh.rs`.
+/// measured by `tests/bench/src/bin/bench_reader.rs`.
 pub const MODES: [Mode; 14] = [
     Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
     mode("empty raw programs (floor)", None, "null-programs raw & T=$!"),
@@ -77,7 +77,7 @@ tracepoint:kvm:kvm_entry /@start[tid]/ { @ns[@reason[tid]] = stats(nsecs - @star
 pub const LOADS: [(&str, &str); 3] = [
     ("cpuid", "workload cpuid=20000"),
     ("mixed", "workload cpuid=4000 msr=4000 io=4000 mmio=2000"),
-    ("switch", "switches 10000"),
+    ("switch", "context-switches 10000"),
 ];
 
 /// In place of a load: the tool did not start, or did not go on.

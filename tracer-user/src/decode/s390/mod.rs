@@ -23,7 +23,7 @@ pub fn label(table: &'static [Label], number: u64) -> Option<&'static str> {
     table.binary_search_by_key(&number, |(code, _)| *code).ok().map(|at| table[at].1)
 }
 
-/// Where a kernel prints its labels: event and table of ours.
+/// The events in whose formats a kernel prints its labels, each with our table of the same codes.
 enum Table {
     Reasons(&'static [ReasonInfo]),
     Labels(&'static [Label]),

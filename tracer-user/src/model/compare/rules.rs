@@ -8,17 +8,17 @@ use crate::model::NamePattern;
 /// A bound on the change of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// As it was typed.
+    /// The rule as it was typed.
     pub typed: String,
-    /// The metric.
+    /// The metric whose change is bounded.
     pub metric: Metric,
     /// The relative change beyond which it fires, to the side of its sign.
     pub bound: f64,
-    /// Which rows, by reason.
+    /// The exit reasons of the rows that it holds for; all if `None`.
     pub reason: Option<NamePattern>,
-    /// Which rows, by the name of the VM.
+    /// The names of the VMs that it holds for; all if `None`.
     pub vm: Option<NamePattern>,
-    /// Which rows, by host.
+    /// The hosts that it holds for; all if `None`.
     pub host: Option<NamePattern>,
 }
 
@@ -65,16 +65,17 @@ impl FromStr for Rule {
 }
 
 impl Rule {
-    /// Falling is what it is about.
+    /// Whether the rule bounds a fall of the metric.
     fn falls(&self) -> bool {
         self.bound.is_sign_negative()
     }
 
+    /// Whether the rule holds for this row.
     fn wants(&self, row: &RowDiff) -> bool {
         let named = |wanted: &Option<NamePattern>, name: Option<&str>| {
             wanted.as_ref().is_none_or(|wanted| name.is_some_and(|name| wanted.matches(name)))
         };
-        let reason = row.key.reason.map(|_| row.key.reason_label());
+        let reason = row.key.reason_label();
         // How long a guest has nothing to do is nobody's fault, unless asked.
         let idle = row.key.idle && self.reason.is_none();
         !idle
@@ -83,6 +84,7 @@ impl Rule {
             && named(&self.host, row.key.host.as_deref())
     }
 
+    /// Whether a relative change is beyond the bound.
     fn exceeded_by(&self, relative: f64) -> bool {
         if self.falls() { relative < self.bound } else { relative > self.bound }
     }
@@ -93,49 +95,56 @@ impl Rule {
 pub struct Tested {
     /// The row, by its place in the comparison.
     pub row: usize,
-    /// The relative change.
+    /// The relative change: 0.1 is 10 % more.
     pub relative: f64,
-    /// The probability of as much by chance, corrected for everything that rules looked at.
+    /// The probability of as large a change by chance, corrected for all tests of all rules.
     pub adjusted: f64,
 }
 
-/// What became of a rule.
+/// The outcome of a rule.
 #[derive(Clone, Debug)]
 pub struct RuleOutcome {
-    /// The rule.
+    /// The rule itself.
     pub rule: Rule,
-    /// The rows beyond the bound, more so than chance explains.
+    /// The rows whose change is beyond the bound and larger than chance makes it.
     pub fired: Vec<Tested>,
-    /// The other rows that were looked at.
+    /// The other rows that were tested.
     pub held: Vec<Tested>,
-    /// Rows that match but could not be tested.
+    /// How many rows match the rule but could not be tested.
     pub untested: usize,
 }
 
-/// Holds rules against rows.
+/// A change that a rule can be held against, before the correction for all of them.
+struct Candidate {
+    /// The rule, by its place among all rules.
+    rule: usize,
+    tested: Tested,
+}
+
+/// The outcome of each rule, in the order of `rules`.
 pub(super) fn apply(rules: &[Rule], rows: &[RowDiff], settings: &Settings) -> Vec<RuleOutcome> {
-    let mut chances = Vec::new();
-    let mut tests: Vec<(usize, Tested)> = Vec::new();
+    let (mut candidates, mut probabilities) = (Vec::new(), Vec::new());
     let mut outcomes: Vec<RuleOutcome> = Vec::new();
     for (number, rule) in rules.iter().enumerate() {
         let mut untested = 0;
         for (index, row) in rows.iter().enumerate().filter(|(_, row)| rule.wants(row)) {
-            let testable = row.untestable(rule.metric, settings).is_empty();
-            match row.finding(rule.metric).measured.change.filter(|_| testable) {
-                Some(change) => {
-                    chances.push(change.p);
-                    tests.push((number, Tested { row: index, relative: change.relative, adjusted: 1.0 }));
+            match row.testable(rule.metric, settings) {
+                Ok(change) => {
+                    probabilities.push(change.p);
+                    let tested = Tested { row: index, relative: change.relative, adjusted: 1.0 };
+                    candidates.push(Candidate { rule: number, tested });
                 }
-                None => untested += 1,
+                Err(_) => untested += 1,
             }
         }
         outcomes.push(RuleOutcome { rule: rule.clone(), fired: Vec::new(), held: Vec::new(), untested });
     }
-    for ((number, test), adjusted) in tests.into_iter().zip(statistics::holm(&chances)) {
-        let outcome = &mut outcomes[number];
-        let fires = outcome.rule.exceeded_by(test.relative) && adjusted < settings.alpha;
+    for (Candidate { rule, tested }, adjusted) in candidates.into_iter().zip(statistics::holm(&probabilities))
+    {
+        let outcome = &mut outcomes[rule];
+        let fires = outcome.rule.exceeded_by(tested.relative) && adjusted < settings.alpha;
         let list = if fires { &mut outcome.fired } else { &mut outcome.held };
-        list.push(Tested { adjusted, ..test });
+        list.push(Tested { adjusted, ..tested });
     }
     outcomes
 }
@@ -150,7 +159,7 @@ mod tests {
         assert_eq!((rule.metric, rule.bound), (Metric::Rate, 0.2));
         assert!(rule.reason.unwrap().matches("MSR_WRITE") && rule.vm.unwrap().matches("web01"));
         let rule: Rule = "p99.9:-5.5%".parse().unwrap();
-        assert_eq!((rule.metric, rule.bound, rule.falls()), (Metric::P999, -0.055, true));
+        assert_eq!((rule.metric, rule.bound, rule.falls()), (Metric::quantile(0.999), -0.055, true));
         assert!(rule.exceeded_by(-0.06) && !rule.exceeded_by(-0.05) && !rule.exceeded_by(1.0));
         assert!("p99:+0%".parse::<Rule>().unwrap().exceeded_by(f64::INFINITY));
     }

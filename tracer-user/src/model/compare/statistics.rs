@@ -6,16 +6,17 @@ use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 /// Beyond this, Student's t is the normal distribution to all digits that matter.
 const MANY: f64 = 1e6;
 
-/// How much alike neighbouring blocks may be taken to be.
+/// How far the autocorrelation of neighbouring blocks is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
-    /// Loads come and go slowly: as much as the blocks suggest.
+pub enum Autocorrelation {
+    /// As far as the blocks suggest, because loads come and go slowly.
     Long,
-    /// Durations depend on the load only loosely: no more than so few blocks can show.
+    /// No further than so few blocks can show, because durations depend on the load only loosely.
     Short,
 }
 
-impl Memory {
+impl Autocorrelation {
+    /// The largest coefficient that is used with this many blocks.
     fn limit(self, blocks: f64) -> f64 {
         match self {
             Self::Long => 0.9,
@@ -27,9 +28,9 @@ impl Memory {
 /// An estimate with its variance, and how well that is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The estimate.
+    /// The estimated value.
     pub value: f64,
-    /// Its variance.
+    /// The variance of the estimate, in the value's unit squared.
     pub variance: f64,
     /// Degrees of freedom of the variance; infinite if it is not itself an estimate from blocks.
     pub freedom: f64,
@@ -41,30 +42,42 @@ impl Estimate {
         Self { value, variance: 0.0, freedom: f64::INFINITY }
     }
 
-    /// Raises the variance to at least this.
+    /// The same estimate with a variance of at least `variance`.
     #[must_use]
     pub fn at_least(self, variance: f64) -> Self {
         Self { variance: self.variance.max(variance), ..self }
     }
 }
 
-/// The ratio of two sums over blocks, `Σy / Σx`, with the variance that the blocks show (Taylor linearisation),
-/// widened if neighbouring blocks are alike. Blocks without weight say nothing. `None` below two blocks.
-pub fn ratio(blocks: impl Iterator<Item = (f64, f64)>, memory: Memory) -> Option<Estimate> {
-    let blocks: Vec<(f64, f64)> = blocks.filter(|(_, x)| *x > 0.0).collect();
+/// One block's part in a ratio of sums.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RatioTerm {
+    /// The amount, summed up above the line.
+    pub y: f64,
+    /// The weight, summed up below the line.
+    pub x: f64,
+}
+
+/// The ratio of two sums over blocks, `Σy / Σx`, with the variance that the blocks show (Taylor
+/// linearisation), widened if neighbouring blocks are alike. Blocks without weight say nothing. `None` below
+/// two blocks.
+pub fn ratio(blocks: impl Iterator<Item = RatioTerm>, autocorrelation: Autocorrelation) -> Option<Estimate> {
+    let blocks: Vec<RatioTerm> = blocks.filter(|block| block.x > 0.0).collect();
     if blocks.len() < 2 {
         return None;
     }
     let n = blocks.len() as f64;
-    let (sum_y, sum_x) = blocks.iter().fold((0.0, 0.0), |(sy, sx), (y, x)| (sy + y, sx + x));
+    let sum_y = blocks.iter().fold(0.0, |sum, block| sum + block.y);
+    let sum_x = blocks.iter().fold(0.0, |sum, block| sum + block.x);
     let value = sum_y / sum_x;
-    let residuals: Vec<f64> = blocks.iter().map(|(y, x)| y - value * x).collect();
+    let residuals: Vec<f64> = blocks.iter().map(|block| block.y - value * block.x).collect();
     let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
     let products: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
     let correlation = if squares > 0.0 { products / squares } else { 0.0 };
-    // Of few blocks it comes out too small (Marriott and Pope), and it is known to its standard error only.
+    // The coefficient of few blocks comes out too small (Marriott and Pope), and it is known to its standard
+    // error only.
     let unbiased = correlation + (1.0 + 4.0 * correlation) / n;
-    let correlation = (unbiased + 1.0 / n.sqrt()).clamp(0.0, memory.limit(n));
+    let correlation = (unbiased + 1.0 / n.sqrt()).clamp(0.0, autocorrelation.limit(n));
     let alike = (1.0 + correlation) / (1.0 - correlation);
     let variance = alike * n / (n - 1.0) * squares / (sum_x * sum_x);
     Some(Estimate { value, variance, freedom: n - 1.0 })
@@ -101,19 +114,26 @@ pub fn reach(freedom: f64) -> f64 {
     StudentsT::new(0.0, 1.0, freedom.max(1.0)).map_or(f64::INFINITY, |student| student.inverse_cdf(UPPER))
 }
 
-/// A relative change: the ratio less one, its 95 % interval, and the probability of as much by chance.
+/// A 95 % confidence interval of a relative change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConfidenceInterval {
+    /// Lower end; -1 if it is not known.
+    pub low: f64,
+    /// Upper end; infinite if it is not known.
+    pub high: f64,
+}
+
+/// A relative change, which is the ratio less one, and how likely it is by chance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
     /// Infinite if the base is 0 and the new value is not.
     pub relative: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end of the interval.
-    pub high: f64,
-    /// Two-sided; 1 is no evidence at all.
+    /// Where the true change lies; `None` for distances, and where a side is 0.
+    pub interval: Option<ConfidenceInterval>,
+    /// The two-sided probability of a change at least as large by chance; 1 is no evidence at all.
     pub p: f64,
-    /// The change in units of its standard error.
-    pub t: f64,
+    /// The change in units of its standard error; `None` if the test is not Student's, as that of a quantile.
+    pub standard_errors: Option<f64>,
 }
 
 /// Compares two estimates of positive quantities: on a logarithmic scale, or if one is 0 by their difference.
@@ -124,7 +144,7 @@ pub fn compare(base: Estimate, new: Estimate) -> Change {
         let difference = new.value - base.value;
         let t = if difference == 0.0 { 0.0 } else { difference / error };
         let relative = if difference == 0.0 { 0.0 } else { new.value / base.value - 1.0 };
-        return Change { relative, low: f64::NAN, high: f64::NAN, p: two_sided(t, freedom), t };
+        return Change { relative, interval: None, p: two_sided(t, freedom), standard_errors: Some(t) };
     }
     let log = (new.value / base.value).ln();
     let relative = |e: Estimate| Estimate { variance: e.variance / (e.value * e.value), ..e };
@@ -134,43 +154,63 @@ pub fn compare(base: Estimate, new: Estimate) -> Change {
     let reach = reach(freedom) * error;
     Change {
         relative: log.exp_m1(),
-        low: (log - reach).exp_m1(),
-        high: (log + reach).exp_m1(),
+        interval: Some(ConfidenceInterval { low: (log - reach).exp_m1(), high: (log + reach).exp_m1() }),
         p: two_sided(t, freedom),
-        t,
+        standard_errors: Some(t),
     }
 }
 
-/// Whether two shares differ: Student's t with the blocks' variances, which are never taken to be smaller than
-/// those of as many independent samples with one common share, as the score test has them. The continuity
-/// correction is Yates'.
-pub fn compare_shares(base: Estimate, base_count: f64, new: Estimate, new_count: f64) -> f64 {
-    let common = (base.value * base_count + new.value * new_count) / (base_count + new_count);
+/// A share of samples, and of how many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Proportion {
+    /// The share, 0 to 1, with the variance that the blocks show.
+    pub share: Estimate,
+    /// How many samples there are.
+    pub count: f64,
+}
+
+/// The probability of two shares that differ as much by chance: Student's t with the blocks' variances, which
+/// are never taken to be smaller than those of as many independent samples with one common share, as the
+/// score test has them. The continuity correction is Yates'.
+pub fn compare_shares(base: Proportion, new: Proportion) -> f64 {
+    let common = (base.share.value * base.count + new.share.value * new.count) / (base.count + new.count);
     let binomial = common * (1.0 - common);
-    let independent = binomial / base_count + binomial / new_count;
-    let variance = (base.variance + new.variance).max(independent);
-    let correction = 0.5 / base_count + 0.5 / new_count;
-    let difference = ((base.value - new.value).abs() - correction).max(0.0);
+    let independent = binomial / base.count + binomial / new.count;
+    let between_blocks = base.share.variance + new.share.variance;
+    let correction = 0.5 / base.count + 0.5 / new.count;
+    let difference = ((base.share.value - new.share.value).abs() - correction).max(0.0);
     if difference == 0.0 {
         return 1.0;
     }
-    let freedom = match (base.freedom.is_finite(), base.variance + new.variance) {
-        (true, 0.0) => base.freedom.min(new.freedom),
-        _ => welch(base, new),
+    let freedom = match (base.share.freedom.is_finite(), between_blocks) {
+        (true, 0.0) => base.share.freedom.min(new.share.freedom),
+        _ => welch(base.share, new.share),
     };
-    two_sided(difference / variance.sqrt(), freedom)
+    two_sided(difference / between_blocks.max(independent).sqrt(), freedom)
 }
 
-/// The interval of a ratio of two positive quantities from the intervals of each, as a relative change (MOVER).
-pub fn ratio_interval(base: [f64; 3], new: [f64; 3]) -> (f64, f64) {
-    let [base_low, base, base_high] = base.map(f64::ln);
-    let [new_low, new, new_high] = new.map(f64::ln);
+/// A positive quantity within its 95 % confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntervalEstimate {
+    /// Lower end; 0 if it is not known.
+    pub low: f64,
+    /// The estimated value.
+    pub value: f64,
+    /// Upper end; infinite if it is not known.
+    pub high: f64,
+}
+
+/// The interval of the relative change between two positive quantities, from the intervals of each (MOVER).
+pub fn ratio_interval(base: IntervalEstimate, new: IntervalEstimate) -> ConfidenceInterval {
+    let logarithms = |of: IntervalEstimate| [of.low, of.value, of.high].map(f64::ln);
+    let [base_low, base, base_high] = logarithms(base);
+    let [new_low, new, new_high] = logarithms(new);
     let down = (new - new_low).hypot(base_high - base);
     let up = (new_high - new).hypot(base - base_low);
-    ((new - base - down).exp_m1(), (new - base + up).exp_m1())
+    ConfidenceInterval { low: (new - base - down).exp_m1(), high: (new - base + up).exp_m1() }
 }
 
-/// Holm's correction: each probability becomes what it is worth among all of them.
+/// Holm's correction: the probabilities, in the same order, adjusted for the number of tests.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
@@ -207,23 +247,28 @@ mod tests {
     #[test]
     fn a_ratio_with_equal_weights_is_a_mean() {
         // Mean 3, variance of the mean (1+1+1+1+4+4)/5/6; the neighbours are not alike.
-        let of = |y: &[f64]| ratio(y.iter().map(|y| (*y, 1.0)), Memory::Long);
+        let of = |y: &[f64]| ratio(y.iter().map(|&y| RatioTerm { y, x: 1.0 }), Autocorrelation::Long);
         let found = of(&[2.0, 4.0, 2.0, 4.0, 1.0, 5.0]).unwrap();
         assert_eq!((found.value, found.freedom), (3.0, 5.0));
         close(found.variance, 12.0 / 30.0);
         assert_eq!(of(&[1.0]), None);
-        assert_eq!(ratio([(1.0, 1.0), (1.0, 0.0)].into_iter(), Memory::Long), None);
-        assert_eq!(ratio([(2.0, 1.0), (4.0, 2.0)].into_iter(), Memory::Long).unwrap().variance, 0.0);
+        let of = |terms: [(f64, f64); 2]| {
+            ratio(terms.into_iter().map(|(y, x)| RatioTerm { y, x }), Autocorrelation::Long)
+        };
+        assert_eq!(of([(1.0, 1.0), (1.0, 0.0)]), None);
+        assert_eq!(of([(2.0, 1.0), (4.0, 2.0)]).unwrap().variance, 0.0);
     }
 
     #[test]
     fn neighbours_that_are_alike_count_for_less() {
-        let of = |y: [f64; 8], memory| ratio(y.into_iter().map(|y| (y, 1.0)), memory).unwrap().variance;
+        let of = |y: [f64; 8], autocorrelation| {
+            ratio(y.into_iter().map(|y| RatioTerm { y, x: 1.0 }), autocorrelation).unwrap().variance
+        };
         let slow = [1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0];
         let fast = [1.0, 3.0, 1.0, 3.0, 1.0, 3.0, 1.0, 3.0];
-        close(of(fast, Memory::Long), 1.0 / 7.0);
-        close(of(slow, Memory::Long), 1.9 / 0.1 / 7.0);
-        close(of(slow, Memory::Short), 1.375 / 0.625 / 7.0);
+        close(of(fast, Autocorrelation::Long), 1.0 / 7.0);
+        close(of(slow, Autocorrelation::Long), 1.9 / 0.1 / 7.0);
+        close(of(slow, Autocorrelation::Short), 1.375 / 0.625 / 7.0);
     }
 
     /// Welch's own kind of example: equal variances and counts give n1 + n2 - 2.
@@ -233,7 +278,8 @@ mod tests {
         assert_eq!(welch(estimate(1.0), estimate(2.0)), 18.0);
         let change = compare(estimate(100.0), estimate(110.0));
         close(change.relative, 0.1);
-        assert!(change.low > 0.06 && change.high < 0.14 && change.p < 1e-4, "{change:?}");
+        let interval = change.interval.unwrap();
+        assert!(interval.low > 0.06 && interval.high < 0.14 && change.p < 1e-4, "{change:?}");
         let appeared = compare(Estimate::exact(0.0), estimate(50.0));
         assert!(appeared.relative.is_infinite() && appeared.p < 1e-6, "{appeared:?}");
         assert_eq!(compare(estimate(0.0), estimate(0.0)).p, 1.0);
@@ -242,16 +288,18 @@ mod tests {
     /// 20 of 2000 against 52 of 2000: by the exact conditional test 2.0e-4 (two-sided).
     #[test]
     fn shares_of_independent_samples() {
-        let p = compare_shares(Estimate::exact(0.01), 2000.0, Estimate::exact(0.026), 2000.0);
+        let of = |share, count| Proportion { share: Estimate::exact(share), count };
+        let p = compare_shares(of(0.01, 2000.0), of(0.026, 2000.0));
         assert!((1e-4..4e-4).contains(&p), "{p}");
-        assert_eq!(compare_shares(Estimate::exact(0.5), 10.0, Estimate::exact(0.5), 10.0), 1.0);
+        assert_eq!(compare_shares(of(0.5, 10.0), of(0.5, 10.0)), 1.0);
     }
 
     #[test]
     fn the_interval_of_a_ratio() {
-        let (low, high) = ratio_interval([10.0, 10.0, 10.0], [18.0, 20.0, 25.0]);
-        close(low, 0.8);
-        close(high, 1.5);
+        let of = |[low, value, high]: [f64; 3]| IntervalEstimate { low, value, high };
+        let found = ratio_interval(of([10.0, 10.0, 10.0]), of([18.0, 20.0, 25.0]));
+        close(found.low, 0.8);
+        close(found.high, 1.5);
     }
 
     /// The example of Holm's paper's procedure: 0.01, 0.02, 0.03, 0.04.

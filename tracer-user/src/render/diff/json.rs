@@ -4,13 +4,17 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Report, SIDES, verdict};
-use crate::model::compare::{Comparison, Finding, Method, RowDiff, RuleOutcome, rules::Tested};
+use super::{Report, SIDES, presence, verdict, why, word};
+use crate::model::compare::{
+    Comparison, Finding, Method, RowDiff, RuleOutcome,
+    rules::Tested,
+    statistics::{Change, ConfidenceInterval},
+};
 
-/// Shape of the object.
+/// Name and version of the object's form.
 pub const SCHEMA: &str = "exitlat.diff/1";
 
-/// Prints it.
+/// Prints the object in one line.
 ///
 /// # Errors
 /// Those of the output.
@@ -48,7 +52,7 @@ pub fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
     writeln!(out)
 }
 
-/// What a row stands for.
+/// The fields that identify a row.
 fn key(row: &RowDiff) -> Map<String, Json> {
     let key = &row.key;
     let mut object = Map::new();
@@ -57,10 +61,10 @@ fn key(row: &RowDiff) -> Map<String, Json> {
             object.insert(name.into(), json!(value));
         }
     }
-    if let Some((isa, code)) = key.reason {
-        object.insert("isa".into(), json!(isa.to_string()));
-        object.insert("code".into(), json!(code));
-        object.insert("reason".into(), json!(key.reason_label()));
+    if let Some(reason) = key.reason {
+        object.insert("isa".into(), json!(reason.isa.to_string()));
+        object.insert("code".into(), json!(reason.code));
+        object.insert("reason".into(), json!(reason.to_string()));
     }
     object
 }
@@ -68,9 +72,9 @@ fn key(row: &RowDiff) -> Map<String, Json> {
 fn row(row: &RowDiff) -> Json {
     let mut object = key(row);
     object.insert("idle".into(), json!(row.key.idle));
-    object.insert("presence".into(), json!(row.presence().unwrap_or("both")));
+    object.insert("presence".into(), json!(presence(row.presence()).unwrap_or("both")));
     object.insert("samples".into(), json!({ "base": row.counts[0], "new": row.counts[1] }));
-    object.insert("verdict".into(), json!(row.verdict.word()));
+    object.insert("verdict".into(), json!(word(row.verdict)));
     let metrics = row.findings.iter().map(|finding| (finding.metric.info().json.to_owned(), metric(finding)));
     object.insert("metrics".into(), Json::Object(metrics.collect()));
     let distance = row.distance.map(
@@ -80,22 +84,21 @@ fn row(row: &RowDiff) -> Json {
     Json::Object(object)
 }
 
-/// What is not a number is `null`.
+/// A metric's values and verdict. Unknown and infinite numbers are `null`.
 fn metric(finding: &Finding) -> Json {
     let measured = &finding.measured;
-    let change =
-        |get: fn(&crate::model::compare::statistics::Change) -> f64| measured.change.as_ref().map(get);
-    let why = finding.verdict.why();
+    let change = |get: fn(Change) -> f64| measured.change().map(get);
+    let interval = |get: fn(ConfidenceInterval) -> f64| measured.change()?.interval.map(get);
     json!({
         "base": measured.base,
         "new": measured.new,
         "change": change(|change| change.relative),
-        "low": change(|change| change.low),
-        "high": change(|change| change.high),
+        "low": interval(|interval| interval.low),
+        "high": interval(|interval| interval.high),
         "p": change(|change| change.p),
         "p_adjusted": finding.adjusted,
-        "verdict": finding.verdict.word(),
-        "why": (!why.is_empty()).then_some(why),
+        "verdict": word(finding.verdict),
+        "why": finding.verdict.unjudged().map(why),
     })
 }
 

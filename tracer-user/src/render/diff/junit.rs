@@ -1,5 +1,5 @@
-//! A comparison as a JUnit report, for CI servers: a test case for each rule, or without rules for each metric of
-//! each row that the default verdict looks at.
+//! A comparison as a JUnit report, for CI servers: a test case for each rule, or without rules for each
+//! metric of each row that the default verdict looks at.
 
 use std::io::{self, Write};
 
@@ -8,9 +8,9 @@ use quick_xml::{
     events::{BytesDecl, BytesText, Event},
 };
 
-use super::{Report, SIDES, outcome, percent, relative, value};
+use super::{Report, SIDES, outcome, percent, relative, value, why};
 use crate::{
-    model::compare::{Finding, RowDiff, Verdict},
+    model::compare::{Finding, RowDiff, Unjudged, Verdict},
     render::escape::terminal,
 };
 
@@ -27,7 +27,7 @@ enum Outcome {
     Skipped(String),
 }
 
-/// Prints it.
+/// Prints the report as an XML document.
 ///
 /// # Errors
 /// Those of the output.
@@ -75,7 +75,7 @@ fn write_case<W: Write>(writer: &mut Writer<W>, case: &Case) -> io::Result<()> {
     Ok(())
 }
 
-/// Only characters that XML 1.0 has. The writer escapes those that mean something.
+/// The text with only those characters that XML 1.0 allows. The writer escapes its markup.
 fn clean(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(terminal).collect();
     lines.join("\n").replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
@@ -89,7 +89,7 @@ fn cases(report: &Report<'_>) -> Vec<Case> {
         return vec![Case { class: "exitlat".to_owned(), name: "comparable".to_owned(), outcome }];
     }
     if comparison.rules.is_empty() {
-        let judged = |finding: &&Finding| finding.verdict != Verdict::Unjudged("shown only");
+        let judged = |finding: &&Finding| finding.verdict != Verdict::Unjudged(Unjudged::NotSelected);
         let of = |row: &RowDiff| {
             let findings = row.findings.iter().filter(judged);
             findings.map(|finding| case(row, finding)).collect::<Vec<_>>()
@@ -111,7 +111,7 @@ fn cases(report: &Report<'_>) -> Vec<Case> {
 fn case(row: &RowDiff, finding: &Finding) -> Case {
     let info = finding.metric.info();
     let outcome = match finding.verdict {
-        Verdict::Unjudged(why) => Outcome::Skipped(why.to_owned()),
+        Verdict::Unjudged(unjudged) => Outcome::Skipped(why(unjudged).to_owned()),
         Verdict::Regressed => Outcome::Failed(format!(
             "{} {} {}",
             info.id,

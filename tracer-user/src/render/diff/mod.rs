@@ -1,4 +1,5 @@
-//! A comparison to text, in three formats.
+//! A comparison as text, in three formats. The words for verdicts and their reasons stand here, once for all
+//! of them.
 
 pub mod json;
 pub mod junit;
@@ -8,37 +9,77 @@ use crate::{
     model::{
         GroupBy,
         columns::Value,
-        compare::{Comparison, Finding, Metric, RowDiff, RuleOutcome, Side, Unit, Verdict},
+        compare::{
+            Comparison, Finding, Metric, Presence, RecordingSummary, RowDiff, RuleOutcome, Unit, Unjudged,
+            Verdict,
+        },
     },
     render::units,
 };
 
-/// What is said of one side beside its numbers.
+/// Where one side of a comparison comes from.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The file as it was named.
     pub file: String,
-    /// Host, kernel and the like, in a line.
+    /// Host, kernel, processor and tool, in a line.
     pub recorded: String,
 }
 
-/// Everything that is printed.
+/// A comparison with everything that is printed about it.
 #[derive(Debug)]
 pub struct Report<'a> {
-    /// Where the sides come from: base, new.
+    /// Where the recordings come from: base, new.
     pub origins: [Origin; 2],
-    /// The sides.
-    pub sides: [&'a Side; 2],
-    /// What to know before the numbers are believed.
+    /// The recordings: base, new.
+    pub sides: [&'a RecordingSummary; 2],
+    /// Warnings that are shown before the numbers, the worst first.
     pub notes: Vec<String>,
-    /// How rows are told apart.
+    /// How exits were grouped into rows.
     pub by: GroupBy,
-    /// What was found.
+    /// The rows and their verdicts.
     pub comparison: &'a Comparison,
 }
 
 /// The names of the sides.
 pub const SIDES: [&str; 2] = ["base", "new"];
+
+/// The word for a verdict.
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Unjudged(_) => "not judged",
+        Verdict::Same => "same",
+        Verdict::Improved => "improved",
+        Verdict::Changed => "changed",
+        Verdict::Regressed => "regressed",
+    }
+}
+
+/// Why there is no verdict, in a few words.
+fn why(unjudged: Unjudged) -> &'static str {
+    match unjudged {
+        Unjudged::Idle => "idle",
+        Unjudged::OneInterval => "one interval does not tell how much it fluctuates",
+        Unjudged::NotSelected => "shown only",
+        Unjudged::NotComparable => "the dumps are not comparable",
+        Unjudged::TooFewSamples => "too few samples",
+        Unjudged::OneBlock => "all of a side's samples are of one time",
+        Unjudged::OneSideEmpty => "one side has no samples",
+        Unjudged::Maximum => "an extreme has no distribution to test",
+        Unjudged::ShortTail => "fewer than 10 samples above it",
+        Unjudged::OpenBucket => "longer than the buckets tell apart",
+        Unjudged::NoRows => "no samples",
+    }
+}
+
+/// The word for a row that one side lacks.
+fn presence(presence: Presence) -> Option<&'static str> {
+    match presence {
+        Presence::Both => None,
+        Presence::New => Some("new"),
+        Presence::Vanished => Some("vanished"),
+    }
+}
 
 /// A value in its metric's unit.
 fn value(unit: Unit, value: Option<f64>) -> String {
@@ -52,20 +93,19 @@ fn value(unit: Unit, value: Option<f64>) -> String {
     }
 }
 
-/// The relative change of a finding; of a maximum without any claim.
+/// The relative change of a finding. That of a maximum is a plain ratio, about which nothing is claimed.
 fn relative(finding: &Finding) -> Option<f64> {
     let measured = &finding.measured;
     let plain = || match (measured.base?, measured.new?) {
         (base, new) if base > 0.0 => Some(new / base - 1.0),
         _ => None,
     };
-    measured.change.map(|change| change.relative).or_else(plain)
+    measured.change().map(|change| change.relative).or_else(plain)
 }
 
-/// `+12.3%`; far changes as a factor.
+/// A relative change as `+12.3%`; large ones as a factor, `x150`.
 fn percent(change: f64) -> String {
     match change {
-        change if change.is_nan() => "-".to_owned(),
         change if change.is_infinite() => "from 0".to_owned(),
         change if change >= 99.995 => format!("x{:.0}", change + 1.0),
         change => format!("{:+.1}%", 100.0 * change),
@@ -92,7 +132,7 @@ fn changes(row: &RowDiff, verdict: Verdict) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// What became of a rule, in a line.
+/// The outcome of a rule, in a line.
 fn outcome(rule: &RuleOutcome, rows: &[RowDiff]) -> String {
     let largest = || {
         let changes = rule.held.iter().map(|test| test.relative);
@@ -102,7 +142,7 @@ fn outcome(rule: &RuleOutcome, rows: &[RowDiff]) -> String {
         0 => String::new(),
         count => format!("; {} cannot be tested", units::plural(count, "row")),
     };
-    let what = match (rule.fired.is_empty(), rule.held.is_empty()) {
+    let found = match (rule.fired.is_empty(), rule.held.is_empty()) {
         (false, _) => {
             let rows = rule.fired.iter().map(|test| {
                 let chance = probability(test.adjusted);
@@ -116,14 +156,14 @@ fn outcome(rule: &RuleOutcome, rows: &[RowDiff]) -> String {
         (true, true) if rule.untested > 0 => "held".to_owned(),
         (true, true) => "no row matches".to_owned(),
     };
-    format!("{what}{untested}")
+    format!("{found}{untested}")
 }
 
-/// The verdict on everything, in a word.
+/// The verdict on the whole comparison, in a word or two.
 fn verdict(comparison: &Comparison) -> &'static str {
     match (comparison.settings.comparable, comparison.rules.is_empty(), comparison.failed()) {
         (false, ..) => "not comparable",
-        (true, true, _) => comparison.verdict.word(),
+        (true, true, _) => word(comparison.verdict),
         (true, false, true) => "failed",
         (true, false, false) => "held",
     }

@@ -1,17 +1,22 @@
-//! A comparison for people: what to know first, a line for each metric of each row, the verdicts.
+//! A comparison as a table for people: warnings, a line for each metric of each row, the verdicts.
 
 use std::io::{self, Write};
 
-use super::{Report, SIDES, changes, outcome, percent, probability, relative, value, verdict};
+use super::{
+    Report, SIDES, changes, outcome, percent, presence, probability, relative, value, verdict, why, word,
+};
 use crate::{
-    model::compare::{Comparison, Finding, MIN_BLOCKS, Method, Metric, RowDiff, Verdict},
+    model::compare::{
+        Comparison, Finding, MIN_BLOCKS, Method, Metric, RowDiff, Unjudged, Verdict,
+        statistics::ConfidenceInterval,
+    },
     render::{escape::terminal, units},
 };
 
-/// No label is wider.
+/// The greatest width of a label, in characters.
 const LABEL: usize = 40;
 
-/// Prints it.
+/// Prints the table, its heading in bold if `color`.
 ///
 /// # Errors
 /// Those of the output.
@@ -34,11 +39,11 @@ pub fn print(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Resul
     let comparison = report.comparison;
     writeln!(out, "{}\n", method(comparison))?;
     rows(out, report, color)?;
-    for word in [Verdict::Regressed, Verdict::Changed, Verdict::Improved] {
+    for verdict in [Verdict::Regressed, Verdict::Changed, Verdict::Improved] {
         for row in comparison.rows.iter() {
-            let changes = changes(row, word);
+            let changes = changes(row, verdict);
             if !changes.is_empty() {
-                writeln!(out, "{}: {}: {changes}", word.word(), terminal(&row.key.label()))?;
+                writeln!(out, "{}: {}: {changes}", word(verdict), terminal(&row.key.label()))?;
             }
         }
     }
@@ -50,7 +55,7 @@ pub fn print(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Resul
     writeln!(out, "verdict: {} ({} metrics of {rows} judged)", verdict(comparison), comparison.judged)
 }
 
-/// What was taken as chance, and what counts.
+/// How chance was told, and from which change on a row counts.
 fn method(comparison: &Comparison) -> String {
     let settings = &comparison.settings;
     let [base, new] = comparison.blocks;
@@ -99,11 +104,13 @@ fn rows(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Result<()>
     Ok(())
 }
 
+/// The row's name, and whether one side lacks it.
 fn label(row: &RowDiff) -> String {
-    let presence = row.presence().map(|word| format!(" ({word})")).unwrap_or_default();
+    let presence = presence(row.presence()).map(|word| format!(" ({word})")).unwrap_or_default();
     format!("{}{presence}", terminal(&row.key.label()))
 }
 
+/// The text in at most `width` characters; `~` stands for what was cut off.
 fn cut(text: &str, width: usize) -> String {
     match text.char_indices().nth(width) {
         None => text.to_owned(),
@@ -111,14 +118,14 @@ fn cut(text: &str, width: usize) -> String {
     }
 }
 
+/// The line of a finding, after the label.
 fn line(row: &RowDiff, finding: &Finding) -> String {
     let info = finding.metric.info();
     let measured = &finding.measured;
-    let interval = match measured.change {
-        Some(change) if change.low > -1.0 || change.high.is_finite() => {
+    let interval = match measured.change().and_then(|change| change.interval) {
+        Some(ConfidenceInterval { low, high }) if low > -1.0 || high.is_finite() => {
             let end = |end: f64, open: bool| if open { "?".to_owned() } else { percent(end) };
-            let low = end(change.low, change.low <= -1.0);
-            format!("{low} .. {}", end(change.high, change.high.is_infinite()))
+            format!("{} .. {}", end(low, low <= -1.0), end(high, high.is_infinite()))
         }
         _ => String::new(),
     };
@@ -130,9 +137,9 @@ fn line(row: &RowDiff, finding: &Finding) -> String {
         _ => (change, interval),
     };
     let verdict = match finding.verdict {
-        Verdict::Unjudged("shown only") => String::new(),
-        Verdict::Unjudged(why) => format!("- {why}"),
-        verdict => verdict.word().to_owned(),
+        Verdict::Unjudged(Unjudged::NotSelected) => String::new(),
+        Verdict::Unjudged(unjudged) => format!("- {}", why(unjudged)),
+        verdict => word(verdict).to_owned(),
     };
     format!(
         "{:<6} {:>12} {:>12} {change:>9} {interval:>20} {:>7}  {verdict}",

@@ -1,5 +1,6 @@
-//! `switches N`: two threads hand a byte to and fro N times, on one CPU two context switches and two wake-ups each.
-//! What every thread of a host pays for a tracer that follows the scheduler. Prints a line like the workload's.
+//! `context-switches N`: two threads hand a byte to and fro N times. Each round trip on one CPU takes two
+//! context switches and two wake-ups, as every thread of a host has them; a tracer that follows the scheduler
+//! makes them dearer. Prints a line in the form of the workload's.
 
 use std::{
     io::{self, Read as _, Write as _, pipe},
@@ -11,9 +12,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 fn main() -> Result<()> {
-    let rounds: u64 = std::env::args().nth(1).context("say how often")?.parse()?;
-    // Whether the woken one may run at once, before the other sleeps, would differ from run to run: a batch never asks.
-    // SAFETY: of this thread, and so of that which it starts; the parameters are integers.
+    let rounds: u64 = std::env::args().nth(1).context("give the number of round trips")?.parse()?;
+    // A woken thread of the usual policy may preempt the other one before that sleeps, or may not: runs would
+    // differ. A batch thread never preempts. The thread started below inherits the policy.
+    // SAFETY: all parameters are integers, for which zero is a valid value; the pointer is to a live local.
     let outcome = unsafe {
         let parameters: libc::sched_param = std::mem::zeroed();
         libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_BATCH, &raw const parameters)

@@ -1,12 +1,12 @@
-//! `noise`: how often `exitlat diff` sees a change where there is none, and how often it sees one that is there.
-//! Made-up recordings, the same at every run. Prints Markdown; the argument is the number of tries. With a directory
-//! instead it writes two dumps there, `base` and `new`: an example.
+//! `diff-error-rates N`: how often `exitlat diff` reports a change where there is none, and how often it
+//! finds one that is there, in N pairs of made-up recordings, the same at every run. Prints Markdown. With a
+//! directory in place of N it writes two recordings there as an example, `base.exitlat` and `new.exitlat`.
 
 use std::{fs, io, path::Path};
 
 use exitlat_tests::noise::{self, DISTRIBUTIONS, Distribution, Effect, Load, header, record};
 use fastrand::Rng;
-use tracer_user::model::compare::{Comparison, Metric, Settings, Verdict, compare};
+use tracer_user::model::compare::{Comparison, METRICS, Metric, Settings, Verdict, compare};
 
 const STEADY: Load = Load { intervals: 30, exits: 200.0, rate: 0.0, duration: 0.0, memory: 0.0 };
 
@@ -41,15 +41,16 @@ fn main() -> io::Result<()> {
             tables(tries);
             Ok(())
         }
-        Err(_) => dumps(Path::new(&word)),
+        Err(_) => write_example(Path::new(&word)),
     }
 }
 
-/// A guest with two reasons, then the same with 50 us more on every tenth exit.
-fn dumps(directory: &Path) -> io::Result<()> {
+/// Writes the recordings of a guest with two reasons, and of the same guest with 50 us more on every tenth
+/// exit.
+fn write_example(directory: &Path) -> io::Result<()> {
     for (name, effect, seed) in [("base", NOTHING, 1), ("new", EFFECTS[0].1, 2)] {
-        let dump = noise::dump(header("lab"), "web", &DISTRIBUTIONS[..2], LOADS[1].1, effect, seed)?;
-        fs::write(directory.join(format!("{name}.exitlat")), dump)?;
+        let recording = noise::dump(header("lab"), "web", &DISTRIBUTIONS[..2], LOADS[1].1, effect, seed)?;
+        fs::write(directory.join(format!("{name}.exitlat")), recording)?;
     }
     Ok(())
 }
@@ -90,7 +91,7 @@ fn tables(tries: u64) {
     }
 }
 
-/// 2000 samples in all.
+/// The same load in 10 intervals with 2000 samples altogether.
 fn few(load: Load) -> Load {
     Load { intervals: 10, exits: 200.0, ..load }
 }
@@ -117,8 +118,7 @@ fn described(found: &[Comparison], tries: u64) -> String {
             comparison.rows.iter().any(|row| row.finding(metric).verdict > Verdict::Same)
         })
     };
-    let judged = [Metric::Rate, Metric::Mean, Metric::P50, Metric::P99, Metric::P999, Metric::Shape];
-    let by = judged.into_iter().filter(|metric| of(*metric) > 0);
-    let by: Vec<String> = by.map(|metric| format!("{} {}", metric.info().id, percent(of(metric)))).collect();
+    let judged = METRICS.iter().filter(|info| info.judged && of(info.metric) > 0);
+    let by: Vec<String> = judged.map(|info| format!("{} {}", info.id, percent(of(info.metric)))).collect();
     if by.is_empty() { said } else { format!("{said} ({})", by.join(", ")) }
 }

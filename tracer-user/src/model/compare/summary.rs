@@ -1,4 +1,5 @@
-//! One side of a comparison: a recording by rows and blocks of time, in memory that does not grow with its length.
+//! A recording summed up for a comparison, by rows and blocks of time, in memory that does not grow with its
+//! length.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,30 +13,45 @@ use crate::{
 /// More blocks than this are joined two by two.
 const MAX_BLOCKS: usize = 32;
 
-/// What tells rows apart on both sides. Pids do not: they change from run to run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// The guest had nothing to do.
-    pub idle: bool,
-    /// The host, where rows are by host.
-    pub host: Option<String>,
-    /// Name of the VM, where rows are by VM.
-    pub vm: Option<String>,
-    /// The vCPU, where rows are by vCPU.
-    pub vcpu: Option<String>,
-    /// The reason, where rows are by reason.
-    pub reason: Option<(Isa, u32)>,
+/// An exit reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reason {
+    /// The instruction set that numbers the code.
+    pub isa: Isa,
+    /// The code as the exit's record has it, with flags.
+    pub code: u32,
 }
 
-impl Key {
-    /// The reason as it is printed; "" if rows are not by reason.
-    pub fn reason_label(&self) -> String {
-        self.reason.map(|(isa, code)| decode(isa, code).to_string()).unwrap_or_default()
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        decode(self.isa, self.code).fmt(f)
+    }
+}
+
+/// Identifies a row in both recordings. Pids do not: they change from run to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowKey {
+    /// Whether the guest had nothing to do.
+    pub idle: bool,
+    /// Host name, if rows are by host and the host is known.
+    pub host: Option<String>,
+    /// Name of the VM, if rows are by VM.
+    pub vm: Option<String>,
+    /// Label of the vCPU, if rows are by vCPU.
+    pub vcpu: Option<String>,
+    /// Exit reason, if rows are by reason.
+    pub reason: Option<Reason>,
+}
+
+impl RowKey {
+    /// The reason's name, if rows are by reason.
+    pub fn reason_label(&self) -> Option<String> {
+        self.reason.map(|reason| reason.to_string())
     }
 
     /// The row in one line, for people.
     pub fn label(&self) -> String {
-        let reason = self.reason.is_some().then(|| self.reason_label());
+        let reason = self.reason_label();
         let vcpu = self.vcpu.as_ref().map(|vcpu| format!("vCPU {vcpu}"));
         let parts = [self.host.clone(), self.vm.clone(), vcpu, reason];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
@@ -50,14 +66,14 @@ impl Key {
 
 /// The samples of a row in one block.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Samples {
+pub(super) struct BlockSamples {
     pub count: u64,
     pub sum_ns: u64,
-    /// In rising order.
+    /// Samples by bucket of the histogram, in ascending order of buckets.
     pub buckets: Vec<(u16, u64)>,
 }
 
-impl Samples {
+impl BlockSamples {
     fn add(&mut self, count: u64, sum_ns: u64, buckets: impl IntoIterator<Item = (u16, u64)>) {
         self.count = self.count.saturating_add(count);
         self.sum_ns = self.sum_ns.saturating_add(sum_ns);
@@ -70,22 +86,22 @@ impl Samples {
     }
 }
 
-/// A row of one side.
+/// A row of a recording: all its samples, and those of each block that has any, by the block's index.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SideRow {
+pub(super) struct RowSummary {
     pub stats: Stats,
-    pub blocks: BTreeMap<usize, Samples>,
+    pub blocks: BTreeMap<usize, BlockSamples>,
 }
 
-/// What all rows of a block have in common.
+/// A block of neighbouring intervals, with the amounts that all rows share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Block {
     /// Time covered, by host.
     pub elapsed_ns: BTreeMap<Option<String>, u64>,
     /// Handled time of all rows.
     pub handled_ns: u64,
-    /// Intervals in it.
-    rounds: usize,
+    /// Intervals in the block; those of all hosts at the same time count once.
+    intervals: usize,
 }
 
 impl Block {
@@ -97,39 +113,49 @@ impl Block {
     }
 }
 
-/// One side of a comparison.
+/// Identifies the cells that add to the same row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct CellKey {
+    /// Index in the list of threads.
+    thread: usize,
+    reason: Reason,
+    idle: bool,
+}
+
+/// A recording, summed up for a comparison.
 #[derive(Clone, Debug)]
-pub struct Side {
+pub struct RecordingSummary {
     by: GroupBy,
-    pub(super) rows: BTreeMap<Key, SideRow>,
+    pub(super) rows: BTreeMap<RowKey, RowSummary>,
     pub(super) blocks: Vec<Block>,
     /// How many intervals of a host make a block.
-    rounds: usize,
-    /// The hosts of the newest of them.
-    round: BTreeSet<Option<String>>,
-    known: HashMap<(usize, Isa, u32, bool), Key>,
+    intervals_per_block: usize,
+    /// The hosts of the newest interval.
+    newest_hosts: BTreeSet<Option<String>>,
+    /// The rows of the cells that were seen: making a key anew for each cell would copy its names.
+    row_of_cell: HashMap<CellKey, RowKey>,
     /// Intervals, those of all hosts at the same time counted once.
     pub intervals: u64,
-    /// Time covered, of all hosts together.
+    /// Time covered in ns, of all hosts together.
     pub elapsed_ns: u64,
     /// Sum of the losses.
     pub losses: Losses,
-    /// Whose exit codes there are.
+    /// The instruction sets whose exit codes occur.
     pub isas: BTreeSet<Isa>,
     /// Whether the wait of halted guests was told apart; `None` without exits.
     pub waits_apart: Option<bool>,
 }
 
-impl Side {
-    /// Nothing yet, to be grouped like this.
+impl RecordingSummary {
+    /// A summary of no intervals, whose rows will be grouped by `by`.
     pub fn new(by: GroupBy) -> Self {
         Self {
             by,
             rows: BTreeMap::new(),
             blocks: Vec::new(),
-            rounds: 1,
-            round: BTreeSet::new(),
-            known: HashMap::new(),
+            intervals_per_block: 1,
+            newest_hosts: BTreeSet::new(),
+            row_of_cell: HashMap::new(),
             intervals: 0,
             elapsed_ns: 0,
             losses: Losses::default(),
@@ -138,7 +164,8 @@ impl Side {
         }
     }
 
-    /// Adds the selected part of an interval. All intervals must be of one threads.
+    /// Adds the selected part of an interval. `threads` must be the same list for all intervals, which may
+    /// grow.
     pub fn add(&mut self, interval: &Interval, threads: &Threads, selection: &Selection) {
         if !selection.wants_host(interval.host.as_deref()) {
             return;
@@ -146,7 +173,7 @@ impl Side {
         self.losses.merge(&interval.losses);
         let elapsed_ns = interval.elapsed_ns();
         self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
-        self.open(interval.host.as_ref(), elapsed_ns);
+        self.open_block(interval.host.as_ref(), elapsed_ns);
         for cell in &interval.cells {
             let thread = &threads.list[cell.thread];
             if selection.wants_thread(thread) && selection.wants_reason(cell.isa, cell.code) {
@@ -155,32 +182,34 @@ impl Side {
         }
     }
 
-    /// Makes the newest block that which an interval of this host belongs to. Hosts that were read at the same
-    /// time share blocks: those of one alone would seem to come and go.
-    fn open(&mut self, host: Option<&String>, elapsed_ns: u64) {
+    /// Makes sure that the newest block is the one to which an interval of this host belongs. Hosts that were
+    /// read at the same time share blocks: those of one alone would seem to come and go.
+    fn open_block(&mut self, host: Option<&String>, elapsed_ns: u64) {
         let host = host.cloned();
-        let begins = self.blocks.is_empty() || self.round.contains(&host);
+        let begins = self.blocks.is_empty() || self.newest_hosts.contains(&host);
         if begins {
-            self.round.clear();
+            self.newest_hosts.clear();
             self.intervals += 1;
-            let full = |side: &Self| side.blocks.last().is_none_or(|block| block.rounds >= side.rounds);
+            let full = |summary: &Self| {
+                summary.blocks.last().is_none_or(|block| block.intervals >= summary.intervals_per_block)
+            };
             if full(self) && self.blocks.len() == MAX_BLOCKS {
-                self.join();
+                self.halve_blocks();
             }
             if full(self) {
                 self.blocks.push(Block::default());
             }
         }
-        self.round.insert(host.clone());
+        self.newest_hosts.insert(host.clone());
         let block = self.blocks.last_mut().expect("one was just made if there was none");
-        block.rounds += usize::from(begins);
+        block.intervals += usize::from(begins);
         let elapsed = block.elapsed_ns.entry(host).or_default();
         *elapsed = elapsed.saturating_add(elapsed_ns);
     }
 
     /// Joins blocks two by two.
-    fn join(&mut self) {
-        self.rounds *= 2;
+    fn halve_blocks(&mut self) {
+        self.intervals_per_block *= 2;
         let mut joined: Vec<Block> = Vec::new();
         for (index, block) in std::mem::take(&mut self.blocks).into_iter().enumerate() {
             if index % 2 == 0 {
@@ -188,7 +217,7 @@ impl Side {
                 continue;
             }
             let earlier = joined.last_mut().expect("the one before it");
-            earlier.rounds += block.rounds;
+            earlier.intervals += block.intervals;
             earlier.handled_ns = earlier.handled_ns.saturating_add(block.handled_ns);
             for (host, ns) in block.elapsed_ns {
                 let elapsed = earlier.elapsed_ns.entry(host).or_default();
@@ -197,7 +226,7 @@ impl Side {
         }
         self.blocks = joined;
         for row in self.rows.values_mut() {
-            let mut joined: BTreeMap<usize, Samples> = BTreeMap::new();
+            let mut joined: BTreeMap<usize, BlockSamples> = BTreeMap::new();
             for (index, samples) in std::mem::take(&mut row.blocks) {
                 joined.entry(index / 2).or_default().add(samples.count, samples.sum_ns, samples.buckets);
             }
@@ -221,15 +250,17 @@ impl Side {
             *handled = handled.saturating_add(cell.sum_ns);
         }
         let GroupBy { host, vm, vcpu, reason, part: _ } = self.by;
-        let key = self.known.entry((cell.thread, cell.isa, cell.code, idle)).or_insert_with(|| Key {
+        let reason_of_cell = Reason { isa: cell.isa, code: cell.code };
+        let cell_key = CellKey { thread: cell.thread, reason: reason_of_cell, idle };
+        let key = self.row_of_cell.entry(cell_key).or_insert_with(|| RowKey {
             idle,
             host: thread.host.clone().filter(|_| host),
             vm: vm.then(|| thread.vm.clone()),
             vcpu: vcpu.then(|| thread.vcpu_label()),
-            reason: reason.then_some((cell.isa, cell.code)),
+            reason: reason.then_some(reason_of_cell),
         });
         if !self.rows.contains_key(key) {
-            self.rows.insert(key.clone(), SideRow::default());
+            self.rows.insert(key.clone(), RowSummary::default());
         }
         let row = self.rows.get_mut(key).expect("just made sure of it");
         let buckets = interval.buckets_of(cell);
@@ -242,7 +273,7 @@ impl Side {
         debug_assert!(buckets.iter().all(|(bucket, _)| usize::from(*bucket) < BUCKETS));
     }
 
-    /// Handled time of all rows.
+    /// Handled time of all rows, in ns.
     pub fn handled_ns(&self) -> u64 {
         self.blocks.iter().fold(0, |sum, block| sum.saturating_add(block.handled_ns))
     }

@@ -1,6 +1,6 @@
-//! `refresh`: what the reading side costs on this machine, from events made up for BPF_PROG_TEST_RUN: time and
-//! memory of a reading with its table, start-up, size of a dump. Needs root and KVM with its
-//! tracepoints, no guest. Prints Markdown.
+//! `bench-reader`: what snapshots cost on this machine: time and memory of a snapshot with its table,
+//! start-up time, size of a recording. The events are made up, by BPF_PROG_TEST_RUN. Needs root and KVM with
+//! its tracepoints, but no guest. Prints Markdown.
 
 use std::{
     collections::BTreeMap,
@@ -29,11 +29,12 @@ use tracer_user::{
 
 const REASONS: u64 = 20;
 const VCPUS: [u64; 6] = [1, 16, 64, 128, 256, 512];
-/// From one exit to the next.
+/// Time from one exit to the next.
 const STEP_NS: u64 = 2_000_000;
 /// The process of all threads, to which the programs are confined: this machine's guests are not counted.
 const PID: u64 = 1;
-/// Beyond all tids that Linux gives out (PID_MAX_LIMIT), so that the scheduler's events are not of these threads.
+/// Beyond all tids that Linux gives out (PID_MAX_LIMIT), so that the scheduler's events are not of these
+/// threads.
 const FIRST_TID: u64 = 1 << 23;
 /// Pairs of events for the programs' own run time.
 const PAIRS: u64 = 100_000;
@@ -41,21 +42,22 @@ const PAIRS: u64 = 100_000;
 const BAR: f64 = 30.0;
 const READINGS: u32 = 5;
 
-/// What one machine of so many vCPUs takes.
+/// What a machine with `vcpus` vCPUs takes.
 struct Figures {
     vcpus: u64,
     /// Size of the slot table.
     slots: u32,
-    /// Until everything is attached.
+    /// Time until all programs are attached.
     start_up: Duration,
+    /// Time of a snapshot.
     reading: Duration,
-    /// A reading and its table.
+    /// Time of a snapshot and its table.
     table: Duration,
-    /// In the kernel.
+    /// Memory of maps and programs in the kernel.
     locked_bytes: u64,
-    /// In the process.
+    /// Memory of the process.
     own_bytes: u64,
-    /// An hour of dump.
+    /// Size of an hour's recording.
     dump_bytes: u64,
 }
 
@@ -91,7 +93,7 @@ fn main() -> Result<()> {
     native()
 }
 
-/// The budgets for the largest machine beside what was measured.
+/// Prints the budgets of the largest machine beside its figures.
 fn budgets(figures: &Figures) {
     let Figures { vcpus, slots, start_up, table, locked_bytes, own_bytes, .. } = figures;
     println!("Budgets, {vcpus} vCPUs: limits and aims.\n\n| | must | aim | measured |\n|---|---:|---:|---:|");
@@ -114,8 +116,8 @@ fn budgets(figures: &Figures) {
     );
 }
 
-/// What the programs' bodies take at this machine's own speed, by the kernel's count (`BPF_ENABLE_STATS`). It counts
-/// what is around the programs too.
+/// Prints the run time of the programs at this machine's own speed, by the kernel's count
+/// (`BPF_ENABLE_STATS`), which includes the kernel's own work around each run.
 fn native() -> Result<()> {
     let _counting =
         enable_stats(Stats::RunTime).context("the kernel does not count the programs' run time")?;
@@ -139,7 +141,8 @@ fn measure(vcpus: u64) -> Result<Figures> {
     let slots = abi::DEFAULT_SLOTS.max((vcpus * REASONS) as u32);
     let options = Options { slots, filter: true, ..Options::default() };
     let start = Instant::now();
-    let mut session = Session::start(&options, &[PID as u32]).context("exitlat cannot watch this machine's KVM")?;
+    let mut session =
+        Session::start(&options, &[PID as u32]).context("exitlat cannot watch this machine's KVM")?;
     let start_up = start.elapsed();
     for program in [symbols::SYNTHETIC_EXIT, symbols::SYNTHETIC_ENTRY] {
         session.raw(program)?;
@@ -192,7 +195,8 @@ fn row(figures: &Figures) -> String {
     )
 }
 
-/// The buckets of one reason's samples between two readings: from 1 us to 1 ms, as for the size in docs/recording.md.
+/// The buckets of one reason's samples between two snapshots: from 1 us to 1 ms, as for the size in
+/// docs/recording.md.
 fn spread() -> Range<usize> {
     bucket_of(1_000)..bucket_of(1_000_000)
 }
@@ -249,7 +253,7 @@ fn ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-/// Memory of our maps and programs, by the kernel's own count.
+/// Memory of this process's maps and programs, by the kernel's own count.
 fn locked_bytes() -> Result<u64> {
     let mut objects = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/fdinfo")? {
@@ -267,7 +271,7 @@ fn locked_bytes() -> Result<u64> {
     Ok(objects.values().sum())
 }
 
-/// Memory of this process beside the maps, which it has mapped.
+/// Memory of this process without the maps, which are mapped into it.
 fn own_bytes() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
