@@ -8,6 +8,7 @@ use crate::{
     cli::{TraceArgs, Usage},
     kernel::{
         activity::{self, Activity as Counters},
+        check,
         log::ProgramLog,
         session::{Options, Session},
         vms::{self, Vm},
@@ -37,9 +38,11 @@ impl KernelSource {
     ///
     /// # Errors
     /// [`Usage`] for a pid that is no process, or if `--duration` ends before the VMs have come; those of
-    /// [`Session::start`].
+    /// [`Session::start`], the missing right to load programs first of all.
     pub async fn start(args: &TraceArgs, rule: GuestRule, signals: &mut Signals) -> Result<Option<Self>> {
         rule.check(&ThisHost)?;
+        // Nobody should wait for a VM on a host that cannot trace it.
+        check::may_load()?;
         let arrived = tokio::select! {
             biased;
             arrived = arrival(&rule, &ThisHost, args.duration) => arrived?,
