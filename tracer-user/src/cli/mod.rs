@@ -88,12 +88,12 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{ffi::OsString, time::Duration};
 
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::model::columns::SortKey;
+    use crate::model::{NamePattern, Selection, columns::SortKey};
 
     fn live(line: &str) -> LiveArgs {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
@@ -153,5 +153,49 @@ mod tests {
         let cli = Cli::try_parse_from("exitlat record -o f -- ls -l".split(' ')).unwrap();
         let Some(Command::Record(args)) = cli.command else { panic!() };
         assert_eq!(args.command, ["ls", "-l"]);
+    }
+
+    #[test]
+    fn commands_refuse_what_they_cannot_group_by() {
+        for (line, word) in [
+            ("exitlat --by host", "merged recordings"),
+            ("exitlat diff a b --by reason,part", "leave `part` out"),
+            ("exitlat export a --by part", "columns or labels"),
+            ("exitlat report a --by cpu", "vm,reason"),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+        assert!(Cli::try_parse_from("exitlat report a --by host,part".split(' ')).is_ok());
+    }
+
+    #[test]
+    fn one_selection_for_all_commands() {
+        let options = "-p 1,2 -g web*,db --host h -f EPT --vcpu 3";
+        let select = |line: String| match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Some(Command::Report(args)) => args.select,
+            Some(Command::Diff(args)) => args.select,
+            Some(Command::Export(args)) => args.select,
+            other => panic!("{other:?}"),
+        };
+        for command in ["report a", "diff a b", "export a"] {
+            let selection = Selection::from(&select(format!("exitlat {command} {options}")));
+            assert_eq!((selection.pids, selection.vcpus), (vec![1, 2], vec![3]), "{command}");
+            let typed =
+                |names: Vec<NamePattern>| names.iter().map(|n| n.typed().to_owned()).collect::<Vec<_>>();
+            assert_eq!(
+                (typed(selection.guests), typed(selection.hosts)),
+                (vec!["web*".into(), "db".into()], vec!["h".into()])
+            );
+            assert_eq!(selection.fields.unwrap().as_str(), "EPT");
+        }
+    }
+
+    #[test]
+    fn standard_input_is_read_once() {
+        let locations =
+            |words: &[&str]| words.iter().map(|word| OsString::from(word).into()).collect::<Vec<Location>>();
+        assert!(location::read_once(&locations(&["-", "a"])).is_ok());
+        assert!(location::read_once(&locations(&["-", "a", "-"])).is_err());
     }
 }

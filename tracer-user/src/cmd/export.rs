@@ -78,7 +78,7 @@ fn format_of(args: &ExportArgs) -> Result<ExportFormat> {
     let known = || ExportFormat::EXTENSIONS.iter().find(|(name, _)| Some(*name) == extension);
     args.format.or_else(|| known().map(|(_, format)| *format)).ok_or_else(|| {
         let known = ExportFormat::EXTENSIONS.map(|(name, _)| format!(".{name}")).join(", ");
-        Usage(format!("no format: give --format, or -o FILE with one of the extensions {known}")).into()
+        Usage(format!("which format? Give --format, or -o FILE with one of the extensions {known}")).into()
     })
 }
 

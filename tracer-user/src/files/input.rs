@@ -28,11 +28,14 @@ pub struct Input {
 
 enum Content {
     Recording(Box<Reader<Box<dyn BufRead>>>),
-    /// All of perf.data is one interval, until it has been given out.
-    PerfData {
-        data: Box<PerfData>,
-        interval: Option<Interval>,
-    },
+    PerfData(Box<OneInterval>),
+}
+
+/// All of a perf.data, which is one interval.
+struct OneInterval {
+    data: PerfData,
+    /// The interval, until it has been given out.
+    interval: Option<Interval>,
 }
 
 impl Input {
@@ -50,15 +53,15 @@ impl Input {
     pub fn with_hosts(self) -> Self {
         let content = match self.content {
             Content::Recording(reader) => Content::Recording(Box::new(reader.with_hosts())),
-            Content::PerfData { mut data, mut interval } => {
-                let host = Some(data.header.host.clone());
-                for thread in &mut data.threads.list {
+            Content::PerfData(mut whole) => {
+                let host = Some(whole.data.header.host.clone());
+                for thread in &mut whole.data.threads.list {
                     thread.host.clone_from(&host);
                 }
-                if let Some(interval) = &mut interval {
+                if let Some(interval) = &mut whole.interval {
                     interval.host = host;
                 }
-                Content::PerfData { data, interval }
+                Content::PerfData(whole)
             }
         };
         Self { content, ..self }
@@ -71,7 +74,7 @@ impl Input {
     pub fn into_recording(self) -> Result<Reader<Box<dyn BufRead>>, Usage> {
         match self.content {
             Content::Recording(reader) => Ok(*reader),
-            Content::PerfData { .. } => Err(Usage(format!(
+            Content::PerfData(_) => Err(Usage(format!(
                 "{} is a perf.data; make a recording of it first: exitlat report --save",
                 self.location
             ))),
@@ -82,7 +85,7 @@ impl Input {
     pub fn header(&self) -> &Header {
         match &self.content {
             Content::Recording(reader) => reader.header(),
-            Content::PerfData { data, .. } => &data.header,
+            Content::PerfData(whole) => &whole.data.header,
         }
     }
 
@@ -90,7 +93,7 @@ impl Input {
     pub fn threads(&self) -> &Threads {
         match &self.content {
             Content::Recording(reader) => reader.threads(),
-            Content::PerfData { data, .. } => &data.threads,
+            Content::PerfData(whole) => &whole.data.threads,
         }
     }
 
@@ -98,7 +101,7 @@ impl Input {
     pub fn notes(&self) -> &[String] {
         match &self.content {
             Content::Recording(reader) => reader.notes(),
-            Content::PerfData { data, .. } => &data.notes,
+            Content::PerfData(whole) => &whole.data.notes,
         }
     }
 
@@ -116,8 +119,8 @@ impl Input {
             Content::Recording(reader) => {
                 reader.next_interval(interval).with_context(|| cannot_read(&self.location))
             }
-            Content::PerfData { interval: whole, .. } => {
-                let Some(whole) = whole.take() else { return Ok(false) };
+            Content::PerfData(whole) => {
+                let Some(whole) = whole.interval.take() else { return Ok(false) };
                 *interval = whole;
                 Ok(true)
             }
@@ -168,6 +171,6 @@ impl Content {
             }
         };
         let interval = Some(std::mem::take(&mut data.interval));
-        Ok(Self::PerfData { data: Box::new(data), interval })
+        Ok(Self::PerfData(Box::new(OneInterval { data, interval })))
     }
 }

@@ -132,3 +132,129 @@ impl<S: ActivitySource> Sink<S> for NoExitsNotice<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::model::{Cell, Thread, Threads};
+
+    /// A host on which other events fire, or not, and on which a vCPU may turn up late.
+    #[derive(Default)]
+    struct Made {
+        guests_exit: bool,
+        /// A vCPU is found at the next look.
+        late: Option<Thread>,
+        threads: Threads,
+        counting: bool,
+        started: u32,
+    }
+
+    impl Source for Made {
+        fn discover(&mut self) -> Result<()> {
+            self.threads.list.extend(self.late.take());
+            Ok(())
+        }
+
+        fn snapshot(&mut self, _: &mut Interval) -> Result<()> {
+            Ok(())
+        }
+
+        fn last_snapshot(&mut self, _: &mut Interval) -> Result<()> {
+            Ok(())
+        }
+
+        fn threads(&self) -> &Threads {
+            &self.threads
+        }
+    }
+
+    impl ActivitySource for Made {
+        type Probe = ();
+
+        fn start_activity(&mut self) -> Result<()> {
+            assert!(!self.counting);
+            (self.counting, self.started) = (true, self.started + 1);
+            Ok(())
+        }
+
+        fn activity(&self, (): &()) -> Result<Activity> {
+            assert!(self.counting);
+            Ok(Activity { guests_exit: self.guests_exit, explanation: "explained".to_owned() })
+        }
+
+        fn stop_activity(&mut self) -> Result<()> {
+            self.counting = false;
+            Ok(())
+        }
+    }
+
+    thread_local! {
+        static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// The verdict after these intervals, each with exits or without, and how often it was explained.
+    fn verdict(source: &mut Made, intervals: &[bool], why: StopReason) -> (Verdict, usize) {
+        SAID.take();
+        let mut notice = NoExitsNotice::new(|text| SAID.with_borrow_mut(|said| said.push(text.to_owned())));
+        for exits in intervals {
+            let cell = Cell {
+                thread: 0,
+                isa: crate::decode::Isa::VMX,
+                code: 0,
+                subkey: 0,
+                count: 1,
+                sum_ns: 1,
+                min_ns: 1,
+                max_ns: 1,
+                parts: crate::model::Parts::default(),
+                buckets: 0..0,
+            };
+            let cells = exits.then_some(cell).into_iter().collect();
+            let interval = Interval { cells, ..Interval::default() };
+            notice.take(source, &interval, Trigger::Time).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let verdict = runtime.block_on(notice.conclude(source, why)).unwrap();
+        (verdict, SAID.take().len())
+    }
+
+    #[test]
+    fn a_host_that_hides_its_exits_is_told_once() {
+        let mut made = Made { guests_exit: true, ..Made::default() };
+        assert_eq!(verdict(&mut made, &[false; 4], StopReason::Elapsed), (Verdict::Silent, 1));
+        assert!(!made.counting);
+        assert_eq!(made.started, 1);
+    }
+
+    #[test]
+    fn a_quiet_host_is_explained_and_traceable() {
+        let mut made = Made::default();
+        assert_eq!(verdict(&mut made, &[false; 3], StopReason::Interrupted), (Verdict::Traceable, 1));
+    }
+
+    #[test]
+    fn exits_need_no_explanation() {
+        for intervals in [&[true][..], &[false, true], &[false, true, false, false]] {
+            let mut made = Made { guests_exit: true, ..Made::default() };
+            assert_eq!(verdict(&mut made, intervals, StopReason::Elapsed), (Verdict::Traceable, 0));
+            assert!(!made.counting, "the counting programs are gone");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_began_meanwhile_is_not_explained_away() {
+        let thread = Thread { pid: 1, tid: 2, vcpu: None, vm: "late".to_owned(), host: None };
+        let mut made = Made { guests_exit: true, late: Some(thread), ..Made::default() };
+        assert_eq!(verdict(&mut made, &[false, false], StopReason::Elapsed), (Verdict::Traceable, 0));
+    }
+
+    #[test]
+    fn one_interval_gets_another_second_unless_it_was_interrupted() {
+        let mut made = Made { guests_exit: true, ..Made::default() };
+        assert_eq!(verdict(&mut made, &[false], StopReason::Interrupted), (Verdict::Traceable, 0));
+        let mut made = Made { guests_exit: true, ..Made::default() };
+        assert_eq!(verdict(&mut made, &[false], StopReason::Elapsed), (Verdict::Silent, 1));
+    }
+}
