@@ -1,7 +1,7 @@
 //! The files that GitHub reads: workflows, issue forms and dependabot's settings, held to their schemas.
 //!
-//! check-jsonschema brings the schemas along, so no network is needed. A schema knows form and words, not whether
-//! a workflow does what it should.
+//! check-jsonschema brings the schemas along, so no network is needed. A schema knows form and words. It does
+//! not know whether a workflow does what it should.
 
 use std::{
     fs,
