@@ -95,11 +95,17 @@ mod tests {
             assert!(list.lines().any(|line| line == name), "{name} is not in\n{list}");
         }
         let sums = format!("{}.sha256", archive.display());
-        run_tool(Command::new("sha256sum").arg("-c").arg(&sums).current_dir(dist), Output::Terminal).unwrap();
+        run_tool(
+            Command::new("sha256sum").args(["-c", "--quiet"]).arg(&sums).current_dir(dist),
+            Output::Terminal,
+        )
+        .unwrap();
         let bytes = fs::read(&archive).unwrap();
         assert_eq!(bytes, fs::read(pack()).unwrap());
         fs::write(&archive, &bytes[1..]).unwrap();
         let mut check = Command::new("sha256sum");
-        assert!(run_tool(check.arg("-c").arg(&sums).current_dir(dist), Output::Terminal).is_err());
+        assert!(
+            run_tool(check.args(["-c", "--status"]).arg(&sums).current_dir(dist), Output::Terminal).is_err()
+        );
     }
 }

@@ -7,6 +7,7 @@ mod changes;
 mod circles;
 mod english;
 mod known;
+mod lanes;
 mod layers;
 mod markdown;
 mod rust;
@@ -21,6 +22,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::matrix::Matrix;
 use crate::paths::root;
 use crate::process::{Output, capture};
 use rust::Source;
@@ -118,6 +120,7 @@ pub fn check(mut log: &File) -> Result<()> {
     let contributing = read("CONTRIBUTING.md")?;
     let changes = changes::check(&contributing, known::CHANGES, &files, changes::look_up)?;
     complaints.extend(changes.complaints);
+    complaints.extend(lanes::check(&read(lanes::CI)?, &Matrix::load()?));
     complaints.extend(unlike(RECORDING.0, RECORDING.1)?);
     if !changes.cut.is_empty() {
         let missing = changes.cut.join(", ");
