@@ -119,7 +119,7 @@ fn complete(btf: &Btf, id: TypeId, name: &str) -> Option<TypeId> {
 
 /// `(reason, vcpu[, isa])` of old, `(vcpu, isa)` of new kernels; by the place of the integers relative to the
 /// vCPU, and where the names are known they must agree.
-fn exit_args(kvm: &Btf, args: &[Arg]) -> Result<(ExitArgs, TypeId), BtfError> {
+pub(super) fn exit_args(kvm: &Btf, args: &[Arg]) -> Result<(ExitArgs, TypeId), BtfError> {
     let fail = |why| BtfError::Prototype { event: "kvm_exit".to_owned(), why };
     let (vcpu, strukt) = vcpu_arg(kvm, args).ok_or_else(|| fail("has no struct kvm_vcpu *"))?;
     let pick = |names: &[&str], from: usize, to: usize| match &args[from..to] {
