@@ -76,6 +76,10 @@ marks! {
     OFF_VALIDITY,
     /// Offset of `instruction` in the record of `kvm:kvm_s390_handle_operexc`.
     OFF_OPERATION,
+    /// Offset of `rw` in the record of `kvm:kvm_cr`.
+    OFF_CR_RW,
+    /// Offset of `cr` there.
+    OFF_CR_NUMBER,
     /// The isa of events whose record has none.
     ISA_DEFAULT,
     /// How many of [`crate::symbols::FILTER_PIDS`] are set; 0 traces every process.

@@ -85,6 +85,8 @@ programs! {
     CAUSE_OPERATION = "cause_operation",
     /// Tracepoint program on `kvm:kvm_s390_sie_fault`.
     CAUSE_SIE_FAULT = "cause_sie_fault",
+    /// Tracepoint program on `kvm:kvm_cr`.
+    CAUSE_CR = "cause_cr",
     /// Raw tracepoint program on `sched_process_exit`.
     THREAD_EXIT = "thread_exit",
     /// Raw tracepoint program for tests: an exit event as plain numbers.

@@ -151,7 +151,7 @@ pub struct TraceArgs {
     /// Tracepoint type to attach to
     #[arg(long, value_enum, default_value = "auto")]
     pub attach: Attach,
-    /// Causes to tell below a reason: none, or a list
+    /// Causes to tell below a reason: none, or a list; on x86 `cr`, the control registers that the guest accessed
     #[arg(long, value_name = "LIST", value_parser = kernel::causes)]
     pub causes: Option<Causes>,
     /// Do not follow the scheduler: costs nothing at the context switches of other threads, but run queue, sleeps

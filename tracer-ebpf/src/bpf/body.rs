@@ -89,7 +89,13 @@ pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<u32> {
         }
         return None;
     };
-    let vcpu: *mut Vcpu = vcpu;
+    close_with_cause(index, vcpu, now_ns);
+    Some(index)
+}
+
+/// As [`close`], and records the exit's cause if there is one.
+#[inline(always)]
+pub fn close_with_cause(index: u32, vcpu: *mut Vcpu, now_ns: u64) {
     if let Some(ns) = close(index, vcpu, now_ns)
         && is::<CAUSES>()
     {
@@ -99,7 +105,6 @@ pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<u32> {
             split::sample(index, isa, code, subkey, ns);
         }
     }
-    Some(index)
 }
 
 /// The thread of this entry entered its guest. The time of the exit that was open, if it has no parts.

@@ -10,6 +10,7 @@
 
 mod activity;
 mod body;
+mod causes;
 mod config;
 mod maps;
 mod raw;

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     abi::{ABSENT, ISA_SVM, ISA_VMX, Vcpu},
-    config::{CAST, KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON},
+    config::{CAST, CAUSES, KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON},
     loss::Global,
 };
 
@@ -31,6 +31,9 @@ pub fn raw_exit(ctx: RawTracePointContext) -> i32 {
     // The kernel extends arguments of 32 bits with zeroes (`CAST_TO_U64`, include/trace/bpf_probe.h).
     let isa = ctx.arg::<u64>(1);
     let code = reason(kvm_vcpu, isa, Some(vcpu));
+    if is::<CAUSES>() {
+        vcpu.open_subkey = 0;
+    }
     body::open(index, vcpu, now_ns, isa as u32, code);
     0
 }
@@ -39,8 +42,7 @@ pub fn raw_exit(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn raw_entry(ctx: RawTracePointContext) -> i32 {
     match body::running(ctx.arg::<u64>(0)) {
-        // x86's exits have no cause below their reason that the programs see.
-        Some((index, vcpu)) => drop(body::close(index, vcpu, clock_ns())),
+        Some((index, vcpu)) => body::close_with_cause(index, vcpu, clock_ns()),
         None => first_entry(&ctx),
     }
     0

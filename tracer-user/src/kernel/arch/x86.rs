@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use tracer_ebpf::{config, symbols};
+use tracer_ebpf::{config, subkey::kind, symbols};
 
 use crate::{
     decode::Isa,
@@ -11,7 +11,7 @@ use crate::{
         Unsupported,
         arch::Arch,
         btf::Offsets,
-        hook::{Hook, IfMissing, Role, Unless, Way, at, optional, raw, record, tp, types},
+        hook::{Hook, IfMissing, Role, Unless, Way, at, flag, optional, raw, record, tp, types},
     },
 };
 
@@ -43,7 +43,7 @@ const fn nested(event: &'static str) -> Hook {
     }
 }
 
-static HOOKS: [Hook; 5] = [
+static HOOKS: [Hook; 6] = [
     Hook {
         event: "kvm:kvm_fpu",
         role: Role::KvmRunEntry,
@@ -65,6 +65,21 @@ static HOOKS: [Hook; 5] = [
         ways: &[raw(symbols::RAW_ENTRY, &[]), tp(symbols::TP_ENTRY, &[])],
         unless: Unless::Never,
         if_missing: IfMissing::Refuse,
+    },
+    Hook {
+        event: "kvm:kvm_cr",
+        role: Role::Cause { kind: kind::CR, by_default: false },
+        tells: "the control register that was accessed",
+        ways: &[tp(
+            symbols::CAUSE_CR,
+            &[
+                flag(config::CAUSES),
+                record(config::OFF_CR_RW, "rw", 4),
+                record(config::OFF_CR_NUMBER, "cr", 4),
+            ],
+        )],
+        unless: Unless::Never,
+        if_missing: IfMissing::Lose("exits of control registers are not broken down"),
     },
     Hook {
         event: "kvm:kvm_exit",

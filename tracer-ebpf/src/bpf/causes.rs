@@ -1,0 +1,26 @@
+//! x86: events between exit and entry that tell the cause of the open exit.
+
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
+use tracer_ebpf::{
+    config::{OFF_CR_NUMBER, OFF_CR_RW},
+    subkey::{self, WRITE, kind},
+};
+
+use crate::{
+    body,
+    config::{self, number},
+    tp::field,
+};
+
+/// `kvm:kvm_cr`: an access of a control register. kvm_intel fires it for every such exit; kvm_amd only on processors
+/// with decode assists (`cr_interception`, arch/x86/kvm/svm/svm.c), else it emulates the instruction.
+#[tracepoint]
+pub fn cause_cr(ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if config::wanted((pid_tgid >> 32) as u32) {
+        let write = if field::<8>(&ctx, number::<OFF_CR_RW>()) == 0 { 0 } else { WRITE };
+        let register = u64::from(field::<12>(&ctx, number::<OFF_CR_NUMBER>()));
+        body::cause(pid_tgid, subkey::new(kind::CR, register | write));
+    }
+    1
+}
