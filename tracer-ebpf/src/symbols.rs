@@ -39,7 +39,7 @@ programs! {
     RAW_EXIT = "raw_exit",
     /// Raw tracepoint program on `kvm_entry`.
     RAW_ENTRY = "raw_entry",
-    /// Raw tracepoint program on `kvm_nested_vmrun` or `kvm_nested_vmenter`: a guest in the guest is about to run.
+    /// Raw tracepoint program on `kvm_nested_vmrun` or `kvm_nested_vmenter`: a nested guest is about to run.
     NESTED = "nested",
     /// Raw tracepoint program on `kvm_userspace_exit`: KVM_RUN returns.
     LEFT_KVM = "left_kvm",

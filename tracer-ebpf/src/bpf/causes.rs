@@ -12,8 +12,9 @@ use crate::{
     tp::field,
 };
 
-/// `kvm:kvm_cr`: an access of a control register. kvm_intel fires it for every such exit; kvm_amd only on processors
-/// with decode assists (`cr_interception`, arch/x86/kvm/svm/svm.c), else it emulates the instruction.
+/// `kvm:kvm_cr`: an access of a control register. kvm_intel fires it for every such exit; kvm_amd only on
+/// processors with decode assists (`cr_interception`, arch/x86/kvm/svm/svm.c), else it emulates the
+/// instruction.
 #[tracepoint]
 pub fn cause_cr(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();

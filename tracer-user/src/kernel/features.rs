@@ -1,5 +1,6 @@
-//! The running kernel: which features it has, and what the plan asks of it. The one place that compares versions of
-//! kernels; whatever shows in types, files or records is looked for there, as distributions port features back.
+//! The running kernel: which features it has, and what the plan asks of it. The one place that compares
+//! versions of kernels; whatever shows in types, files or records is looked for there, as distributions port
+//! features back.
 
 use std::fs;
 

@@ -50,8 +50,8 @@ pub fn backends() -> Vec<&'static str> {
     known.filter(|name| fs::metadata(format!("/sys/module/{name}")).is_ok()).collect()
 }
 
-/// The isa of this host's exits, for kernels whose records do not say: by the processor's vendor. [`None`] if the
-/// vendor is unknown.
+/// The isa of this host's exits, for kernels whose records do not say: by the processor's vendor. [`None`] if
+/// the vendor is unknown.
 pub fn default_isa() -> Option<Isa> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     (arch::host().isa)(cpuinfo_field(&cpuinfo, "vendor_id").unwrap_or_default())
@@ -98,7 +98,8 @@ pub fn monotonic_ns() -> u64 {
     clock(ClockId::Monotonic)
 }
 
-/// All clocks at one moment, or nearly so: this thread may lose its CPU between two of them, so it tries again.
+/// All clocks at one moment, or nearly so: this thread may lose its CPU between two of them, so it tries
+/// again.
 pub fn clocks() -> Clocks {
     const TRIES: u32 = 10;
     const NEAR_NS: u64 = 1_000_000;

@@ -1,5 +1,5 @@
-//! s390x: exits and their causes by tracepoints. Raw tracepoints would need the structures of KVM, for little gain
-//! where programs are interpreted, as on Debian's kernels.
+//! s390x: exits and their causes by tracepoints. Raw tracepoints would need the structures of KVM, for little
+//! gain where programs are interpreted, as on Debian's kernels.
 
 use std::{fs, path::Path};
 

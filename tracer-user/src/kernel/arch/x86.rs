@@ -1,5 +1,5 @@
-//! x86: exits by raw tracepoints where the kernel's types say where the vendor modules keep the reason, else by
-//! tracepoints, whose record has it on every kernel.
+//! x86: exits by raw tracepoints where the kernel's types say where the vendor modules keep the reason, else
+//! by tracepoints, whose record has it on every kernel.
 
 use std::path::Path;
 
@@ -30,8 +30,8 @@ pub(crate) static ARCH: Arch = Arch {
 static NESTED: [Way; 1] =
     [raw(symbols::NESTED, &[types(config::KEEP_VMCB, "vcpu_svm.vmcb01.ptr behind vcpu_svm.vmcb")])];
 
-/// SVM keeps a pointer to the VMCB in use. KVM changes it within KVM_RUN at one place only, which fires this event
-/// first (`enter_svm_guest_mode`, arch/x86/kvm/svm/nested.c).
+/// SVM keeps a pointer to the VMCB in use. KVM changes it within KVM_RUN at one place only, which fires this
+/// event first (`enter_svm_guest_mode`, arch/x86/kvm/svm/nested.c).
 const fn nested(event: &'static str) -> Hook {
     Hook {
         event,
@@ -118,8 +118,8 @@ fn no_kvm() -> Unsupported {
     Unsupported::new(found, ARCH.load_hint)
 }
 
-/// The programs read `kvm_exit(vcpu, isa)`, and need the structure of every vendor module that is loaded: one that
-/// is loaded later gives unreadable records, which are counted.
+/// The programs read `kvm_exit(vcpu, isa)`, and need the structure of every vendor module that is loaded: one
+/// that is loaded later gives unreadable records, which are counted.
 fn from_offsets(offsets: &Offsets, backends: &[&str]) -> Result<Vec<(i32, u32)>, String> {
     let exit = &offsets.exit;
     if (exit.vcpu, exit.isa, exit.reason) != (0, Some(1), None) {

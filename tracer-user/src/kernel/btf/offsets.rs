@@ -74,7 +74,7 @@ pub struct SvmPath {
 /// `vmlinux` as its base). What is built in is found in `vmlinux`.
 ///
 /// # Errors
-/// If a type is missing or has a form this reader does not know; the classic tracepoints must serve then.
+/// If a type is missing or has a form this reader does not know; tracepoints must serve then.
 pub fn offsets(
     vmlinux: &Btf,
     kvm: Option<&Btf>,
