@@ -8,15 +8,13 @@ use crate::kernel::{
     Unsupported,
     arch::Arch,
     btf::{Cast, DIR, Types},
-    host, object, tracefs,
+    cpuinfo,
+    host::{self, Version},
+    object, tracefs,
 };
 
 /// The oldest kernel that is tested.
 const OLDEST: Version = Version(5, 10);
-
-/// Major and minor version of a kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32);
 
 /// A feature that came with some kernel, and on which exitlat's work depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +209,7 @@ impl Kernel {
             kvm_types: types.clone().and_then(offsets),
             sched_types: types.clone().and_then(sched),
             cast: types.clone().ok().and_then(Types::cast).filter(|_| object::jit_enabled()),
-            cpu_flags: host::cpu_flags(),
+            cpu_flags: cpuinfo::flags(),
             present: std::array::from_fn(|index| detect(&FEATURES[index])),
             version,
         }

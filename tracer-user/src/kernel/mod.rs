@@ -8,6 +8,7 @@ mod attach;
 mod baseline;
 pub mod btf;
 pub(crate) mod check;
+mod cpuinfo;
 pub(crate) mod features;
 pub(crate) mod hook;
 pub(crate) mod host;

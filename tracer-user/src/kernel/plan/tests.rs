@@ -5,7 +5,8 @@ use tracer_ebpf::{config, subkey::kind, symbols};
 use super::*;
 use crate::kernel::{
     arch::{Arch, s390x, x86},
-    features::{FEATURES, Version},
+    features::FEATURES,
+    host::Version,
 };
 
 const KVM_EXIT: &str = include_str!("../../decode/testdata/kvm_exit-6.18.format");
