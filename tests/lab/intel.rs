@@ -16,3 +16,29 @@ fn intel_exact() {
     let text = std::fs::read_to_string("/sys/kernel/tracing/events/kvm/kvm_exit/format").unwrap();
     assert_eq!(disagreements(&text).unwrap(), Vec::<String>::new());
 }
+
+/// N writes of a control register are N samples of one cause below their reason, and no other exit has a cause.
+#[test]
+fn intel_causes_of_control_registers() {
+    for path in ["tp", "raw"] {
+        let (vcpus, recording) =
+            record(&format!("--attach {path} --causes cr"), "cr=300 cpuid=100 io=20", "vmx");
+        let table = report(&recording, "--by vcpu,reason");
+        demand_exact(&table, &vcpus, "vmx");
+        for row in table.rows() {
+            let causes = row["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if row["reason"] != "CR_ACCESS" {
+                assert!(causes.is_empty(), "{row}");
+                continue;
+            }
+            let [cause] = causes else { panic!("{row}") };
+            assert_eq!((&cause["cause"], &cause["samples"]), (&"CR4 write".into(), &300.into()), "{row}");
+            assert_eq!(cause["sum_ns"], row["sum_ns"], "the cause has all of the reason's time: {row}");
+        }
+        assert_eq!(table.reason("CR_ACCESS")["samples"], 300, "{}", table.0);
+    }
+    // They are off unless asked for.
+    let (_, recording) = record("", "cr=50", "vmx");
+    let table = report(&recording, "--by reason");
+    assert!(table.reason("CR_ACCESS")["causes"].is_null(), "{}", table.0);
+}

@@ -265,6 +265,9 @@ fn programs_are_there_and_load() -> Result<()> {
             symbols::SYNTHETIC_DEATH,
             symbols::SYNTHETIC_PART,
             symbols::THREAD_EXIT,
+            // Without offsets they read nothing, but they have all else, causes included.
+            symbols::RAW_EXIT,
+            symbols::RAW_ENTRY,
         ] {
             session.raw(name)?;
         }

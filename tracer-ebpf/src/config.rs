@@ -1,7 +1,8 @@
 //! Numbers that the loader puts into the programs' own instructions, before it gives them to the kernel.
 //!
-//! Each stands there as a mark that nothing else has. What is then an immediate number costs one instruction, where a
-//! read-only global costs two or three at each use; the verifier knows both, and removes the branches they decide.
+//! Each stands there as a mark that nothing else has. What is then an immediate number costs one instruction,
+//! where a read-only global costs two or three at each use; the verifier knows both, and removes the branches
+//! they decide.
 
 /// The first mark.
 const FIRST: i32 = 0x7ffe_0100;
@@ -28,11 +29,11 @@ marks! {
     OFF_EXIT_VCPU,
     /// Offset of the 32-bit exit reason from a VMX vCPU, or [`crate::abi::ABSENT`].
     OFF_VMX_REASON,
-    /// Offset of the pointer to the control block from an SVM vCPU, or [`crate::abi::ABSENT`].
+    /// Offset of the pointer to the VMCB from an SVM vCPU, or [`crate::abi::ABSENT`].
     OFF_SVM_VMCB,
-    /// 1 if the control block of a vCPU may be kept from exit to exit, because [`crate::symbols::NESTED`] is attached.
+    /// 1 if the VMCB of a vCPU may be kept from exit to exit, because [`crate::symbols::NESTED`] is attached.
     KEEP_VMCB,
-    /// Offset of the exit code in the control block, or [`crate::abi::ABSENT`].
+    /// Offset of the exit code in the VMCB, or [`crate::abi::ABSENT`].
     OFF_SVM_CODE,
     /// Offset of the vCPU number from a vCPU, or [`crate::abi::ABSENT`].
     OFF_VCPU_ID,
@@ -76,6 +77,10 @@ marks! {
     OFF_VALIDITY,
     /// Offset of `instruction` in the record of `kvm:kvm_s390_handle_operexc`.
     OFF_OPERATION,
+    /// Offset of `rw` in the record of `kvm:kvm_cr`.
+    OFF_CR_RW,
+    /// Offset of `cr` there.
+    OFF_CR_NUMBER,
     /// The isa of events whose record has none.
     ISA_DEFAULT,
     /// 1 if only the processes are traced that [`crate::symbols::TRACED`] has as such; 0 traces every process.
@@ -87,8 +92,8 @@ pub const CAST_CALL: i32 = 0x7ffe_0001;
 /// Stands for the number of a structure that begins with 8 bytes of integer, in a move to register 2.
 pub const CAST_TYPE: i32 = 0x7ffe_0002;
 
-/// Fields that the programs read at a fixed place, as (offset, size in bytes). The loader checks the records of the
-/// running kernel against this.
+/// Fields that the programs read at a fixed place, as (offset, size in bytes). The loader checks the records
+/// of the running kernel against this.
 pub mod record {
     /// `reason` of `kvm:kvm_userspace_exit`.
     pub const LEFT_REASON: (u32, u32) = (8, 4);

@@ -5,6 +5,9 @@
 const KIND_SHIFT: u32 = 56;
 const VALUE_MASK: u64 = (1 << KIND_SHIFT) - 1;
 
+/// In the value of an access: it is a write, else a read.
+pub const WRITE: u64 = 1 << (KIND_SHIFT - 1);
+
 /// Kinds of details.
 ///
 /// `HALTED` and `WHOLE` exist for exits in which the vCPU halted, or its process was stopped; both describe the
@@ -36,6 +39,8 @@ pub mod kind {
     pub const OPERATION: u8 = 10;
     /// A fault of the host inside SIE.
     pub const SIE_FAULT: u8 = 11;
+    /// An access of x86's control registers; the value is the register's number, with [`super::WRITE`].
+    pub const CR: u8 = 12;
 }
 
 /// A detail. Bits of `value` that have no place are dropped.

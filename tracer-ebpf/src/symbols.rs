@@ -41,7 +41,7 @@ programs! {
     RAW_EXIT = "raw_exit",
     /// Raw tracepoint program on `kvm_entry`.
     RAW_ENTRY = "raw_entry",
-    /// Raw tracepoint program on `kvm_nested_vmrun` or `kvm_nested_vmenter`: a guest in the guest is about to run.
+    /// Raw tracepoint program on `kvm_nested_vmrun` or `kvm_nested_vmenter`: a nested guest is about to run.
     NESTED = "nested",
     /// Raw tracepoint program on `kvm_userspace_exit`: KVM_RUN returns.
     LEFT_KVM = "left_kvm",
@@ -87,6 +87,8 @@ programs! {
     CAUSE_OPERATION = "cause_operation",
     /// Tracepoint program on `kvm:kvm_s390_sie_fault`.
     CAUSE_SIE_FAULT = "cause_sie_fault",
+    /// Tracepoint program on `kvm:kvm_cr`.
+    CAUSE_CR = "cause_cr",
     /// Raw tracepoint program on `sched_process_exit`.
     THREAD_EXIT = "thread_exit",
     /// Raw tracepoint program for tests: an exit event as plain numbers.

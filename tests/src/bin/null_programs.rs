@@ -1,5 +1,5 @@
-//! `null-programs raw|clock|tp`: attaches programs that do nothing, or nothing but read the clock, to KVM's exit and
-//! entry, until Ctrl-C. The cost that remains is that of the events themselves.
+//! `null-programs raw|clock|tp`: attaches programs that do nothing, or nothing but read the clock, to KVM's
+//! exit and entry, until Ctrl-C. The cost that remains is that of the events themselves.
 
 use anyhow::{Context as _, Result, bail};
 use aya::{

@@ -31,6 +31,7 @@ Steps, done in order by every vCPU, N times each:
   io=N  mmio=N  hlt=N       handled by the VMM
   khlt=N                    halt in the kernel until a timer fires
   vmrun=N                   run a guest in the guest (AMD)
+  cr=N                      read and write CR4, handled in the kernel
   spin=USEC                 compute, without exits
 The last exit of every vCPU is one more port exit, without an entry after it."
 )]

@@ -78,7 +78,7 @@ struct Template {
 use Part::{Bytes, MmioAddress, NestedAddress, SleepNs, SpinTicks, VmcbAddress};
 
 /// The steps that are loops. [`SPIN`] is not.
-const LOOPS: [Template; 8] = [
+const LOOPS: [Template; 9] = [
     Template {
         kind: Kind::Cpuid,
         setup: &[],
@@ -115,6 +115,17 @@ const LOOPS: [Template; 8] = [
         kind: Kind::Hlt,
         setup: &[],
         body: &[Bytes(&[0xf4])], // hlt
+    },
+    Template {
+        kind: Kind::Cr,
+        setup: &[],
+        // CR4.VME does nothing in long mode, and KVM never lets a guest own it (`KVM_POSSIBLE_CR4_GUEST_BITS`,
+        // arch/x86/kvm/kvm_cache_regs.h): on VMX each change exits.
+        body: &[
+            Bytes(&[0x0f, 0x20, 0xe0]), // mov rax, cr4
+            Bytes(&[0x34, 0x01]),       // xor al, VME
+            Bytes(&[0x0f, 0x22, 0xe0]), // mov cr4, rax
+        ],
     },
     Template {
         kind: Kind::Khlt,

@@ -19,6 +19,7 @@
 //! | `hlt=N`   | HLT, no interrupts      | HLT                         | HLT                              | yes        |
 //! | `khlt=N`  | arm timer, HLT, EOI     | MSR, HLT (sleeps), MSR      | MSR_WRITE, HLT (sleeps), MSR_WRITE | no       |
 //! | `vmrun=N` | enter a guest of its own, which does CPUID and calls back | VMRUN, CPUID, VMMCALL | not supported | no |
+//! | `cr=N`    | MOV from CR4, MOV to CR4 that changes VME | CR4 read, CR4 write | CR_ACCESS (the write) | no |
 //! | `spin=U`  | compute for U µs        | none of its own             | none of its own                  | no         |
 //!
 //! `vmrun` also writes an MSR once a round, and makes nested page faults whose number is not predicted.

@@ -27,12 +27,14 @@ pub enum Kind {
     Khlt,
     /// A guest of the guest's own, entered and left once, by SVM.
     Vmrun,
+    /// MOV from CR4, then MOV to CR4 that changes a bit of the host's.
+    Cr,
     /// Computing, without exits of its own.
     Spin,
 }
 
 /// The names of the kinds on the command line.
-const NAMES: [(&str, Kind); 9] = [
+const NAMES: [(&str, Kind); 10] = [
     ("cpuid", Kind::Cpuid),
     ("msr", Kind::Msr),
     ("wrmsr", Kind::Wrmsr),
@@ -41,6 +43,7 @@ const NAMES: [(&str, Kind); 9] = [
     ("hlt", Kind::Hlt),
     ("khlt", Kind::Khlt),
     ("vmrun", Kind::Vmrun),
+    ("cr", Kind::Cr),
     ("spin", Kind::Spin),
 ];
 
@@ -130,6 +133,7 @@ impl Plan {
                     exits.cpuid += n;
                     exits.wrmsr += if n == 0 { 0 } else { rounds };
                 }
+                Kind::Cr => exits.cr += n,
                 Kind::Spin => {}
             }
         }
@@ -158,6 +162,8 @@ pub struct Exits {
     pub khlt: u64,
     /// Guests that the guest entered, and that called it back.
     pub vmrun: u64,
+    /// Writes of CR4, each with a read before it.
+    pub cr: u64,
 }
 
 impl Exits {
@@ -167,7 +173,7 @@ impl Exits {
     }
 
     /// How many there are by SVM exit code, with the kernel's names for them.
-    pub fn svm(&self) -> [(u32, &'static str, u64); 7] {
+    pub fn svm(&self) -> [(u32, &'static str, u64); 9] {
         [
             (0x72, "cpuid", self.cpuid),
             (0x78, "hlt", self.hlt + self.khlt),
@@ -176,11 +182,13 @@ impl Exits {
             (0x80, "vmrun", self.vmrun),
             (0x81, "hypercall", self.vmrun),
             (0x400, "npf", self.mmio + STARTUP_FAULTS),
+            (0x04, "read_cr4", self.cr),
+            (0x14, "write_cr4", self.cr),
         ]
     }
 
     /// How many there are by VMX exit reason (EPT in use), with the kernel's names for them.
-    pub fn vmx(&self) -> [(u32, &'static str, u64); 7] {
+    pub fn vmx(&self) -> [(u32, &'static str, u64); 8] {
         let first_touch = u64::from(self.mmio > 0);
         [
             (10, "CPUID", self.cpuid),
@@ -190,6 +198,8 @@ impl Exits {
             (32, "MSR_WRITE", self.wrmsr),
             (48, "EPT_VIOLATION", STARTUP_FAULTS + first_touch),
             (49, "EPT_MISCONFIG", self.mmio - first_touch),
+            // Reads give the guest its own view of CR4 without an exit.
+            (28, "CR_ACCESS", self.cr),
         ]
     }
 
@@ -197,7 +207,7 @@ impl Exits {
     pub fn json(&self) -> Value {
         json!({
             "cpuid": self.cpuid, "msr": self.msr, "wrmsr": self.wrmsr, "io": self.io, "mmio": self.mmio,
-            "hlt": self.hlt, "khlt": self.khlt, "vmrun": self.vmrun,
+            "hlt": self.hlt, "khlt": self.khlt, "vmrun": self.vmrun, "cr": self.cr,
         })
     }
 }
@@ -257,10 +267,20 @@ mod tests {
     }
 
     #[test]
+    fn control_registers_are_read_and_written() {
+        let exits = plan(&["cr=6"]).unwrap().exits(2, 0);
+        assert!(
+            exits.svm().contains(&(0x04, "read_cr4", 12)) && exits.svm().contains(&(0x14, "write_cr4", 12))
+        );
+        assert!(exits.vmx().contains(&(28, "CR_ACCESS", 12)), "a read does not exit");
+        assert_eq!(exits.to_vmm(), 1);
+    }
+
+    #[test]
     fn exit_codes_of_both_vendors() {
         let exits = plan(&["msr=2", "wrmsr=3", "mmio=10", "khlt=4"]).unwrap().exits(1, 4);
-        assert_eq!(exits.svm().map(|(_, _, n)| n), [0, 4, 1, 13, 0, 0, 14]);
-        assert_eq!(exits.vmx().map(|(_, _, n)| n), [0, 4, 1, 2, 11, 5, 9]);
+        assert_eq!(exits.svm().map(|(_, _, n)| n), [0, 4, 1, 13, 0, 0, 14, 0, 0]);
+        assert_eq!(exits.vmx().map(|(_, _, n)| n), [0, 4, 1, 2, 11, 5, 9, 0]);
         assert_eq!(exits.to_vmm(), 11);
         let without_mmio = plan(&["cpuid=1"]).unwrap().exits(1, 0);
         assert_eq!(

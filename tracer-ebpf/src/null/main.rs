@@ -1,5 +1,5 @@
-//! Null programs: they do nothing, or nothing but read the clock. They show the cost below which no tracer on the
-//! same events can go. An object of its own, for the bench; exitlat does not contain it.
+//! Null programs: they do nothing, or nothing but read the clock. They show the cost below which no tracer on
+//! the same events can go. An object of its own, for the bench; exitlat does not contain it.
 #![no_std]
 #![no_main]
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tracer_ebpf::{
     breakdown::KVM_EXIT_ERROR,
-    subkey::{kind, kind_of, value_of},
+    subkey::{WRITE, kind, kind_of, value_of},
 };
 
 use super::{
@@ -26,35 +26,76 @@ use super::{
 /// assert_eq!(label(Isa::S390, 0), None);
 /// ```
 pub fn label(isa: Isa, subkey: u64) -> Option<Cow<'static, str>> {
-    let value = value_of(subkey);
-    let named = |what: &str, table: &'static [Label]| match find(table, value) {
+    let cause = CAUSES.iter().find(|cause| cause.kind == kind_of(subkey) && cause.isas.has(isa))?;
+    Some((cause.label)(value_of(subkey)))
+}
+
+/// One kind of cause: on which machines it exists, and the names of its values.
+struct Cause {
+    kind: u8,
+    isas: Isas,
+    label: fn(u64) -> Cow<'static, str>,
+}
+
+/// The machines of a cause.
+enum Isas {
+    All,
+    X86,
+    S390,
+}
+
+impl Isas {
+    fn has(&self, isa: Isa) -> bool {
+        match self {
+            Self::All => true,
+            Self::X86 => isa != Isa::S390,
+            Self::S390 => isa == Isa::S390,
+        }
+    }
+}
+
+const fn cause(kind: u8, isas: Isas, label: fn(u64) -> Cow<'static, str>) -> Cause {
+    Cause { kind, isas, label }
+}
+
+/// All kinds of causes.
+static CAUSES: [Cause; 9] = [
+    cause(kind::USER_EXIT, Isas::All, user_exit),
+    cause(kind::INSTRUCTION, Isas::S390, |value| named("instruction", instruction::KEYS, value)),
+    cause(kind::DIAG, Isas::S390, |value| named("DIAG", diag::CODES, value)),
+    cause(kind::SIGP, Isas::S390, |value| named("SIGP", sigp::ORDERS, value)),
+    cause(kind::PROGRAM, Isas::S390, program_label),
+    cause(kind::VALIDITY, Isas::S390, |value| Cow::Owned(format!("Validity {value:#06x}"))),
+    cause(kind::OPERATION, Isas::S390, operation),
+    cause(kind::SIE_FAULT, Isas::S390, |_| Cow::Borrowed("Fault of the host inside SIE")),
+    cause(kind::CR, Isas::X86, control_register),
+];
+
+fn named(what: &str, table: &'static [Label], value: u64) -> Cow<'static, str> {
+    match find(table, value) {
         Some(name) => Cow::Borrowed(name),
         None => Cow::Owned(format!("UNKNOWN({what} {value:#04x})")),
-    };
-    let kind = kind_of(subkey);
-    if isa != Isa::S390 && kind != kind::USER_EXIT {
-        return None;
     }
-    Some(match kind {
-        kind::USER_EXIT => {
-            let reason = u32::try_from(value).unwrap_or(u32::MAX);
-            if reason > KVM_EXIT_ERROR {
-                return Some(Cow::Owned(format!("KVM_RUN failed, error {}", reason - KVM_EXIT_ERROR)));
-            }
-            Cow::Owned(kvm_exit::decode(reason).to_string())
-        }
-        kind::INSTRUCTION => named("instruction", instruction::KEYS),
-        kind::DIAG => named("DIAG", diag::CODES),
-        kind::SIGP => named("SIGP", sigp::ORDERS),
-        kind::PROGRAM => program_label(value),
-        kind::VALIDITY => Cow::Owned(format!("Validity {value:#06x}")),
-        kind::OPERATION => match find(instruction::KEYS, value) {
-            Some(name) => Cow::Owned(format!("Operation exception on {name}")),
-            None => Cow::Owned(format!("Operation exception on {value:#04x}")),
-        },
-        kind::SIE_FAULT => Cow::Borrowed("Fault of the host inside SIE"),
-        _ => return None,
-    })
+}
+
+fn user_exit(value: u64) -> Cow<'static, str> {
+    let reason = u32::try_from(value).unwrap_or(u32::MAX);
+    match reason.checked_sub(KVM_EXIT_ERROR) {
+        Some(error @ 1..) => Cow::Owned(format!("KVM_RUN failed, error {error}")),
+        _ => Cow::Owned(kvm_exit::decode(reason).to_string()),
+    }
+}
+
+fn operation(value: u64) -> Cow<'static, str> {
+    match find(instruction::KEYS, value) {
+        Some(name) => Cow::Owned(format!("Operation exception on {name}")),
+        None => Cow::Owned(format!("Operation exception on {value:#04x}")),
+    }
+}
+
+fn control_register(value: u64) -> Cow<'static, str> {
+    let access = if value & WRITE == 0 { "read" } else { "write" };
+    Cow::Owned(format!("CR{} {access}", value & !WRITE))
 }
 
 /// A code's name, also when a PER event came with it.
@@ -101,5 +142,8 @@ mod tests {
         }
         assert_eq!(label(Isa::SVM, new(kind::USER_EXIT, 2)).as_deref(), Some("KVM_EXIT_IO"));
         assert_eq!(label(Isa::SVM, new(kind::DIAG, 0x44)), None, "of another architecture");
+        let cr = |value| label(Isa::VMX, new(kind::CR, value));
+        assert_eq!([cr(4 | WRITE).as_deref(), cr(8).as_deref()], [Some("CR4 write"), Some("CR8 read")]);
+        assert_eq!(label(Isa::S390, new(kind::CR, 4)), None);
     }
 }

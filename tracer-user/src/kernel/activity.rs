@@ -52,8 +52,8 @@ impl Activity {
     }
 }
 
-/// Whether these counts show guests that exit. `kvm_userspace_exit`, the first, is not enough: it also fires when
-/// a signal reaches a vCPU that has not entered its guest.
+/// Whether these counts show guests that exit. `kvm_userspace_exit`, the first, is not enough: it also fires
+/// when a signal reaches a vCPU that has not entered its guest.
 pub fn moved(counts: &[(&'static str, Option<u64>)]) -> bool {
     counts.iter().skip(1).any(|(_, count)| count.is_some_and(|count| count != 0))
 }

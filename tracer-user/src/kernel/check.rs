@@ -64,8 +64,8 @@ const CAP_SYS_PTRACE: u32 = 19;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
-/// All static findings, in the order in which to mend them, about this kernel and what would be attached. Loads
-/// nothing.
+/// All static findings, in the order in which to mend them, about this kernel and what would be attached.
+/// Loads nothing.
 pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>) -> Vec<Finding> {
     vec![
         release(kernel),

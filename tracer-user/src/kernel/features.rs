@@ -1,21 +1,20 @@
-//! The running kernel: which features it has, and what the plan asks of it. The one place that compares versions of
-//! kernels; whatever shows in types, files or records is looked for there, as distributions port features back.
+//! The running kernel: which features it has, and what the plan asks of it. The one place that compares
+//! versions of kernels; whatever shows in types, files or records is looked for there, as distributions port
+//! features back.
 
-use std::path::Path;
+use std::fs;
 
 use crate::kernel::{
     Unsupported,
     arch::Arch,
     btf::{Cast, DIR, Types},
-    host, object, tracefs,
+    cpuinfo,
+    host::{self, Version},
+    object, tracefs,
 };
 
 /// The oldest kernel that is tested.
 const OLDEST: Version = Version(5, 10);
-
-/// Major and minor version of a kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32);
 
 /// A feature that came with some kernel, and on which exitlat's work depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +63,8 @@ pub struct FeatureInfo {
 enum Detect {
     /// By the version. Kernels to which the commit was ported back are mistaken.
     Version,
-    /// By a file.
-    File(&'static str),
+    /// By files of the kernel.
+    Files(fn() -> bool),
     /// In the kernel's types (BTF).
     Types(fn(&Types) -> bool),
 }
@@ -75,7 +74,7 @@ impl FeatureInfo {
     pub fn detected_by(&self) -> &'static str {
         match self.detect {
             Detect::Version => "version",
-            Detect::File(_) => "file",
+            Detect::Files(_) => "files",
             Detect::Types(_) => "types",
         }
     }
@@ -90,7 +89,8 @@ pub static FEATURES: [FeatureInfo; 9] = [
         commit: "36e68442d1af",
         brings: "the types of KVM's modules, by which raw tracepoints find the exit reason",
         without: "tracepoints instead of raw ones, unless KVM is built in",
-        detect: Detect::File("kvm"),
+        // Beside vmlinux.
+        detect: Detect::Files(|| fs::read_dir(DIR).is_ok_and(|files| files.count() > 1)),
     },
     FeatureInfo {
         feature: Feature::ExitArguments,
@@ -99,7 +99,7 @@ pub static FEATURES: [FeatureInfo; 9] = [
         commit: "0a62a0319abb",
         brings: "the vCPU as first argument, as raw tracepoints need it",
         without: "tracepoints instead of raw ones",
-        detect: Detect::Types(|types| types.kvm().is_ok_and(|offsets| offsets.exit.reason.is_none())),
+        detect: Detect::Types(Types::exit_has_no_reason),
     },
     FeatureInfo {
         feature: Feature::RdonlyCast,
@@ -199,7 +199,7 @@ impl Kernel {
         let version = host::kernel_version();
         let detect = |info: &FeatureInfo| match info.detect {
             Detect::Version => Some(version >= info.since),
-            Detect::File(name) => Some(Path::new(DIR).join(name).exists()),
+            Detect::Files(has) => Some(has()),
             Detect::Types(has) => types.as_ref().ok().map(|types| has(types)),
         };
         let offsets = |types: &Types| arch.offsets.map_or(Ok(Vec::new()), |of| of(types, &host::backends()));
@@ -209,7 +209,7 @@ impl Kernel {
             kvm_types: types.clone().and_then(offsets),
             sched_types: types.clone().and_then(sched),
             cast: types.clone().ok().and_then(Types::cast).filter(|_| object::jit_enabled()),
-            cpu_flags: host::cpu_flags(),
+            cpu_flags: cpuinfo::flags(),
             present: std::array::from_fn(|index| detect(&FEATURES[index])),
             version,
         }
@@ -233,6 +233,8 @@ impl Kernel {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// Types of real kernels, cut down.

@@ -1,8 +1,8 @@
-//! The table of events: which event of the kernel exitlat attaches to, by which program, which fields the program
-//! reads, what the event tells, and what is lost without it.
+//! The table of events: which event of the kernel exitlat attaches to, by which program, which fields the
+//! program reads, what the event tells, and what is lost without it.
 //!
-//! [`COMMON`] holds what every architecture has; [`crate::kernel::arch`] adds the rest. [`crate::kernel::plan`]
-//! filters the table by what the running kernel has.
+//! [`COMMON`] holds what every architecture has; [`crate::kernel::arch`] adds the rest.
+//! [`crate::kernel::plan`] filters the table by what the running kernel has.
 
 use tracer_ebpf::{
     config::{self, record as fixed},
@@ -14,8 +14,8 @@ use tracer_ebpf::{
 pub struct Hook {
     /// `group:name` of a tracepoint, or the name of a kernel function.
     pub event: &'static str,
-    /// What the event is for. Of several hooks with one role the first that the kernel allows is taken; causes are
-    /// all taken.
+    /// What the event is for. Of several hooks with one role the first that the kernel allows is taken;
+    /// causes are all taken.
     pub role: Role,
     /// What the event tells, in a few words.
     pub tells: &'static str,
@@ -71,9 +71,9 @@ impl How {
 
 /// What an event is for, in the order in which programs are attached.
 ///
-/// The breakdown comes first: its programs ignore threads of which no exit was seen. Entries come before exits: an
-/// entry without an exit is counted and otherwise ignored, while an exit whose entry or cause is missed would have
-/// to be taken back.
+/// The breakdown comes first: its programs ignore threads of which no exit was seen. Entries come before
+/// exits: an entry without an exit is counted and otherwise ignored, while an exit whose entry or cause is
+/// missed would have to be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// KVM_RUN returns to the VMM.

@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     decode::Isa,
-    kernel::{arch, features::Version},
+    kernel::{arch, cpuinfo},
     model::clock::Clocks,
 };
 
@@ -31,8 +31,7 @@ impl Host {
         let sys = |name: &str| {
             fs::read_to_string(format!("/proc/sys/kernel/{name}")).map_or_else(|_| "unknown".into(), trimmed)
         };
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cpu = cpu_model(&cpuinfo);
+        let cpu = cpu_model(&cpuinfo::read());
         let backends = backends();
         Self {
             name: sys("hostname"),
@@ -50,43 +49,31 @@ pub fn backends() -> Vec<&'static str> {
     known.filter(|name| fs::metadata(format!("/sys/module/{name}")).is_ok()).collect()
 }
 
-/// The isa of this host's exits, for kernels whose records do not say: by the processor's vendor. [`None`] if the
-/// vendor is unknown.
+/// The isa of this host's exits, for kernels whose records do not say: by the processor's vendor. [`None`] if
+/// the vendor is unknown.
 pub fn default_isa() -> Option<Isa> {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    (arch::host().isa)(cpuinfo_field(&cpuinfo, "vendor_id").unwrap_or_default())
+    (arch::host().isa)(cpuinfo::field(&cpuinfo::read(), "vendor_id").unwrap_or_default())
 }
 
 /// The processor's model; s390x has numbers for them.
 fn cpu_model(cpuinfo: &str) -> String {
     let numbered = || {
-        let vendor = cpuinfo_field(cpuinfo, "vendor_id")?;
-        Some(format!("{vendor} machine {}", cpuinfo_field(cpuinfo, "machine")?))
+        let vendor = cpuinfo::field(cpuinfo, "vendor_id")?;
+        Some(format!("{vendor} machine {}", cpuinfo::field(cpuinfo, "machine")?))
     };
-    let named = cpuinfo_field(cpuinfo, "model name").map(str::to_owned);
+    let named = cpuinfo::field(cpuinfo, "model name").map(str::to_owned);
     named.or_else(numbered).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// The processors' features, as /proc/cpuinfo names them.
-pub fn cpu_flags() -> Vec<String> {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let flags = cpuinfo_field(&cpuinfo, "flags").unwrap_or_default();
-    flags.split_whitespace().map(str::to_owned).collect()
-}
+/// Major and minor version of a kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32);
 
 /// Version of the running kernel; zeroes if unknown.
 pub fn kernel_version() -> Version {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
     Version(numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-/// The first value of a field of /proc/cpuinfo.
-pub(super) fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
-    cpuinfo.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        (key.trim() == name).then_some(value.trim())
-    })
 }
 
 fn trimmed(text: String) -> String {
@@ -98,7 +85,8 @@ pub fn monotonic_ns() -> u64 {
     clock(ClockId::Monotonic)
 }
 
-/// All clocks at one moment, or nearly so: this thread may lose its CPU between two of them, so it tries again.
+/// All clocks at one moment, or nearly so: this thread may lose its CPU between two of them, so it tries
+/// again.
 pub fn clocks() -> Clocks {
     const TRIES: u32 = 10;
     const NEAR_NS: u64 = 1_000_000;

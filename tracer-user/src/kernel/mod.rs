@@ -7,6 +7,7 @@ mod attach;
 mod baseline;
 pub mod btf;
 pub(crate) mod check;
+mod cpuinfo;
 pub(crate) mod features;
 pub(crate) mod filter;
 pub(crate) mod hook;

@@ -1,10 +1,10 @@
-//! Puts numbers into the object's instructions before it is loaded: the constants of [`tracer_ebpf::config`], and what
-//! typed loads of kernel memory need, the numbers of `bpf_rdonly_cast` and of a type.
+//! Puts numbers into the object's instructions before it is loaded: the constants of [`tracer_ebpf::config`],
+//! and what typed loads of kernel memory need, the numbers of `bpf_rdonly_cast` and of a type.
 //!
 //! The kernel function exists since 6.2 (commit a35b9af4ec2c), for all program types, where the JIT is on
-//! (`add_kfunc_call`, kernel/bpf/verifier.c). Its number is that of its type in the running kernel's BTF, so it can
-//! only be put in before loading; aya has no means for it. Object and programs are the same without: then the
-//! branch that has the call is never taken, and the verifier removes it.
+//! (`add_kfunc_call`, kernel/bpf/verifier.c). Its number is that of its type in the running kernel's BTF, so
+//! it can only be put in before loading; aya has no means for it. Object and programs are the same without:
+//! then the branch that has the call is never taken, and the verifier removes it.
 
 use anyhow::{Result, ensure};
 use tracer_ebpf::{
@@ -14,8 +14,8 @@ use tracer_ebpf::{
 
 use crate::kernel::btf::Cast;
 
-/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, and the move of an immediate number
-/// to the whole of a register.
+/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, and the move of an
+/// immediate number to the whole of a register.
 const CALL: u8 = 0x85;
 const MOVE: u8 = 0xb7;
 /// As source register of a call: the number is that of a kernel function (`BPF_PSEUDO_KFUNC_CALL`).

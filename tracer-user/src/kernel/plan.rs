@@ -1,5 +1,5 @@
-//! Which programs will be attached to which events: the table of events, filtered by what the running kernel has.
-//! Made once, before anything is loaded.
+//! Which programs will be attached to which events: the table of events, filtered by what the running kernel
+//! has. Made once, before anything is loaded.
 
 use tracer_ebpf::part::Part;
 
@@ -321,7 +321,8 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// The first hook of a role that the kernel allows, by the first of these ways; else why the last one is absent.
+    /// The first hook of a role that the kernel allows, by the first of these ways; else why the last one is
+    /// absent.
     fn first(&self, role: Role, ways: &[How]) -> Result<Attachment, Absent> {
         let mut hooks = self.hooks.iter().filter(|hook| hook.role == role);
         let mut outcome = self.resolve(hooks.next().expect("every role has a hook"), ways);

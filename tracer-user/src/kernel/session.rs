@@ -126,8 +126,8 @@ impl Session {
         Ok(Self { ebpf, reader, filter, plan: None })
     }
 
-    /// Attaches in the order of the plan. All programs are loaded before one is attached, to keep the time between
-    /// the attachments short.
+    /// Attaches in the order of the plan. All programs are loaded before one is attached, to keep the time
+    /// between the attachments short.
     fn attach(&mut self, plan: &mut Plan) -> Result<()> {
         for attachment in &plan.attachments {
             attach::load(&mut self.ebpf, attachment.way)?;

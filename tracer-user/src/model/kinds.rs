@@ -21,7 +21,7 @@ pub struct KindInfo {
 }
 
 /// All kinds, in the order of their numbers.
-pub static KINDS: [KindInfo; 12] = [
+pub static KINDS: [KindInfo; 13] = [
     info(kind::PLAIN, "exit", false),
     info(kind::HALTED, "exit", false),
     info(kind::WHOLE, "whole", false),
@@ -34,6 +34,7 @@ pub static KINDS: [KindInfo; 12] = [
     info(kind::VALIDITY, "validity", true),
     info(kind::OPERATION, "operation", true),
     info(kind::SIE_FAULT, "sie_fault", false),
+    info(kind::CR, "cr", true),
 ];
 
 const fn info(number: u8, id: &'static str, value: bool) -> KindInfo {

@@ -10,5 +10,6 @@ mod s390;
 mod sched;
 mod synthetic;
 mod threads;
+mod x86_causes;
 mod x86_raw;
 mod x86_tp;

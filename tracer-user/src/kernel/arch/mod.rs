@@ -1,5 +1,5 @@
-//! What differs between architectures: their events, KVM modules and kernel structures. One file each; nothing
-//! outside of this folder asks which architecture it runs on.
+//! What differs between architectures: their events, KVM modules and kernel structures. One file each;
+//! nothing outside of this folder asks which architecture it runs on.
 
 pub(super) mod s390x;
 pub(super) mod x86;
@@ -29,8 +29,8 @@ pub struct Arch {
     /// KVM events that move where guests run, for hosts on which no exit is reported. The first also fires
     /// without a guest.
     pub activity: [&'static str; symbols::ACTIVITY_PROGRAMS.len()],
-    /// Finds the constants of [`crate::kernel::hook::Source::Types`] for the events of KVM; the error says why
-    /// raw tracepoints cannot be used. [`None`] where the kernel's types are not asked at all.
+    /// Finds the constants of [`crate::kernel::hook::Source::Types`] for the events of KVM; the error says
+    /// why raw tracepoints cannot be used. [`None`] where the kernel's types are not asked at all.
     pub offsets: Option<Offsets>,
     /// The isa of exits whose record has none, by the processor's vendor; [`None`] if it is unknown.
     pub isa: fn(vendor: &str) -> Option<Isa>,
@@ -56,8 +56,8 @@ pub fn host() -> &'static Arch {
 }
 
 impl Arch {
-    /// All events, in the order in which programs are attached. Of hooks with the same role the architecture's own
-    /// come first.
+    /// All events, in the order in which programs are attached. Of hooks with the same role the
+    /// architecture's own come first.
     pub fn events(&self) -> Vec<&'static Hook> {
         let mut hooks: Vec<_> = self.hooks.iter().chain(&COMMON).collect();
         hooks.sort_by_key(|hook| hook.role);

@@ -1,7 +1,7 @@
-//! s390x: exits and their causes by tracepoints. Raw tracepoints would need the structures of KVM, for little gain
-//! where programs are interpreted, as on Debian's kernels.
+//! s390x: exits and their causes by tracepoints. Raw tracepoints would need the structures of KVM, for little
+//! gain where programs are interpreted, as on Debian's kernels.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use tracer_ebpf::{config, subkey::kind, symbols};
 
@@ -10,8 +10,8 @@ use crate::{
     kernel::{
         Unsupported,
         arch::Arch,
+        cpuinfo,
         hook::{Hook, IfMissing, Role, Unless, flag, record, tp},
-        host::cpuinfo_field,
     },
 };
 
@@ -122,8 +122,7 @@ static HOOKS: [Hook; 10] = [
 /// Without SIE, the instruction that runs guests, kvm.ko does not load (`show_cpuinfo`,
 /// arch/s390/kernel/processor.c, lists it among the features).
 fn no_kvm() -> Unsupported {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    if Path::new("/sys/module/kvm").exists() || lists_sie(&cpuinfo) {
+    if Path::new("/sys/module/kvm").exists() || lists_sie(&cpuinfo::read()) {
         return Unsupported::new("KVM is not loaded", ARCH.load_hint);
     }
     Unsupported::new(
@@ -133,7 +132,7 @@ fn no_kvm() -> Unsupported {
 }
 
 fn lists_sie(cpuinfo: &str) -> bool {
-    cpuinfo_field(cpuinfo, "features").is_some_and(|list| list.split_whitespace().any(|name| name == "sie"))
+    cpuinfo::field(cpuinfo, "features").is_some_and(|list| list.split_whitespace().any(|name| name == "sie"))
 }
 
 #[cfg(test)]

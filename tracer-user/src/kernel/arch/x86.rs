@@ -1,9 +1,9 @@
-//! x86: exits by raw tracepoints where the kernel's types say where the vendor modules keep the reason, else by
-//! tracepoints, whose record has it on every kernel.
+//! x86: exits by raw tracepoints where the kernel's types say where the vendor modules keep the reason, else
+//! by tracepoints, whose record has it on every kernel.
 
 use std::path::Path;
 
-use tracer_ebpf::{config, symbols};
+use tracer_ebpf::{config, subkey::kind, symbols};
 
 use crate::{
     decode::isa_of_vendor,
@@ -11,7 +11,7 @@ use crate::{
         Unsupported,
         arch::Arch,
         btf::Offsets,
-        hook::{Hook, IfMissing, Role, Unless, Way, at, optional, raw, record, tp, types},
+        hook::{Hook, IfMissing, Role, Unless, Way, at, flag, optional, raw, record, tp, types},
     },
 };
 
@@ -30,8 +30,8 @@ pub(crate) static ARCH: Arch = Arch {
 static NESTED: [Way; 1] =
     [raw(symbols::NESTED, &[types(config::KEEP_VMCB, "vcpu_svm.vmcb01.ptr behind vcpu_svm.vmcb")])];
 
-/// SVM keeps a pointer to the VMCB in use. KVM changes it within KVM_RUN at one place only, which fires this event
-/// first (`enter_svm_guest_mode`, arch/x86/kvm/svm/nested.c).
+/// SVM keeps a pointer to the VMCB in use. KVM changes it within KVM_RUN at one place only, which fires this
+/// event first (`enter_svm_guest_mode`, arch/x86/kvm/svm/nested.c).
 const fn nested(event: &'static str) -> Hook {
     Hook {
         event,
@@ -43,7 +43,7 @@ const fn nested(event: &'static str) -> Hook {
     }
 }
 
-static HOOKS: [Hook; 5] = [
+static HOOKS: [Hook; 6] = [
     Hook {
         event: "kvm:kvm_fpu",
         role: Role::KvmRunEntry,
@@ -65,6 +65,21 @@ static HOOKS: [Hook; 5] = [
         ways: &[raw(symbols::RAW_ENTRY, &[]), tp(symbols::TP_ENTRY, &[])],
         unless: Unless::Never,
         if_missing: IfMissing::Refuse,
+    },
+    Hook {
+        event: "kvm:kvm_cr",
+        role: Role::Cause { kind: kind::CR, by_default: false },
+        tells: "the control register that was accessed",
+        ways: &[tp(
+            symbols::CAUSE_CR,
+            &[
+                flag(config::CAUSES),
+                record(config::OFF_CR_RW, "rw", 4),
+                record(config::OFF_CR_NUMBER, "cr", 4),
+            ],
+        )],
+        unless: Unless::Never,
+        if_missing: IfMissing::Lose("exits of control registers are not broken down"),
     },
     Hook {
         event: "kvm:kvm_exit",
@@ -103,8 +118,8 @@ fn no_kvm() -> Unsupported {
     Unsupported::new(found, ARCH.load_hint)
 }
 
-/// The programs read `kvm_exit(vcpu, isa)`, and need the structure of every vendor module that is loaded: one that
-/// is loaded later gives unreadable records, which are counted.
+/// The programs read `kvm_exit(vcpu, isa)`, and need the structure of every vendor module that is loaded: one
+/// that is loaded later gives unreadable records, which are counted.
 fn from_offsets(offsets: &Offsets, backends: &[&str]) -> Result<Vec<(i32, u32)>, String> {
     let exit = &offsets.exit;
     if (exit.vcpu, exit.isa, exit.reason) != (0, Some(1), None) {

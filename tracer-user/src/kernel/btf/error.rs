@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why an offset could not be had from BTF. None of these is fatal: the classic tracepoints need no BTF.
+/// Why an offset could not be had from BTF. None of these is fatal: tracepoints need no BTF.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
     /// A file is there but cannot be read, or `vmlinux` is not there.

@@ -89,6 +89,13 @@ impl Types {
         cast(&self.vmlinux)
     }
 
+    /// Whether the raw `kvm_exit` no longer has the exit reason as an argument.
+    pub fn exit_has_no_reason(&self) -> bool {
+        let kvm = self.kvm.as_ref().unwrap_or(&self.vmlinux);
+        let exit = kvm.raw_tracepoint_args("kvm_exit").and_then(|args| offsets::exit_args(kvm, &args));
+        exit.is_ok_and(|(args, _)| args.reason.is_none())
+    }
+
     /// Whether a structure of the kernel has a member.
     pub fn has_member(&self, strukt: &str, member: &str) -> bool {
         self.vmlinux.member(strukt, &[member]).is_ok()

@@ -74,7 +74,7 @@ pub struct SvmPath {
 /// `vmlinux` as its base). What is built in is found in `vmlinux`.
 ///
 /// # Errors
-/// If a type is missing or has a form this reader does not know; the classic tracepoints must serve then.
+/// If a type is missing or has a form this reader does not know; tracepoints must serve then.
 pub fn offsets(
     vmlinux: &Btf,
     kvm: Option<&Btf>,
@@ -119,7 +119,7 @@ fn complete(btf: &Btf, id: TypeId, name: &str) -> Option<TypeId> {
 
 /// `(reason, vcpu[, isa])` of old, `(vcpu, isa)` of new kernels; by the place of the integers relative to the
 /// vCPU, and where the names are known they must agree.
-fn exit_args(kvm: &Btf, args: &[Arg]) -> Result<(ExitArgs, TypeId), BtfError> {
+pub(super) fn exit_args(kvm: &Btf, args: &[Arg]) -> Result<(ExitArgs, TypeId), BtfError> {
     let fail = |why| BtfError::Prototype { event: "kvm_exit".to_owned(), why };
     let (vcpu, strukt) = vcpu_arg(kvm, args).ok_or_else(|| fail("has no struct kvm_vcpu *"))?;
     let pick = |names: &[&str], from: usize, to: usize| match &args[from..to] {

@@ -44,7 +44,7 @@ pub fn cast(vmlinux: &Btf) -> Option<Cast> {
 /// Derives the offsets.
 ///
 /// # Errors
-/// If a type is missing or has a form this reader does not know; the classic tracepoints must serve then.
+/// If a type is missing or has a form this reader does not know; tracepoints must serve then.
 pub fn sched_offsets(vmlinux: &Btf) -> Result<SchedOffsets, BtfError> {
     let fail = |event: &str, why| BtfError::Prototype { event: event.to_owned(), why };
     let is_task = |arg: &Arg| matches!(arg.shape, Shape::Pointer(to) if vmlinux.get(to).is_some_and(|it| it.is_named(b"task_struct")));

@@ -5,11 +5,17 @@ use tracer_ebpf::{config, subkey::kind, symbols};
 use super::*;
 use crate::kernel::{
     arch::{Arch, s390x, x86},
-    features::{FEATURES, Version},
+    features::FEATURES,
+    host::Version,
 };
 
 const KVM_EXIT: &str = include_str!("../../decode/testdata/kvm_exit-6.18.format");
 const USERSPACE_EXIT: &str = include_str!("../../decode/testdata/kvm_userspace_exit-6.18.format");
+const KVM_CR: &str = include_str!("../../decode/testdata/kvm_cr-6.18.format");
+const KVM_FPU: &str = include_str!("../../decode/testdata/kvm_fpu-6.18.format");
+const WAKEUP: &str = include_str!("../../decode/testdata/kvm_vcpu_wakeup-6.18.format");
+const SCHED_SWITCH: &str = include_str!("../../decode/testdata/sched_switch-6.18.format");
+const SCHED_WAKEUP: &str = include_str!("../../decode/testdata/sched_wakeup-6.18.format");
 const SIE_EXIT: &str = include_str!("../../decode/testdata/kvm_s390_sie_exit-6.12.format");
 const DIAG: &str = include_str!("../../decode/testdata/kvm_s390_handle_diag-6.12.format");
 const SIGP: &str = include_str!("../../decode/testdata/kvm_s390_handle_sigp-6.12.format");
@@ -21,6 +27,11 @@ fn format(arch: &Arch, event: &str) -> String {
     match event {
         "kvm:kvm_exit" => return KVM_EXIT.to_owned(),
         "kvm:kvm_userspace_exit" => return USERSPACE_EXIT.to_owned(),
+        "kvm:kvm_cr" => return KVM_CR.to_owned(),
+        "kvm:kvm_fpu" => return KVM_FPU.to_owned(),
+        "kvm:kvm_vcpu_wakeup" => return WAKEUP.to_owned(),
+        "sched:sched_switch" => return SCHED_SWITCH.to_owned(),
+        "sched:sched_wakeup" => return SCHED_WAKEUP.to_owned(),
         "kvm:kvm_s390_sie_exit" => return SIE_EXIT.to_owned(),
         "kvm:kvm_s390_handle_diag" => return DIAG.to_owned(),
         "kvm:kvm_s390_handle_sigp" => return SIGP.to_owned(),
@@ -124,6 +135,13 @@ fn tracepoints_where_the_types_do_not_and_why() {
     assert_eq!(
         [config::OFF_EXIT_REASON, config::OFF_EXIT_ISA, config::OFF_EXIT_VCPU].map(of),
         [Some(8), Some(24), Some(56)]
+    );
+    // A state of 8 bytes, of which the lower half is read.
+    let state = if cfg!(target_endian = "big") { 36 } else { 32 };
+    assert_eq!(
+        [config::OFF_SWITCH_PREV, config::OFF_SWITCH_STATE, config::OFF_SWITCH_NEXT, config::OFF_WAKEUP_PID]
+            .map(of),
+        [Some(24), Some(state), Some(56), Some(24)]
     );
     assert_eq!(plan.path(), "tracepoints, because BTF has no type struct vcpu_svm");
     let wanted = Wanted { attach: Attach::Raw, ..Wanted::default() };
@@ -242,4 +260,18 @@ fn causes_are_asked_for_by_name() {
     let none = Wanted { causes: parse("none").unwrap(), ..Wanted::default() };
     let plan = Plan::choose(&kernel(&s390x::ARCH, None, &[]), &s390x::ARCH, &none).unwrap();
     assert!(!plan.constants().contains(&(config::CAUSES, 1)));
+}
+
+#[test]
+fn control_registers_are_told_on_demand() {
+    let kernel = kernel(&x86::ARCH, Some(AMD), &[]);
+    assert!(!programs(&choose(&kernel, &x86::ARCH)).contains(&symbols::CAUSE_CR));
+    let wanted = Wanted { causes: Causes::parse("cr", &x86::ARCH).unwrap(), ..Wanted::default() };
+    let plan = Plan::choose(&kernel, &x86::ARCH, &wanted).unwrap();
+    let constants = plan.constants();
+    for constant in [(config::OFF_CR_RW, 8), (config::OFF_CR_NUMBER, 12), (config::CAUSES, 1)] {
+        assert!(constants.contains(&constant), "{constants:?}");
+    }
+    let last: Vec<_> = programs(&plan).into_iter().rev().take(2).collect();
+    assert_eq!(last, [symbols::RAW_EXIT, symbols::CAUSE_CR], "causes are attached before exits");
 }
