@@ -66,7 +66,9 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
 /// A dump of its own, in the present schema, from the same header.
 fn write_to(path: &Path, force: bool, header: &Header) -> Result<Writer<Output>> {
     if path.as_os_str() == "-" {
-        return Err(Usage("--save needs the name of a file: standard output has the tables".into()).into());
+        return Err(
+            Usage("--save needs the name of a file: standard output has the tables".into()).into()
+        );
     }
     let header = Header { schema: SCHEMA, ..header.clone() };
     Writer::new(Output::open(path, force)?, header).with_context(|| cannot_write(path))
