@@ -23,12 +23,13 @@ pub fn label(table: &'static [Label], number: u64) -> Option<&'static str> {
     table.binary_search_by_key(&number, |(code, _)| *code).ok().map(|at| table[at].1)
 }
 
-/// The events in whose formats a kernel prints its labels, each with our table of the same codes.
+/// One of our tables of codes and labels.
 enum Table {
     Reasons(&'static [ReasonInfo]),
     Labels(&'static [Label]),
 }
 
+/// The events in whose formats a kernel prints its labels, each with our table of the same codes.
 static EVENTS: [(&str, Table); 7] = [
     ("kvm_s390_sie_exit", Table::Reasons(intercept::REASONS)),
     ("kvm_s390_intercept_instruction", Table::Labels(instruction::KEYS)),

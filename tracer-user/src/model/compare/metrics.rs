@@ -159,6 +159,6 @@ mod tests {
         let from = BEFORE.len();
         assert_eq!((ids[from - 1], ids[from + QUANTILES.len()]), ("mean", "max"));
         assert_eq!(ids[from..][..QUANTILES.len()], QUANTILES.map(|quantile| quantile.title));
-        assert_eq!(Metric::quantile(0.99), Metric::Quantile(1));
+        assert_eq!(Metric::quantile(0.99).info().id, "p99");
     }
 }
