@@ -305,7 +305,7 @@ impl Replay {
         };
         let mut threads = Threads::default();
         for (thread, vcpu) in self.vcpus.iter().enumerate() {
-            threads.list.push(Thread {
+            threads.add(Thread {
                 pid: vcpu.pid,
                 tid: vcpu.tid,
                 vcpu: (vcpu.vcpu_id != tracer_ebpf::abi::ABSENT).then_some(vcpu.vcpu_id),

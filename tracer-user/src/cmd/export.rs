@@ -24,7 +24,7 @@ use crate::{
         input::Input,
     },
     model::provenance::Header,
-    model::{GroupBy, Groups, Interval, Names, Selection, Threads, anonymize::Policy},
+    model::{GroupBy, Interval, NamedInterval, Names, Rows, Selection, Store, Threads, anonymize::Policy},
 };
 
 /// A key that is shorter can be guessed.
@@ -52,23 +52,29 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     };
     let mut source = Source::open(&args.file, by_host(args))?;
     let header = source.header(&names);
-    let by = args.by.unwrap_or_else(|| default_by(format));
+    let rows = rows(args, format);
     let mut export: Box<dyn Export> = match format {
-        ExportFormat::Hgrm => return curves(args, source, &mut names, by),
-        ExportFormat::Hlog => Box::new(Hlog::new(header, by)),
-        ExportFormat::Csv => Box::new(Long::new(header, by, Form::Csv)),
-        ExportFormat::Json => Box::new(Long::new(header, by, Form::Json)),
-        ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, by)),
-        ExportFormat::Html => Box::new(Html::new(Data::new(header, by), base)),
+        ExportFormat::Hgrm => return curves(args, source, &mut names, rows),
+        ExportFormat::Hlog => Box::new(Hlog::new(header, rows)),
+        ExportFormat::Csv => Box::new(Long::new(header, rows, Form::Csv)),
+        ExportFormat::Json => Box::new(Long::new(header, rows, Form::Json)),
+        ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, rows)),
+        ExportFormat::Html => Box::new(Html::new(Data::new(header, rows), base)),
     };
     let path = args.output.as_deref().unwrap_or(Path::new("-"));
     write(path, args.force, |out| {
-        source.each(args, &mut names, |interval, threads, selection| {
-            export.interval(out, interval, threads, selection).with_context(|| cannot_write(path))
+        source.each(args, &mut names, |interval| {
+            export.interval(out, interval).with_context(|| cannot_write(path))
         })?;
         export.finish(out).with_context(|| cannot_write(path))
     })?;
     Ok(DONE)
+}
+
+/// Rows as asked for, none yet. Threads are chosen before, by their own names, whatever is shown; left are reasons.
+fn rows(args: &ExportArgs, format: ExportFormat) -> Rows {
+    let selection = Selection { fields: args.fields.clone(), ..Selection::default() };
+    Rows::new(args.by.unwrap_or_else(|| default_by(format))).with_selection(selection)
 }
 
 fn by_host(args: &ExportArgs) -> bool {
@@ -151,7 +157,7 @@ impl<'a> Source<'a> {
         &mut self,
         args: &ExportArgs,
         names: &mut Names,
-        mut take: impl FnMut(&Interval, &Threads, &Selection) -> Result<()>,
+        mut take: impl FnMut(NamedInterval<'_>) -> Result<()>,
     ) -> Result<()> {
         let asked = Selection {
             vcpus: args.vcpu.clone(),
@@ -160,16 +166,14 @@ impl<'a> Source<'a> {
             guests: args.guest.clone(),
             fields: None,
         };
-        // Threads are chosen here, by their own names, whatever is shown; left are reasons.
-        let fields = Selection { fields: args.fields.clone(), ..Selection::default() };
         let mut interval = Interval::default();
-        names.next_roster();
+        names.next_threads();
         while self.reader.next_interval(&mut interval).with_context(|| unreadable(self.path))? {
             let threads = self.reader.threads();
             if asked.wants_host(interval.host.as_deref()) {
                 narrow(&mut interval, threads, &asked);
                 interval.host = interval.host.as_deref().map(|host| names.told_host(host));
-                take(&interval, names.threads(threads), &fields)?;
+                take(interval.with(names.threads(threads)))?;
             }
         }
         select::found(&asked, &[(self.reader.header(), self.reader.threads())])?;
@@ -195,30 +199,31 @@ fn unreadable(path: &Path) -> String {
 /// The data of a page for a whole dump.
 fn page_data(path: &Path, args: &ExportArgs, names: &mut Names) -> Result<Data> {
     let mut source = Source::open(path, by_host(args))?;
-    let by = args.by.unwrap_or_else(|| default_by(ExportFormat::Html));
-    let mut data = Data::new(source.header(names), by);
-    source.each(args, names, |interval, threads, selection| {
-        data.add(interval, threads, selection);
+    let mut data = Data::new(source.header(names), rows(args, ExportFormat::Html));
+    source.each(args, names, |interval| {
+        data.add(interval);
         Ok(())
     })?;
+    data.settle();
     Ok(data)
 }
 
 /// Percentile tables: one to a file or standard output, several to a directory.
-fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: GroupBy) -> Result<u8> {
-    let mut groups = Groups::new(by);
-    source.each(args, names, |interval, threads, selection| {
-        groups.add(interval, threads, selection);
+fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, mut rows: Rows) -> Result<u8> {
+    let mut store = Store::keeping(usize::MAX);
+    source.each(args, names, |interval| {
+        store.add(interval);
         Ok(())
     })?;
+    rows.of_store(&store);
     let mut histogram = hdr::empty();
-    let files = hgrm::file_names(groups.exits());
+    let files = hgrm::file_names(rows.exits());
     let directory = args
         .output
         .as_deref()
         .filter(|path| path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/"));
     let Some(directory) = directory else {
-        let [(_, group)] = files.as_slice() else {
+        let [(_, row)] = files.as_slice() else {
             let rows = files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Usage(format!(
                 "a percentile table holds one row, and here are {}: {rows}; choose one with -f, or give -o a directory",
@@ -226,14 +231,14 @@ fn curves(args: &ExportArgs, mut source: Source<'_>, names: &mut Names, by: Grou
             ))
             .into());
         };
-        hdr::fill(&mut histogram, &group.stats);
+        hdr::fill(&mut histogram, &row.stats);
         let path = args.output.as_deref().unwrap_or(Path::new("-"));
         table(path, args.force, &histogram)?;
         return Ok(DONE);
     };
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    for (name, group) in &files {
-        hdr::fill(&mut histogram, &group.stats);
+    for (name, row) in &files {
+        hdr::fill(&mut histogram, &row.stats);
         table(&directory.join(name), args.force, &histogram)?;
     }
     say!("exitlat: {} in {}", crate::render::units::plural(files.len(), "table"), directory.display());

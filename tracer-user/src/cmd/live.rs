@@ -16,8 +16,7 @@ use crate::{
         activity::{self, Activity},
         session::{self, Session},
     },
-    model::Interval,
-    render::Span,
+    model::{Interval, Store},
 };
 
 /// How long to listen for other events when a measurement has ended without an exit.
@@ -43,21 +42,21 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
         count: if args.once { Some(1) } else { args.count },
         child: None,
     };
-    let mut total = screen.rows();
+    let mut total = Store::default();
     let mut ear = Ear::default();
     let why = drive(&mut session, schedule, signals, |session, interval, _| {
-        total.add(interval, session.threads(), &screen.selection);
+        total.add(interval.with(session.threads()));
         if args.total {
-            screen.show(&total, session.threads(), Span::Total)?;
+            screen.total(&total)?;
         } else {
-            screen.interval(interval, session.threads())?;
+            screen.interval(interval.with(session.threads()))?;
         }
         if filtered { Ok(()) } else { ear.heed(session, interval) }
     })
     .await?;
-    let several = total.first != total.last;
+    let several = total.intervals() > 1;
     if !args.total && (several || why == StopReason::Interrupted) {
-        screen.show(&total, session.threads(), Span::Total)?;
+        screen.total(&total)?;
     }
     if filtered {
         // The chosen processes may just be quiet; the other events know no filter.

@@ -14,10 +14,9 @@ use crate::{
         atomic::{Output, cannot_write},
         input::{Input, named},
     },
-    model::Interval,
-    model::provenance::Header,
+    model::{Interval, Store, provenance::Header},
     recording::{SCHEMA, Writer},
-    render::{Span, escape},
+    render::escape,
 };
 
 /// Runs it.
@@ -41,14 +40,14 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
         unless_closed(describe(reader.header()).map_err(Into::into))?;
     }
     let mut interval = Interval::default();
-    let mut total = screen.rows();
+    let mut total = Store::keeping(usize::MAX);
     while named(reader.next_interval(&mut interval), &args.file)? {
         if let (Some(writer), Some(path)) = (&mut copy, &args.save) {
             writer.interval(&interval, reader.threads()).with_context(|| cannot_write(path))?;
         }
-        total.add(&interval, reader.threads(), &screen.selection);
+        total.add(interval.with(reader.threads()));
         if args.intervals {
-            let printed = screen.interval(&interval, reader.threads());
+            let printed = screen.interval(interval.with(reader.threads()));
             if copy.is_some() { unless_closed(printed)? } else { printed? }
         }
     }
@@ -56,7 +55,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     if let (Some(writer), Some(path)) = (copy, &args.save) {
         writer.end("converted").with_context(|| cannot_write(path))?.finish()?;
     }
-    screen.show(&total, reader.threads(), Span::Total)?;
+    screen.total(&total)?;
     for note in reader.notes() {
         say!("exitlat: {}: {note}", args.file.display());
     }
@@ -66,9 +65,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
 /// A dump of its own, in the present schema, from the same header.
 fn write_to(path: &Path, force: bool, header: &Header) -> Result<Writer<Output>> {
     if path.as_os_str() == "-" {
-        return Err(
-            Usage("--save needs the name of a file: standard output has the tables".into()).into()
-        );
+        return Err(Usage("--save needs the name of a file: standard output has the tables".into()).into());
     }
     let header = Header { schema: SCHEMA, ..header.clone() };
     Writer::new(Output::open(path, force)?, header).with_context(|| cannot_write(path))

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     cli::{Format, ViewArgs, When},
     cmd::Usage,
-    model::{Interval, Rows, Selection, Threads},
+    model::{NamedInterval, Rows, Selection, Store},
     render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table, units},
 };
 
@@ -21,6 +21,8 @@ pub struct Screen {
     /// What of an interval is shown.
     pub selection: Selection,
     args: ViewArgs,
+    /// The rows of the last block: the next block's are mostly the same.
+    shown: Option<Rows>,
 }
 
 impl Screen {
@@ -52,29 +54,51 @@ impl Screen {
         let (vcpus, fields) = (args.vcpu.clone(), args.fields.clone());
         let selection = Selection { vcpus, fields, ..Selection::default() };
         let repaint = repaint && color && terminal && args.format == Format::Table;
-        Ok(Self { printer, format: args.format, repaint, blocks: 0, selection, args: args.clone() })
+        Ok(Self {
+            printer,
+            format: args.format,
+            repaint,
+            blocks: 0,
+            selection,
+            args: args.clone(),
+            shown: None,
+        })
     }
 
-    /// Rows grouped as asked for, none yet.
-    pub fn rows(&self) -> Rows {
-        Rows::new(self.args.by).with_idle(self.args.idle)
+    /// Rows as asked for, none yet.
+    fn rows(&self) -> Rows {
+        Rows::new(self.args.by).with_idle(self.args.idle).with_selection(self.selection.clone())
     }
 
     /// Prints the rows of one interval.
     ///
     /// # Errors
     /// Those of standard output.
-    pub fn interval(&mut self, interval: &Interval, threads: &Threads) -> Result<()> {
-        let mut rows = self.rows();
-        rows.add(interval, threads, &self.selection);
-        self.show(&rows, threads, Span::Interval)
+    pub fn interval(&mut self, of: NamedInterval<'_>) -> Result<()> {
+        let mut rows = self.shown.take().unwrap_or_else(|| self.rows());
+        rows.of_interval(of);
+        let printed = self.show(&rows, Span::Interval);
+        self.shown = Some(rows);
+        printed
+    }
+
+    /// Prints the rows of all intervals so far.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn total(&mut self, store: &Store) -> Result<()> {
+        let mut rows = self.shown.take().unwrap_or_else(|| self.rows());
+        rows.of_store(store);
+        let printed = self.show(&rows, Span::Total);
+        self.shown = Some(rows);
+        printed
     }
 
     /// Prints a block.
     ///
     /// # Errors
     /// Those of standard output.
-    pub fn show(&mut self, rows: &Rows, threads: &Threads, span: Span) -> Result<()> {
+    fn show(&mut self, rows: &Rows, span: Span) -> Result<()> {
         // One write a block: a reader at the other end of a pipe never sees half of one.
         let mut block = Vec::new();
         if self.format == Format::Table {
@@ -85,7 +109,7 @@ impl Screen {
             }
             writeln!(block, "{}", heading(rows, span))?;
         }
-        self.printer.print(&mut block, rows, threads, span)?;
+        self.printer.print(&mut block, rows, span)?;
         self.blocks += 1;
         let mut out = io::stdout().lock();
         out.write_all(&block)?;

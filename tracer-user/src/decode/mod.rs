@@ -47,7 +47,7 @@ pub struct ReasonInfo {
 /// The instruction set whose reason numbers a record uses, as `kvm_exit` reports it.
 ///
 /// This is data, not an enumeration: kernels with further numbers exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Isa(pub u32);
 
 impl Isa {
