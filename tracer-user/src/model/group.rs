@@ -565,3 +565,6 @@ impl Rows {
         Totals { handled_ns: sums.handled_ns.saturating_add(idle_ns), with_idle: self.idle, ..sums }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -360,10 +360,9 @@ impl Store {
     /// Moves all of a VM to those that ended, where its threads are told apart by vCPU number.
     fn fold(&mut self, vm: &VmId) {
         let Some(StoredVm { threads, .. }) = self.vms.remove(vm) else { return };
-        self.finder.begin();
+        self.finder.forget_order();
         for index in threads {
             let thread = self.threads[index].take().expect("a VM's thread is held");
-            self.free_threads.push(index);
             self.thread_of.remove(&thread.id);
             if let Some(named) = self.named.get_mut(thread.named).filter(|known| **known == index) {
                 *named = UNKNOWN;
@@ -384,6 +383,7 @@ impl Store {
             for host in &mut self.hosts {
                 host.open.retain(|open| open.thread != index);
             }
+            self.free_threads.push(index);
         }
         self.finder.forget_order();
         if let Some(host) = self.hosts.iter_mut().find(|host| host.host == vm.host) {
@@ -422,3 +422,6 @@ impl Sum {
         CellRef { thread, isa, code, subkey, measured, count, sum_ns, min_ns, max_ns, parts, buckets }
     }
 }
+
+#[cfg(test)]
+mod tests;
