@@ -6,7 +6,7 @@ use exitlat_tests::synthetic::{GUESTS, INTERVALS, Synthetic, threads};
 use serde_json::Value as Json;
 use tracer_user::{
     decode::Isa,
-    model::{Group, GroupBy, Groups, Selection},
+    model::{GroupBy, Row, Rows, Store},
 };
 
 use crate::{PLAIN, SPLIT, directory, dump, export, python};
@@ -67,11 +67,13 @@ impl Seen {
 }
 
 /// The rows of a recording, those with the most time first.
-fn rows(what: Synthetic) -> Vec<Group> {
-    let mut groups = Groups::new(GroupBy::REASON);
-    what.intervals().iter().for_each(|interval| groups.add(interval, &threads(), &Selection::default()));
-    let mut rows: Vec<Group> = groups.exits().cloned().collect();
-    rows.sort_by_key(|group| (group.key.idle, std::cmp::Reverse(group.stats.sum_ns)));
+fn rows(what: Synthetic) -> Vec<Row> {
+    let mut store = Store::default();
+    what.intervals().iter().for_each(|interval| store.add(interval.with(&threads())));
+    let mut all = Rows::new(GroupBy::REASON);
+    all.of_store(&store);
+    let mut rows: Vec<Row> = all.exits().cloned().collect();
+    rows.sort_by_key(|row| (row.idle, std::cmp::Reverse(row.stats.sum_ns)));
     rows
 }
 
@@ -126,8 +128,8 @@ fn a_page_shows_before_and_after() {
     assert_eq!(view["curves"]["curves"], 12);
     assert_eq!(view["bars"].as_array().unwrap().len(), 4 * GUESTS.len());
     let (now, before) = (rows(SPLIT), rows(CALM));
-    let of = |rows: &[Group]| {
-        let io = rows.iter().find(|row| row.key.reason == Some((Isa::SVM, 0x7b))).unwrap();
+    let of = |rows: &[Row]| {
+        let io = rows.iter().find(|row| row.reason == Some((Isa::SVM, 0x7b))).unwrap();
         io.stats.quantile_ns(0.99).unwrap() as f64
     };
     let change = format!("{:+.1}", 100.0 * (of(&now) / of(&before) - 1.0));
@@ -155,7 +157,7 @@ fn a_page_has_no_names() {
     export(&dump, &page, &["--by", "vm,reason", "--names", "hash", "--diff-base", dump.to_str().unwrap()]);
     let seen = Seen::of(&page);
     let view = seen.wide();
-    let handled: u64 = rows(PLAIN).iter().filter(|row| !row.key.idle).map(|row| row.stats.count).sum();
+    let handled: u64 = rows(PLAIN).iter().filter(|row| !row.idle).map(|row| row.stats.count).sum();
     assert_eq!((digits(&view["exits"]), &view["heat"]["exits"]), (handled, &Json::from(handled)));
     assert!(view["words"].as_str().unwrap().contains("has no time split"));
     assert_eq!(view["vms"], serde_json::json!([]));

@@ -12,14 +12,13 @@ use tracer_ebpf::{histogram::bucket_of, part::Part};
 use tracer_user::model::provenance::{Buckets, Header};
 use tracer_user::{
     decode::Isa,
-    model::{Cell, ClockChange, GroupBy, Interval, Loss, OpenExit, Parts, Rows, Selection, Thread, Threads},
+    model::{Cell, ClockChange, GroupBy, Interval, Loss, OpenExit, Rows, Store, Thread, Threads},
     recording::{ReadError, Reader, SCHEMA, Writer},
     render::{Printer as _, Span, View, json::JsonLines},
 };
 
 pub(super) fn header() -> Header {
     Header {
-        schema: SCHEMA,
         tool: "exitlat 0.1.0".into(),
         host: "host".into(),
         kernel: "6.1.0".into(),
@@ -29,15 +28,13 @@ pub(super) fn header() -> Header {
         path: "classic tracepoints".into(),
         options: vec!["record".into()],
         start_unix_ms: 1_700_000_000_000,
-        sources: Vec::new(),
-        buckets: Buckets::default(),
-        parts: Vec::new(),
+        ..Header::default()
     }
 }
 
 pub(super) fn threads() -> Threads {
-    let thread = |tid, vcpu, vm: &str| Thread { pid: 10, tid, vcpu, vm: vm.into(), host: None };
-    Threads { list: vec![thread(11, Some(0), "web \"01\"\n\u{1b}[2J"), thread(12, None, "db")] }
+    let thread = |tid, vcpu, vm: &str| Thread { pid: 10, tid, vcpu, vm: vm.into(), ..Thread::default() };
+    Threads::from(vec![thread(11, Some(0), "web \"01\"\n\u{1b}[2J"), thread(12, None, "db")])
 }
 
 pub(super) fn interval(number: u64) -> Interval {
@@ -64,13 +61,12 @@ pub(super) fn interval(number: u64) -> Interval {
             thread,
             isa: Isa::SVM,
             code,
-            subkey: 0,
             count: samples.len() as u64,
             sum_ns: samples.iter().sum(),
             min_ns: *samples.iter().min().unwrap(),
             max_ns: *samples.iter().max().unwrap(),
-            parts: Parts::default(),
             buckets: start..interval.buckets.len(),
+            ..Cell::default()
         });
     }
     interval.losses.add(Loss::UnpairedExits, number);
@@ -106,7 +102,9 @@ fn intervals_come_back() {
 /// What `report` shows of a dump is, byte for byte, what `live` shows of the intervals that were written.
 #[test]
 fn report_equals_live() {
-    let show = |rows: &Rows, threads: &Threads| {
+    let show = |by: GroupBy, store: &Store| {
+        let mut rows = Rows::new(by);
+        rows.of_store(store);
         let view = View {
             key: tracer_user::model::columns::SortKey::Time,
             idle: false,
@@ -116,24 +114,24 @@ fn report_equals_live() {
             columns: None,
         };
         let (mut json, mut table) = (Vec::new(), Vec::new());
-        JsonLines::new(view.clone()).print(&mut json, rows, threads, Span::Total).unwrap();
-        tracer_user::render::table::Table::new(view).print(&mut table, rows, threads, Span::Total).unwrap();
+        JsonLines::new(view.clone()).print(&mut json, &rows, Span::Total).unwrap();
+        tracer_user::render::table::Table::new(view).print(&mut table, &rows, Span::Total).unwrap();
         (String::from_utf8(json).unwrap(), String::from_utf8(table).unwrap())
     };
     for by in ["reason", "vm", "vcpu,reason"] {
         let by: GroupBy = by.parse().unwrap();
-        let (mut live, mut reported) = (Rows::new(by), Rows::new(by));
+        let (mut live, mut reported) = (Store::default(), Store::default());
         for number in [1, 2] {
-            live.add(&interval(number), &threads(), &Selection::default());
+            live.add(interval(number).with(&threads()));
         }
         let dump = dump();
         let mut reader = Reader::new(Cursor::new(&dump)).unwrap();
         let mut interval = Interval::default();
         while reader.next_interval(&mut interval).unwrap() {
-            reported.add(&interval, reader.threads(), &Selection::default());
+            reported.add(interval.with(reader.threads()));
         }
-        let shown = show(&live, &threads());
-        assert_eq!(shown, show(&reported, reader.threads()));
+        let shown = show(by, &live);
+        assert_eq!(shown, show(by, &reported));
         assert!(!shown.1.contains('\u{1b}'), "a guest's name reached the terminal: {}", shown.1);
     }
 }
@@ -394,11 +392,13 @@ fn schema_2_is_read() {
     let whole = include_bytes!("../fixtures/schema-2.exitlat");
     let mut reader = Reader::new(Cursor::new(whole)).unwrap();
     assert_eq!(reader.header().schema, 2);
-    let mut rows = Rows::new(GroupBy::REASON);
+    let mut store = Store::default();
     let mut interval = Interval::default();
     while reader.next_interval(&mut interval).unwrap() {
-        rows.add(&interval, reader.threads(), &Selection::default());
+        store.add(interval.with(reader.threads()));
     }
+    let mut rows = Rows::new(GroupBy::REASON);
+    rows.of_store(&store);
     assert!(reader.notes().is_empty(), "{:?}", reader.notes());
     let row = |name: &str| rows.iter().find(|row| row.reason_label() == name).unwrap();
     assert_eq!((row("cpuid").stats.count, row("io").stats.count, row("hlt").stats.count), (400, 40, 20));
@@ -408,9 +408,9 @@ fn schema_2_is_read() {
     }
     // Four of twenty port writes slept 300 us in the VMM, on each of two vCPUs.
     assert!(row("io").parts.get(Part::UserBlocked) >= 8 * 300_000);
-    assert_eq!(row("io").causes.values().map(|stats| stats.count).sum::<u64>(), 40);
+    assert_eq!(rows.causes_of(row("io")).map(|row| row.stats.count).sum::<u64>(), 40);
     assert!(row("hlt").parts.get(Part::Halt) > 0 && !row("hlt").idle);
     assert_eq!(rows.guests().map(|row| row.stats.count).sum::<u64>(), 613);
-    let vm = rows.vms.values().next().unwrap();
-    assert_eq!((rows.vms.len(), vm.vcpus.len(), vm.unaccounted_ns()), (1, 2, 0));
+    let vm = rows.vms().next().unwrap();
+    assert_eq!((rows.vms().count(), vm.vcpus, vm.account.unaccounted_ns()), (1, 2, 0));
 }

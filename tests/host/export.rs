@@ -18,7 +18,7 @@ use tracer_user::{
         long::{Form, Long},
         openmetrics::OpenMetrics,
     },
-    model::{GroupBy, Interval, Selection},
+    model::{GroupBy, Interval, Rows},
 };
 
 const SPLIT: Synthetic = Synthetic { split: true, incident: false };
@@ -32,7 +32,7 @@ fn by(text: &str) -> GroupBy {
 fn render(mut export: impl Export, intervals: &[Interval]) -> String {
     let mut out = Vec::new();
     for interval in intervals {
-        export.interval(&mut out, interval, &threads(), &Selection::default()).unwrap();
+        export.interval(&mut out, interval.with(&threads())).unwrap();
     }
     export.finish(&mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -58,7 +58,7 @@ fn export(dump: &Path, options: &str) -> (Option<i32>, String, String) {
 #[test]
 fn the_long_form_tells_exits_from_causes() {
     let intervals = SPLIT.intervals();
-    let lines = objects(&render(Long::new(header(), by("vcpu,reason"), Form::Json), &intervals));
+    let lines = objects(&render(Long::new(header(), Rows::new(by("vcpu,reason")), Form::Json), &intervals));
     assert_eq!((&lines[0]["kind"], &lines[0]["host"]), (&"header".into(), &"node-17".into()));
     let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for line in &lines[1..] {
@@ -100,7 +100,7 @@ fn a_dump_loses_nothing() {
     for (format, form) in [("json", Form::Json), ("csv", Form::Csv)] {
         let (status, exported, err) = export(&dump, &format!("--format {format}"));
         assert_eq!((status, err.as_str()), (Some(0), ""));
-        let direct = render(Long::new(header(), by("vcpu,reason"), form), &SPLIT.intervals());
+        let direct = render(Long::new(header(), Rows::new(by("vcpu,reason")), form), &SPLIT.intervals());
         let (exported, direct): (Vec<_>, Vec<_>) = (exported.lines().collect(), direct.lines().collect());
         assert_eq!(exported.len(), direct.len());
         // The first line is the header, which knows the parts in the dump only.
@@ -113,12 +113,13 @@ fn a_dump_loses_nothing() {
 /// Without parts there is nothing in their place: not zero, which would be a measurement.
 #[test]
 fn what_was_not_measured_is_empty() {
-    let lines = objects(&render(Long::new(header(), by("reason"), Form::Json), &PLAIN.intervals()[..1]));
+    let lines =
+        objects(&render(Long::new(header(), Rows::new(by("reason")), Form::Json), &PLAIN.intervals()[..1]));
     let exits: Vec<_> = lines.iter().filter(|line| line["kind"] == "exit").collect();
     assert_eq!(exits.len(), 8);
     assert!(exits.iter().all(|line| line["kernel_ns"].is_null() && line["vm"].is_null()));
     assert_eq!(exits.iter().filter(|line| line["idle"] == true).count(), 1);
-    let csv = render(Long::new(header(), by("vcpu,reason"), Form::Csv), &PLAIN.intervals()[..1]);
+    let csv = render(Long::new(header(), Rows::new(by("vcpu,reason")), Form::Csv), &PLAIN.intervals()[..1]);
     assert!(csv.lines().next().unwrap().ends_with("runqueue_ns,user_ns,user_blocked_ns,stopped_ns"));
     assert!(csv.contains("\"'=cmd|' /C calc'!A1, \"\"x\"\"\\r\\n# EOF\\\""), "the name of the third guest");
 }
@@ -126,7 +127,7 @@ fn what_was_not_measured_is_empty() {
 /// Times of vCPUs and parts are counters, and add up to the time that passed.
 #[test]
 fn metrics_have_the_parts() {
-    let metrics = render(OpenMetrics::new(header(), by("vm,reason")), &SPLIT.intervals());
+    let metrics = render(OpenMetrics::new(header(), Rows::new(by("vm,reason"))), &SPLIT.intervals());
     let sum = |start: &str| -> f64 {
         let lines = metrics.lines().filter(|line| line.starts_with(start));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
@@ -156,7 +157,7 @@ fn open_exits_are_those_at_each_hosts_end() {
     let (one, count) = (open[0].clone(), open[0].open.len());
     let in_flight = |hosts: [&str; 2]| {
         let intervals = hosts.map(|host| Interval { host: Some(host.to_owned()), ..one.clone() });
-        let metrics = render(OpenMetrics::new(header(), by("vm,reason")), &intervals);
+        let metrics = render(OpenMetrics::new(header(), Rows::new(by("vm,reason"))), &intervals);
         let line = metrics.lines().find(|line| line.starts_with("exitlat_in_flight ")).unwrap();
         line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
     };
@@ -167,7 +168,7 @@ fn open_exits_are_those_at_each_hosts_end() {
 #[test]
 fn the_interval_log_is_read_back() {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-    let log = render(Hlog::new(header(), by("vm,reason")), &PLAIN.intervals());
+    let log = render(Hlog::new(header(), Rows::new(by("vm,reason"))), &PLAIN.intervals());
     assert!(log.starts_with("#[Histogram log format version 1.3]\n"), "{}", &log[..80]);
     assert!(
         log.contains("\n#[StartTime: 1795252500.000 (seconds since epoch)]\n#[BaseTime: 1795252500.000 (")

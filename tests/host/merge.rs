@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tracer_ebpf::histogram::bucket_of;
 use tracer_user::{
     decode::Isa,
-    model::{Cell, ClockChange, Interval, Loss, OpenExit, Parts, Thread, Threads},
+    model::{Cell, ClockChange, Interval, Loss, OpenExit, Thread, Threads},
     recording::{Reader, Writer, merge::merge},
 };
 
@@ -26,8 +26,8 @@ fn dumps() -> impl Strategy<Value = Vec<Dump>> {
 fn written(number: usize, dump: &Dump) -> Vec<u8> {
     let mut header = header(["a", "b"][number % 2]);
     header.start_unix_ms += number as u64;
-    let thread = |tid| Thread { pid: 1, tid, vcpu: Some(tid), vm: format!("vm {tid}"), host: None };
-    let threads = Threads { list: (0..3).map(thread).collect() };
+    let thread = |tid| Thread { pid: 1, tid, vcpu: Some(tid), vm: format!("vm {tid}"), ..Thread::default() };
+    let threads: Threads = (0..3).map(thread).collect();
     let mut writer = Writer::new(Vec::new(), header).unwrap();
     for (index, (end, samples)) in dump.iter().enumerate() {
         let mut interval = Interval {
@@ -44,13 +44,12 @@ fn written(number: usize, dump: &Dump) -> Vec<u8> {
                 thread: usize::from(*thread),
                 isa: Isa::SVM,
                 code: *code,
-                subkey: 0,
                 count: 2,
                 sum_ns: 2 * ns,
                 min_ns: *ns,
                 max_ns: *ns,
-                parts: Parts::default(),
                 buckets: start..start + 1,
+                ..Cell::default()
             });
         }
         interval.losses.add(Loss::UnpairedExits, end % 3);

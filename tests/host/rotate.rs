@@ -421,7 +421,7 @@ fn an_hour_has_a_bounded_size() {
         vm: format!("instance-{:08x}", number / 8),
         host: None,
     });
-    let threads = Threads { list: threads.collect() };
+    let threads: Threads = threads.collect();
     let mut busy = Interval { number: 1000, end_unix_ms: 1_700_000_000_000, ..Interval::default() };
     for thread in 0..VCPUS {
         for reason in 0..REASONS as u32 {

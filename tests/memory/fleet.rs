@@ -4,7 +4,7 @@ use anyhow::Result;
 use tracer_ebpf::histogram::bucket_of;
 use tracer_user::{
     decode::Isa,
-    model::{Cell, Interval, Parts, Thread, Threads, VcpuTime},
+    model::{Account, Cell, Interval, Parts, Thread, Threads, VcpuAccount},
     run::Source,
 };
 
@@ -26,6 +26,8 @@ pub struct Fleet {
     threads: Threads,
     snapshots: u64,
     born: u64,
+    /// Places of the VMs that ended in the last snapshot.
+    ended: Vec<usize>,
     settled: isize,
     end: isize,
 }
@@ -37,16 +39,17 @@ impl Fleet {
         self.end - self.settled
     }
 
-    /// Gives a place among the threads to a new VM. The one before it there has ended.
-    fn take(&mut self, place: usize) {
+    /// A new VM; its place among the threads.
+    fn add(&mut self) -> usize {
         self.born += 1;
         let number = self.born as u32;
-        let thread =
-            Thread { pid: number, tid: number, vcpu: Some(0), vm: format!("guest-{number}"), host: None };
-        match self.threads.list.get_mut(place) {
-            Some(old) => *old = thread,
-            None => self.threads.list.push(thread),
-        }
+        self.threads.add(Thread {
+            pid: number,
+            tid: number,
+            vcpu: Some(0),
+            vm: format!("guest-{number}"),
+            host: None,
+        })
     }
 }
 
@@ -67,11 +70,17 @@ impl Source for Fleet {
         interval.start_ns = interval.end_ns;
         interval.end_ns = self.snapshots * 1_000_000;
         interval.end_unix_ms = 1_700_000_000_000 + self.snapshots;
+        // The snapshot before said that they end.
+        for place in self.ended.drain(..) {
+            self.threads.retire(place);
+        }
         if self.born == VMS {
             return Ok(());
         }
-        for place in 0..VMS_AT_ONCE as usize {
-            self.take(place);
+        for _ in 0..VMS_AT_ONCE {
+            let place = self.add();
+            interval.ended.push(place);
+            self.ended.push(place);
             let ns = 1000 + self.born % 5000;
             let begin = interval.buckets.len();
             interval.buckets.push((bucket_of(ns) as u16, 1));
@@ -88,11 +97,14 @@ impl Source for Fleet {
                 parts,
                 buckets: begin..begin + 1,
             });
-            interval.vcpus.push(VcpuTime {
+            interval.vcpus.push(VcpuAccount {
                 thread: place,
-                elapsed_ns: 1_000_000,
-                guest_ns: 1_000_000 - ns,
-                parts,
+                account: Account {
+                    elapsed_ns: 1_000_000,
+                    guest_ns: 1_000_000 - ns,
+                    parts,
+                    ..Account::default()
+                },
             });
         }
         Ok(())

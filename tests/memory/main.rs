@@ -115,7 +115,6 @@ fn shown(options: &str) -> isize {
 }
 
 #[test]
-#[ignore = "the sum since the start has a row for every VM that ended"]
 fn live_folds_the_vms_that_ended() {
     for options in ["--by reason", "--by vm,reason", "--by vcpu,reason --total --format json"] {
         let growth = shown(options);

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, f64::consts::TAU, io};
 
 use fastrand::Rng;
 use tracer_ebpf::histogram::bucket_of;
-use tracer_user::model::provenance::{Buckets, Header};
+use tracer_user::model::provenance::Header;
 use tracer_user::{
     decode::Isa,
     model::{Cell, GroupBy, Interval, Loss, Parts, Selection, Thread, Threads, compare::RecordingSummary},
-    recording::{SCHEMA, Writer},
+    recording::Writer,
 };
 
 /// How long exits of a reason take.
@@ -72,8 +72,8 @@ pub struct Effect {
 
 /// A recording of one vCPU, with a reason for each distribution.
 pub fn record(distributions: &[Distribution], load: Load, effect: Effect, rng: &mut Rng) -> RecordingSummary {
-    let thread = Thread { pid: 1, tid: 1, vcpu: Some(0), vm: "guest".into(), host: None };
-    let threads = Threads { list: vec![thread] };
+    let thread = Thread { pid: 1, tid: 1, vcpu: Some(0), vm: "guest".into(), ..Thread::default() };
+    let threads = Threads::from(vec![thread]);
     let mut side = RecordingSummary::new(GroupBy::REASON);
     for interval in intervals(distributions, load, effect, rng) {
         side.add(&interval, &threads, &Selection::default());
@@ -123,8 +123,8 @@ pub fn dump(
     effect: Effect,
     seed: u64,
 ) -> io::Result<Vec<u8>> {
-    let thread = Thread { pid: 7, tid: 8, vcpu: Some(0), vm: vm.into(), host: None };
-    let threads = Threads { list: vec![thread] };
+    let thread = Thread { pid: 7, tid: 8, vcpu: Some(0), vm: vm.into(), ..Thread::default() };
+    let threads = Threads::from(vec![thread]);
     let start = header.start_unix_ms;
     let mut writer = Writer::new(Vec::new(), header)?;
     for mut interval in intervals(distributions, load, effect, &mut Rng::with_seed(seed)) {
@@ -138,7 +138,6 @@ pub fn dump(
 /// A header that names this host.
 pub fn header(host: &str) -> Header {
     Header {
-        schema: SCHEMA,
         tool: "exitlat 0.1.0".into(),
         host: host.into(),
         kernel: "6.1.0".into(),
@@ -148,9 +147,7 @@ pub fn header(host: &str) -> Header {
         path: "raw tracepoints".into(),
         options: vec!["record".into()],
         start_unix_ms: 1_700_000_000_000,
-        sources: Vec::new(),
-        buckets: Buckets::default(),
-        parts: Vec::new(),
+        ..Header::default()
     }
 }
 

@@ -7,11 +7,11 @@ use tracer_ebpf::{
     part::Part,
     subkey::{kind, new},
 };
-use tracer_user::model::provenance::{Buckets, Header};
+use tracer_user::model::provenance::Header;
 use tracer_user::{
     decode::Isa,
-    model::{Cell, Interval, Loss, MeasuredParts, OpenExit, Parts, Thread, Threads, VcpuTime},
-    recording::{SCHEMA, Writer},
+    model::{Account, Cell, Interval, Loss, MeasuredParts, OpenExit, Parts, Thread, Threads, VcpuAccount},
+    recording::Writer,
 };
 
 /// Intervals of a recording.
@@ -72,7 +72,6 @@ pub fn header() -> Header {
 fn header_with(parts: &[Part]) -> Header {
     let options = "record -g web01 --duration 30 -o /home/eve/secret.exitlat -- virsh start web01";
     Header {
-        schema: SCHEMA,
         tool: "exitlat 0.1.0".into(),
         host: "node-17".into(),
         kernel: "6.12.48-amd64".into(),
@@ -82,9 +81,8 @@ fn header_with(parts: &[Part]) -> Header {
         path: "raw tracepoints".into(),
         options: options.split(' ').map(str::to_owned).collect(),
         start_unix_ms: START_UNIX_MS,
-        buckets: Buckets::default(),
         parts: MeasuredParts::of(parts).ids().map(str::to_owned).collect(),
-        sources: Vec::new(),
+        ..Header::default()
     }
 }
 
@@ -95,7 +93,7 @@ pub fn threads() -> Threads {
         tid,
         vcpu,
         vm: GUESTS[vm].1.to_owned(),
-        host: None,
+        ..Thread::default()
     };
     let threads = vec![
         thread(0, 4111, Some(0)),
@@ -103,7 +101,7 @@ pub fn threads() -> Threads {
         thread(1, 4121, Some(0)),
         thread(2, 4131, None),
     ];
-    Threads { list: threads }
+    threads.into()
 }
 
 impl Synthetic {
@@ -196,7 +194,8 @@ impl Synthetic {
             let elapsed_ns = LENGTH_NS;
             let unaccounted = if interval.number == 12 { 2_000_000 } else { 0 };
             let guest_ns = elapsed_ns.saturating_sub(spent.total_ns() + unaccounted);
-            interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts: spent });
+            let account = Account { elapsed_ns, guest_ns, parts: spent, ..Account::default() };
+            interval.vcpus.push(VcpuAccount { thread, account });
             push(
                 interval,
                 thread,

@@ -31,7 +31,7 @@ pub const DIRECT: usize = 256;
 pub const RARE: usize = 32;
 
 /// Instruction set of an exit code: the `isa` of KVM's tracepoint, or a number of our own where it has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Isa(pub u32);
 

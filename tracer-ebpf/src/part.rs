@@ -1,7 +1,7 @@
 //! The parts of an exit interval. They exclude each other and sum to it exactly.
 
 /// A part, and its index in every array of parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum Part {
     /// Running in KVM: what is left when the others are taken off.

@@ -276,7 +276,7 @@ impl Replay {
         };
         let mut threads = Threads::default();
         for (thread, vcpu) in self.tables.vcpus.iter().enumerate() {
-            threads.list.push(snapshot::thread(vcpu, format!("pid {}", vcpu.pid)));
+            threads.add(snapshot::thread(vcpu, format!("pid {}", vcpu.pid)));
             for (cause, loss) in losses::PER_VCPU {
                 interval.losses.add(loss, vcpu.lost[cause as usize]);
             }

@@ -7,7 +7,7 @@ use std::{borrow::Cow, io::Cursor};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 use tracer_user::{
-    model::{Interval, Rows, Selection},
+    model::{Interval, Rows, Store},
     recording::{Reader, SCHEMA, Writer},
     model::provenance::Header,
 };
@@ -28,15 +28,16 @@ fn with_histogram(data: &[u8]) -> Vec<u8> {
 fuzz_target!(|data: &[u8]| {
     let dump = if data.starts_with(b"{") { Cow::Borrowed(data) } else { Cow::Owned(with_histogram(data)) };
     let Ok(mut reader) = Reader::new(Cursor::new(&dump[..])) else { return };
-    let mut rows = Rows::new("vcpu,reason".parse().unwrap());
+    let mut store = Store::keeping(1);
     let header = Header { schema: SCHEMA, ..reader.header().clone() };
     let mut writer = Writer::new(Vec::new(), header).unwrap();
     let (mut interval, mut intervals) = (Interval::default(), 0);
     while let Ok(true) = reader.next_interval(&mut interval) {
-        rows.add(&interval, reader.threads(), &Selection::default());
+        store.add(interval.with(reader.threads()));
         writer.interval(&interval, reader.threads()).unwrap();
         intervals += 1;
     }
+    Rows::new("vcpu,reason".parse().unwrap()).of_store(&store);
     // What was read can be written, and what was written can be read.
     let copy = writer.end("elapsed").unwrap();
     let mut reader = Reader::new(Cursor::new(copy)).unwrap();

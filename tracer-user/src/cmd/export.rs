@@ -16,7 +16,10 @@ use crate::{
         openmetrics::OpenMetrics,
     },
     files::{AtomicOutput, Existing, Input, cannot_write},
-    model::{GroupBy, Groups, Interval, Names, Selection, Threads, anonymize::Policy, provenance::Header},
+    model::{
+        GroupBy, Interval, NamedInterval, Names, Rows, Selection, Store, Threads, anonymize::Policy,
+        provenance::Header,
+    },
     render::units,
 };
 
@@ -40,23 +43,29 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     };
     let mut source = Source::open(&args.file, by_host(args))?;
     let header = source.header(&names);
-    let by = args.by.unwrap_or_else(|| default_by(format));
+    let rows = rows(args, format);
     let mut export: Box<dyn Export> = match format {
-        ExportFormat::Hgrm => return curves(args, source, &mut names, by),
-        ExportFormat::Hlog => Box::new(Hlog::new(header, by)),
-        ExportFormat::Csv => Box::new(Long::new(header, by, Form::Csv)),
-        ExportFormat::Json => Box::new(Long::new(header, by, Form::Json)),
-        ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, by)),
-        ExportFormat::Html => Box::new(Html::new(Data::new(header, by), base)),
+        ExportFormat::Hgrm => return curves(args, source, &mut names, rows),
+        ExportFormat::Hlog => Box::new(Hlog::new(header, rows)),
+        ExportFormat::Csv => Box::new(Long::new(header, rows, Form::Csv)),
+        ExportFormat::Json => Box::new(Long::new(header, rows, Form::Json)),
+        ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, rows)),
+        ExportFormat::Html => Box::new(Html::new(Data::new(header, rows), base)),
     };
     let (to, existing) = (&args.output, Existing::forced(args.force));
     write(to, existing, |out| {
-        source.each(args, &mut names, |interval, threads, selection| {
-            export.interval(out, interval, threads, selection).with_context(|| cannot_write(to))
+        source.each(args, &mut names, |interval| {
+            export.interval(out, interval).with_context(|| cannot_write(to))
         })?;
         export.finish(out).with_context(|| cannot_write(to))
     })?;
     Ok(DONE)
+}
+
+/// Rows as asked for, none yet. Threads are chosen before, by their own names, whatever is shown; left are reasons.
+fn rows(args: &ExportArgs, format: ExportFormat) -> Rows {
+    let selection = Selection { fields: args.select.exits.fields.clone(), ..Selection::default() };
+    Rows::new(args.by.unwrap_or_else(|| default_by(format))).with_selection(selection)
 }
 
 fn by_host(args: &ExportArgs) -> bool {
@@ -129,19 +138,18 @@ impl Source {
         &mut self,
         args: &ExportArgs,
         names: &mut Names,
-        mut take: impl FnMut(&Interval, &Threads, &Selection) -> Result<()>,
+        mut take: impl FnMut(NamedInterval<'_>) -> Result<()>,
     ) -> Result<()> {
         // Threads are chosen here, by their own names, whatever is shown; left are reasons.
         let asked = Selection { fields: None, ..Selection::from(&args.select) };
-        let fields = Selection { fields: args.select.exits.fields.clone(), ..Selection::default() };
         let mut interval = Interval::default();
-        names.next_roster();
+        names.next_threads();
         while self.0.next_interval(&mut interval)? {
             let threads = self.0.threads();
             if asked.wants_host(interval.host.as_deref()) {
                 narrow(&mut interval, threads, &asked);
                 interval.host = interval.host.as_deref().map(|host| names.told_host(host));
-                take(&interval, names.threads(threads), &fields)?;
+                take(interval.with(names.threads(threads)))?;
             }
         }
         select::found(&asked, &[(self.0.header(), self.0.threads())])?;
@@ -161,31 +169,32 @@ fn narrow(interval: &mut Interval, threads: &Threads, asked: &Selection) {
 /// The data of a page for a whole recording.
 fn page_data(location: &Location, args: &ExportArgs, names: &mut Names) -> Result<Data> {
     let mut source = Source::open(location, by_host(args))?;
-    let by = args.by.unwrap_or_else(|| default_by(ExportFormat::Html));
-    let mut data = Data::new(source.header(names), by);
-    source.each(args, names, |interval, threads, selection| {
-        data.add(interval, threads, selection);
+    let mut data = Data::new(source.header(names), rows(args, ExportFormat::Html));
+    source.each(args, names, |interval| {
+        data.add(interval);
         Ok(())
     })?;
+    data.settle();
     Ok(data)
 }
 
 /// Percentile tables: one to a file or standard output, several to a directory.
-fn curves(args: &ExportArgs, mut source: Source, names: &mut Names, by: GroupBy) -> Result<u8> {
-    let mut groups = Groups::new(by);
-    source.each(args, names, |interval, threads, selection| {
-        groups.add(interval, threads, selection);
+fn curves(args: &ExportArgs, mut source: Source, names: &mut Names, mut rows: Rows) -> Result<u8> {
+    let mut store = Store::keeping(usize::MAX);
+    source.each(args, names, |interval| {
+        store.add(interval);
         Ok(())
     })?;
+    rows.of_store(&store);
     let mut histogram = hdr::empty();
-    let files = hgrm::file_names(groups.exits());
+    let files = hgrm::file_names(rows.exits());
     let existing = Existing::forced(args.force);
     let directory = args
         .output
         .path()
         .filter(|path| path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/"));
     let Some(directory) = directory else {
-        let [(_, group)] = files.as_slice() else {
+        let [(_, row)] = files.as_slice() else {
             let rows = files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Usage(format!(
                 "a percentile table holds one row, and there are {}: {rows}; choose one with -f, or give -o a directory",
@@ -193,13 +202,13 @@ fn curves(args: &ExportArgs, mut source: Source, names: &mut Names, by: GroupBy)
             ))
             .into());
         };
-        hdr::fill(&mut histogram, &group.stats);
+        hdr::fill(&mut histogram, &row.stats);
         table(&args.output, existing, &histogram)?;
         return Ok(DONE);
     };
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    for (name, group) in &files {
-        hdr::fill(&mut histogram, &group.stats);
+    for (name, row) in &files {
+        hdr::fill(&mut histogram, &row.stats);
         table(&directory.join(name).as_path().into(), existing, &histogram)?;
     }
     say!("exitlat: {} in {}", units::plural(files.len(), "table"), directory.display());

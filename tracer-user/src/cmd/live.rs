@@ -8,8 +8,7 @@ use crate::{
         DONE, UNSUPPORTED,
         view::{Paint, Screen},
     },
-    model::{Interval, Rows, Selection},
-    render::Span,
+    model::{Interval, Selection, Store},
     run::{
         self, GuestRule, Inputs, KernelSource, NoExitsNotice, Schedule, SigUsr2, Signals, Sink, Source,
         StopReason, Trigger, no_exits::Verdict,
@@ -43,7 +42,7 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
         sinks.push(&mut notice);
     }
     let why = run::run(&mut source, inputs, &mut sinks).await?;
-    tables.end(&source, why)?;
+    tables.end(why)?;
     let verdict = if everything { notice.conclude(&mut source, why).await? } else { Verdict::Traceable };
     Ok(if verdict == Verdict::Silent { UNSUPPORTED } else { DONE })
 }
@@ -61,23 +60,23 @@ pub enum Shown {
 pub struct Tables {
     screen: Screen,
     shown: Shown,
-    total: Rows,
+    total: Store,
 }
 
 impl Tables {
     /// Nothing has been measured yet.
     pub fn new(screen: Screen, shown: Shown) -> Self {
-        Self { total: screen.rows(), screen, shown }
+        Self { total: Store::default(), screen, shown }
     }
 
     /// Prints the total, unless it was just printed.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn end(&mut self, source: &impl Source, why: StopReason) -> Result<()> {
-        let several = self.total.first != self.total.last;
+    pub fn end(&mut self, why: StopReason) -> Result<()> {
+        let several = self.total.intervals() > 1;
         if self.shown == Shown::Interval && (several || why == StopReason::Interrupted) {
-            self.screen.show(&self.total, source.threads(), Span::Total)?;
+            self.screen.total(&self.total)?;
         }
         Ok(())
     }
@@ -85,11 +84,11 @@ impl Tables {
 
 impl<S: Source> Sink<S> for Tables {
     fn take(&mut self, source: &mut S, interval: &Interval, _: Trigger) -> Result<()> {
-        let threads = source.threads();
-        self.total.add(interval, threads, self.screen.selection());
+        let interval = interval.with(source.threads());
+        self.total.add(interval);
         match self.shown {
-            Shown::Total => self.screen.show(&self.total, threads, Span::Total),
-            Shown::Interval => self.screen.interval(interval, threads),
+            Shown::Total => self.screen.total(&self.total),
+            Shown::Interval => self.screen.interval(interval),
         }
     }
 }

@@ -11,9 +11,9 @@ use crate::{
         view::{Paint, Screen},
     },
     files::{AtomicOutput, Existing, Input, cannot_write},
-    model::{Interval, Selection, provenance::Header},
+    model::{Interval, Selection, Store, provenance::Header},
     recording::{SCHEMA, Writer},
-    render::{Span, escape},
+    render::escape,
 };
 
 /// Runs the command.
@@ -35,14 +35,14 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
         unless_closed(describe(input.header()).map_err(Into::into))?;
     }
     let mut interval = Interval::default();
-    let mut total = screen.rows();
+    let mut total = Store::keeping(usize::MAX);
     while input.next_interval(&mut interval)? {
         if let Some(Copy { writer, location }) = &mut copy {
             writer.interval(&interval, input.threads()).with_context(|| cannot_write(location))?;
         }
-        total.add(&interval, input.threads(), &selection);
+        total.add(interval.with(input.threads()));
         if args.intervals {
-            let printed = screen.interval(&interval, input.threads());
+            let printed = screen.interval(interval.with(input.threads()));
             if copy.is_some() { unless_closed(printed)? } else { printed? }
         }
     }
@@ -50,7 +50,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     if let Some(Copy { writer, location }) = copy {
         writer.end("converted").with_context(|| cannot_write(&location))?.finish()?;
     }
-    screen.show(&total, input.threads(), Span::Total)?;
+    screen.total(&total)?;
     input.print_notes();
     Ok(DONE)
 }

@@ -7,7 +7,7 @@ use clap::ColorChoice;
 
 use crate::{
     cli::{Format, Usage, ViewArgs},
-    model::{GroupBy, Interval, Rows, Selection, Threads, calendar},
+    model::{GroupBy, NamedInterval, Rows, Selection, Store, calendar},
     render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table, units},
 };
 
@@ -30,6 +30,8 @@ pub struct Screen {
     idle: bool,
     selection: Selection,
     out: Box<dyn Write>,
+    /// The rows of the last block: the next block's are mostly the same.
+    shown: Option<Rows>,
 }
 
 impl Screen {
@@ -86,7 +88,7 @@ impl Screen {
             Format::Csv => Box::new(Csv::new(view)),
         };
         let (format, idle) = (args.format, args.idle);
-        Ok(Self { printer, format, paint: Paint::Below, blocks: 0, by, idle, selection, out })
+        Ok(Self { printer, format, paint: Paint::Below, blocks: 0, by, idle, selection, out, shown: None })
     }
 
     /// The part of an interval that is shown.
@@ -95,25 +97,39 @@ impl Screen {
     }
 
     /// Rows grouped as asked for, none yet.
-    pub fn rows(&self) -> Rows {
-        Rows::new(self.by).with_idle(self.idle)
+    fn rows(&self) -> Rows {
+        Rows::new(self.by).with_idle(self.idle).with_selection(self.selection.clone())
     }
 
     /// Prints the rows of one interval.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn interval(&mut self, interval: &Interval, threads: &Threads) -> Result<()> {
-        let mut rows = self.rows();
-        rows.add(interval, threads, &self.selection);
-        self.show(&rows, threads, Span::Interval)
+    pub fn interval(&mut self, of: NamedInterval<'_>) -> Result<()> {
+        let mut rows = self.shown.take().unwrap_or_else(|| self.rows());
+        rows.of_interval(of);
+        let printed = self.show(&rows, Span::Interval);
+        self.shown = Some(rows);
+        printed
+    }
+
+    /// Prints the rows of all intervals so far.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn total(&mut self, store: &Store) -> Result<()> {
+        let mut rows = self.shown.take().unwrap_or_else(|| self.rows());
+        rows.of_store(store);
+        let printed = self.show(&rows, Span::Total);
+        self.shown = Some(rows);
+        printed
     }
 
     /// Prints a block.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn show(&mut self, rows: &Rows, threads: &Threads, span: Span) -> Result<()> {
+    fn show(&mut self, rows: &Rows, span: Span) -> Result<()> {
         // One write a block: a reader at the other end of a pipe never sees half of one.
         let mut block = Vec::new();
         if self.format == Format::Table {
@@ -124,7 +140,7 @@ impl Screen {
             }
             writeln!(block, "{}", heading(rows, span))?;
         }
-        self.printer.print(&mut block, rows, threads, span)?;
+        self.printer.print(&mut block, rows, span)?;
         self.blocks += 1;
         self.out.write_all(&block)?;
         self.out.flush()?;

@@ -10,7 +10,7 @@ use std::{
 use hdrhistogram::Histogram;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::model::Group;
+use crate::model::Row;
 
 /// Nanoseconds in a unit of the table.
 const UNIT: f64 = 1e3;
@@ -22,26 +22,26 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'
 /// Longer names are cut.
 const LONGEST: usize = 200;
 
-/// A name for each group's file, no two of them the same.
-pub fn file_names<'a>(groups: impl Iterator<Item = &'a Group>) -> Vec<(String, &'a Group)> {
+/// A name for each row's file, no two of them the same.
+pub fn file_names<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<(String, &'a Row)> {
     let mut taken = BTreeSet::new();
-    let name = |group: &Group| {
-        let mut words = group.labels();
-        if words.is_empty() || (group.key.idle && group.key.reason.is_none()) {
-            words.push(if group.key.idle { "idle" } else { "all" }.to_owned());
+    let name = |row: &Row| {
+        let mut words = row.labels();
+        if words.is_empty() || (row.idle && row.reason.is_none()) {
+            words.push(if row.idle { "idle" } else { "all" }.to_owned());
         }
         let mut name = utf8_percent_encode(&words.join("_"), ENCODED).to_string();
         name.truncate(LONGEST);
         name
     };
-    let unique = |group| {
-        let name = name(group);
+    let unique = |row| {
+        let name = name(row);
         let numbered = |number: usize| if number == 1 { name.clone() } else { format!("{name}-{number}") };
         let free = (1..).map(numbered).find(|name| !taken.contains(name)).expect("numbers do not end");
         taken.insert(free.clone());
-        (format!("{free}.hgrm"), group)
+        (format!("{free}.hgrm"), row)
     };
-    groups.map(unique).collect()
+    rows.map(unique).collect()
 }
 
 /// Prints the table of a histogram.

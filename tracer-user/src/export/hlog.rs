@@ -1,7 +1,7 @@
-//! HdrHistogram's interval log, version 1.3: a compressed V2 histogram for each interval and group, in ns.
+//! HdrHistogram's interval log, version 1.3: a compressed V2 histogram for each interval and row, in ns.
 //!
 //! Each interval begins with a line without a tag: all handled exits, for tools that know no tags. Lines with a
-//! tag follow, one for each group; together they hold the same exits, and the idle ones. A tag may not hold a
+//! tag follow, one for each row; together they hold the same exits, and the idle ones. A tag may not hold a
 //! comma or a space; such and other unusual characters are percent-encoded in it.
 //!
 //! Start and base time are the start of the first interval; the times of the lines count from there, by the clock that
@@ -23,7 +23,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::{
     export::{Export, hdr, origin, span},
     model::provenance::Header,
-    model::{Group, GroupBy, Groups, Interval, Selection, Stats, Threads},
+    model::{NamedInterval, Row, Rows, Stats},
 };
 
 /// What a part of a tag does not hold as it is: separators of the log, and of tags.
@@ -35,7 +35,7 @@ const LEGEND: &str = r#""StartTimestamp","Interval_Length","Interval_Max","Inter
 /// Writes an interval log.
 pub struct Hlog {
     header: Header,
-    groups: Groups,
+    rows: Rows,
     histogram: Histogram<u64>,
     serializer: V2DeflateSerializer,
     /// What the times of the lines count from.
@@ -43,10 +43,10 @@ pub struct Hlog {
 }
 
 impl Hlog {
-    /// A log with a tag for each group.
-    pub fn new(header: Header, by: GroupBy) -> Self {
+    /// A log with a tag for each of these rows.
+    pub fn new(header: Header, rows: Rows) -> Self {
         let serializer = V2DeflateSerializer::new();
-        Self { header, groups: Groups::new(by), histogram: hdr::empty(), serializer, base_ns: None }
+        Self { header, rows, histogram: hdr::empty(), serializer, base_ns: None }
     }
 
     fn head(&mut self, out: &mut dyn Write, start_unix_ms: u64) -> io::Result<()> {
@@ -64,13 +64,8 @@ impl Hlog {
 }
 
 impl Export for Hlog {
-    fn interval(
-        &mut self,
-        out: &mut dyn Write,
-        interval: &Interval,
-        threads: &Threads,
-        selection: &Selection,
-    ) -> io::Result<()> {
+    fn interval(&mut self, out: &mut dyn Write, of: NamedInterval<'_>) -> io::Result<()> {
+        let interval = of.interval;
         let (start_ns, end_ns) = span(&self.header, interval);
         let elapsed_ns = end_ns.saturating_sub(start_ns);
         let base_ns = match self.base_ns {
@@ -80,12 +75,11 @@ impl Export for Hlog {
                 *self.base_ns.insert(start_ns)
             }
         };
-        self.groups.clear();
-        self.groups.add(interval, threads, selection);
+        self.rows.of_interval(of);
         let start = Duration::from_nanos(start_ns.saturating_sub(base_ns));
         let mut total = Stats::default();
-        self.groups.exits().filter(|group| !group.key.idle).for_each(|group| total.merge(&group.stats));
-        let tagged = self.groups.exits().map(|group| (Some(tag(group)), &group.stats));
+        self.rows.exits().filter(|row| !row.idle).for_each(|row| total.merge(&row.stats));
+        let tagged = self.rows.exits().map(|row| (Some(tag(row)), &row.stats));
         let mut counted = Output(out);
         let mut log = IntervalLogWriterBuilder::new().begin_log_with(&mut counted, &mut self.serializer)?;
         for (tag, stats) in [(None, &total)].into_iter().chain(tagged) {
@@ -109,11 +103,11 @@ impl Export for Hlog {
     }
 }
 
-/// The tag of a group: its words, with slashes between them.
-pub fn tag(group: &Group) -> String {
+/// The tag of a row: its words, with slashes between them.
+pub fn tag(row: &Row) -> String {
     let mut words: Vec<String> =
-        group.labels().iter().map(|word| utf8_percent_encode(word, ENCODED).to_string()).collect();
-    if group.key.idle && group.key.reason.is_none() {
+        row.labels().iter().map(|word| utf8_percent_encode(word, ENCODED).to_string()).collect();
+    if row.idle && row.reason.is_none() {
         words.push("idle".to_owned());
     }
     if words.is_empty() { "all".to_owned() } else { words.join("/") }
@@ -139,17 +133,19 @@ mod tests {
     use super::*;
     use crate::{
         decode::Isa,
-        model::{Parts, groups::Key},
+        model::{Cell, GroupBy, Interval, Thread, Threads},
     };
 
     proptest! {
         /// Whatever a tenant calls a guest, its tag is one word that a log can hold, and comes back.
         #[test]
         fn every_name_makes_a_tag(name in any::<String>()) {
-            let key = Key { idle: false, host: None, vm: Some((7, name.clone())), thread: None, reason: Some((Isa::SVM, 0x72)), cause: None };
-            let stats = Stats::default();
-            let group = Group { key, thread: None, stats, parts: Parts::default() };
-            let tag = tag(&group);
+            let threads = Threads::from(vec![Thread { pid: 7, vm: name.clone(), ..Thread::default() }]);
+            let cell = Cell { isa: Isa::SVM, code: 0x72, count: 1, ..Cell::default() };
+            let interval = Interval { cells: vec![cell], ..Interval::default() };
+            let mut rows = Rows::new(GroupBy { vm: true, ..GroupBy::REASON });
+            rows.of_interval(interval.with(&threads));
+            let tag = tag(rows.exits().next().unwrap());
             prop_assert!(Tag::new(&tag).is_some() && tag.bytes().all(|byte| byte.is_ascii_graphic()), "{tag}");
             let (vm, reason) = tag.split_once('/').unwrap();
             let decoded = percent_encoding::percent_decode_str(vm).decode_utf8().unwrap();

@@ -22,8 +22,8 @@ use crate::{
     export::Export,
     model::provenance::Header,
     model::{
-        Group, GroupBy, Groups, Interval, Loss, MeasuredParts, Parts, Selection, Stats, Thread, Threads,
-        kinds, losses::LOSSES, parts::PARTS,
+        GroupBy, Interval, MeasuredParts, NamedInterval, Parts, Row, Rows, Stats, Thread, columns::QUANTILES,
+        kinds, parts::PARTS,
     },
     render::{escape, json::buckets},
 };
@@ -92,22 +92,22 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn of_group(self, group: &'a Group) -> Self {
-        let (vm, thread) = (group.key.vm.as_ref(), group.thread.as_ref());
-        let exit = group.key.cause.is_none();
+    fn of_group(self, row: &'a Row) -> Self {
+        let (vm, thread) = (row.vm(), row.thread());
+        let exit = row.cause.is_none();
         Self {
-            vm: vm.map(|(_, vm)| vm.as_str()),
-            pid: vm.map(|(pid, _)| *pid),
-            tid: thread.map(|thread| thread.tid),
+            vm: vm.map(|vm| &*vm.name),
+            pid: vm.and_then(|vm| vm.pid),
+            tid: thread.and_then(|thread| thread.tid),
             vcpu: thread.and_then(|thread| thread.vcpu),
-            reason: group.key.reason,
-            subkey: group.cause_label(),
-            idle: group.key.idle,
-            count: group.stats.count,
-            sum_ns: Some(group.stats.sum_ns),
-            stats: Some(&group.stats),
+            reason: row.reason,
+            subkey: row.cause_label(),
+            idle: row.idle && exit,
+            count: row.stats.count,
+            sum_ns: Some(row.stats.sum_ns),
+            stats: Some(&row.stats),
             // Causes have none of their own.
-            parts: (exit || group.parts != Parts::default()).then_some(group.parts),
+            parts: (exit || row.parts != Parts::default()).then_some(row.parts),
             ..self
         }
     }
@@ -137,12 +137,8 @@ const fn column(id: &'static str, get: fn(&Line<'_>) -> Field) -> Column {
     Column { id, get }
 }
 
-fn quantile(line: &Line<'_>, q: f64) -> Field {
-    Field::Number(line.stats.and_then(|stats| stats.quantile_ns(q)))
-}
-
-/// The columns before the parts.
-static COLUMNS: [Column; 25] = [
+/// The columns before the quantiles.
+static COLUMNS: [Column; 20] = [
     column("interval", |line| Field::Number(Some(line.interval.number))),
     column("start_ns", |line| Field::Number(Some(line.interval.start_ns))),
     column("end_ns", |line| Field::Number(Some(line.interval.end_ns))),
@@ -166,26 +162,33 @@ static COLUMNS: [Column; 25] = [
     column("min_ns", |line| Field::Number(line.stats.map(|stats| stats.min_ns))),
     column("max_ns", |line| Field::Number(line.stats.map(|stats| stats.max_ns))),
     column("mean_ns", |line| Field::Mean(line.stats.and_then(Stats::mean_ns))),
-    column("p50_ns", |line| quantile(line, 0.5)),
-    column("p90_ns", |line| quantile(line, 0.9)),
-    column("p99_ns", |line| quantile(line, 0.99)),
-    column("p999_ns", |line| quantile(line, 0.999)),
-    column("guest_ns", |line| Field::Number(line.guest_ns)),
 ];
+
+/// The column between the quantiles and the parts.
+static GUEST: Column = column("guest_ns", |line| Field::Number(line.guest_ns));
+
+/// All columns of a line, by name.
+fn fields<'a>(line: &'a Line<'_>) -> impl Iterator<Item = (&'static str, Field)> + 'a {
+    let own = |column: &Column| (column.id, (column.get)(line));
+    let quantile = |q: f64| Field::Number(line.stats.and_then(|stats| stats.quantile_ns(q)));
+    let quantiles = QUANTILES.iter().map(move |of| (of.id, quantile(of.q)));
+    let parts = PARTS.iter().map(|info| (info.column, line.part(info.part)));
+    COLUMNS.iter().map(own).chain(quantiles).chain([own(&GUEST)]).chain(parts)
+}
 
 /// Writes the long form.
 #[derive(Debug)]
 pub struct Long {
     form: Form,
     header: Header,
-    groups: Groups,
+    rows: Rows,
     begun: bool,
 }
 
 impl Long {
     /// One line for each of these groups.
-    pub fn new(header: Header, by: GroupBy, form: Form) -> Self {
-        Self { form, header, groups: Groups::new(by), begun: false }
+    pub fn new(header: Header, rows: Rows, form: Form) -> Self {
+        Self { form, header, rows, begun: false }
     }
 
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
@@ -194,10 +197,11 @@ impl Long {
         }
         match self.form {
             Form::Csv => {
-                let parts = PARTS.iter().map(|info| format!("{}_ns", info.id));
-                let ids = COLUMNS.iter().map(|column| column.id.to_owned());
+                let ids = |columns: &'static [Column]| columns.iter().map(|column| column.id);
+                let quantiles = QUANTILES.iter().map(|quantile| quantile.id);
+                let parts = PARTS.iter().map(|info| info.column);
                 let mut writer = csv(out);
-                writer.write_record(ids.chain(parts))?;
+                writer.write_record(ids(&COLUMNS).chain(quantiles).chain([GUEST.id]).chain(parts))?;
                 writer.flush()
             }
             Form::Json => {
@@ -214,17 +218,10 @@ impl Long {
 }
 
 impl Export for Long {
-    fn interval(
-        &mut self,
-        out: &mut dyn Write,
-        interval: &Interval,
-        threads: &Threads,
-        selection: &Selection,
-    ) -> io::Result<()> {
+    fn interval(&mut self, out: &mut dyn Write, of: NamedInterval<'_>) -> io::Result<()> {
         self.begin(out)?;
-        self.groups.clear();
-        self.groups.add(interval, threads, selection);
-        let lines = lines(&self.groups, interval, threads, selection);
+        self.rows.of_interval(of);
+        let lines = lines(&self.rows, of);
         match self.form {
             Form::Csv => {
                 let mut writer = csv(out);
@@ -243,37 +240,29 @@ impl Export for Long {
     }
 }
 
-fn lines<'a>(
-    groups: &'a Groups,
-    interval: &'a Interval,
-    threads: &'a Threads,
-    selection: &Selection,
-) -> Vec<Line<'a>> {
-    let by = groups.by();
-    let thread = |index: usize| Some(&threads.list[index]).filter(|thread| selection.wants_thread(thread));
-    let group = |group: &'a Group| {
-        let kind = group.key.cause.map_or_else(|| "exit".to_owned(), kinds::id);
-        Line::new(interval, &kind).of_group(group)
+fn lines<'a>(rows: &'a Rows, of: NamedInterval<'a>) -> Vec<Line<'a>> {
+    let (by, selection, interval) = (rows.by(), rows.selection(), of.interval);
+    let thread = |index: usize| Some(of.thread(index)).filter(|thread| selection.wants_thread(thread));
+    let line = |row: &'a Row| {
+        let kind = row.cause.map_or_else(|| "exit".to_owned(), kinds::id);
+        Line::new(interval, &kind).of_group(row)
     };
     let vcpus = interval.vcpus.iter().filter_map(|vcpu| {
         let line = Line::new(interval, "vcpu").of_thread(thread(vcpu.thread)?, by);
-        let (guest_ns, parts) = (Some(vcpu.guest_ns), Some(vcpu.parts));
-        Some(Line { sum_ns: Some(vcpu.elapsed_ns), guest_ns, parts, count: 1, ..line })
+        let account = &vcpu.account;
+        let (guest_ns, parts) = (Some(account.guest_ns), Some(account.parts));
+        Some(Line { sum_ns: Some(account.elapsed_ns), guest_ns, parts, count: 1, ..line })
     });
-    let open = interval.open.iter().filter(|open| selection.wants_open(open, threads)).map(|open| {
-        let line = Line::new(interval, "open").of_thread(&threads.list[open.thread], by);
+    let open = interval.open.iter().filter(|open| selection.wants_open(open, of)).map(|open| {
+        let line = Line::new(interval, "open").of_thread(of.thread(open.thread), by);
         Line { reason: Some((open.isa, open.code)), sum_ns: Some(open.age_ns), count: 1, ..line }
     });
-    let mut losses = interval.losses;
-    losses.add(Loss::UnknownCodes, groups.unknown);
-    let losses =
-        LOSSES.iter().map(move |info| (info, losses.get(info.loss))).filter(|(_, count)| *count != 0);
-    let losses = losses.map(|(info, count)| Line {
+    let losses = rows.losses.nonzero().map(|(info, count)| Line {
         subkey: info.name.to_owned(),
         count,
         ..Line::new(interval, "loss")
     });
-    groups.iter().map(group).chain(vcpus).chain(open).chain(losses).collect()
+    rows.samples().map(line).chain(vcpus).chain(open).chain(losses).collect()
 }
 
 fn csv(out: &mut dyn Write) -> csv::Writer<&mut dyn Write> {
@@ -288,8 +277,7 @@ fn record(line: &Line<'_>) -> Vec<String> {
         Field::Word(word) => word,
         Field::Name(name) => escape::formula(&name.unwrap_or_default()).into_owned(),
     };
-    let parts = PARTS.iter().map(|info| field(line.part(info.part)));
-    COLUMNS.iter().map(|column| field((column.get)(line))).chain(parts).collect()
+    fields(line).map(|(_, value)| field(value)).collect()
 }
 
 fn object(line: &Line<'_>) -> Json {
@@ -301,10 +289,7 @@ fn object(line: &Line<'_>) -> Json {
         Field::Name(name) => json!(name),
     };
     let mut object: Map<String, Json> =
-        COLUMNS.iter().map(|column| (column.id.to_owned(), field((column.get)(line)))).collect();
-    for info in &PARTS {
-        object.insert(format!("{}_ns", info.id), field(line.part(info.part)));
-    }
+        fields(line).map(|(id, value)| (id.to_owned(), field(value))).collect();
     if let Some(stats) = line.stats {
         object.insert("buckets".into(), buckets(stats));
     }

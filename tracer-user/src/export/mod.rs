@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use crate::{
     model::provenance::Header,
-    model::{Interval, Selection, Threads},
+    model::{Interval, NamedInterval},
     render::escape,
 };
 
@@ -20,17 +20,11 @@ pub mod openmetrics;
 
 /// A format.
 pub trait Export {
-    /// Takes the selected part of an interval.
+    /// Takes an interval.
     ///
     /// # Errors
     /// Those of the output.
-    fn interval(
-        &mut self,
-        out: &mut dyn Write,
-        interval: &Interval,
-        threads: &Threads,
-        selection: &Selection,
-    ) -> io::Result<()>;
+    fn interval(&mut self, out: &mut dyn Write, of: NamedInterval<'_>) -> io::Result<()>;
 
     /// The intervals are over.
     ///

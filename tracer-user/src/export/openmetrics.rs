@@ -19,8 +19,7 @@ use crate::{
     export::Export,
     model::provenance::Header,
     model::{
-        Group, GroupBy, Groups, Interval, Loss, Losses, MeasuredParts, Parts, Selection, Threads,
-        losses::LOSSES, parts::PARTS,
+        Account, MeasuredParts, NamedInterval, Parts, Place, Row, Rows, Store, losses::LOSSES, parts::PARTS,
     },
     render::escape,
 };
@@ -81,32 +80,14 @@ const LOST: Family = Family {
 #[derive(Debug)]
 pub struct OpenMetrics {
     header: Header,
-    by: GroupBy,
-    groups: Groups,
-    vcpus: Vcpus,
-    known: Option<MeasuredParts>,
-    losses: Losses,
-    elapsed_ns: u64,
-    /// What was open at the end, by host: each has an end of its own.
-    open: BTreeMap<Option<String>, usize>,
+    rows: Rows,
+    store: Store,
 }
 
-/// Guest time and parts, by VM or vCPU as the groups are.
-type Vcpus = BTreeMap<Vec<(&'static str, String)>, (u64, Parts)>;
-
 impl OpenMetrics {
-    /// Sums of these groups.
-    pub fn new(header: Header, by: GroupBy) -> Self {
-        Self {
-            header,
-            by,
-            groups: Groups::new(by),
-            vcpus: Vcpus::new(),
-            known: None,
-            losses: Losses::default(),
-            elapsed_ns: 0,
-            open: BTreeMap::new(),
-        }
+    /// Sums of these rows.
+    pub fn new(header: Header, rows: Rows) -> Self {
+        Self { header, rows, store: Store::keeping(usize::MAX) }
     }
 
     fn text(&self) -> String {
@@ -123,20 +104,22 @@ impl OpenMetrics {
         ];
         let origin: Labels = origin.iter().map(|(name, value)| (*name, (*value).clone())).collect();
         out.family(&DUMP, [("_info", origin, "1".to_owned())]);
-        out.family(&ELAPSED, [("", Labels::new(), seconds(self.elapsed_ns))]);
-        let exits = || self.groups.exits().map(|group| (labels(group), group));
-        out.family(&EXITS, exits().map(|(labels, group)| ("_total", labels, group.stats.count.to_string())));
-        out.family(&DURATION, exits().flat_map(|(labels, group)| histogram(&labels, group)));
-        let known = self.known.unwrap_or_default();
-        out.family(&EXIT_PARTS, exits().flat_map(|(labels, group)| parts(&labels, &group.parts, known)));
-        let vcpus = self.vcpus.iter().flat_map(|(labels, (guest_ns, times))| {
-            let guest = ("_total", with(labels, "part", "guest"), seconds(*guest_ns));
-            [guest].into_iter().chain(parts(labels, times, known))
+        out.family(&ELAPSED, [("", Labels::new(), seconds(self.rows.elapsed_ns))]);
+        let exits = || self.rows.exits().map(|row| (labels(row), row));
+        out.family(&EXITS, exits().map(|(labels, row)| ("_total", labels, row.stats.count.to_string())));
+        out.family(&DURATION, exits().flat_map(|(labels, row)| histogram(&labels, row)));
+        let known = self.rows.measured;
+        out.family(&EXIT_PARTS, exits().flat_map(|(labels, row)| parts(&labels, &row.parts, known)));
+        // By their labels, as text.
+        let accounts: BTreeMap<Labels, &Account> =
+            self.rows.places().map(|(place, account)| (place_labels(place), account)).collect();
+        let vcpus = accounts.iter().flat_map(|(labels, account)| {
+            let guest = ("_total", with(labels, "part", "guest"), seconds(account.guest_ns));
+            [guest].into_iter().chain(parts(labels, &account.parts, known))
         });
         out.family(&VCPU, vcpus);
-        out.family(&IN_FLIGHT, [("", Labels::new(), self.open.values().sum::<usize>().to_string())]);
-        let mut losses = self.losses;
-        losses.add(Loss::UnknownCodes, self.groups.unknown);
+        out.family(&IN_FLIGHT, [("", Labels::new(), self.rows.open.len().to_string())]);
+        let losses = &self.rows.losses;
         let lost = LOSSES.iter().map(|info| {
             let labels = vec![("cause", info.name.to_owned()), ("missing", info.missing.to_string())];
             ("_total", labels, losses.get(info.loss).to_string())
@@ -148,42 +131,13 @@ impl OpenMetrics {
 }
 
 impl Export for OpenMetrics {
-    fn interval(
-        &mut self,
-        _out: &mut dyn Write,
-        interval: &Interval,
-        threads: &Threads,
-        selection: &Selection,
-    ) -> io::Result<()> {
-        self.groups.add(interval, threads, selection);
-        self.losses.merge(&interval.losses);
-        self.elapsed_ns = self.elapsed_ns.saturating_add(interval.elapsed_ns());
-        self.known = Some(self.known.map_or(interval.known, |known| known.and(interval.known)));
-        let wanted = |index: usize| selection.wants_thread(&threads.list[index]);
-        let open = interval.open.iter().filter(|open| selection.wants_open(open, threads)).count();
-        self.open.insert(interval.host.clone(), open);
-        for vcpu in interval.vcpus.iter().filter(|vcpu| wanted(vcpu.thread)) {
-            let thread = &threads.list[vcpu.thread];
-            let mut labels = Labels::new();
-            if let Some(host) = thread.host.as_ref().filter(|_| self.by.host || self.by.vm) {
-                labels.push(("host", host.clone()));
-            }
-            if self.by.vm {
-                labels.push(("vm", thread.vm.clone()));
-                labels.push(("pid", thread.pid.to_string()));
-            }
-            if self.by.vcpu {
-                labels.push(("vcpu", thread.vcpu.map(|vcpu| vcpu.to_string()).unwrap_or_default()));
-                labels.push(("tid", thread.tid.to_string()));
-            }
-            let (guest_ns, parts) = self.vcpus.entry(labels).or_default();
-            *guest_ns = guest_ns.saturating_add(vcpu.guest_ns);
-            parts.merge(&vcpu.parts);
-        }
+    fn interval(&mut self, _out: &mut dyn Write, of: NamedInterval<'_>) -> io::Result<()> {
+        self.store.add(of);
         Ok(())
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.rows.of_store(&self.store);
         out.write_all(self.text().as_bytes())
     }
 }
@@ -222,24 +176,30 @@ fn label_value(value: &str) -> String {
     escape::terminal(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn labels(group: &Group) -> Labels {
+fn place_labels(place: &Place) -> Labels {
+    let number = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
     let mut labels = Labels::new();
-    if let Some(host) = &group.key.host {
-        labels.push(("host", host.clone()));
+    if let Some(host) = place.host.name() {
+        labels.push(("host", host.to_owned()));
     }
-    if let Some((pid, vm)) = &group.key.vm {
-        labels.push(("vm", vm.clone()));
-        labels.push(("pid", pid.to_string()));
+    if let Some(vm) = &place.vm {
+        labels.push(("vm", vm.name.to_string()));
+        labels.push(("pid", number(vm.pid)));
     }
-    if let Some(thread) = &group.thread {
-        labels.push(("vcpu", thread.vcpu.map(|vcpu| vcpu.to_string()).unwrap_or_default()));
-        labels.push(("tid", thread.tid.to_string()));
+    if let Some(thread) = &place.thread {
+        labels.push(("vcpu", number(thread.vcpu)));
+        labels.push(("tid", number(thread.tid)));
     }
-    if let Some((isa, _)) = group.key.reason {
+    labels
+}
+
+fn labels(row: &Row) -> Labels {
+    let mut labels = place_labels(&row.place);
+    if let Some((isa, _)) = row.reason {
         labels.push(("isa", isa.to_string()));
-        labels.push(("reason", group.reason_label()));
+        labels.push(("reason", row.reason_label()));
     }
-    labels.push(("idle", group.key.idle.to_string()));
+    labels.push(("idle", row.idle.to_string()));
     labels
 }
 
@@ -247,18 +207,18 @@ fn with(labels: &Labels, name: &'static str, value: &str) -> Labels {
     labels.iter().cloned().chain([(name, value.to_owned())]).collect()
 }
 
-fn histogram(labels: &Labels, group: &Group) -> Vec<Sample> {
+fn histogram(labels: &Labels, row: &Row) -> Vec<Sample> {
     let below = |power: u32| -> u64 {
-        let counts = group.stats.buckets.iter().enumerate();
+        let counts = row.stats.buckets.iter().enumerate();
         counts.filter(|(bucket, _)| bounds_of(*bucket).1 <= 1 << power).map(|(_, count)| count).sum()
     };
     let bucket = |bound: &str, count: u64| ("_bucket", with(labels, "le", bound), count.to_string());
     let bounded = BOUNDS.map(|power| bucket(&bound((1 << power) - 1), below(power)));
-    let count = group.stats.count;
+    let count = row.stats.count;
     let sums = [
         bucket("+Inf", count),
         ("_count", labels.clone(), count.to_string()),
-        ("_sum", labels.clone(), seconds(group.stats.sum_ns)),
+        ("_sum", labels.clone(), seconds(row.stats.sum_ns)),
     ];
     bounded.chain(sums).collect()
 }

@@ -25,7 +25,7 @@ use crate::{
         mapped::{Mapped, Memory, Plain, PlainKey, Taken},
         vms,
     },
-    model::{self, Cell, Interval, Loss, Losses, OpenExit, Parts, Threads, VcpuTime, losses},
+    model::{self, Account, Cell, Interval, Loss, Losses, OpenExit, Parts, Threads, VcpuAccount, losses},
     snapshot::{
         self,
         accounting::{self, Times},
@@ -90,6 +90,8 @@ pub struct Reader {
     known: Vec<Known>,
     owners: Vec<Owner>,
     threads: Threads,
+    /// Told by the last interval to have ended: their places are free from the next reading on.
+    retiring: Vec<usize>,
     global_before: Losses,
     copy: Box<Slot>,
     /// Slots that were being written to at every try of this reading.
@@ -135,6 +137,7 @@ impl Reader {
             reopen: [0; table::COUNT as usize],
             measured: model::MeasuredParts::default(),
             threads: Threads::default(),
+            retiring: Vec::new(),
             global_before: Losses::default(),
             copy,
             busy: Vec::new(),
@@ -174,6 +177,7 @@ impl Reader {
         interval.end_unix_ms = host::unix_ms();
         interval.known = self.measured;
         self.last_ns = interval.end_ns;
+        self.retiring.drain(..).for_each(|thread| self.threads.retire(thread));
         self.greet();
         let mut unused = 0;
         for index in 0..self.slots.len() {
@@ -254,10 +258,9 @@ impl Reader {
         if self.owners[index].generation != generation {
             let vcpu = self.vcpus.copy(index);
             let thread = snapshot::thread(&vcpu, self.name_of(&vcpu));
-            self.threads.list.push(thread);
             self.owners[index] = Owner {
                 generation,
-                thread: self.threads.list.len() - 1,
+                thread: self.threads.add(thread),
                 lost: Default::default(),
                 times: Times { until_ns: vcpu.first_ns, ..Times::default() },
                 gone: false,
@@ -377,16 +380,18 @@ impl Reader {
             let sched = self.measured.has(Part::Runqueue);
             let idle = decode(isa, code).idle;
             let times = accounting::add_up(&vcpu, idle, sched, until_ns.max(owner.times.until_ns));
-            let (elapsed_ns, guest_ns, parts) = times.since(&owner.times);
+            let account = Account { measured: self.measured, ..times.since(&owner.times) };
             owner.times = times;
-            if elapsed_ns != 0 {
-                interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts });
+            if account.elapsed_ns != 0 {
+                interval.vcpus.push(VcpuAccount { thread, account });
             }
         }
         owner.skipped = !consistent;
         if owner.gone {
             interval.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
             self.owners[index].generation = 0;
+            interval.ended.push(thread);
+            self.retiring.push(thread);
             self.vcpus.recycle(index);
             self.free_vcpus.push(index as u32, 0).context("cannot hand back a vCPU entry")?;
             self.reopen[table::VCPUS as usize] = 2;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::model::{Thread, Threads};
+use crate::model::{Thread, Threads, VmId};
 
 /// What stands in for words of a command line.
 pub const LEFT_OUT: &str = "...";
@@ -32,7 +32,7 @@ pub enum Policy {
 pub struct Names {
     policy: Policy,
     threads: Threads,
-    numbers: HashMap<(Option<String>, u32, String), usize>,
+    numbers: HashMap<VmId, usize>,
     hosts: HashMap<String, usize>,
 }
 
@@ -47,19 +47,21 @@ impl Names {
         self.policy == Policy::Keep
     }
 
-    /// The same threads by their new names, in the same order. Give it one threads only, which may have grown.
+    /// The same threads by their new names, at the same indices. Give it one list only, which may have changed.
     pub fn threads(&mut self, threads: &Threads) -> &Threads {
-        for thread in &threads.list[self.threads.list.len()..] {
+        let mut told = std::mem::take(&mut self.threads);
+        told.mirror(threads, |thread| {
             let vm = self.vm(thread);
             let host = thread.host.as_deref().map(|host| self.told_host(host));
-            self.threads.list.push(Thread { vm, host, ..thread.clone() });
-        }
+            Thread { vm, host, ..thread.clone() }
+        });
+        self.threads = told;
         &self.threads
     }
 
-    /// Another threads is to come, whose names agree with those of the last.
-    pub fn next_roster(&mut self) {
-        self.threads.list.clear();
+    /// Another list of threads is to come, whose names agree with those of the last.
+    pub fn next_threads(&mut self) {
+        self.threads = Threads::default();
     }
 
     fn vm(&mut self, thread: &Thread) -> String {
@@ -68,8 +70,7 @@ impl Names {
             Policy::Hash(key) => pseudonym(key, "vm", &thread.vm),
             Policy::None => {
                 let next = self.numbers.len() + 1;
-                let number =
-                    *self.numbers.entry((thread.host.clone(), thread.pid, thread.vm.clone())).or_insert(next);
+                let number = *self.numbers.entry(thread.vm_id()).or_insert(next);
                 format!("vm-{number}")
             }
         }
@@ -140,14 +141,9 @@ mod tests {
     use super::*;
 
     fn threads(names: &[(u32, &str)]) -> Threads {
-        let thread = |(pid, vm): &(u32, &str)| Thread {
-            pid: *pid,
-            tid: 0,
-            vcpu: None,
-            vm: (*vm).to_owned(),
-            host: None,
-        };
-        Threads { list: names.iter().map(thread).collect() }
+        let thread =
+            |(pid, vm): &(u32, &str)| Thread { pid: *pid, vm: (*vm).to_owned(), ..Thread::default() };
+        names.iter().map(thread).collect()
     }
 
     fn vms(names: &mut Names, of: &[(u32, &str)]) -> Vec<String> {
@@ -166,7 +162,7 @@ mod tests {
         let first = vms(&mut names, &[(1, "a"), (2, "b"), (3, "a")]);
         assert_eq!(first[0], first[2]);
         assert_ne!(first[0], first[1]);
-        names.next_roster();
+        names.next_threads();
         assert_eq!(vms(&mut names, &[(9, "b")]), first[1..2]);
         let mut other = Names::new(Policy::Hash(b"another".to_vec()));
         assert_ne!(vms(&mut other, &[(1, "a")])[0], first[0]);
@@ -178,7 +174,7 @@ mod tests {
         let mut names = Names::new(Policy::None);
         assert_eq!(vms(&mut names, &[(1, "a"), (1, "a")]), ["vm-1", "vm-1"]);
         assert_eq!(vms(&mut names, &[(1, "a"), (1, "a"), (2, "a")]), ["vm-1", "vm-1", "vm-2"]);
-        names.next_roster();
+        names.next_threads();
         assert_eq!(vms(&mut names, &[(2, "a"), (3, "c")]), ["vm-2", "vm-3"]);
         assert_eq!(names.host("secret"), "");
     }

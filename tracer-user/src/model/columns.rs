@@ -1,8 +1,11 @@
-//! The one list of columns. Table, CSV, JSON and the sort keys read it; a new column is a new entry here.
+//! The one list of columns and of quantiles. Tables, CSV, JSON, exports and the sort keys read it; a new column is a new
+//! entry here.
+
+use std::{cmp::Ordering, sync::LazyLock};
 
 use tracer_ebpf::part::Part;
 
-use crate::model::{Row, parts::PARTS, rows::Totals};
+use crate::model::{Row, parts::PARTS, row::Totals};
 
 /// A value in a table, with its unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +42,48 @@ pub enum Set {
     OfParts,
 }
 
+/// A quantile that is shown. A further line of [`QUANTILES`] is a column of the tables, of CSV, JSON and the long form.
+#[derive(Debug)]
+pub struct Quantile {
+    /// The share of samples that take at most as long, 0 to 1.
+    pub q: f64,
+    /// Name of its column in machine-readable output.
+    pub id: &'static str,
+    /// Heading of its column in tables.
+    pub title: &'static str,
+    /// The same where there is room.
+    pub words: &'static str,
+    /// Rank of its column in tables, see [`Column::rank`]; [`None`] if it is no column of them.
+    pub rank: Option<u8>,
+}
+
+/// The quantiles, in rising order.
+pub static QUANTILES: [Quantile; 4] = [
+    Quantile { q: 0.5, id: "p50_ns", title: "p50", words: "50 %", rank: Some(3) },
+    Quantile { q: 0.9, id: "p90_ns", title: "p90", words: "90 %", rank: None },
+    Quantile { q: 0.99, id: "p99_ns", title: "p99", words: "99 %", rank: Some(2) },
+    Quantile { q: 0.999, id: "p999_ns", title: "p99.9", words: "99.9 %", rank: Some(4) },
+];
+
+/// The quantile with this id.
+///
+/// # Panics
+/// If there is none: ids are words of this program.
+pub fn quantile(id: &str) -> &'static Quantile {
+    QUANTILES.iter().find(|quantile| quantile.id == id).expect("a quantile of the list")
+}
+
+/// How a column comes to its value.
+#[derive(Clone, Copy, Debug)]
+pub enum Get {
+    /// By a function of its own.
+    By(fn(&Row, &Totals) -> Value),
+    /// It is a quantile.
+    Quantile(f64),
+    /// It is a part of the row's time.
+    Part(Part),
+}
+
 /// A column.
 #[derive(Debug)]
 pub struct Column {
@@ -52,130 +97,79 @@ pub struct Column {
     pub set: Set,
     /// Narrow terminals lose the columns with the highest rank first; 0 always stays.
     pub rank: u8,
-    /// The value of a row.
-    pub get: fn(&Row, &Totals) -> Value,
+    /// Where its value comes from.
+    pub get: Get,
+}
+
+impl Column {
+    /// The value of a row, shares being of these totals.
+    pub fn value(&self, row: &Row, totals: &Totals) -> Value {
+        match self.get {
+            Get::By(get) => get(row, totals),
+            Get::Quantile(q) => Value::Ns(row.stats.quantile_ns(q)),
+            Get::Part(part) => {
+                let ns = row.measured.has(part).then(|| row.parts.get(part));
+                Value::Part { ns, of_ns: row.parts.total_ns() }
+            }
+        }
+    }
 }
 
 /// All columns. perf kvm stat's come first, in its order and with its words.
-pub static COLUMNS: [Column; 12 + Part::COUNT] = [
-    Column {
-        id: "samples",
-        title: "Samples",
+pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    let quantiles = QUANTILES.iter().filter_map(|Quantile { q, id, title, rank, .. }| {
+        let get = Get::Quantile(*q);
+        Some(Column { id, title, width: 11, set: Set::Usual, rank: (*rank)?, get })
+    });
+    let parts = PARTS.iter().map(|info| Column {
+        id: info.column,
+        title: info.title,
         width: 10,
-        set: Set::Usual,
-        rank: 0,
-        get: |row, _| Value::Count(row.stats.count),
-    },
-    Column {
-        id: "samples_share",
-        title: "Samples%",
-        width: 9,
-        set: Set::Usual,
-        rank: 3,
-        get: |row, totals| Value::Share(share(row.stats.count, totals.count())),
-    },
-    Column {
-        id: "time_share",
-        title: "Time%",
-        width: 8,
-        set: Set::Usual,
-        rank: 0,
-        get: |row, totals| {
-            let whole_ns = if row.slice.is_some() { totals.slices_ns } else { totals.handled_ns };
-            let counts = !row.idle || totals.with_idle;
-            Value::Share(if counts { share(row.stats.sum_ns, whole_ns) } else { None })
-        },
-    },
-    Column {
-        id: "time_ns",
-        title: "Time",
-        width: 15,
-        set: Set::OfParts,
+        set: Set::Parts,
         rank: 1,
-        get: |row, _| Value::Ns(Some(row.stats.sum_ns)),
-    },
-    Column {
-        id: "min_ns",
-        title: "Min Time",
-        width: 11,
-        set: Set::Usual,
-        rank: 4,
-        get: |row, _| Value::Ns((row.stats.count != 0).then_some(row.stats.min_ns)),
-    },
-    Column {
-        id: "max_ns",
-        title: "Max Time",
-        width: 11,
-        set: Set::Usual,
-        rank: 1,
-        get: |row, _| Value::Ns((row.stats.count != 0).then_some(row.stats.max_ns)),
-    },
-    Column {
-        id: "mean_ns",
-        title: "Avg time",
-        width: 11,
-        set: Set::Usual,
-        rank: 1,
-        get: |row, _| Value::Mean(row.stats.mean_ns()),
-    },
-    Column {
-        id: "deviation_percent",
-        title: "",
-        width: 13,
-        set: Set::Usual,
-        rank: 5,
-        get: |row, _| Value::Deviation(row.stats.relative_deviation_percent()),
-    },
-    Column {
-        id: "p50_ns",
-        title: "p50",
-        width: 11,
-        set: Set::Usual,
-        rank: 3,
-        get: |row, _| Value::Ns(row.stats.quantile_ns(0.5)),
-    },
-    Column {
-        id: "p99_ns",
-        title: "p99",
-        width: 11,
-        set: Set::Usual,
-        rank: 2,
-        get: |row, _| Value::Ns(row.stats.quantile_ns(0.99)),
-    },
-    Column {
-        id: "p999_ns",
-        title: "p99.9",
-        width: 11,
-        set: Set::Usual,
-        rank: 4,
-        get: |row, _| Value::Ns(row.stats.quantile_ns(0.999)),
-    },
-    Column {
-        id: "idle_ns",
-        title: "Idle",
-        width: 14,
-        set: Set::IfAny,
-        rank: 2,
-        get: |row, _| Value::Ns(row.known.has(Part::Halt).then(|| row.parts.get(Part::Halt))),
-    },
-    part(Part::Kernel, |row, _| value_of(row, Part::Kernel)),
-    part(Part::Poll, |row, _| value_of(row, Part::Poll)),
-    part(Part::Halt, |row, _| value_of(row, Part::Halt)),
-    part(Part::Blocked, |row, _| value_of(row, Part::Blocked)),
-    part(Part::Runqueue, |row, _| value_of(row, Part::Runqueue)),
-    part(Part::User, |row, _| value_of(row, Part::User)),
-    part(Part::UserBlocked, |row, _| value_of(row, Part::UserBlocked)),
-    part(Part::Stopped, |row, _| value_of(row, Part::Stopped)),
+        get: Get::Part(info.part),
+    });
+    SAMPLES.into_iter().chain(quantiles).chain([IDLE]).chain(parts).collect()
+});
+
+/// The columns before the quantiles.
+const SAMPLES: [Column; 8] = [
+    column("samples", "Samples", 10, Set::Usual, 0, |row, _| Value::Count(row.stats.count)),
+    column("samples_share", "Samples%", 9, Set::Usual, 3, |row, totals| {
+        Value::Share(share(row.stats.count, totals.count()))
+    }),
+    column("time_share", "Time%", 8, Set::Usual, 0, |row, totals| {
+        let whole_ns = if row.slice.is_some() { totals.slices_ns } else { totals.handled_ns };
+        let counts = !row.idle || totals.with_idle;
+        Value::Share(if counts { share(row.stats.sum_ns, whole_ns) } else { None })
+    }),
+    column("time_ns", "Time", 15, Set::OfParts, 1, |row, _| Value::Ns(Some(row.stats.sum_ns))),
+    column("min_ns", "Min Time", 11, Set::Usual, 4, |row, _| {
+        Value::Ns((row.stats.count != 0).then_some(row.stats.min_ns))
+    }),
+    column("max_ns", "Max Time", 11, Set::Usual, 1, |row, _| {
+        Value::Ns((row.stats.count != 0).then_some(row.stats.max_ns))
+    }),
+    column("mean_ns", "Avg time", 11, Set::Usual, 1, |row, _| Value::Mean(row.stats.mean_ns())),
+    column("deviation_percent", "", 13, Set::Usual, 5, |row, _| {
+        Value::Deviation(row.stats.relative_deviation_percent())
+    }),
 ];
 
-const fn part(part: Part, get: fn(&Row, &Totals) -> Value) -> Column {
-    let info = &PARTS[part as usize];
-    Column { id: info.column, title: info.title, width: 10, set: Set::Parts, rank: 1, get }
-}
+/// The column after the quantiles.
+const IDLE: Column = column("idle_ns", "Idle", 14, Set::IfAny, 2, |row, _| {
+    Value::Ns(row.measured.has(Part::Halt).then(|| row.parts.get(Part::Halt)))
+});
 
-fn value_of(row: &Row, part: Part) -> Value {
-    let ns = row.known.has(part).then(|| row.parts.get(part));
-    Value::Part { ns, of_ns: row.parts.total_ns() }
+const fn column(
+    id: &'static str,
+    title: &'static str,
+    width: usize,
+    set: Set,
+    rank: u8,
+    get: fn(&Row, &Totals) -> Value,
+) -> Column {
+    Column { id, title, width, set, rank, get: Get::By(get) }
 }
 
 /// Columns by what was typed after `--columns`: ids, or the names of sets.
@@ -238,32 +232,40 @@ pub enum SortKey {
 }
 
 impl SortKey {
-    /// Handled rows before idle ones; within each, the largest first, names in alphabetical order.
-    pub fn sort(self, rows: &mut [&Row]) {
-        rows.sort_by(|a, b| {
-            let order = match self {
-                Self::Name => std::cmp::Ordering::Equal,
-                _ => self.number(b).total_cmp(&self.number(a)),
-            };
-            a.idle.cmp(&b.idle).then(order).then_with(|| label(a).cmp(&label(b)))
-        });
+    /// The order of two rows: handled before idle ones; within each, the largest first, names in alphabetical order.
+    pub fn order(self, a: &Row, b: &Row) -> Ordering {
+        let order = match self {
+            Self::Name => Ordering::Equal,
+            _ => self.number(b).total_cmp(&self.number(a)),
+        };
+        a.idle.cmp(&b.idle).then(order).then_with(|| by_label(a, b))
     }
 
     fn number(self, row: &Row) -> f64 {
         let stats = &row.stats;
+        let at = |id| stats.quantile_ns(quantile(id).q).unwrap_or(0) as f64;
         match self {
             Self::Time | Self::Name => stats.sum_ns as f64,
             Self::Sample => stats.count as f64,
             Self::Max => stats.max_ns as f64,
             Self::Min => stats.min_ns as f64,
             Self::Mean => stats.mean_ns().unwrap_or(0.0),
-            Self::P50 => stats.quantile_ns(0.5).unwrap_or(0) as f64,
-            Self::P99 => stats.quantile_ns(0.99).unwrap_or(0) as f64,
-            Self::P999 => stats.quantile_ns(0.999).unwrap_or(0) as f64,
+            Self::P50 => at("p50_ns"),
+            Self::P99 => at("p99_ns"),
+            Self::P999 => at("p999_ns"),
         }
     }
 }
 
-fn label(row: &Row) -> impl Ord {
-    (row.host.clone(), row.vm.clone(), row.vcpu.clone(), row.reason_label(), row.slice)
+/// The order of the labels.
+fn by_label(a: &Row, b: &Row) -> Ordering {
+    let vm = |row: &Row| row.vm().map(|vm| (vm.name.clone(), vm.pid));
+    let vcpu = |row: &Row| row.thread().map(|thread| (thread.to_string(), thread.tid));
+    (a.host().cmp(&b.host()))
+        .then_with(|| vm(a).cmp(&vm(b)))
+        .then_with(|| vcpu(a).cmp(&vcpu(b)))
+        .then_with(|| {
+            if a.reason == b.reason { Ordering::Equal } else { a.reason_label().cmp(&b.reason_label()) }
+        })
+        .then_with(|| a.slice.cmp(&b.slice))
 }

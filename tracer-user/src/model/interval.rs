@@ -4,40 +4,11 @@ use std::ops::Range;
 
 use crate::{
     decode::Isa,
-    model::{Losses, MeasuredParts, Parts, kinds},
+    model::{Losses, MeasuredParts, Parts, Thread, Threads, VcpuAccount, kinds},
 };
 
-/// A vCPU thread.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Thread {
-    /// The VM's process.
-    pub pid: u32,
-    /// The thread.
-    pub tid: u32,
-    /// The kernel's vCPU number, where the events carry it.
-    pub vcpu: Option<u32>,
-    /// Name of the VM: the guest's name, else that of the process.
-    pub vm: String,
-    /// The host it ran on, where several are told apart: in a merged dump.
-    pub host: Option<String>,
-}
-
-impl Thread {
-    /// The vCPU as people write it: its number, else its thread.
-    pub fn vcpu_label(&self) -> String {
-        self.vcpu.map_or_else(|| format!("tid {}", self.tid), |vcpu| vcpu.to_string())
-    }
-}
-
-/// All threads seen so far. [`Cell`]s name them by index, which never changes meaning.
-#[derive(Clone, Debug, Default)]
-pub struct Threads {
-    /// In the order of their first sight.
-    pub list: Vec<Thread>,
-}
-
-/// The samples of one (vCPU thread, isa, code, detail) within an interval.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The samples of one (vCPU thread, isa, code, subkey) within an interval.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     /// Index into [`Threads::list`].
     pub thread: usize,
@@ -59,26 +30,6 @@ pub struct Cell {
     pub parts: Parts,
     /// Their buckets, as a range of [`Interval::buckets`].
     pub buckets: Range<usize>,
-}
-
-/// Where one vCPU thread's time went between two readings, open exits included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VcpuTime {
-    /// Index into [`Threads::list`].
-    pub thread: usize,
-    /// From its first event, or the reading before, to this reading, or its death.
-    pub elapsed_ns: u64,
-    /// Running in the guest.
-    pub guest_ns: u64,
-    /// Everything else that is known.
-    pub parts: Parts,
-}
-
-impl VcpuTime {
-    /// Elapsed time that is in neither `guest_ns` nor `parts`: it was lost with unpaired events.
-    pub fn unaccounted_ns(&self) -> u64 {
-        self.elapsed_ns.saturating_sub(self.guest_ns).saturating_sub(self.parts.total_ns())
-    }
 }
 
 /// An exit that waited for its entry when the interval ended.
@@ -126,7 +77,10 @@ pub struct Interval {
     /// What was still open at the end.
     pub open: Vec<OpenExit>,
     /// Where each vCPU's time went; empty if it was not measured.
-    pub vcpus: Vec<VcpuTime>,
+    pub vcpus: Vec<VcpuAccount>,
+    /// Threads that ended, by index into [`Threads::list`]. No later interval speaks of them, and the places may be given
+    /// to other threads from the next interval on.
+    pub ended: Vec<usize>,
     /// Which parts were measured.
     pub known: MeasuredParts,
     /// What the clocks did, where a dump says so.
@@ -140,6 +94,7 @@ impl Interval {
         self.buckets.clear();
         self.open.clear();
         self.vcpus.clear();
+        self.ended.clear();
         self.losses = Losses::default();
         self.host = None;
         self.clock = None;
@@ -163,5 +118,26 @@ impl Interval {
     /// The buckets of one of its cells.
     pub fn buckets_of(&self, cell: &Cell) -> &[(u16, u32)] {
         &self.buckets[cell.buckets.clone()]
+    }
+
+    /// It and the threads it names.
+    pub fn with<'a>(&'a self, threads: &'a Threads) -> NamedInterval<'a> {
+        NamedInterval { interval: self, threads }
+    }
+}
+
+/// An interval and the threads that it names.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedInterval<'a> {
+    /// What happened.
+    pub interval: &'a Interval,
+    /// To whom.
+    pub threads: &'a Threads,
+}
+
+impl<'a> NamedInterval<'a> {
+    /// One of its threads.
+    pub fn thread(&self, index: usize) -> &'a Thread {
+        &self.threads.list[index]
     }
 }

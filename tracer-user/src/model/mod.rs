@@ -1,16 +1,21 @@
 //! What was measured, and how it is summed up. Pure: reads no clock, environment, file or terminal.
 //!
-//! An [`Interval`] is what happened between two readings: [`Cell`]s by (vCPU thread, isa, code), losses, and
-//! the exits that were still open. It comes from the kernel's maps or from a recording; everything that is
-//! shown is made of intervals by [`Rows`], so the same numbers come out whichever way they took.
+//! An [`Interval`] is what happened between two readings: [`Cell`]s by (vCPU thread, isa, code, subkey), losses, and
+//! the exits that were still open. It comes from the kernel's maps or from a recording. A [`Store`] sums intervals up;
+//! everything that is shown is made of an interval or of a store by [`Rows`], so the same numbers come out whichever
+//! way they took.
 
+pub mod account;
 pub mod anonymize;
+pub mod buckets;
 pub mod calendar;
 pub mod clock;
 pub mod columns;
 pub mod compare;
+mod finder;
+pub mod group;
 pub mod group_by;
-pub mod groups;
+pub mod ids;
 pub mod interval;
 pub mod kinds;
 pub mod losses;
@@ -18,16 +23,24 @@ pub mod parts;
 pub mod pattern;
 pub mod provenance;
 pub mod quantiles;
-pub mod rows;
+pub mod row;
+pub mod selection;
 pub mod stats;
+pub mod store;
+pub mod threads;
 
+pub use account::{Account, VcpuAccount};
 pub use anonymize::Names;
+pub use group::Rows;
 pub use group_by::GroupBy;
-pub use groups::{Group, Groups};
-pub use interval::{Cell, ClockChange, Interval, OpenExit, Thread, Threads, VcpuTime};
+pub use ids::{HostId, ThreadId, VmId};
+pub use interval::{Cell, ClockChange, Interval, NamedInterval, OpenExit};
 pub use losses::{Loss, Losses};
 pub use parts::{MeasuredParts, Parts};
 pub use pattern::NamePattern;
 pub use quantiles::{QUANTILES, Quantile};
-pub use rows::{Row, Rows, Selection, Slice, VmTime};
+pub use row::{Place, Row, Slice, VmAccount};
+pub use selection::Selection;
 pub use stats::Stats;
+pub use store::Store;
+pub use threads::{Thread, Threads};

@@ -105,7 +105,7 @@ impl Parts {
 
 /// Which parts were measured. Time of the others is in [`Part::Kernel`], or where [`Part::User`] is known and
 /// [`Part::UserBlocked`] is not, in that.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MeasuredParts(u8);
 
 impl MeasuredParts {

@@ -54,6 +54,28 @@ pub struct Header {
     pub sources: Vec<Source>,
 }
 
+/// The present schema and buckets, and nothing else: what a header is made from, by what is known.
+impl Default for Header {
+    fn default() -> Self {
+        let none = String::new;
+        Self {
+            schema: SCHEMA,
+            tool: none(),
+            host: none(),
+            kernel: none(),
+            arch: none(),
+            cpu: none(),
+            backend: none(),
+            path: none(),
+            options: Vec::new(),
+            start_unix_ms: 0,
+            buckets: Buckets::default(),
+            parts: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+}
+
 /// One of the dumps that a merged dump was made of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are specified in the module above")]

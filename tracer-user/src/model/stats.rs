@@ -2,6 +2,8 @@
 
 use tracer_ebpf::histogram::{BUCKETS, bounds_of, midpoint_of};
 
+use crate::model::{buckets::Buckets, store::CellRef};
+
 /// The aggregate of a row. Count, sum, minimum and maximum are exact; quantiles and deviation come from the
 /// buckets and are within [`tracer_ebpf::histogram::MAX_RELATIVE_ERROR`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,25 @@ impl Stats {
             let bucket = &mut self.buckets[usize::from(bucket)];
             *bucket = bucket.saturating_add(count.into());
         }
+    }
+
+    /// Adds the samples of a cell.
+    pub(super) fn add_cell(&mut self, cell: &CellRef<'_>) {
+        let CellRef { count, sum_ns, min_ns, max_ns, buckets, .. } = *cell;
+        match buckets {
+            Buckets::Pairs(pairs) => self.add(count, sum_ns, min_ns, max_ns, pairs),
+            Buckets::Span(first, counts) => {
+                self.add(count, sum_ns, min_ns, max_ns, &[]);
+                let mine = &mut self.buckets[first..first + counts.len()];
+                mine.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
+            }
+        }
+    }
+
+    /// Forgets all samples.
+    pub fn clear(&mut self) {
+        (self.count, self.sum_ns, self.min_ns, self.max_ns) = (0, 0, u64::MAX, 0);
+        self.buckets.fill(0);
     }
 
     /// Adds another aggregate.

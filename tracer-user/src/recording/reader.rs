@@ -11,7 +11,8 @@ use crate::model::provenance::{Buckets, Header};
 use crate::{
     decode::Isa,
     model::{
-        Cell, ClockChange, Interval, Loss, MeasuredParts, OpenExit, Parts, Thread, Threads, VcpuTime, kinds,
+        Account, Cell, ClockChange, Interval, Loss, MeasuredParts, OpenExit, Parts, Thread, Threads,
+        VcpuAccount, kinds,
     },
     recording::{
         ReadError, SCHEMA, hist,
@@ -63,24 +64,9 @@ impl<R: BufRead> Reader<R> {
     /// # Errors
     /// See [`ReadError`].
     pub fn new(input: R) -> Result<Self, ReadError> {
-        let header = Header {
-            schema: SCHEMA,
-            tool: String::new(),
-            host: String::new(),
-            kernel: String::new(),
-            arch: String::new(),
-            cpu: String::new(),
-            backend: String::new(),
-            path: String::new(),
-            options: Vec::new(),
-            start_unix_ms: 0,
-            buckets: Buckets::default(),
-            parts: Vec::new(),
-            sources: Vec::new(),
-        };
         let mut reader = Self {
             input,
-            header,
+            header: Header::default(),
             line: 0,
             buffer: Vec::new(),
             threads: Threads::default(),
@@ -254,7 +240,9 @@ impl<R: BufRead> Reader<R> {
                 }
                 let thread = self.thread(line.host.as_deref(), line.pid, line.tid, line.vcpu, &line.vm);
                 let VcpuLine { elapsed_ns, guest_ns, .. } = line;
-                interval.vcpus.push(VcpuTime { thread, elapsed_ns, guest_ns, parts });
+                // The end of the interval may say that other parts were measured.
+                let account = Account { elapsed_ns, guest_ns, parts, measured: interval.known };
+                interval.vcpus.push(VcpuAccount { thread, account });
                 Ok(Step::More)
             }
             Line::Loss(loss) => {
@@ -278,6 +266,8 @@ impl<R: BufRead> Reader<R> {
                 interval.end_unix_ms = line.end_unix_ms;
                 if let Some(parts) = &line.parts {
                     interval.known = MeasuredParts::from_ids(parts);
+                    let accounts = interval.vcpus.iter_mut().map(|vcpu| &mut vcpu.account);
+                    accounts.for_each(|account| account.measured = interval.known);
                 }
                 if line.host.is_some() {
                     interval.host = line.host;

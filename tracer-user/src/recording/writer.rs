@@ -7,7 +7,7 @@ use tracer_ebpf::part::Part;
 use crate::model::provenance::Header;
 use crate::{
     decode::{decode, subkey},
-    model::{ClockChange, Interval, MeasuredParts, Parts, Threads, parts::PARTS},
+    model::{ClockChange, Interval, MeasuredParts, Parts, Threads, VcpuAccount, parts::PARTS},
     recording::{
         hist,
         records::{ClockLine, End, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
@@ -73,8 +73,8 @@ impl<W: Write> Writer<W> {
                 hist: hist::encode(interval.buckets_of(cell)).into(),
             }))?;
         }
-        for time in &interval.vcpus {
-            let thread = &threads.list[time.thread];
+        for VcpuAccount { thread, account } in &interval.vcpus {
+            let thread = &threads.list[*thread];
             self.line(&Line::Vcpu(VcpuLine {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
@@ -82,9 +82,9 @@ impl<W: Write> Writer<W> {
                 pid: thread.pid,
                 tid: thread.tid,
                 vcpu: thread.vcpu,
-                elapsed_ns: time.elapsed_ns,
-                guest_ns: time.guest_ns,
-                parts: parts_ns(&time.parts),
+                elapsed_ns: account.elapsed_ns,
+                guest_ns: account.guest_ns,
+                parts: parts_ns(&account.parts),
             }))?;
         }
         for (info, count) in interval.losses.nonzero() {

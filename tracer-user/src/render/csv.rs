@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use crate::{
     decode::{Isa, subkey},
     model::{
-        MeasuredParts, Parts, Row, Rows, Threads,
+        Row, Rows,
         columns::{COLUMNS, Value},
-        rows::Totals,
+        row::Totals,
     },
     render::{Printer, Span, View, escape, sorted},
 };
@@ -46,7 +46,7 @@ impl Csv {
 }
 
 impl Printer for Csv {
-    fn print(&mut self, out: &mut dyn Write, rows: &Rows, _roster: &Threads, span: Span) -> io::Result<()> {
+    fn print(&mut self, out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(out);
         if !self.headed {
             writer.write_record(KEYS.into_iter().chain(COLUMNS.iter().map(|column| column.id)))?;
@@ -55,16 +55,10 @@ impl Printer for Csv {
         let totals = rows.wholes();
         for row in sorted(rows, &self.view) {
             writer.write_record(record(row, "", rows, &totals, span))?;
-            for (cause, stats) in &row.causes {
+            for row in rows.causes_of(row) {
                 let isa = row.reason.map_or(Isa(0), |(isa, _)| isa);
-                let Some(label) = subkey::label(isa, *cause) else { continue };
-                let cause = Row {
-                    stats: stats.clone(),
-                    parts: Parts::default(),
-                    known: MeasuredParts::default(),
-                    ..row.clone()
-                };
-                writer.write_record(record(&cause, &label, rows, &totals, span))?;
+                let Some(label) = row.cause.and_then(|cause| subkey::label(isa, cause)) else { continue };
+                writer.write_record(record(row, &label, rows, &totals, span))?;
             }
         }
         for row in rows.guests() {
@@ -75,17 +69,18 @@ impl Printer for Csv {
 }
 
 fn record(row: &Row, cause: &str, rows: &Rows, totals: &Totals, span: Span) -> Vec<String> {
-    let (vm, pid) = row.vm.as_ref().map_or_else(Default::default, |(vm, pid)| (vm.clone(), pid.to_string()));
+    let number = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
+    let (vm, pid) = row.vm().map_or_else(Default::default, |vm| (&*vm.name, number(vm.pid)));
     let (vcpu, tid) =
-        row.vcpu.as_ref().map_or_else(Default::default, |(vcpu, tid)| (vcpu.clone(), tid.to_string()));
+        row.thread().map_or_else(Default::default, |thread| (thread.to_string(), number(thread.tid)));
     let (isa, code) =
         row.reason.map_or_else(Default::default, |(isa, code)| (isa.to_string(), code.to_string()));
     let mut fields = vec![
         span.name().to_owned(),
         rows.last.to_string(),
         rows.end_unix_ms.to_string(),
-        row.host.as_deref().map(escape::formula).unwrap_or_default().into_owned(),
-        escape::formula(&vm).into_owned(),
+        row.host().map(escape::formula).unwrap_or_default().into_owned(),
+        escape::formula(vm).into_owned(),
         pid,
         vcpu,
         tid,
@@ -97,7 +92,7 @@ fn record(row: &Row, cause: &str, rows: &Rows, totals: &Totals, span: Span) -> V
         row.idle.to_string(),
         row.stats.sum_ns.to_string(),
     ];
-    fields.extend(COLUMNS.iter().map(|column| match (column.get)(row, totals) {
+    fields.extend(COLUMNS.iter().map(|column| match column.value(row, totals) {
         Value::Count(count) => count.to_string(),
         Value::Ns(ns) | Value::Part { ns, .. } => ns.map_or_else(String::new, |ns| ns.to_string()),
         Value::Share(number) | Value::Mean(number) | Value::Deviation(number) => {

@@ -8,10 +8,10 @@ use tracer_ebpf::subkey::{kind, kind_of};
 use crate::{
     decode::{Isa, decode, subkey},
     model::{
-        OpenExit, Row, Rows, Stats, Threads, VmTime,
+        Row, Rows, Stats, VmAccount,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
-        rows::Totals,
+        row::{OpenRow, Totals},
     },
     render::{Printer, Span, View, sorted},
 };
@@ -33,7 +33,7 @@ impl JsonLines {
 }
 
 impl Printer for JsonLines {
-    fn print(&mut self, out: &mut dyn Write, rows: &Rows, threads: &Threads, span: Span) -> io::Result<()> {
+    fn print(&mut self, out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         let (totals, wholes) = (rows.totals(), rows.wholes());
         let block = json!({
             "schema": SCHEMA,
@@ -47,10 +47,10 @@ impl Printer for JsonLines {
             "handled_ns": totals.handled_ns,
             "idle_ns": totals.idle_ns,
             "losses": rows.losses.nonzero().map(|(info, count)| (info.name, json!(count))).collect::<Object>().0,
-            "in_flight": rows.open.iter().map(|open| in_flight(open, threads)).collect::<Vec<_>>(),
-            "vms": rows.vms.iter().map(|((host, pid, name), time)| vm_time(host.as_deref(), *pid, name, time)).collect::<Vec<_>>(),
-            "guests": rows.guests().map(|row| self.row(row, &Totals::default())).collect::<Vec<_>>(),
-            "rows": sorted(rows, &self.view).iter().map(|r| self.row(r, &wholes)).collect::<Vec<_>>(),
+            "in_flight": rows.open.iter().map(in_flight).collect::<Vec<_>>(),
+            "vms": rows.vms().map(vm_account).collect::<Vec<_>>(),
+            "guests": rows.guests().map(|row| self.row(rows, row, &Totals::default())).collect::<Vec<_>>(),
+            "rows": sorted(rows, &self.view).iter().map(|row| self.row(rows, row, &wholes)).collect::<Vec<_>>(),
         });
         serde_json::to_writer(&mut *out, &block)?;
         writeln!(out)
@@ -58,18 +58,21 @@ impl Printer for JsonLines {
 }
 
 impl JsonLines {
-    fn row(&self, row: &Row, totals: &Totals) -> Json {
+    fn row(&self, rows: &Rows, row: &Row, totals: &Totals) -> Json {
         let mut object = Map::new();
-        if let Some(host) = &row.host {
+        if let Some(host) = row.host() {
             object.insert("host".into(), json!(host));
         }
-        if let Some((vm, pid)) = &row.vm {
-            object.insert("vm".into(), json!(vm));
-            object.insert("pid".into(), json!(pid));
+        if let Some(vm) = row.vm() {
+            object.insert("vm".into(), json!(&*vm.name));
+            object.insert("pid".into(), json!(vm.pid));
         }
-        if let Some((vcpu, tid)) = &row.vcpu {
-            object.insert("vcpu".into(), vcpu.parse::<u32>().map_or(Json::Null, Json::from));
-            object.insert("tid".into(), json!(tid));
+        if row.ended != 0 {
+            object.insert("ended".into(), json!(row.ended));
+        }
+        if let Some(thread) = row.thread() {
+            object.insert("vcpu".into(), json!(thread.vcpu));
+            object.insert("tid".into(), json!(thread.tid));
         }
         if let Some((isa, code)) = row.reason {
             object.insert("isa".into(), json!(isa.to_string()));
@@ -81,8 +84,8 @@ impl JsonLines {
         }
         object.insert("idle".into(), json!(row.idle));
         object.insert("sum_ns".into(), json!(row.stats.sum_ns));
-        for column in &COLUMNS {
-            let value = match (column.get)(row, totals) {
+        for column in COLUMNS.iter() {
+            let value = match column.value(row, totals) {
                 Value::Count(count) => json!(count),
                 Value::Ns(ns) | Value::Part { ns, .. } => json!(ns),
                 Value::Share(number) | Value::Mean(number) | Value::Deviation(number) => json!(number),
@@ -94,11 +97,11 @@ impl JsonLines {
         }
         // Returns to the VMM are a part of the exit's time, and go across the other causes.
         for (name, to_vmm) in [("causes", false), ("user_exits", true)] {
-            let of_kind = row
-                .causes
-                .iter()
-                .filter(|(cause, _)| (kind_of(**cause) == kind::USER_EXIT) == to_vmm)
-                .filter_map(|(cause, stats)| self.cause(row, *cause, stats));
+            let of_kind = rows
+                .causes_of(row)
+                .filter_map(|row| Some((row, row.cause?)))
+                .filter(|(_, cause)| (kind_of(*cause) == kind::USER_EXIT) == to_vmm)
+                .filter_map(|(row, cause)| self.cause(rows, row, cause));
             let array: Vec<Json> = of_kind.collect();
             if !array.is_empty() {
                 object.insert(name.into(), Json::Array(array));
@@ -107,10 +110,9 @@ impl JsonLines {
         Json::Object(object)
     }
 
-    fn cause(&self, row: &Row, cause: u64, stats: &Stats) -> Option<Json> {
+    fn cause(&self, rows: &Rows, row: &Row, cause: u64) -> Option<Json> {
         let label = subkey::label(row.reason.map_or(Isa(0), |(isa, _)| isa), cause)?;
-        let row = Row { stats: stats.clone(), causes: Default::default(), ..row.clone() };
-        let Json::Object(object) = self.row(&row, &Totals::default()) else { return None };
+        let Json::Object(object) = self.row(rows, row, &Totals::default()) else { return None };
         let own = |id: &str| COLUMNS.iter().any(|column| column.set == Set::Usual && column.id == id);
         let mut kept: Map<String, Json> =
             object.into_iter().filter(|(id, _)| own(id) || id == "sum_ns" || id == "buckets").collect();
@@ -122,16 +124,19 @@ impl JsonLines {
 }
 
 /// Where a VM's time went; parts that were not measured are `null`.
-fn vm_time(host: Option<&str>, pid: u32, name: &str, time: &VmTime) -> Json {
+fn vm_account(VmAccount { vm, ended, vcpus, account }: &VmAccount) -> Json {
     let mut object = Map::new();
     for info in &PARTS {
-        let ns = time.known.has(info.part).then(|| time.parts.get(info.part));
-        object.insert(info.column.into(), json!(ns));
+        object.insert(info.column.into(), json!(account.part_ns(info.part)));
     }
-    json!({
-        "host": host, "vm": name, "pid": pid, "vcpus": time.vcpus.len(), "elapsed_ns": time.elapsed_ns,
-        "guest_ns": time.guest_ns, "parts": object, "unaccounted_ns": time.unaccounted_ns(),
-    })
+    let mut whole = json!({
+        "host": vm.host.name(), "vm": &*vm.name, "pid": vm.pid, "vcpus": vcpus, "elapsed_ns": account.elapsed_ns,
+        "guest_ns": account.guest_ns, "parts": object, "unaccounted_ns": account.unaccounted_ns(),
+    });
+    if *ended != 0 {
+        whole["ended"] = json!(ended);
+    }
+    whole
 }
 
 /// `[from_ns, to_ns, count]` of each bucket that is not empty; `to_ns` is `null` in the open last one.
@@ -145,12 +150,11 @@ pub(crate) fn buckets(stats: &Stats) -> Json {
         .collect()
 }
 
-fn in_flight(open: &OpenExit, threads: &Threads) -> Json {
-    let thread = &threads.list[open.thread];
+fn in_flight(OpenRow { thread, exit }: &OpenRow) -> Json {
     json!({
-        "host": thread.host, "vm": thread.vm, "pid": thread.pid, "tid": thread.tid, "vcpu": thread.vcpu,
-        "isa": open.isa.to_string(), "code": open.code, "reason": decode(open.isa, open.code).to_string(),
-        "age_ns": open.age_ns,
+        "host": thread.vm.host.name(), "vm": &*thread.vm.name, "pid": thread.vm.pid, "tid": thread.tid,
+        "vcpu": thread.vcpu, "isa": exit.isa.to_string(), "code": exit.code,
+        "reason": decode(exit.isa, exit.code).to_string(), "age_ns": exit.age_ns,
     })
 }
 

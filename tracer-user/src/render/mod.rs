@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::model::{
-    Row, Rows, Threads,
+    Row, Rows, VmId,
     columns::{Column, SortKey},
 };
 
@@ -52,27 +52,22 @@ impl Span {
     }
 }
 
-/// The VM as tables print it: name and pid, behind the host where that is given.
-fn vm_label(host: Option<&str>, name: &str, pid: u32) -> String {
+/// The VM as tables print it: name and pid, behind the host where that is given; of VMs that ended how many.
+fn vm_label(host: Option<&str>, vm: &VmId, ended: u64) -> String {
     let host = host.map(|host| format!("{}/", escape::terminal(host))).unwrap_or_default();
-    format!("{host}{}[{pid}]", escape::terminal(name))
+    let count = if vm.pid.is_none() { format!(" ({ended})") } else { String::new() };
+    format!("{host}{}{count}", escape::terminal(&vm.to_string()))
 }
 
 /// The rows in the order of the view.
 pub fn sorted<'a>(rows: &'a Rows, view: &View) -> Vec<&'a Row> {
     let mut sorted: Vec<_> = rows.iter().collect();
-    view.key.sort(&mut sorted);
+    sorted.sort_by(|a, b| view.key.order(a, b));
     sorted
 }
 
 /// A format that rows can be printed in.
 pub trait Printer {
     /// Prints one block.
-    fn print(
-        &mut self,
-        out: &mut dyn io::Write,
-        rows: &Rows,
-        threads: &Threads,
-        span: Span,
-    ) -> io::Result<()>;
+    fn print(&mut self, out: &mut dyn io::Write, rows: &Rows, span: Span) -> io::Result<()>;
 }

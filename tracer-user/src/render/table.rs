@@ -1,16 +1,13 @@
 //! The table: perf kvm stat's, then quantiles; idle apart; totals and losses below.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use crate::{
     decode::{Isa, decode, subkey},
     model::{
-        GroupBy, Row, Rows, Stats, Threads,
+        GroupBy, Row, Rows,
         columns::{COLUMNS, Column, Set, Value},
-        rows::Totals,
+        row::Totals,
     },
     render::{Printer, Span, View, escape, histogram, sorted, time_breakdown, units, vm_label},
 };
@@ -35,7 +32,7 @@ impl Table {
 }
 
 impl Printer for Table {
-    fn print(&mut self, out: &mut dyn Write, rows: &Rows, threads: &Threads, span: Span) -> io::Result<()> {
+    fn print(&mut self, out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         let sorted = sorted(rows, &self.view);
         let totals = rows.wholes();
         if rows.is_empty() && totals.count() != 0 {
@@ -47,7 +44,7 @@ impl Printer for Table {
             // None at all, or none of those asked for.
             writeln!(out, "No exits to show{}.", if span == Span::Total { "" } else { " in this interval" })?;
         } else {
-            let layout = Layout::new(rows.by(), &sorted, &self.view);
+            let layout = Layout::new(rows, rows.by(), &sorted, &self.view);
             layout.heading(out, self.view.color)?;
             let mut idle_seen = false;
             for row in &sorted {
@@ -56,21 +53,21 @@ impl Printer for Table {
                     idle_seen = true;
                 }
                 layout.row(out, row, &totals)?;
-                for (cause, stats) in causes(row) {
-                    layout.cause(out, row, &cause, stats, &totals)?;
+                for (cause, row) in causes(rows, row) {
+                    layout.cause(out, row, &cause, &totals)?;
                 }
             }
         }
         guests(out, rows, &self.view)?;
         time_breakdown::print(out, rows, self.view.color)?;
-        summary(out, rows, threads, span)?;
+        summary(out, rows, span)?;
         if let Some(pattern) = &self.view.hist {
             for row in sorted.iter().filter(|row| pattern.is_match(&row.reason_label())) {
                 writeln!(out, "\n{}", plain_label(rows.by(), row))?;
                 histogram::print(out, &row.stats)?;
-                for (cause, stats) in causes(row) {
+                for (cause, row) in causes(rows, row) {
                     writeln!(out, "\n{} {cause}", plain_label(rows.by(), row))?;
-                    histogram::print(out, stats)?;
+                    histogram::print(out, &row.stats)?;
                 }
             }
             for row in rows.guests() {
@@ -86,14 +83,13 @@ impl Printer for Table {
 const GUEST: &str = "in the guest";
 
 /// The causes of a row's exits, the one that took most of the time first.
-fn causes(row: &Row) -> Vec<(String, &Stats)> {
+fn causes<'a>(rows: &'a Rows, row: &Row) -> Vec<(String, &'a Row)> {
     let isa = row.reason.map_or(Isa(0), |(isa, _)| isa);
-    let mut causes: Vec<_> = row
-        .causes
-        .iter()
-        .filter_map(|(cause, stats)| Some((subkey::label(isa, *cause)?.into_owned(), stats)))
+    let mut causes: Vec<_> = rows
+        .causes_of(row)
+        .filter_map(|row| Some((subkey::label(isa, row.cause?)?.into_owned(), row)))
         .collect();
-    causes.sort_by(|a, b| b.1.sum_ns.cmp(&a.1.sum_ns).then_with(|| a.0.cmp(&b.0)));
+    causes.sort_by(|a, b| b.1.stats.sum_ns.cmp(&a.1.stats.sum_ns).then_with(|| a.0.cmp(&b.0)));
     causes
 }
 
@@ -104,7 +100,7 @@ fn guests(out: &mut dyn Write, rows: &Rows, view: &View) -> io::Result<()> {
         return Ok(());
     }
     let by = GroupBy { reason: false, part: false, ..rows.by() };
-    let mut layout = Layout::new(by, &guests, view);
+    let mut layout = Layout::new(rows, by, &guests, view);
     layout.columns.retain(|column| !matches!(column.id, "samples_share" | "time_share" | "idle_ns"));
     writeln!(out)?;
     layout.heading(out, view.color)?;
@@ -116,12 +112,12 @@ fn guests(out: &mut dyn Write, rows: &Rows, view: &View) -> io::Result<()> {
 
 /// The parts of a row's label, one for each dimension.
 fn label_parts(by: GroupBy, row: &Row) -> Vec<String> {
-    let host = row.host.as_ref().map_or_else(|| "-".into(), |host| escape::terminal(host));
+    let host = row.host().map_or_else(|| "-".into(), escape::terminal);
     // Once is enough.
-    let before_vm = row.host.as_deref().filter(|_| !by.host);
-    let vm = row.vm.as_ref().map(|(name, pid)| vm_label(before_vm, name, *pid));
+    let before_vm = row.host().filter(|_| !by.host);
+    let vm = row.vm().map(|vm| vm_label(before_vm, vm, row.ended));
     let host = by.host.then(|| host.into_owned());
-    let vcpu = row.vcpu.as_ref().map(|(vcpu, _)| vcpu.clone());
+    let vcpu = row.thread().map(ToString::to_string);
     let reason = row.reason.map(|_| row.reason_label());
     let idle = (row.idle && row.reason.is_none()).then(|| "(idle)".to_owned());
     let slice = row.slice.map(|slice| slice.title().to_owned());
@@ -139,7 +135,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(by: GroupBy, rows: &[&Row], view: &View) -> Self {
+    fn new(all: &Rows, by: GroupBy, rows: &[&Row], view: &View) -> Self {
         let other = !by.reason && !by.part;
         let titles: Vec<&'static str> = [
             ("HOST", by.host),
@@ -160,7 +156,7 @@ impl Layout {
                 *width = (*width).max(part.chars().count());
             }
             if let (Some((_, width)), true) = (labels.last_mut(), by.reason) {
-                for (cause, _) in causes(row) {
+                for (cause, _) in causes(all, row) {
                     *width = (*width).max(INDENT.len() + cause.chars().count());
                 }
             }
@@ -212,24 +208,16 @@ impl Layout {
     }
 
     /// A cause of the row's exits, with columns of its own where they mean something.
-    fn cause(
-        &self,
-        out: &mut dyn Write,
-        row: &Row,
-        cause: &str,
-        stats: &Stats,
-        totals: &Totals,
-    ) -> io::Result<()> {
+    fn cause(&self, out: &mut dyn Write, row: &Row, cause: &str, totals: &Totals) -> io::Result<()> {
         let mut line = String::new();
         for (index, (_, width)) in self.labels.iter().enumerate() {
             let last = index + 1 == self.labels.len();
             let part = if last { format!("{INDENT}{cause}") } else { String::new() };
             line.push_str(&format!("{:<width$} ", cut(&part, *width)));
         }
-        let row = Row { stats: stats.clone(), causes: Default::default(), ..row.clone() };
         for column in &self.columns {
             let own = column.set == Set::Usual;
-            let value = if own { units::value((column.get)(&row, totals)) } else { String::new() };
+            let value = if own { units::value(column.value(row, totals)) } else { String::new() };
             line.push_str(&format!("{value:>width$} ", width = column.width));
         }
         writeln!(out, "{}", line.trim_end())
@@ -243,7 +231,7 @@ impl Layout {
             line.push_str(&format!("{:<width$} ", cut(part, *width)));
         }
         for column in &self.columns {
-            let value = (column.get)(row, totals);
+            let value = column.value(row, totals);
             let nothing = column.set == Set::IfAny && value == Value::Ns(Some(0));
             let text = if nothing { "-".to_owned() } else { units::value(value) };
             line.push_str(&format!("{text:>width$} ", width = column.width));
@@ -260,7 +248,7 @@ fn suitable(by: GroupBy, rows: &[&Row]) -> Vec<&'static Column> {
     }
     let totals = Totals::default();
     let any = |column: &Column| {
-        rows.iter().any(|row| !matches!((column.get)(row, &totals), Value::Ns(None | Some(0))))
+        rows.iter().any(|row| !matches!(column.value(row, &totals), Value::Ns(None | Some(0))))
     };
     COLUMNS
         .iter()
@@ -278,9 +266,8 @@ fn cut(text: &str, width: usize) -> String {
     short
 }
 
-fn summary(out: &mut dyn Write, rows: &Rows, threads: &Threads, span: Span) -> io::Result<()> {
+fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
     let totals = rows.totals();
-    let vms: BTreeSet<_> = threads.list.iter().map(|thread| (&thread.host, thread.pid, &thread.vm)).collect();
     writeln!(
         out,
         "\nTotal Samples: {} ({:.1}/s), handled {}, idle {}; {} {} seen{}",
@@ -288,12 +275,12 @@ fn summary(out: &mut dyn Write, rows: &Rows, threads: &Threads, span: Span) -> i
         units::rate(totals.count(), rows.elapsed_ns),
         units::duration(totals.handled_ns),
         units::duration(totals.idle_ns),
-        units::plural(vms.len(), "VM"),
-        units::plural(threads.list.len(), "vCPU thread"),
+        units::plural(rows.seen.vms, "VM"),
+        units::plural(rows.seen.threads, "vCPU thread"),
         if span == Span::Total { format!(" in {}", units::duration(rows.elapsed_ns)) } else { String::new() },
     )?;
     write!(out, "Losses: {}", rows.losses)?;
-    if let Some(oldest) = rows.open.iter().max_by_key(|open| open.age_ns) {
+    if let Some(oldest) = rows.open.iter().map(|open| &open.exit).max_by_key(|exit| exit.age_ns) {
         write!(
             out,
             "; in flight: {}, the oldest for {} in {}",

@@ -7,7 +7,7 @@ use tracer_ebpf::{
     part::Part,
 };
 
-use crate::model::Parts;
+use crate::model::{Account, Parts};
 
 /// Time of one thread since its first exit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,11 +172,11 @@ impl UnderWay {
 }
 
 impl Times {
-    /// What has come since `before`: elapsed, guest and parts.
+    /// What has come since `before`, as if all parts were measured.
     ///
     /// A sleep that was taken for one thing may turn out to be another. What was charged too much before is then
     /// taken off what is charged now, so that the sum stays that of the time elapsed.
-    pub fn since(&self, before: &Self) -> (u64, u64, Parts) {
+    pub fn since(&self, before: &Self) -> Account {
         let elapsed_ns = self.until_ns.saturating_sub(before.until_ns);
         let mut debt_ns = before.guest_ns.saturating_sub(self.guest_ns);
         let mut guest_ns = self.guest_ns.saturating_sub(before.guest_ns);
@@ -198,7 +198,7 @@ impl Times {
             *sum -= paid_ns;
             debt_ns -= paid_ns;
         }
-        (elapsed_ns, guest_ns, parts)
+        Account { elapsed_ns, guest_ns, parts, ..Account::default() }
     }
 }
 
@@ -277,7 +277,7 @@ mod tests {
         // Its entry was not seen.
         pairing::on_exit(&mut vcpu, 2_000, Isa::VMX, 30);
         pairing::on_entry(&mut vcpu, 2_010);
-        let (elapsed_ns, guest_ns, parts) = add_up(&vcpu, false, true, 3_000).since(&first);
+        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, false, true, 3_000).since(&first);
         assert_eq!((elapsed_ns, guest_ns, parts.total_ns()), (1_000, 990, 0));
     }
 
@@ -293,7 +293,7 @@ mod tests {
         pairing::on_entry(&mut vcpu, 2_200);
         pairing::on_exit(&mut vcpu, 2_200, Isa::VMX, 30);
         pairing::on_exit(&mut vcpu, 7_200, Isa::VMX, 30);
-        let (elapsed_ns, guest_ns, parts) = add_up(&vcpu, false, false, 12_200).since(&first);
+        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, false, false, 12_200).since(&first);
         assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (10_000, 5_000));
     }
 
@@ -305,7 +305,7 @@ mod tests {
             parts.add(Part::Blocked, blocked);
             Times { until_ns, parts, ..Times::default() }
         };
-        let (elapsed_ns, guest_ns, parts) = times(150, 0, 150).since(&times(100, 100, 0));
+        let Account { elapsed_ns, guest_ns, parts, .. } = times(150, 0, 150).since(&times(100, 100, 0));
         assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (50, 50));
     }
 
@@ -319,7 +319,7 @@ mod tests {
         breakdown::halted(&mut vcpu, 6_400, 4_800, true, false);
         pairing::on_entry(&mut vcpu, 6_500);
         breakdown::close(&mut vcpu);
-        let (elapsed_ns, guest_ns, parts) = add_up(&vcpu, true, false, 6_900).since(&asleep);
+        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, true, false, 6_900).since(&asleep);
         assert_eq!((elapsed_ns, guest_ns, guest_ns + parts.total_ns()), (1_400, 400, 1_400));
     }
 }

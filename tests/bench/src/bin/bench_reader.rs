@@ -19,10 +19,10 @@ use tracer_ebpf::{
     histogram::{BUCKETS, bucket_of, midpoint_of},
     symbols,
 };
-use tracer_user::model::provenance::{Buckets, Header};
+use tracer_user::model::provenance::Header;
 use tracer_user::{
     kernel::session::{Options, Session},
-    model::{GroupBy, Interval, Rows, Selection, columns::SortKey},
+    model::{GroupBy, Interval, Rows, columns::SortKey},
     recording::Writer,
     render::{Printer as _, Span, View, table::Table},
 };
@@ -148,6 +148,8 @@ fn measure(vcpus: u64) -> Result<Figures> {
         session.raw(program)?;
     }
     let mut interval = Interval::default();
+    // As `live` does: the rows of a snapshot are those of the last one with other numbers.
+    let mut rows = Rows::new(GroupBy::REASON);
     let (mut readings, mut tables, mut bytes) = (Vec::new(), Vec::new(), 0);
     for round in 0..READINGS {
         events(&mut session, vcpus, u64::from(round))?;
@@ -156,12 +158,11 @@ fn measure(vcpus: u64) -> Result<Figures> {
         readings.push(start.elapsed());
         assert_eq!(interval.cells.len() as u64, vcpus * REASONS);
         assert_eq!(interval.exits(), vcpus * REASONS * spread().len() as u64);
-        let mut rows = Rows::new(GroupBy::REASON);
-        rows.add(&interval, session.threads(), &Selection::default());
+        rows.of_interval(interval.with(session.threads()));
         let view =
             View { key: SortKey::Time, idle: false, width: None, color: false, hist: None, columns: None };
         let mut out = Vec::new();
-        Table::new(view).print(&mut out, &rows, session.threads(), Span::Interval)?;
+        Table::new(view).print(&mut out, &rows, Span::Interval)?;
         tables.push(start.elapsed());
         let mut writer = Writer::new(io::sink(), header())?;
         let empty = writer.bytes();
@@ -226,22 +227,7 @@ fn run(session: &mut Session, name: &'static str, arguments: &[u64]) -> Result<(
 }
 
 fn header() -> Header {
-    let text = String::new;
-    Header {
-        schema: 1,
-        tool: text(),
-        host: text(),
-        kernel: text(),
-        arch: text(),
-        cpu: text(),
-        backend: text(),
-        path: text(),
-        options: Vec::new(),
-        start_unix_ms: 0,
-        sources: Vec::new(),
-        buckets: Buckets::default(),
-        parts: Vec::new(),
-    }
+    Header { schema: 1, ..Header::default() }
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

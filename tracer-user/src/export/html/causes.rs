@@ -7,19 +7,18 @@ use super::{
     curves::label,
     format::{count, time},
 };
-use crate::model::{Group, kinds};
+use crate::model::{Row, kinds};
 
 /// Rows at most: those with the most time.
 const MOST: usize = 100;
 
 /// The section of the page; nothing if nothing is known.
 pub(super) fn section(data: &Data) -> Markup {
-    let mut rows: Vec<(&Group, u64)> =
-        data.groups.iter().filter_map(|group| Some((group, group.key.cause?))).collect();
+    let mut rows: Vec<(&Row, u64)> = data.rows.samples().filter_map(|row| Some((row, row.cause?))).collect();
     if rows.is_empty() {
         return html! {};
     }
-    rows.sort_by_key(|(group, _)| std::cmp::Reverse(group.stats.sum_ns));
+    rows.sort_by_key(|(row, _)| std::cmp::Reverse(row.stats.sum_ns));
     let left_out = rows.len().saturating_sub(MOST);
     rows.truncate(MOST);
     html! {
@@ -38,16 +37,16 @@ pub(super) fn section(data: &Data) -> Markup {
                         th.n scope="col" { "Median" } th.n scope="col" { "99 %" } th.n scope="col" { "Longest" }
                     } }
                     tbody {
-                        @for (group, cause) in rows {
+                        @for (row, cause) in rows {
                             tr {
-                                th scope="row" { span.name { (row(group)) } }
+                                th scope="row" { span.name { (words(row)) } }
                                 td { (kinds::id(cause).replace('_', " ")) }
-                                td { (group.cause_label()) }
-                                td.n { (count(group.stats.count)) }
-                                td.n { (count(data.rate(group).round() as u64)) }
-                                td.n { (time(group.stats.sum_ns)) }
+                                td { (row.cause_label()) }
+                                td.n { (count(row.stats.count)) }
+                                td.n { (count(data.rate(row).round() as u64)) }
+                                td.n { (time(row.stats.sum_ns)) }
                                 @for q in [0.5, 0.99, 1.0] {
-                                    td.n { (group.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) }
+                                    td.n { (row.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) }
                                 }
                             }
                         }
@@ -59,6 +58,6 @@ pub(super) fn section(data: &Data) -> Markup {
 }
 
 /// The words of a row; time in the guest has no reason.
-fn row(group: &Group) -> String {
-    if group.labels().is_empty() { "-".to_owned() } else { label(group) }
+fn words(row: &Row) -> String {
+    if row.labels().is_empty() { "-".to_owned() } else { label(row) }
 }

@@ -10,7 +10,7 @@ use super::{
     matching::Counterparts,
 };
 use crate::{
-    model::{Group, Stats},
+    model::{Row, Stats},
     render::escape,
 };
 
@@ -21,20 +21,19 @@ const QUANTILES: [(f64, &str); 5] =
     [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (1.0, "longest")];
 
 /// The words of a row.
-pub(super) fn label(group: &Group) -> String {
-    let words = group.labels().join(" \u{b7} ");
+pub(super) fn label(row: &Row) -> String {
+    let words = row.labels().join(" \u{b7} ");
     if words.is_empty() { "all exits".to_owned() } else { escape::terminal(&words).into_owned() }
 }
 
 /// The section of the page.
 pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
-    let mut rows: Vec<&Group> = data.groups.exits().filter(|group| !group.key.idle).collect();
-    rows.sort_by_key(|group| std::cmp::Reverse(group.stats.sum_ns));
+    let mut rows: Vec<&Row> = data.rows.exits().filter(|row| !row.idle).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.stats.sum_ns));
     let left_out = rows.len().saturating_sub(MOST);
     rows.truncate(MOST);
-    let before = base.map(|base| Counterparts::of(&base.groups)).unwrap_or_default();
-    let pairs: Vec<(&Group, Option<&Group>)> =
-        rows.iter().map(|group| (*group, before.find(group))).collect();
+    let before = base.map(|base| Counterparts::of(&base.rows)).unwrap_or_default();
+    let pairs: Vec<(&Row, Option<&Row>)> = rows.iter().map(|row| (*row, before.find(row))).collect();
     let all = || pairs.iter().flat_map(|(now, before)| [Some(*now), *before]).flatten();
     html! {
         section {
@@ -48,21 +47,21 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                     @if base.is_some() { "Dashed lines are before, solid lines after." }
                 }
                 div.legend {
-                    @for (index, (group, _)) in pairs.iter().enumerate() {
-                        span.item { span class=(format!("line c{index}")) aria-hidden="true" {} span.name { (label(group)) } }
+                    @for (index, (row, _)) in pairs.iter().enumerate() {
+                        span.item { span class=(format!("line c{index}")) aria-hidden="true" {} span.name { (label(row)) } }
                     }
                     @if base.is_some() { span.item { span.line.dashed aria-hidden="true" {} "before" } }
                 }
-                @let min = all().map(|group| group.stats.min_ns).min().unwrap_or(1);
-                @let max = all().map(|group| group.stats.max_ns).max().unwrap_or(1);
-                @let most = all().map(|group| group.stats.count).max().unwrap_or(1);
+                @let min = all().map(|row| row.stats.min_ns).min().unwrap_or(1);
+                @let max = all().map(|row| row.stats.max_ns).max().unwrap_or(1);
+                @let most = all().map(|row| row.stats.count).max().unwrap_or(1);
                 (chart(&pairs, Latency::around(min, max), most))
             }
         }
     }
 }
 
-fn chart(pairs: &[(&Group, Option<&Group>)], scale: Latency, most: u64) -> Markup {
+fn chart(pairs: &[(&Row, Option<&Row>)], scale: Latency, most: u64) -> Markup {
     // The last exit of n is at 1 - 1/n.
     let nines = (most.max(10) as f64).log10();
     let marks = html! {
@@ -85,12 +84,12 @@ fn chart(pairs: &[(&Group, Option<&Group>)], scale: Latency, most: u64) -> Marku
         percentile(nines as u32)
     );
     let (id, title, rows) = ("curves", "Duration of exits by percentile", scale.ticks());
-    let line = |group: &Group, when: &str| {
+    let line = |row: &Row, when: &str| {
         html! {
             tr {
-                th scope="row" { span.name { (label(group)) } (when) }
-                td.n { (count(group.stats.count)) }
-                @for (q, _) in QUANTILES { td.n { (group.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) } }
+                th scope="row" { span.name { (label(row)) } (when) }
+                td.n { (count(row.stats.count)) }
+                @for (q, _) in QUANTILES { td.n { (row.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) } }
             }
         }
     };

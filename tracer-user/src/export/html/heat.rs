@@ -9,7 +9,7 @@ use super::{
     format::{count, time},
 };
 use crate::{
-    model::{GroupBy, Groups, Interval, Selection, Stats, Threads, calendar},
+    model::{GroupBy, NamedInterval, Rows, Selection, Stats, calendar},
     render::units,
 };
 
@@ -52,29 +52,24 @@ pub(super) struct Heat {
     columns: Vec<Column>,
     /// Steps of time in a column.
     each: u64,
-}
-
-impl Default for Heat {
-    fn default() -> Self {
-        Self { columns: Vec::new(), each: 1 }
-    }
+    /// All exits of the newest interval.
+    rows: Rows,
 }
 
 impl Heat {
+    /// Nothing yet, of these exits.
+    pub(super) fn new(selection: Selection) -> Self {
+        let by = GroupBy { reason: false, ..GroupBy::REASON };
+        Self { columns: Vec::new(), each: 1, rows: Rows::new(by).with_selection(selection) }
+    }
+
     /// Adds the handled exits of an interval. `span` is when it was; intervals of several hosts may overlap.
-    pub(super) fn add(
-        &mut self,
-        (start_ns, end_ns): (u64, u64),
-        interval: &Interval,
-        threads: &Threads,
-        selection: &Selection,
-    ) {
-        let mut groups = Groups::new(GroupBy { reason: false, ..GroupBy::REASON });
-        groups.add(interval, threads, selection);
+    pub(super) fn add(&mut self, (start_ns, end_ns): (u64, u64), of: NamedInterval<'_>) {
+        self.rows.of_interval(of);
         let mut stats = Stats::default();
-        groups.exits().filter(|group| !group.key.idle).for_each(|group| stats.merge(&group.stats));
-        let mut column =
-            Column { start_ns, end_ns, start_unix_ms: interval.start_unix_ms(), steps: 1, stats };
+        self.rows.exits().filter(|row| !row.idle).for_each(|row| stats.merge(&row.stats));
+        let start_unix_ms = of.interval.start_unix_ms();
+        let mut column = Column { start_ns, end_ns, start_unix_ms, steps: 1, stats };
         let first = self.columns.len() == 1;
         match self.columns.last_mut() {
             None => self.columns.push(column),
@@ -284,14 +279,15 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Interval, Threads};
 
     #[test]
     fn long_recordings_have_several_intervals_in_a_column() {
-        let mut heat = Heat::default();
+        let mut heat = Heat::new(Selection::default());
         for number in 0..1000 {
             let (start_ns, end_ns) = (number * 10, number * 10 + 10);
             let interval = Interval { number, start_ns, end_ns, ..Interval::default() };
-            heat.add((start_ns, end_ns), &interval, &Threads::default(), &Selection::default());
+            heat.add((start_ns, end_ns), interval.with(&Threads::default()));
         }
         assert!(heat.columns.len() <= MOST && heat.columns.len() > MOST / 2, "{}", heat.columns.len());
         assert_eq!(heat.columns.iter().map(|column| column.steps).sum::<u64>(), 1000);
@@ -302,11 +298,11 @@ mod tests {
     #[test]
     fn intervals_of_several_hosts_share_columns() {
         for offset in [1, 3, 5, 9] {
-            let mut heat = Heat::default();
+            let mut heat = Heat::new(Selection::default());
             for number in 0..400 {
                 for start_ns in [number * 10 + 10, number * 10 + 10 + offset] {
                     let span = (start_ns, start_ns + 10);
-                    heat.add(span, &Interval::default(), &Threads::default(), &Selection::default());
+                    heat.add(span, Interval::default().with(&Threads::default()));
                 }
             }
             let columns = &heat.columns;

@@ -4,45 +4,45 @@ use std::collections::HashMap;
 
 use crate::{
     decode::Isa,
-    model::{Group, Groups},
+    model::{HostId, Row, Rows},
 };
 
 /// What stays the same from recording to recording: names and vCPU numbers do, pids do not.
 type Key<'a> = (Option<&'a str>, Option<Option<u32>>, Option<(Isa, u32)>, bool);
 
-fn key(group: &Group) -> Key<'_> {
-    let vcpu = group.thread.as_ref().map(|thread| thread.vcpu);
-    let vm = group.key.vm.as_ref().map(|(_, vm)| vm.as_str());
-    (vm, vcpu, group.key.reason, group.key.idle)
+fn key(row: &Row) -> Key<'_> {
+    let vcpu = row.thread().map(|thread| thread.vcpu);
+    let vm = row.vm().map(|vm| &*vm.name);
+    (vm, vcpu, row.reason, row.idle)
 }
 
 /// Whether two hosts may be one. A recording that tells none apart has one that is not named.
-pub(super) fn same_host(one: &Option<String>, other: &Option<String>) -> bool {
-    one.is_none() || other.is_none() || one == other
+pub(super) fn same_host(one: &HostId, other: &HostId) -> bool {
+    one.name().is_none() || other.name().is_none() || one == other
 }
 
 /// The rows of a recording, to be found by those of another.
 #[derive(Debug, Default)]
-pub(super) struct Counterparts<'a>(HashMap<Key<'a>, Vec<&'a Group>>);
+pub(super) struct Counterparts<'a>(HashMap<Key<'a>, Vec<&'a Row>>);
 
 impl<'a> Counterparts<'a> {
     /// The exits of these groups.
-    pub(super) fn of(groups: &'a Groups) -> Self {
+    pub(super) fn of(all: &'a Rows) -> Self {
         let mut rows: HashMap<_, Vec<_>> = HashMap::new();
-        groups.exits().for_each(|group| rows.entry(key(group)).or_default().push(group));
+        all.exits().for_each(|row| rows.entry(key(row)).or_default().push(row));
         Self(rows)
     }
 
     /// The row that is meant: of several VMs with the same name the one of the same host, or with the same pid too,
     /// else none.
-    pub(super) fn find(&self, group: &Group) -> Option<&'a Group> {
-        let rows = self.0.get(&key(group))?.iter().copied();
-        let near: Vec<_> = rows.filter(|other| same_host(&other.key.host, &group.key.host)).collect();
+    pub(super) fn find(&self, row: &Row) -> Option<&'a Row> {
+        let rows = self.0.get(&key(row))?.iter().copied();
+        let near: Vec<_> = rows.filter(|other| same_host(&other.place.host, &row.place.host)).collect();
         match near.as_slice() {
             [only] => Some(only),
             several => {
-                let place = |group: &Group| (group.key.host.clone(), group.key.vm.clone());
-                several.iter().find(|other| place(other) == place(group)).copied()
+                let place = |row: &Row| (row.place.host.clone(), row.place.vm.clone());
+                several.iter().find(|other| place(other) == place(row)).copied()
             }
         }
     }
@@ -53,14 +53,14 @@ mod tests {
     use tracer_ebpf::histogram::bucket_of;
 
     use super::*;
-    use crate::model::{Cell, GroupBy, Interval, Parts, Selection, Thread, Threads};
+    use crate::model::{Cell, GroupBy, Interval, Thread, Threads};
 
-    fn groups(vms: &[(u32, &str)]) -> Groups {
+    fn groups(vms: &[(u32, &str)]) -> Rows {
         groups_on(vms, None)
     }
 
     /// Each on a host of its own, if hosts are told apart.
-    fn groups_on(vms: &[(u32, &str)], host: Option<&str>) -> Groups {
+    fn groups_on(vms: &[(u32, &str)], host: Option<&str>) -> Rows {
         let threads = vms.iter().map(|(pid, vm)| Thread {
             pid: *pid,
             tid: *pid,
@@ -68,24 +68,23 @@ mod tests {
             vm: (*vm).to_owned(),
             host: host.map(|host| format!("{host} {pid}")),
         });
-        let threads = Threads { list: threads.collect() };
+        let threads: Threads = threads.collect();
         let cell = |thread| Cell {
             thread,
             isa: Isa::SVM,
             code: 0x72,
-            subkey: 0,
             count: 1,
             sum_ns: 5,
             min_ns: 5,
             max_ns: 5,
-            parts: Parts::default(),
             buckets: 0..1,
+            ..Cell::default()
         };
         let cells = (0..vms.len()).map(cell).collect();
         let interval = Interval { cells, buckets: vec![(bucket_of(5) as u16, 1)], ..Interval::default() };
-        let mut groups = Groups::new(GroupBy { vm: true, ..GroupBy::REASON });
-        groups.add(&interval, &threads, &Selection::default());
-        groups
+        let mut rows = Rows::new(GroupBy { vm: true, ..GroupBy::REASON });
+        rows.of_interval(interval.with(&threads));
+        rows
     }
 
     #[test]
@@ -93,10 +92,8 @@ mod tests {
         let (before, after) =
             (groups(&[(1, "web"), (2, "twin"), (3, "twin")]), groups(&[(7, "web"), (3, "twin"), (9, "new")]));
         let before = Counterparts::of(&before);
-        let found: Vec<_> = after
-            .exits()
-            .map(|group| before.find(group).and_then(|other| Some(other.key.vm.as_ref()?.0)))
-            .collect();
+        let found: Vec<_> =
+            after.exits().map(|row| before.find(row).and_then(|other| other.vm()?.pid)).collect();
         assert_eq!(found, [Some(3), Some(1), None]);
     }
 

@@ -8,10 +8,7 @@
 //! Marks are drawn in SVG that stretches with the page; the words of the axes are HTML beside it and keep their
 //! size. Each chart has a title, a description, and its numbers as a table.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
@@ -19,10 +16,7 @@ use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 use crate::{
     export::{Export, span},
     model::provenance::Header,
-    model::{
-        ClockChange, Group, GroupBy, Groups, Interval, Loss, Losses, MeasuredParts, Parts, Selection, Stats,
-        Threads, calendar,
-    },
+    model::{ClockChange, NamedInterval, Row, Rows, Stats, Store, calendar},
     render::{escape, units},
 };
 
@@ -45,16 +39,10 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 #[derive(Debug)]
 pub struct Data {
     header: Header,
-    /// The rows.
-    groups: Groups,
+    store: Store,
+    /// The rows, once [`Data::settle`] was called.
+    rows: Rows,
     heat: Heat,
-    /// Time that passed, guest time and parts, by host, name and pid of the VM.
-    vms: BTreeMap<time_chart::Key, (u64, u64, Parts)>,
-    known: Option<MeasuredParts>,
-    losses: Losses,
-    elapsed_ns: u64,
-    /// The same by host, where hosts are told apart.
-    elapsed_of: BTreeMap<Option<String>, u64>,
     /// How long the machine was suspended, and how often its clock was set.
     suspended_ms: u64,
     clock_steps: u64,
@@ -64,18 +52,14 @@ pub struct Data {
 }
 
 impl Data {
-    /// Nothing yet; rows are to be told apart so.
-    pub fn new(header: Header, by: GroupBy) -> Self {
+    /// Nothing yet; these rows are to be shown.
+    pub fn new(header: Header, rows: Rows) -> Self {
         let (start_unix_ms, end_unix_ms) = (header.start_unix_ms, header.start_unix_ms);
         Self {
             header,
-            groups: Groups::new(by),
-            heat: Heat::default(),
-            vms: BTreeMap::new(),
-            known: None,
-            losses: Losses::default(),
-            elapsed_ns: 0,
-            elapsed_of: BTreeMap::new(),
+            store: Store::keeping(usize::MAX),
+            heat: Heat::new(rows.selection().clone()),
+            rows,
             suspended_ms: 0,
             clock_steps: 0,
             intervals: 0,
@@ -84,9 +68,10 @@ impl Data {
         }
     }
 
-    /// Adds the selected part of an interval.
-    pub fn add(&mut self, interval: &Interval, threads: &Threads, selection: &Selection) {
-        let (elapsed_ns, start_unix_ms) = (interval.elapsed_ns(), interval.start_unix_ms());
+    /// Adds an interval.
+    pub fn add(&mut self, of: NamedInterval<'_>) {
+        let interval = of.interval;
+        let start_unix_ms = interval.start_unix_ms();
         if self.intervals == 0 {
             self.start_unix_ms = start_unix_ms;
         } else if !self.header.sources.is_empty() {
@@ -95,9 +80,6 @@ impl Data {
         }
         self.intervals += 1;
         self.end_unix_ms = interval.end_unix_ms;
-        self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
-        let of_host = self.elapsed_of.entry(interval.host.clone()).or_default();
-        *of_host = of_host.saturating_add(elapsed_ns);
         // In a merged dump each host has its own clock, and the page has them all.
         if let (Some(ClockChange { suspended_ms, stepped_ms }), true) =
             (interval.clock, self.header.sources.is_empty())
@@ -105,38 +87,25 @@ impl Data {
             self.suspended_ms = self.suspended_ms.saturating_add(suspended_ms);
             self.clock_steps += u64::from(stepped_ms != 0);
         }
-        self.losses.merge(&interval.losses);
-        self.groups.add(interval, threads, selection);
-        self.heat.add(span(&self.header, interval), interval, threads, selection);
-        let selected = |index: usize| Some(&threads.list[index]).filter(|t| selection.wants_thread(t));
-        for vcpu in &interval.vcpus {
-            let Some(thread) = selected(vcpu.thread) else { continue };
-            let key = (thread.host.clone(), thread.vm.clone(), thread.pid);
-            let (elapsed, guest, parts) = self.vms.entry(key).or_default();
-            *elapsed = elapsed.saturating_add(vcpu.elapsed_ns);
-            *guest = guest.saturating_add(vcpu.guest_ns);
-            parts.merge(&vcpu.parts);
-            self.known = Some(self.known.map_or(interval.known, |known| known.and(interval.known)));
-        }
+        self.store.add(of);
+        self.heat.add(span(&self.header, interval), of);
+    }
+
+    /// No interval follows.
+    pub fn settle(&mut self) {
+        self.rows.of_store(&self.store);
     }
 
     /// How many of a row's samples there were in a second: of its host's time, where it has one.
-    fn rate(&self, group: &Group) -> f64 {
-        let elapsed_ns = self.elapsed_of.get(&group.key.host).filter(|_| group.key.host.is_some());
-        units::rate(group.stats.count, *elapsed_ns.unwrap_or(&self.elapsed_ns))
+    fn rate(&self, row: &Row) -> f64 {
+        units::rate(row.stats.count, self.rows.elapsed_of(row))
     }
 
     /// All handled exits.
     fn handled(&self) -> Stats {
         let mut total = Stats::default();
-        self.groups.exits().filter(|group| !group.key.idle).for_each(|group| total.merge(&group.stats));
+        self.rows.exits().filter(|row| !row.idle).for_each(|row| total.merge(&row.stats));
         total
-    }
-
-    fn losses(&self) -> Losses {
-        let mut losses = self.losses;
-        losses.add(Loss::UnknownCodes, self.groups.unknown);
-        losses
     }
 }
 
@@ -155,18 +124,13 @@ impl Html {
 }
 
 impl Export for Html {
-    fn interval(
-        &mut self,
-        _out: &mut dyn Write,
-        interval: &Interval,
-        threads: &Threads,
-        selection: &Selection,
-    ) -> io::Result<()> {
-        self.data.add(interval, threads, selection);
+    fn interval(&mut self, _out: &mut dyn Write, of: NamedInterval<'_>) -> io::Result<()> {
+        self.data.add(of);
         Ok(())
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.data.settle();
         let page = page(&self.data, self.base.as_ref()).into_string();
         out.write_all(page.as_bytes())
     }
@@ -225,7 +189,7 @@ fn recorded(data: &Data) -> Markup {
             if first == last { String::new() } else { format!("{last}, ") },
             calendar::time_of_day(data.end_unix_ms)
         ),
-        format!("{} in {}", units::plural(data.intervals as usize, "interval"), time(data.elapsed_ns)),
+        format!("{} in {}", units::plural(data.intervals as usize, "interval"), time(data.rows.elapsed_ns)),
         format!("Linux {kernel}"),
         format!("{backend}, {path}"),
         cpu.clone(),
@@ -246,8 +210,8 @@ fn recorded(data: &Data) -> Markup {
 /// The few numbers that matter most.
 fn figures(data: &Data, base: Option<&Data>) -> Markup {
     let (now, before) = (data.handled(), base.map(|base| (base, base.handled())));
-    let rate = |data: &Data, stats: &Stats| units::rate(stats.count, data.elapsed_ns);
-    let lost: u64 = data.losses().nonzero().filter(|(info, _)| info.missing).map(|(_, count)| count).sum();
+    let rate = |data: &Data, stats: &Stats| units::rate(stats.count, data.rows.elapsed_ns);
+    let lost: u64 = data.rows.losses.nonzero().filter(|(info, _)| info.missing).map(|(_, count)| count).sum();
     let quantile = |stats: &Stats, q| stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time);
     let was = |text: fn(&Data, &Stats) -> String| {
         before.as_ref().map(|(base, stats)| html! { div.was { "before: " (text(base, stats)) } })
@@ -258,7 +222,7 @@ fn figures(data: &Data, base: Option<&Data>) -> Markup {
                 div.label { "Handled exits" }
                 div.number data-id="exits" { (count(now.count)) }
                 div.more { (count(rate(data, &now) as u64)) " per second" }
-                (was(|base, stats| format!("{} per second", count(units::rate(stats.count, base.elapsed_ns) as u64))).unwrap_or_default())
+                (was(|base, stats| format!("{} per second", count(units::rate(stats.count, base.rows.elapsed_ns) as u64))).unwrap_or_default())
             }
             div.figure {
                 div.label { "Handled time" }
@@ -283,14 +247,14 @@ fn figures(data: &Data, base: Option<&Data>) -> Markup {
 
 /// Handled time as a number of CPUs that did nothing else.
 fn share_of_cpu(data: &Data, stats: &Stats) -> String {
-    if data.elapsed_ns == 0 {
+    if data.rows.elapsed_ns == 0 {
         return "-".to_owned();
     }
-    format!("{:.2} s per second, all vCPUs", stats.sum_ns as f64 / data.elapsed_ns as f64)
+    format!("{:.2} s per second, all vCPUs", stats.sum_ns as f64 / data.rows.elapsed_ns as f64)
 }
 
 fn losses(data: &Data, base: Option<&Data>) -> Markup {
-    let (now, before) = (data.losses(), base.map(Data::losses));
+    let (now, before) = (data.rows.losses, base.map(|base| base.rows.losses));
     let rows: Vec<_> = crate::model::losses::LOSSES
         .iter()
         .map(|info| (info, now.get(info.loss), before.map(|before| before.get(info.loss))))

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     decode::decode,
-    model::{Group, Stats},
+    model::{Row, Stats},
 };
 
 /// Rows of each kind at most.
@@ -41,15 +41,15 @@ fn quantile(stats: &Stats, q: f64) -> Option<f64> {
 /// The section of the page.
 pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
     let handled_ns = data.handled().sum_ns;
-    let mut rows: Vec<&Group> = data.groups.exits().collect();
-    rows.sort_by_key(|group| (group.key.idle, std::cmp::Reverse(group.stats.sum_ns)));
-    let (idle, handled): (Vec<&Group>, Vec<&Group>) = rows.into_iter().partition(|group| group.key.idle);
+    let mut rows: Vec<&Row> = data.rows.exits().collect();
+    rows.sort_by_key(|row| (row.idle, std::cmp::Reverse(row.stats.sum_ns)));
+    let (idle, handled): (Vec<&Row>, Vec<&Row>) = rows.into_iter().partition(|row| row.idle);
     let left_out = handled.len().saturating_sub(MOST) + idle.len().saturating_sub(MOST);
-    let before = base.map(|base| (base, Counterparts::of(&base.groups)));
+    let before = base.map(|base| (base, Counterparts::of(&base.rows)));
     let before = before.as_ref();
-    let here = Counterparts::of(&data.groups);
+    let here = Counterparts::of(&data.rows);
     let gone = base.map(|base| {
-        let gone = base.groups.exits().filter(|group| here.find(group).is_none());
+        let gone = base.rows.exits().filter(|row| here.find(row).is_none());
         gone.take(MOST).map(label).collect::<Vec<_>>()
     });
     html! {
@@ -71,11 +71,11 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                             th scope="col" { "Share of time" } th.n scope="col" { "Sum" }
                             @for column in &COLUMNS { th.n scope="col" { (column.title) } }
                         } }
-                        tbody { @for group in handled.iter().take(MOST) { (row(data, before, group, handled_ns)) } }
+                        tbody { @for row in handled.iter().take(MOST) { (line(data, before, row, handled_ns)) } }
                         @if !idle.is_empty() {
                             tbody.idle {
                                 tr.rule { th colspan="10" scope="rowgroup" { "Idle: the guest has nothing to do" } }
-                                @for group in idle.iter().take(MOST) { (row(data, before, group, 0)) }
+                                @for row in idle.iter().take(MOST) { (line(data, before, row, 0)) }
                             }
                         }
                     }
@@ -91,16 +91,16 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
     }
 }
 
-fn row(data: &Data, before: Option<&(&Data, Counterparts<'_>)>, group: &Group, handled_ns: u64) -> Markup {
-    let stats = &group.stats;
-    let gloss = group.key.reason.map(|(isa, code)| decode(isa, code).gloss).unwrap_or_default();
-    let before = before.map(|(base, rows)| (base, rows.find(group)));
-    let rate = data.rate(group);
-    let rate_before = before.map(|(base, group)| group.map(|group| base.rate(group)));
+fn line(data: &Data, before: Option<&(&Data, Counterparts<'_>)>, row: &Row, handled_ns: u64) -> Markup {
+    let stats = &row.stats;
+    let gloss = row.reason.map(|(isa, code)| decode(isa, code).gloss).unwrap_or_default();
+    let before = before.map(|(base, rows)| (base, rows.find(row)));
+    let rate = data.rate(row);
+    let rate_before = before.map(|(base, row)| row.map(|row| base.rate(row)));
     let share = if handled_ns == 0 { None } else { Some(stats.sum_ns as f64 / handled_ns as f64) };
     html! {
         tr {
-            th scope="row" { span.name { (label(group)) } @if !gloss.is_empty() { span.gloss { (gloss) } } }
+            th scope="row" { span.name { (label(row)) } @if !gloss.is_empty() { span.gloss { (gloss) } } }
             td.n { (count(stats.count)) }
             td.n { (count(rate.round() as u64)) (change(rate, rate_before, false)) }
             td {
@@ -112,7 +112,7 @@ fn row(data: &Data, before: Option<&(&Data, Counterparts<'_>)>, group: &Group, h
             td.n { (time(stats.sum_ns)) }
             @for column in &COLUMNS {
                 @let now = (column.get)(stats);
-                @let then = before.map(|(_, group)| group.and_then(|group| (column.get)(&group.stats)));
+                @let then = before.map(|(_, row)| row.and_then(|row| (column.get)(&row.stats)));
                 td.n title=(now.map_or_else(String::new, |ns| format!("{ns:.0} ns"))) {
                     (now.map_or_else(|| "-".to_owned(), |ns| time(ns.round() as u64)))
                     @if let Some(now) = now { (change(now, then, column.rough)) }

@@ -8,23 +8,24 @@ use super::{
     matching::same_host,
 };
 use crate::{
-    model::{Parts, parts::PARTS},
+    model::{Account, MeasuredParts, VmAccount, VmId, parts::PARTS},
     render::escape,
 };
 
 /// VMs at most: those with the most time.
 const MOST: usize = 60;
 
-/// Time that passed, guest time and parts, of a VM.
-type Vm = (u64, u64, Parts);
-
-/// What tells VMs apart: the host, where several are told apart, the name and the pid.
-pub(super) type Key = (Option<String>, String, u32);
-
 /// The words of a VM.
-fn name_of((host, vm, pid): &Key) -> String {
-    let host = host.as_deref().map(|host| format!("{host} \u{b7} ")).unwrap_or_default();
-    escape::terminal(&format!("{host}{vm}[{pid}]")).into_owned()
+fn name_of(VmAccount { vm, ended, .. }: &VmAccount) -> String {
+    let host = vm.host.name().map(|host| format!("{host} \u{b7} ")).unwrap_or_default();
+    let count = if vm.pid.is_none() { format!(" ({ended})") } else { String::new() };
+    escape::terminal(&format!("{host}{vm}{count}")).into_owned()
+}
+
+/// The parts that were measured, by all VMs.
+fn measured(data: &Data) -> MeasuredParts {
+    let all = data.rows.vms().map(|vm| vm.account.measured);
+    all.reduce(MeasuredParts::and).unwrap_or_default()
 }
 
 /// What a bar is about.
@@ -53,16 +54,17 @@ struct Piece {
 }
 
 /// What a VM's time went to, in the order in which it is drawn.
-fn pieces(data: &Data, (elapsed_ns, guest_ns, parts): &Vm) -> Vec<Piece> {
-    let known = data.known.unwrap_or_default();
-    let guest = Piece { class: "guest", title: "Guest", meaning: "running in the guest", ns: *guest_ns };
+fn pieces(data: &Data, account: &Account) -> Vec<Piece> {
+    let known = measured(data);
+    let guest =
+        Piece { class: "guest", title: "Guest", meaning: "running in the guest", ns: account.guest_ns };
     let parts_of = PARTS.iter().filter(|info| known.has(info.part)).map(|info| Piece {
         class: info.id,
         title: info.title,
         meaning: info.meaning,
-        ns: parts.get(info.part),
+        ns: account.parts.get(info.part),
     });
-    let ns = elapsed_ns.saturating_sub(*guest_ns).saturating_sub(parts.total_ns());
+    let ns = account.unaccounted_ns();
     let rest = Piece { class: "rest", title: "Unaccounted", meaning: "lost with unpaired events", ns };
     [guest].into_iter().chain(parts_of).chain([rest]).collect()
 }
@@ -72,7 +74,7 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
     html! {
         section id="split" {
             h2 { "Where the time of vCPUs went" }
-            @if data.vms.is_empty() {
+            @if data.rows.vms().next().is_none() {
                 p { "This recording has no time split: it was made without, or by a version that did not know it." }
             } @else {
                 (bars(data, base))
@@ -82,26 +84,22 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
 }
 
 fn bars(data: &Data, base: Option<&Data>) -> Markup {
-    let before = |key: &Key| {
+    let before = |vm: &VmId| {
         let base = base?;
-        let same = base.vms.get(key).or_else(|| {
-            base.vms
-                .iter()
-                .find(|((host, vm, _), _)| same_host(host, &key.0) && *vm == key.1)
-                .map(|(_, vm)| vm)
-        })?;
-        Some((base, same))
+        let namesake = |other: &&VmAccount| same_host(&other.vm.host, &vm.host) && other.vm.name == vm.name;
+        let same = base.rows.vms().find(|other| other.vm == *vm);
+        Some((base, &same.or_else(|| base.rows.vms().find(namesake))?.account))
     };
-    let mut vms: Vec<(&Key, &Vm)> = data.vms.iter().collect();
-    vms.sort_by_key(|(_, vm)| std::cmp::Reverse(vm.0));
+    let mut vms: Vec<&VmAccount> = data.rows.vms().collect();
+    vms.sort_by_key(|vm| {
+        let VmId { host, pid, name } = &vm.vm;
+        (std::cmp::Reverse(vm.account.elapsed_ns), host, name, pid)
+    });
     let left_out = vms.len().saturating_sub(MOST);
     vms.truncate(MOST);
-    let unknown: Vec<&str> = PARTS
-        .iter()
-        .filter(|info| !data.known.unwrap_or_default().has(info.part))
-        .map(|info| info.title)
-        .collect();
-    let legend = data.vms.values().next().map(|vm| pieces(data, vm)).unwrap_or_default();
+    let unknown: Vec<&str> =
+        PARTS.iter().filter(|info| !measured(data).has(info.part)).map(|info| info.title).collect();
+    let legend = data.rows.vms().next().map(|vm| pieces(data, &vm.account)).unwrap_or_default();
     html! {
         p.lead {
             "All vCPUs of a VM together. The upper bar is all time that passed; the lower one shows, larger, what was neither guest nor idle. "
@@ -114,17 +112,17 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
             }
         }
         figure.split {
-            @for (key, vm) in &vms {
-                @let name = name_of(key);
+            @for vm in &vms {
+                @let name = name_of(vm);
                 div.vm {
                     div.name { (name) }
                     @for (part, what) in Part::ALL {
                         div.what { (what) }
                         div.bars {
-                            @if let Some((base, same)) = before(key) {
+                            @if let Some((base, same)) = before(&vm.vm) {
                                 (bar(base, same, &format!("{name}, {what}, before"), part, true))
                             }
-                            (bar(data, vm, &format!("{name}, {what}"), part, false))
+                            (bar(data, &vm.account, &format!("{name}, {what}"), part, false))
                         }
                     }
                 }
@@ -139,10 +137,10 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
                         @for piece in &legend { th.n scope="col" { (piece.title) } }
                     } }
                     tbody {
-                        @for (key, vm) in &vms {
-                            @let name = name_of(key);
-                            @if let Some((base, same)) = before(key) { (numbers(base, same, &name, ", before")) }
-                            (numbers(data, vm, &name, ""))
+                        @for vm in &vms {
+                            @let name = name_of(vm);
+                            @if let Some((base, same)) = before(&vm.vm) { (numbers(base, same, &name, ", before")) }
+                            (numbers(data, &vm.account, &name, ""))
                         }
                     }
                 }
@@ -155,15 +153,16 @@ fn share(ns: u64, whole_ns: u64) -> f64 {
     ns as f64 / whole_ns.max(1) as f64
 }
 
-fn bar(data: &Data, vm: &Vm, name: &str, part: Part, before: bool) -> Markup {
+fn bar(data: &Data, account: &Account, name: &str, part: Part, before: bool) -> Markup {
     let pieces: Vec<Piece> =
-        pieces(data, vm).into_iter().filter(|piece| piece.ns != 0 && part.has(piece)).collect();
-    let whole_ns = if part == Part::All { vm.0 } else { pieces.iter().map(|piece| piece.ns).sum() };
+        pieces(data, account).into_iter().filter(|piece| piece.ns != 0 && part.has(piece)).collect();
+    let whole_ns =
+        if part == Part::All { account.elapsed_ns } else { pieces.iter().map(|piece| piece.ns).sum() };
     let words = pieces.iter().map(|piece| format!("{} {}", piece.title, percent(share(piece.ns, whole_ns))));
     html! {
         div.bar.before[before] role="img" aria-label=(format!("{name}: {}", words.collect::<Vec<_>>().join(", "))) {
             @for piece in &pieces {
-                @let (width, of_all) = (100.0 * share(piece.ns, whole_ns), percent(share(piece.ns, vm.0)));
+                @let (width, of_all) = (100.0 * share(piece.ns, whole_ns), percent(share(piece.ns, account.elapsed_ns)));
                 span class=(format!("p-{}{}", piece.class, if width < 22.0 { " few" } else { "" })) style=(format!("width:{width:.3}%"))
                     title=(format!("{}: {} ({of_all} of all time), {}", piece.title, time(piece.ns), piece.meaning)) {
                     @if width >= 9.0 { (percent(width / 100.0)) }
@@ -173,12 +172,12 @@ fn bar(data: &Data, vm: &Vm, name: &str, part: Part, before: bool) -> Markup {
     }
 }
 
-fn numbers(data: &Data, vm: &Vm, name: &str, when: &str) -> Markup {
+fn numbers(data: &Data, account: &Account, name: &str, when: &str) -> Markup {
     html! {
         tr {
             th scope="row" { span.name { (name) } (when) }
-            td.n { (time(vm.0)) }
-            @for piece in pieces(data, vm) { td.n { (percent(share(piece.ns, vm.0))) } }
+            td.n { (time(account.elapsed_ns)) }
+            @for piece in pieces(data, account) { td.n { (percent(share(piece.ns, account.elapsed_ns))) } }
         }
     }
 }

@@ -1,0 +1,570 @@
+//! Rows: a view of what was measured, by [`GroupBy`], [`Selection`] and how idle time counts.
+//!
+//! The only place that knows which samples are of one row, which kinds are exits and when an exit is idle. Exits,
+//! causes below them and time in the guest are rows apart: the last two describe time that is in other rows too.
+//! [`Rows::of_interval`] and [`Rows::of_store`] replace the rows; as long as the same rows come again they allocate
+//! nothing.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tracer_ebpf::{
+    part::Part,
+    subkey::{self, kind},
+};
+
+use crate::{
+    decode::{Isa, decode},
+    model::{
+        Account, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, Parts, Selection, Stats,
+        ThreadId, VmId,
+        finder::Finder,
+        kinds,
+        row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
+        store::{CellRef, Coverage, Store},
+        threads::{Revision, Seen},
+    },
+};
+
+/// What tells rows apart. Idle and handled time are never mixed in one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    idle: bool,
+    place: usize,
+    reason: Option<(Isa, u32)>,
+    slice: Option<Slice>,
+    cause: Option<u64>,
+}
+
+/// How a thread of the source is seen here.
+#[derive(Clone, Debug)]
+struct Seat {
+    /// Of another thread than those selected there are no rows.
+    wanted: bool,
+    place: usize,
+    vm: usize,
+}
+
+/// How a reason is seen here.
+#[derive(Clone, Copy, Debug)]
+struct Reason {
+    wanted: bool,
+    idle: bool,
+    named: bool,
+}
+
+/// Whose indices the seats are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Interval(Revision),
+    Store(Revision),
+}
+
+/// What was measured, grouped.
+#[derive(Debug)]
+pub struct Rows {
+    by: GroupBy,
+    idle: bool,
+    selection: Selection,
+    source: Option<Source>,
+    seats: Vec<Option<Seat>>,
+    places: Vec<Arc<Place>>,
+    place_of: HashMap<Arc<Place>, usize>,
+    /// By place: its rank in the order of rows.
+    ranks: Vec<usize>,
+    reason_of: Finder<(Isa, u32)>,
+    reasons: Vec<Reason>,
+    row_of: Finder<Key>,
+    keys: Vec<Key>,
+    rows: Vec<Row>,
+    /// The rows that there are, in the order of their keys.
+    order: Vec<usize>,
+    vm_of: HashMap<VmId, usize>,
+    vms: Vec<VmAccount>,
+    vm_order: Vec<usize>,
+    /// By place: where the time went of those who are there, if it was measured.
+    accounts: Vec<Option<Account>>,
+    sums: Totals,
+    folded: Vec<(HostId, u64)>,
+    elapsed: Vec<(HostId, u64)>,
+    /// Sum of the losses.
+    pub losses: Losses,
+    /// Open exits of the newest interval, of each host.
+    pub open: Vec<OpenRow>,
+    /// Time covered.
+    pub elapsed_ns: u64,
+    /// Number of the first interval, 0 if there is none.
+    pub first: u64,
+    /// Number of the newest interval.
+    pub last: u64,
+    /// Wall-clock time of the newest interval's end.
+    pub end_unix_ms: u64,
+    /// The parts that all intervals measured.
+    pub measured: MeasuredParts,
+    /// All VMs and threads so far, selected or not.
+    pub seen: Seen,
+}
+
+impl Rows {
+    /// No rows yet, of all that there is.
+    pub fn new(by: GroupBy) -> Self {
+        Self {
+            by,
+            idle: false,
+            selection: Selection::default(),
+            source: None,
+            seats: Vec::new(),
+            places: Vec::new(),
+            place_of: HashMap::new(),
+            ranks: Vec::new(),
+            reason_of: Finder::default(),
+            reasons: Vec::new(),
+            row_of: Finder::default(),
+            keys: Vec::new(),
+            rows: Vec::new(),
+            order: Vec::new(),
+            vm_of: HashMap::new(),
+            vms: Vec::new(),
+            vm_order: Vec::new(),
+            accounts: Vec::new(),
+            sums: Totals::default(),
+            folded: Vec::new(),
+            elapsed: Vec::new(),
+            losses: Losses::default(),
+            open: Vec::new(),
+            elapsed_ns: 0,
+            first: 0,
+            last: 0,
+            end_unix_ms: 0,
+            measured: MeasuredParts::default(),
+            seen: Seen::default(),
+        }
+    }
+
+    /// Samples include the time in which the guest had nothing to do, as perf counts them.
+    #[must_use]
+    pub fn with_idle(self, idle: bool) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// Rows of these hosts, VMs, vCPUs and reasons only.
+    #[must_use]
+    pub fn with_selection(self, selection: Selection) -> Self {
+        let rows = Self::new(self.by).with_idle(self.idle);
+        Self { selection, ..rows }
+    }
+
+    /// How rows are told apart.
+    pub fn by(&self) -> GroupBy {
+        self.by
+    }
+
+    /// What they are of.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// The rows of one interval. All intervals must be of one list of threads.
+    pub fn of_interval(&mut self, of: NamedInterval<'_>) {
+        let NamedInterval { interval, threads } = of;
+        let source = Source::Interval(threads.revision());
+        if self.source != Some(source) {
+            self.seen = threads.seen();
+        }
+        self.begin(source, |index| Some(threads.list[index].id()));
+        if self.selection.wants_host(interval.host.as_deref()) {
+            (self.first, self.last) = (interval.number, interval.number);
+            self.end_unix_ms = interval.end_unix_ms;
+            self.elapsed_ns = interval.elapsed_ns();
+            self.elapsed.push((HostId::new(interval.host.as_deref()), self.elapsed_ns));
+            self.losses.merge(&interval.losses);
+            self.measured = interval.known;
+            for exit in &interval.open {
+                if self.selection.wants_open(exit, of) {
+                    self.open.push(OpenRow { thread: of.thread(exit.thread).id(), exit: exit.clone() });
+                }
+            }
+            for vcpu in &interval.vcpus {
+                self.add_account(vcpu.thread, &vcpu.account, 1);
+            }
+            for cell in &interval.cells {
+                self.add_cell(&CellRef::of(cell, interval.known, interval.buckets_of(cell)));
+            }
+        }
+        self.end();
+    }
+
+    /// The rows of all that a store has.
+    pub fn of_store(&mut self, store: &Store) {
+        let threads = store.threads();
+        self.seen = store.seen();
+        self.begin(Source::Store(store.revision()), |index| Some(threads[index].as_ref()?.id.clone()));
+        self.cover(store);
+        for (index, thread) in threads.iter().enumerate() {
+            if let Some((thread, account)) = thread.as_ref().and_then(|t| Some((t, t.account.as_ref()?))) {
+                self.add_account(index, account, thread.accounts);
+            }
+        }
+        store.cells().for_each(|cell| self.add_cell(&cell));
+        self.end();
+    }
+
+    fn cover(&mut self, store: &Store) {
+        let mut hosts: Vec<&Coverage> =
+            store.hosts().iter().filter(|host| self.selection.wants_host(host.host.name())).collect();
+        hosts.sort_unstable_by_key(|host| host.last);
+        self.first = hosts.iter().min_by_key(|host| host.first).map_or(0, |host| host.first.1);
+        self.measured =
+            hosts.iter().filter_map(|host| host.measured).reduce(MeasuredParts::and).unwrap_or_default();
+        for host in hosts {
+            self.last = host.last.1;
+            self.end_unix_ms = host.end_unix_ms;
+            self.elapsed_ns = self.elapsed_ns.saturating_add(host.elapsed_ns);
+            self.elapsed.push((host.host.clone(), host.elapsed_ns));
+            self.losses.merge(&host.losses);
+            if host.folded != 0 {
+                self.folded.push((host.host.clone(), host.folded));
+            }
+            for exit in &host.open {
+                let thread = store.threads()[exit.thread].as_ref().expect("an open exit's thread is held");
+                if self.selection.wants(&thread.id) && self.selection.wants_reason(exit.isa, exit.code) {
+                    self.open.push(OpenRow { thread: thread.id.clone(), exit: exit.clone() });
+                }
+            }
+        }
+    }
+
+    /// Empties the rows, and gives every thread of the source its seat.
+    fn begin(&mut self, source: Source, id: impl Fn(usize) -> Option<ThreadId>) {
+        let (Source::Interval(revision) | Source::Store(revision)) = source;
+        let grown = match (self.source, source) {
+            (Some(Source::Interval(old)), Source::Interval(new))
+            | (Some(Source::Store(old)), Source::Store(new)) => {
+                old.replaced == new.replaced && old.len <= new.len
+            }
+            _ => false,
+        };
+        if !grown {
+            self.forget();
+        }
+        self.source = Some(source);
+        for index in self.seats.len()..revision.len {
+            let seat = id(index).map(|id| self.seat(&id));
+            self.seats.push(seat);
+        }
+        if self.ranks.len() < self.places.len() {
+            self.rank();
+        }
+        for row in self.rows.iter_mut().filter(|row| row.touched) {
+            row.stats.clear();
+            (row.parts, row.touched) = (Parts::default(), false);
+        }
+        for vm in &mut self.vms {
+            (vm.vcpus, vm.account) = (0, Account::default());
+        }
+        self.accounts.clear();
+        self.accounts.resize(self.places.len(), None);
+        self.row_of.begin();
+        self.reason_of.begin();
+        self.order.clear();
+        self.vm_order.clear();
+        self.sums = Totals::default();
+        self.folded.clear();
+        self.elapsed.clear();
+        self.losses = Losses::default();
+        self.open.clear();
+        (self.elapsed_ns, self.first, self.last, self.end_unix_ms) = (0, 0, 0, 0);
+        self.measured = MeasuredParts::default();
+    }
+
+    /// Threads have other indices now, and some are gone with their rows.
+    fn forget(&mut self) {
+        self.seats.clear();
+        self.places.clear();
+        self.place_of.clear();
+        self.ranks.clear();
+        self.row_of.clear();
+        self.keys.clear();
+        self.rows.clear();
+        self.vm_of.clear();
+        self.vms.clear();
+    }
+
+    fn seat(&mut self, id: &ThreadId) -> Seat {
+        let place = Arc::new(Place {
+            // The same pid on two hosts is two VMs.
+            host: if self.by.host || self.by.vm { id.vm.host.clone() } else { HostId::default() },
+            vm: self.by.vm.then(|| id.vm.clone()),
+            thread: self.by.vcpu.then(|| id.clone()),
+        });
+        let next = self.places.len();
+        let at = *self.place_of.entry(place.clone()).or_insert(next);
+        if at == next {
+            self.places.push(place);
+        }
+        let next = self.vms.len();
+        let vm = *self.vm_of.entry(id.vm.clone()).or_insert(next);
+        if vm == next {
+            let account = Account::default();
+            self.vms.push(VmAccount { vm: id.vm.clone(), ended: 0, vcpus: 0, account });
+        }
+        Seat { wanted: self.selection.wants(id), place: at, vm }
+    }
+
+    /// By host and VM; threads of one VM in the order of their first sight.
+    fn rank(&mut self) {
+        let mut sorted: Vec<usize> = (0..self.places.len()).collect();
+        sorted.sort_by(|a, b| {
+            let of = |at: usize| (&self.places[at].host, &self.places[at].vm);
+            of(*a).cmp(&of(*b))
+        });
+        self.ranks.resize(self.places.len(), 0);
+        sorted.into_iter().enumerate().for_each(|(rank, place)| self.ranks[place] = rank);
+    }
+
+    fn reason(&mut self, isa: Isa, code: u32) -> Reason {
+        let (reasons, selection) = (&mut self.reasons, &self.selection);
+        let at = self.reason_of.find(&(isa, code), || {
+            let decoded = decode(isa, code);
+            let wanted = selection.wants_reason(isa, code);
+            reasons.push(Reason { wanted, idle: decoded.idle, named: decoded.known });
+            reasons.len() - 1
+        });
+        self.reasons[at]
+    }
+
+    /// The seat of a thread, if it is selected: its place and VM.
+    fn seat_of(&self, thread: usize) -> Option<(usize, usize)> {
+        let seat = self.seats[thread].as_ref().expect("a thread with samples has a seat");
+        seat.wanted.then_some((seat.place, seat.vm))
+    }
+
+    fn row(&mut self, key: Key, measured: MeasuredParts) -> &mut Row {
+        let (rows, keys, places) = (&mut self.rows, &mut self.keys, &self.places);
+        let at = self.row_of.find(&key, || {
+            keys.push(key);
+            rows.push(Row {
+                place: places[key.place].clone(),
+                ended: 0,
+                reason: key.reason,
+                slice: key.slice,
+                cause: key.cause,
+                idle: key.idle,
+                stats: Stats::default(),
+                parts: Parts::default(),
+                measured,
+                causes: 0..0,
+                touched: false,
+            });
+            rows.len() - 1
+        });
+        let row = &mut self.rows[at];
+        if !std::mem::replace(&mut row.touched, true) {
+            row.measured = measured;
+            self.order.push(at);
+        }
+        row.measured = row.measured.and(measured);
+        row
+    }
+
+    fn add_cell(&mut self, cell: &CellRef<'_>) {
+        let Some((place, _)) = self.seat_of(cell.thread) else { return };
+        let &CellRef { isa, code, subkey, measured, .. } = cell;
+        let number = subkey::kind_of(subkey);
+        let exit = kinds::is_exit(subkey);
+        if number == kind::GUEST {
+            let key = Key { idle: false, place, reason: None, slice: None, cause: Some(subkey) };
+            self.row(key, measured).stats.add_cell(cell);
+            return;
+        }
+        let reason = self.reason(isa, code);
+        if !reason.wanted {
+            return;
+        }
+        if exit && !reason.named {
+            self.losses.add(Loss::UnknownCodes, cell.count);
+        }
+        // Where idle time was measured it is not in the samples; elsewhere the reason has to do.
+        let idle = reason.idle && !measured.has(Part::Halt);
+        // Samples with idle time stand beside those without it.
+        let counts = match number {
+            kind::HALTED => !self.idle,
+            kind::WHOLE => self.idle,
+            _ => exit,
+        };
+        self.sum_up(cell, exit, counts, idle);
+        let by_reason = self.by.reason.then_some((isa, code));
+        if self.by.part {
+            // Without parts all would be the kernel's.
+            if self.by.reason && exit && measured.has(Part::Kernel) {
+                for part in Part::ALL.into_iter().filter(|part| cell.parts.get(*part) != 0) {
+                    let slice = Some(Slice::Of(part));
+                    let key = Key { idle: false, place, reason: by_reason, slice, cause: None };
+                    self.add_slice(key, measured, cell.parts.get(part));
+                }
+            }
+            return;
+        }
+        let key = Key { idle, place, reason: by_reason, slice: None, cause: None };
+        // A cause has the row that it stands below, even if there is no exit yet.
+        let row = self.row(key, measured);
+        if counts {
+            row.stats.add_cell(cell);
+        }
+        if exit {
+            row.parts.merge(cell.parts);
+        } else if !counts {
+            let row = self.row(Key { cause: Some(subkey), ..key }, MeasuredParts::default());
+            row.stats.add_cell(cell);
+            row.parts.merge(cell.parts);
+        }
+    }
+
+    fn sum_up(&mut self, cell: &CellRef<'_>, exit: bool, counts: bool, idle: bool) {
+        let sums = &mut self.sums;
+        if exit && !self.idle {
+            sums.idle_ns = sums.idle_ns.saturating_add(cell.parts.get(Part::Halt));
+        }
+        if counts {
+            let (count, sum) = if idle {
+                (&mut sums.idle_count, &mut sums.idle_ns)
+            } else {
+                (&mut sums.handled_count, &mut sums.handled_ns)
+            };
+            *count = count.saturating_add(cell.count);
+            *sum = sum.saturating_add(cell.sum_ns);
+        }
+    }
+
+    fn add_account(&mut self, thread: usize, account: &Account, vcpus: u64) {
+        let Some((place, vm)) = self.seat_of(thread) else { return };
+        let of_vm = &mut self.vms[vm];
+        if of_vm.vcpus == 0 {
+            self.vm_order.push(vm);
+        }
+        of_vm.vcpus += vcpus;
+        of_vm.account.merge(account);
+        self.accounts[place].get_or_insert_default().merge(account);
+        if self.by.part && !self.by.reason {
+            let parts = Part::ALL.map(|part| (Slice::Of(part), account.parts.get(part)));
+            let others = [(Slice::Guest, account.guest_ns), (Slice::Unaccounted, account.unaccounted_ns())];
+            for (slice, ns) in parts.into_iter().chain(others).filter(|(_, ns)| *ns != 0) {
+                let key = Key { idle: false, place, reason: None, slice: Some(slice), cause: None };
+                self.add_slice(key, account.measured, ns);
+            }
+        }
+    }
+
+    fn add_slice(&mut self, key: Key, measured: MeasuredParts, ns: u64) {
+        let stats = &mut self.row(key, measured).stats;
+        stats.sum_ns = stats.sum_ns.saturating_add(ns);
+        self.sums.slices_ns = self.sums.slices_ns.saturating_add(ns);
+    }
+
+    /// Puts the rows in order.
+    fn end(&mut self) {
+        let (keys, ranks, rows) = (&self.keys, &self.ranks, &mut self.rows);
+        self.order.sort_unstable_by_key(|at| {
+            let Key { idle, place, reason, slice, cause } = keys[*at];
+            (idle, ranks[place], reason, slice, cause)
+        });
+        let mut head = None;
+        for (position, at) in self.order.iter().enumerate() {
+            if rows[*at].cause.is_none() {
+                head = Some(*at);
+                rows[*at].causes = position + 1..position + 1;
+            } else if let Some(head) = head {
+                let same = |key: Key| Key { cause: None, ..key };
+                if same(keys[head]) == same(keys[*at]) {
+                    rows[head].causes.end = position + 1;
+                }
+            }
+        }
+        let folded = |vm: &VmId, folded: &[(HostId, u64)]| {
+            let of_host = folded.iter().find(|(host, _)| *host == vm.host && vm.pid.is_none());
+            of_host.map_or(0, |(_, count)| *count)
+        };
+        for at in &self.order {
+            let row = &mut rows[*at];
+            row.ended = row.place.vm.as_ref().map_or(0, |vm| folded(vm, &self.folded));
+        }
+        for vm in &mut self.vms {
+            vm.ended = folded(&vm.vm, &self.folded);
+        }
+        let vms = &self.vms;
+        self.vm_order.sort_unstable_by(|a, b| vms[*a].vm.cmp(&vms[*b].vm));
+    }
+
+    /// The rows of exits, or of their time by part, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.all().filter(|row| row.cause.is_none())
+    }
+
+    /// The rows that have exits: no time twice.
+    pub fn exits(&self) -> impl Iterator<Item = &Row> {
+        self.iter().filter(|row| row.stats.count != 0)
+    }
+
+    /// Every row that has samples, in the order of exports: exits, causes and time in the guest. Time in the guest is of
+    /// no reason, so there is none where reasons were chosen.
+    pub fn samples(&self) -> impl Iterator<Item = &Row> {
+        let of_reasons = self.selection.fields.is_some();
+        let no_guest = move |row: &&Row| {
+            !of_reasons || row.cause.is_none_or(|cause| subkey::kind_of(cause) != kind::GUEST)
+        };
+        self.all().filter(|row| row.stats.count != 0).filter(no_guest)
+    }
+
+    /// Every row, those whose time is in another row too included: causes follow their exits.
+    pub fn all(&self) -> impl Iterator<Item = &Row> {
+        self.order.iter().map(|at| &self.rows[*at])
+    }
+
+    /// The causes below a row of these rows that is by reason.
+    pub fn causes_of(&self, row: &Row) -> impl Iterator<Item = &Row> {
+        let causes = if self.by.reason { row.causes.clone() } else { 0..0 };
+        self.order[causes].iter().map(|at| &self.rows[*at])
+    }
+
+    /// Rows of time in the guest, from entry to exit, where it was measured; they are no exits.
+    pub fn guests(&self) -> impl Iterator<Item = &Row> {
+        let guest = |cause: u64| subkey::kind_of(cause) == kind::GUEST;
+        self.all().filter(move |row| row.cause.is_some_and(guest))
+    }
+
+    /// Where the time of each VM went, by host, pid and name.
+    pub fn vms(&self) -> impl Iterator<Item = &VmAccount> {
+        self.vm_order.iter().map(|at| &self.vms[*at])
+    }
+
+    /// Where the time of each place went, if it was measured, in the order of their first sight.
+    pub fn places(&self) -> impl Iterator<Item = (&Place, &Account)> {
+        let accounts = self.places.iter().zip(&self.accounts);
+        accounts.filter_map(|(place, account)| Some((&**place, account.as_ref()?)))
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The time that a row's samples are from: that of its host, where it has one.
+    pub fn elapsed_of(&self, row: &Row) -> u64 {
+        let host = self.elapsed.iter().find(|(host, _)| host.name() == row.host());
+        host.filter(|_| row.host().is_some()).map_or(self.elapsed_ns, |(_, elapsed_ns)| *elapsed_ns)
+    }
+
+    /// Sums over all exits, however they are grouped.
+    pub fn totals(&self) -> Totals {
+        self.sums
+    }
+
+    /// What the rows' shares are of: as [`Rows::totals`], but idle rows are handled ones where samples include idle time.
+    pub fn wholes(&self) -> Totals {
+        let sums = self.sums;
+        let idle_ns = if self.idle { sums.idle_ns } else { 0 };
+        Totals { handled_ns: sums.handled_ns.saturating_add(idle_ns), with_idle: self.idle, ..sums }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What is a row, and what is in it.
+
+use tracer_ebpf::{
+    histogram::bucket_of,
+    subkey::{kind, new},
+};
+
+use super::*;
+use crate::model::{Cell, Interval, Thread, Threads};
+
+fn interval(cells: &[(u64, u64)]) -> (Interval, Threads) {
+    let mut interval = Interval { known: MeasuredParts::of(&Part::ALL), ..Interval::default() };
+    for (index, &(subkey, ns)) in cells.iter().enumerate() {
+        let mut parts = Parts::default();
+        parts.add(Part::Kernel, ns);
+        interval.buckets.push((bucket_of(ns) as u16, 1));
+        let (sum_ns, min_ns, max_ns) = (ns, ns, ns);
+        let cell =
+            Cell { isa: Isa::SVM, code: 0x78, subkey, count: 1, sum_ns, min_ns, max_ns, ..Cell::default() };
+        interval.cells.push(Cell { parts, buckets: index..index + 1, ..cell });
+    }
+    let thread = Thread { pid: 1, tid: 2, vcpu: Some(0), vm: "a".into(), ..Thread::default() };
+    (interval, vec![thread].into())
+}
+
+/// What describes the same exits twice is in rows of its own.
+#[test]
+fn no_time_is_counted_twice() {
+    let (interval, threads) = interval(&[
+        (new(kind::PLAIN, 0), 100),
+        (new(kind::HALTED, 0), 200),
+        (new(kind::WHOLE, 0), 5000),
+        (new(kind::GUEST, 0), 7000),
+        (new(kind::USER_EXIT, 2), 50),
+    ]);
+    let mut rows = Rows::new(GroupBy::REASON);
+    rows.of_interval(interval.with(&threads));
+    let exits: Vec<_> = rows.exits().map(|row| (row.stats.count, row.stats.sum_ns)).collect();
+    assert_eq!(exits, [(2, 300)]);
+    assert_eq!(rows.exits().next().unwrap().parts.get(Part::Kernel), 300);
+    let causes = |rows: &Rows| -> Vec<_> {
+        let cause = |row: &Row| Some((kinds::id(row.cause?), row.reason_label(), row.stats.sum_ns));
+        rows.samples().filter_map(cause).collect()
+    };
+    let cause = |id: &str, reason: &str, ns| (id.to_owned(), reason.to_owned(), ns);
+    assert_eq!(
+        causes(&rows),
+        [cause("guest", "", 7000), cause("whole", "hlt", 5000), cause("user_exit", "hlt", 50)]
+    );
+    // Who asks for reasons gets none of the guest's time, which has none.
+    let fields = Some(regex::Regex::new("").unwrap());
+    let mut rows = Rows::new(GroupBy::REASON).with_selection(Selection { fields, ..Selection::default() });
+    rows.of_interval(interval.with(&threads));
+    assert_eq!(rows.samples().count(), 3);
+}
+
+/// With idle time the whole of the exits that halted is in their row, and nothing is below it twice.
+#[test]
+fn idle_time_is_in_the_samples_if_asked_for() {
+    let (interval, threads) =
+        interval(&[(new(kind::PLAIN, 0), 100), (new(kind::HALTED, 0), 200), (new(kind::WHOLE, 0), 5000)]);
+    let mut rows = Rows::new(GroupBy::REASON).with_idle(true);
+    rows.of_interval(interval.with(&threads));
+    let row = rows.exits().next().unwrap();
+    assert_eq!((row.stats.count, row.stats.sum_ns, row.parts.get(Part::Kernel)), (2, 5100, 300));
+    assert_eq!(rows.causes_of(row).count(), 0);
+    assert_eq!(rows.wholes().handled_ns, 5100);
+}
+
+#[test]
+fn a_reason_is_idle_where_idle_time_was_not_measured() {
+    let (mut interval, threads) = interval(&[(0, 100)]);
+    let mut rows = Rows::new(GroupBy::REASON);
+    rows.of_interval(interval.with(&threads));
+    assert!(!rows.iter().next().unwrap().idle);
+    interval.known = MeasuredParts::default();
+    rows.of_interval(interval.with(&threads));
+    assert!(rows.iter().next().unwrap().idle);
+    assert_eq!(rows.iter().count(), 1, "rows of the last interval are gone");
+}
+
+/// Intervals that knew parts and others that did not are added up: idle time of both is found.
+#[test]
+fn a_store_keeps_apart_what_was_measured_in_another_way() {
+    let (mut interval, threads) = interval(&[(0, 100)]);
+    let mut store = Store::default();
+    store.add(interval.with(&threads));
+    interval.known = MeasuredParts::default();
+    store.add(interval.with(&threads));
+    let mut rows = Rows::new(GroupBy::REASON);
+    rows.of_store(&store);
+    assert_eq!(
+        rows.iter().map(|row| (row.idle, row.stats.count)).collect::<Vec<_>>(),
+        [(false, 1), (true, 1)]
+    );
+    assert_eq!((rows.totals().handled_count, rows.totals().idle_count), (1, 1));
+}

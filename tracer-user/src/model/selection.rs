@@ -1,0 +1,60 @@
+//! Which hosts, VMs, vCPUs and reasons are looked at.
+
+use regex::Regex;
+
+use crate::{
+    decode::{Isa, decode},
+    model::{NamePattern, NamedInterval, OpenExit, Thread, ThreadId, VmId},
+};
+
+/// Which cells are looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// vCPU numbers; empty for all.
+    pub vcpus: Vec<u32>,
+    /// Processes; empty for all.
+    pub pids: Vec<u32>,
+    /// Hosts; empty for all. Intervals of other hosts are not looked at.
+    pub hosts: Vec<NamePattern>,
+    /// VMs by name, beside those of `pids`.
+    pub guests: Vec<NamePattern>,
+    /// Matched against the reason's label.
+    pub fields: Option<Regex>,
+}
+
+impl Selection {
+    /// Whether intervals of this host are looked at.
+    pub fn wants_host(&self, host: Option<&str>) -> bool {
+        self.hosts.is_empty() || host.is_some_and(|host| self.hosts.iter().any(|wanted| wanted.matches(host)))
+    }
+
+    /// Whether this thread is looked at, whatever its host.
+    pub fn wants_thread(&self, thread: &Thread) -> bool {
+        let named = |wanted: &NamePattern| wanted.matches(&thread.vm);
+        let any_vm = self.pids.is_empty() && self.guests.is_empty();
+        (any_vm || self.pids.contains(&thread.pid) || self.guests.iter().any(named))
+            && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
+    }
+
+    /// Whether this thread is looked at, and its host. VMs that ended and are no longer told apart are no VM that was
+    /// asked for by pid or name.
+    pub fn wants(&self, id: &ThreadId) -> bool {
+        let ThreadId { vm: VmId { host, pid, name }, vcpu, tid: _ } = id;
+        let named =
+            |pid: &u32| self.pids.contains(pid) || self.guests.iter().any(|wanted| wanted.matches(name));
+        let any_vm = self.pids.is_empty() && self.guests.is_empty();
+        (any_vm || pid.as_ref().is_some_and(named))
+            && (self.vcpus.is_empty() || vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
+            && self.wants_host(host.name())
+    }
+
+    /// Whether this open exit is looked at.
+    pub fn wants_open(&self, open: &OpenExit, of: NamedInterval<'_>) -> bool {
+        self.wants_thread(of.thread(open.thread)) && self.wants_reason(open.isa, open.code)
+    }
+
+    /// Whether exits of this reason are looked at.
+    pub fn wants_reason(&self, isa: Isa, code: u32) -> bool {
+        self.fields.as_ref().is_none_or(|regex| regex.is_match(&decode(isa, code).to_string()))
+    }
+}

@@ -1,0 +1,172 @@
+//! The threads that intervals name by index.
+
+use std::collections::HashSet;
+
+use crate::model::{HostId, ThreadId, VmId};
+
+/// A vCPU thread, as a reader finds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Thread {
+    /// The VM's process.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// The kernel's vCPU number, where the events carry it.
+    pub vcpu: Option<u32>,
+    /// Name of the VM: the guest's name, else that of the process.
+    pub vm: String,
+    /// The host it ran on, where several are told apart: in a merged recording.
+    pub host: Option<String>,
+}
+
+impl Thread {
+    /// Its VM.
+    pub fn vm_id(&self) -> VmId {
+        VmId { host: HostId::new(self.host.as_deref()), pid: Some(self.pid), name: self.vm.as_str().into() }
+    }
+
+    /// The thread itself.
+    pub fn id(&self) -> ThreadId {
+        ThreadId { vm: self.vm_id(), vcpu: self.vcpu, tid: Some(self.tid) }
+    }
+
+    /// The vCPU as people write it: its number, else its thread.
+    pub fn vcpu_label(&self) -> String {
+        self.id().to_string()
+    }
+
+    fn same_vm(&self, other: &Self) -> bool {
+        (self.pid, &self.vm, &self.host) == (other.pid, &other.vm, &other.host)
+    }
+}
+
+/// How many VMs and vCPU threads there have been, those that ended included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// VMs.
+    pub vms: usize,
+    /// vCPU threads.
+    pub threads: usize,
+}
+
+/// State of a list of threads: as long as it is the same, so is the meaning of every index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// Places of the list.
+    pub len: usize,
+    /// How often a place was given to another thread.
+    pub replaced: u64,
+}
+
+/// The threads that an interval may name. A place keeps its meaning until its thread is retired.
+#[derive(Clone, Debug, Default)]
+pub struct Threads {
+    /// By index, in the order of their first sight as long as none was retired.
+    pub list: Vec<Thread>,
+    free: Vec<usize>,
+    /// By index; what is beyond is in use.
+    gone: Vec<bool>,
+    replaced: u64,
+    /// Those whose places were given back.
+    retired: Seen,
+}
+
+impl Threads {
+    /// Takes a place for a thread.
+    pub fn add(&mut self, thread: Thread) -> usize {
+        let Some(index) = self.free.pop() else {
+            self.list.push(thread);
+            return self.list.len() - 1;
+        };
+        self.replaced += 1;
+        self.gone[index] = false;
+        self.list[index] = thread;
+        index
+    }
+
+    /// Gives the place of a thread that ended back. No interval that names it may be in use any more: a reader
+    /// retires a thread at the reading after the one that told its end.
+    pub fn retire(&mut self, index: usize) {
+        if self.gone.len() <= index {
+            self.gone.resize(index + 1, false);
+        }
+        debug_assert!(!self.gone[index], "{index} is retired already");
+        self.gone[index] = true;
+        self.free.push(index);
+        self.retired.threads += 1;
+        let thread = &self.list[index];
+        if !self.present().any(|(_, other)| other.same_vm(thread)) {
+            self.retired.vms += 1;
+        }
+    }
+
+    /// Becomes a list of the same threads, changed by `change`. Each thread is given to it once, if `of` is always the same
+    /// list and only grows.
+    pub fn mirror(&mut self, of: &Self, mut change: impl FnMut(&Thread) -> Thread) {
+        if self.replaced != of.replaced {
+            self.list.clear();
+        }
+        let new = &of.list[self.list.len()..];
+        self.list.extend(new.iter().map(&mut change));
+        self.free.clone_from(&of.free);
+        self.gone.clone_from(&of.gone);
+        (self.replaced, self.retired) = (of.replaced, of.retired);
+    }
+
+    /// What holds as long as every index means the same.
+    pub fn revision(&self) -> Revision {
+        Revision { len: self.list.len(), replaced: self.replaced }
+    }
+
+    /// How many there have been. A VM that has no thread for a while and then one again counts twice.
+    pub fn seen(&self) -> Seen {
+        let vms: HashSet<_> =
+            self.present().map(|(_, thread)| (&thread.host, thread.pid, &thread.vm)).collect();
+        Seen {
+            vms: self.retired.vms + vms.len(),
+            threads: self.retired.threads + self.list.len() - self.free.len(),
+        }
+    }
+
+    /// Those that are not retired, with their indices.
+    pub fn present(&self) -> impl Iterator<Item = (usize, &Thread)> {
+        let gone = |index: usize| self.gone.get(index).copied().unwrap_or(false);
+        self.list.iter().enumerate().filter(move |(index, _)| !gone(*index))
+    }
+}
+
+impl From<Vec<Thread>> for Threads {
+    fn from(list: Vec<Thread>) -> Self {
+        Self { list, ..Self::default() }
+    }
+}
+
+impl FromIterator<Thread> for Threads {
+    fn from_iter<I: IntoIterator<Item = Thread>>(threads: I) -> Self {
+        Vec::from_iter(threads).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retired_place_is_used_again_and_counts_stay() {
+        let thread = |pid, tid| Thread { pid, tid, ..Thread::default() };
+        let mut threads = Threads::default();
+        let (a, b) = (threads.add(thread(1, 11)), threads.add(thread(1, 12)));
+        let before = threads.revision();
+        threads.retire(a);
+        assert_eq!((threads.revision(), threads.seen()), (before, Seen { vms: 1, threads: 2 }));
+        threads.retire(b);
+        assert_eq!(threads.seen(), Seen { vms: 1, threads: 2 });
+        for pid in 2..1000 {
+            let index = threads.add(thread(pid, pid));
+            assert_ne!(threads.revision(), before);
+            threads.retire(index);
+        }
+        assert_eq!(threads.list.len(), 2);
+        assert_eq!(threads.seen(), Seen { vms: 999, threads: 1000 });
+    }
+}
