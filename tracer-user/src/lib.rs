@@ -24,3 +24,4 @@ pub mod recording;
 pub mod render;
 pub mod replay;
 pub mod tracepoint;
+pub mod view;

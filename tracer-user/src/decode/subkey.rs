@@ -18,7 +18,7 @@ use super::{
 ///
 /// ```
 /// # use tracer_ebpf::subkey::{self, kind};
-/// # use tracer_user::decode::{Isa, detail::label};
+/// # use tracer_user::decode::{Isa, subkey::label};
 /// let name = |kind, value| label(Isa::S390, subkey::new(kind, value)).unwrap();
 /// assert_eq!(name(kind::DIAG, 0x44), "DIAG (0x44) time slice end");
 /// assert_eq!(name(kind::INSTRUCTION, 0xb233), "0xB2 SSCH");
@@ -41,7 +41,7 @@ pub fn label(isa: Isa, subkey: u64) -> Option<Cow<'static, str>> {
             if reason > KVM_EXIT_ERROR {
                 return Some(Cow::Owned(format!("KVM_RUN failed, error {}", reason - KVM_EXIT_ERROR)));
             }
-            Cow::Owned(kvm_exit::decode(reason).to_string())
+            kvm_exit::decode(reason).name
         }
         kind::INSTRUCTION => named("instruction", instruction::KEYS),
         kind::DIAG => named("DIAG", diag::CODES),

@@ -15,12 +15,12 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode},
     model::{
-        Account, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, Parts, Selection, Stats,
-        ThreadId, VmId,
+        Account, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, Selection,
+        Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
         row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
-        store::{CellRef, Coverage, Store},
+        store::{CellRef, Store},
         threads::{Revision, Seen},
     },
 };
@@ -38,6 +38,7 @@ struct Key {
 /// How a thread of the source is seen here.
 #[derive(Clone, Debug)]
 struct Seat {
+    id: ThreadId,
     /// Of another thread than those selected there are no rows.
     wanted: bool,
     place: usize,
@@ -85,6 +86,8 @@ pub struct Rows {
     accounts: Vec<Option<Account>>,
     sums: Totals,
     folded: Vec<(HostId, u64)>,
+    /// The selected hosts of a store, in the order of their newest intervals.
+    hosts: Vec<usize>,
     elapsed: Vec<(HostId, u64)>,
     /// Sum of the losses.
     pub losses: Losses,
@@ -128,6 +131,7 @@ impl Rows {
             accounts: Vec::new(),
             sums: Totals::default(),
             folded: Vec::new(),
+            hosts: Vec::new(),
             elapsed: Vec::new(),
             losses: Losses::default(),
             open: Vec::new(),
@@ -179,9 +183,7 @@ impl Rows {
             self.losses.merge(&interval.losses);
             self.measured = interval.known;
             for exit in &interval.open {
-                if self.selection.wants_open(exit, of) {
-                    self.open.push(OpenRow { thread: of.thread(exit.thread).id(), exit: exit.clone() });
-                }
+                self.add_open(exit);
             }
             for vcpu in &interval.vcpus {
                 self.add_account(vcpu.thread, &vcpu.account, 1);
@@ -209,13 +211,16 @@ impl Rows {
     }
 
     fn cover(&mut self, store: &Store) {
-        let mut hosts: Vec<&Coverage> =
-            store.hosts().iter().filter(|host| self.selection.wants_host(host.host.name())).collect();
-        hosts.sort_unstable_by_key(|host| host.last);
-        self.first = hosts.iter().min_by_key(|host| host.first).map_or(0, |host| host.first.1);
-        self.measured =
-            hosts.iter().filter_map(|host| host.measured).reduce(MeasuredParts::and).unwrap_or_default();
-        for host in hosts {
+        let all = store.hosts();
+        let mut hosts = std::mem::take(&mut self.hosts);
+        hosts.clear();
+        hosts.extend((0..all.len()).filter(|at| self.selection.wants_host(all[*at].host.name())));
+        hosts.sort_unstable_by_key(|at| all[*at].last);
+        let of = |at: &usize| &all[*at];
+        self.first = hosts.iter().map(of).min_by_key(|host| host.first).map_or(0, |host| host.first.1);
+        let measured = hosts.iter().map(of).filter_map(|host| host.measured);
+        self.measured = measured.reduce(MeasuredParts::and).unwrap_or_default();
+        for host in hosts.iter().map(of) {
             self.last = host.last.1;
             self.end_unix_ms = host.end_unix_ms;
             self.elapsed_ns = self.elapsed_ns.saturating_add(host.elapsed_ns);
@@ -225,12 +230,10 @@ impl Rows {
                 self.folded.push((host.host.clone(), host.folded));
             }
             for exit in &host.open {
-                let thread = store.threads()[exit.thread].as_ref().expect("an open exit's thread is held");
-                if self.selection.wants(&thread.id) && self.selection.wants_reason(exit.isa, exit.code) {
-                    self.open.push(OpenRow { thread: thread.id.clone(), exit: exit.clone() });
-                }
+                self.add_open(exit);
             }
         }
+        self.hosts = hosts;
     }
 
     /// Empties the rows, and gives every thread of the source its seat.
@@ -307,7 +310,7 @@ impl Rows {
             let account = Account::default();
             self.vms.push(VmAccount { vm: id.vm.clone(), ended: 0, vcpus: 0, account });
         }
-        Seat { wanted: self.selection.wants(id), place: at, vm }
+        Seat { id: id.clone(), wanted: self.selection.wants(id), place: at, vm }
     }
 
     /// By host and VM; threads of one VM in the order of their first sight.
@@ -353,6 +356,7 @@ impl Rows {
                 parts: Parts::default(),
                 measured,
                 causes: 0..0,
+                rank: 0,
                 touched: false,
             });
             rows.len() - 1
@@ -364,6 +368,13 @@ impl Rows {
         }
         row.measured = row.measured.and(measured);
         row
+    }
+
+    fn add_open(&mut self, exit: &OpenExit) {
+        let seat = self.seats[exit.thread].as_ref().expect("a thread with an open exit has a seat");
+        if seat.wanted && self.selection.wants_reason(exit.isa, exit.code) {
+            self.open.push(OpenRow { thread: seat.id.clone(), exit: exit.clone() });
+        }
     }
 
     fn add_cell(&mut self, cell: &CellRef<'_>) {
@@ -469,6 +480,7 @@ impl Rows {
         });
         let mut head = None;
         for (position, at) in self.order.iter().enumerate() {
+            rows[*at].rank = position;
             if rows[*at].cause.is_none() {
                 head = Some(*at);
                 rows[*at].causes = position + 1..position + 1;
@@ -496,7 +508,35 @@ impl Rows {
 
     /// The rows of exits, or of their time by part, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Row> {
-        self.all().filter(|row| row.cause.is_none())
+        self.exit_indices().map(|at| self.at(at))
+    }
+
+    /// Indices for [`Rows::at`] of the rows of exits, or of their time by part. Unlike the rows themselves they can be kept in
+    /// a list that is used again.
+    pub fn exit_indices(&self) -> impl Iterator<Item = usize> {
+        self.order.iter().copied().filter(|at| self.rows[*at].cause.is_none())
+    }
+
+    /// Indices of the causes below a row, see [`Rows::causes_of`].
+    pub fn cause_indices(&self, row: &Row) -> impl Iterator<Item = usize> {
+        let causes = if self.by.reason { row.causes.clone() } else { 0..0 };
+        self.order[causes].iter().copied()
+    }
+
+    /// Indices of the rows of time in the guest.
+    pub fn guest_indices(&self) -> impl Iterator<Item = usize> {
+        let guest = |row: &Row| row.cause.is_some_and(|cause| subkey::kind_of(cause) == kind::GUEST);
+        self.order.iter().copied().filter(move |at| guest(&self.rows[*at]))
+    }
+
+    /// The row of an index, which is good until the rows are replaced.
+    pub fn at(&self, index: usize) -> &Row {
+        &self.rows[index]
+    }
+
+    /// The place of an index among the rows in their order.
+    pub fn rank_of(&self, index: usize) -> usize {
+        self.rows[index].rank
     }
 
     /// The rows that have exits: no time twice.
@@ -521,14 +561,12 @@ impl Rows {
 
     /// The causes below a row of these rows that is by reason.
     pub fn causes_of(&self, row: &Row) -> impl Iterator<Item = &Row> {
-        let causes = if self.by.reason { row.causes.clone() } else { 0..0 };
-        self.order[causes].iter().map(|at| &self.rows[*at])
+        self.cause_indices(row).map(|at| self.at(at))
     }
 
     /// Rows of time in the guest, from entry to exit, where it was measured; they are no exits.
     pub fn guests(&self) -> impl Iterator<Item = &Row> {
-        let guest = |cause: u64| subkey::kind_of(cause) == kind::GUEST;
-        self.all().filter(move |row| row.cause.is_some_and(guest))
+        self.guest_indices().map(|at| self.at(at))
     }
 
     /// Where the time of each VM went, by host, pid and name.
