@@ -3,6 +3,7 @@
 mod cli;
 mod diff;
 mod dump;
+mod ended;
 mod export;
 mod files;
 mod merge;

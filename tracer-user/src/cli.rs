@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod diff;
+mod sort_key;
 pub mod units;
 
 pub use diff::{DiffArgs, DiffFormat, MergeArgs};

@@ -53,16 +53,25 @@ pub struct Quantile {
     pub title: &'static str,
     /// The same where there is room.
     pub words: &'static str,
+    /// Help for who sorts by it.
+    pub meaning: &'static str,
     /// Rank of its column in tables, see [`Column::rank`]; [`None`] if it is no column of them.
     pub rank: Option<u8>,
 }
 
 /// The quantiles, in rising order.
 pub static QUANTILES: [Quantile; 4] = [
-    Quantile { q: 0.5, id: "p50_ns", title: "p50", words: "50 %", rank: Some(3) },
-    Quantile { q: 0.9, id: "p90_ns", title: "p90", words: "90 %", rank: None },
-    Quantile { q: 0.99, id: "p99_ns", title: "p99", words: "99 %", rank: Some(2) },
-    Quantile { q: 0.999, id: "p999_ns", title: "p99.9", words: "99.9 %", rank: Some(4) },
+    Quantile { q: 0.5, id: "p50_ns", title: "p50", words: "50 %", meaning: "Median", rank: Some(3) },
+    Quantile { q: 0.9, id: "p90_ns", title: "p90", words: "90 %", meaning: "90 % quantile", rank: None },
+    Quantile { q: 0.99, id: "p99_ns", title: "p99", words: "99 %", meaning: "99 % quantile", rank: Some(2) },
+    Quantile {
+        q: 0.999,
+        id: "p999_ns",
+        title: "p99.9",
+        words: "99.9 %",
+        meaning: "99.9 % quantile",
+        rank: Some(4),
+    },
 ];
 
 /// The quantile with this id.
@@ -209,33 +218,61 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// What rows are sorted by: perf's keys, the quantiles, and the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortKey {
-    /// Total time (the default).
+    /// Total time.
     Time,
     /// Number of samples.
-    #[value(alias = "samples")]
     Sample,
     /// Longest sample.
-    #[value(name = "max", alias = "max_t")]
     Max,
     /// Shortest sample.
-    #[value(name = "min", alias = "min_t")]
     Min,
     /// Mean.
-    #[value(name = "mean", alias = "mean_t", alias = "avg")]
     Mean,
-    /// Median.
-    P50,
-    /// 99 % quantile.
-    P99,
-    /// 99.9 % quantile.
-    #[value(name = "p99.9", alias = "p999")]
-    P999,
+    /// A quantile, by its place in [`QUANTILES`].
+    Quantile(usize),
     /// Label.
-    #[value(name = "name", alias = "ev_name")]
     Name,
 }
+
+/// A sort key as it is typed.
+#[derive(Clone, Debug)]
+pub struct SortKeyInfo {
+    /// The key.
+    pub key: SortKey,
+    /// Its name.
+    pub name: &'static str,
+    /// Other names for it: perf's, and shorter ones.
+    pub aliases: Vec<&'static str>,
+    /// Its help.
+    pub meaning: &'static str,
+}
+
+/// All sort keys.
+pub static SORT_KEYS: LazyLock<Vec<SortKeyInfo>> = LazyLock::new(|| {
+    let info = |key, name, aliases: &[&'static str], meaning| SortKeyInfo {
+        key,
+        name,
+        aliases: aliases.to_vec(),
+        meaning,
+    };
+    let quantiles = QUANTILES.iter().enumerate().filter(|(_, quantile)| quantile.rank.is_some());
+    let quantiles = quantiles.map(|(at, quantile)| {
+        let short = quantile.id.trim_end_matches("_ns");
+        let alias = (short != quantile.title).then_some(short);
+        info(SortKey::Quantile(at), quantile.title, alias.as_slice(), quantile.meaning)
+    });
+    let before = [
+        info(SortKey::Time, "time", &[], "Total time (the default)"),
+        info(SortKey::Sample, "sample", &["samples"], "Number of samples"),
+        info(SortKey::Max, "max", &["max_t"], "Longest sample"),
+        info(SortKey::Min, "min", &["min_t"], "Shortest sample"),
+        info(SortKey::Mean, "mean", &["mean_t", "avg"], "Mean"),
+    ];
+    let name = info(SortKey::Name, "name", &["ev_name"], "Label");
+    before.into_iter().chain(quantiles).chain([name]).collect()
+});
 
 impl SortKey {
     /// The order of two rows: handled before idle ones; within each, the largest first, names in alphabetical order.
@@ -249,16 +286,13 @@ impl SortKey {
 
     fn number(self, row: &Row) -> f64 {
         let stats = &row.stats;
-        let at = |id| stats.quantile_ns(quantile(id).q).unwrap_or(0) as f64;
         match self {
             Self::Time | Self::Name => stats.sum_ns as f64,
             Self::Sample => stats.count as f64,
             Self::Max => stats.max_ns as f64,
             Self::Min => stats.min_ns as f64,
             Self::Mean => stats.mean_ns().unwrap_or(0.0),
-            Self::P50 => at("p50_ns"),
-            Self::P99 => at("p99_ns"),
-            Self::P999 => at("p999_ns"),
+            Self::Quantile(at) => stats.quantile_ns(QUANTILES[at].q).unwrap_or(0) as f64,
         }
     }
 }
