@@ -4,6 +4,7 @@
 mod cli;
 mod diff;
 mod dump;
+mod ended;
 mod export;
 mod files;
 mod generated;

@@ -28,3 +28,4 @@ pub mod replay;
 pub mod run;
 pub mod snapshot;
 pub mod tracepoint;
+pub mod view;

@@ -14,6 +14,7 @@ pub mod merge;
 pub mod record;
 pub mod report;
 pub mod select;
+mod sort_key;
 pub mod trace;
 pub mod units;
 pub mod usage;

@@ -9,31 +9,10 @@ use crate::{
     },
     model::{
         GroupBy,
-        columns::{self, Column, SortKey},
+        columns::{self, Column},
     },
     recording::rotate::Fsync,
 };
-
-/// A word of an option, its other spellings, and its meaning.
-struct Word {
-    name: &'static str,
-    aliases: &'static [&'static str],
-    help: &'static str,
-}
-
-const fn word(name: &'static str, help: &'static str) -> Word {
-    Word { name, aliases: &[], help }
-}
-
-const fn alias(name: &'static str, aliases: &'static [&'static str], help: &'static str) -> Word {
-    Word { name, aliases, help }
-}
-
-impl Word {
-    fn possible_value(&self) -> PossibleValue {
-        PossibleValue::new(self.name).aliases(self.aliases).help(self.help)
-    }
-}
 
 impl ValueEnum for Attach {
     fn value_variants<'a>() -> &'a [Self] {
@@ -41,36 +20,12 @@ impl ValueEnum for Attach {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let word = match self {
-            Self::Auto => {
-                word("auto", "Raw tracepoints if the kernel's types allow it, otherwise tracepoints")
-            }
-            Self::Raw => word("raw", "Raw tracepoints: half the cost; they need the kernel's BTF"),
-            Self::Tp => word("tp", "Tracepoints: available on every kernel"),
+        let (name, help) = match self {
+            Self::Auto => ("auto", "Raw tracepoints if the kernel's types allow it, otherwise tracepoints"),
+            Self::Raw => ("raw", "Raw tracepoints: half the cost; they need the kernel's BTF"),
+            Self::Tp => ("tp", "Tracepoints: available on every kernel"),
         };
-        Some(word.possible_value())
-    }
-}
-
-impl ValueEnum for SortKey {
-    fn value_variants<'a>() -> &'a [Self] {
-        use SortKey::{Max, Mean, Min, Name, P50, P99, P999, Sample, Time};
-        &[Time, Sample, Max, Min, Mean, P50, P99, P999, Name]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let word = match self {
-            Self::Time => word("time", "Total time"),
-            Self::Sample => alias("sample", &["samples"], "Number of samples"),
-            Self::Max => alias("max", &["max_t"], "Longest sample"),
-            Self::Min => alias("min", &["min_t"], "Shortest sample"),
-            Self::Mean => alias("mean", &["mean_t", "avg"], "Mean"),
-            Self::P50 => word("p50", "Median"),
-            Self::P99 => word("p99", "99 % quantile"),
-            Self::P999 => alias("p99.9", &["p999"], "99.9 % quantile"),
-            Self::Name => alias("name", &["ev_name"], "Label"),
-        };
-        Some(word.possible_value())
+        Some(PossibleValue::new(name).help(help))
     }
 }
 
@@ -80,12 +35,12 @@ impl ValueEnum for Fsync {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let word = match self {
-            Self::Interval => word("interval", "After every interval"),
-            Self::Switch => word("switch", "When a file is complete"),
-            Self::Never => word("never", "Leave it to the kernel"),
+        let (name, help) = match self {
+            Self::Interval => ("interval", "After every interval"),
+            Self::Switch => ("switch", "When a file is complete"),
+            Self::Never => ("never", "Leave it to the kernel"),
         };
-        Some(word.possible_value())
+        Some(PossibleValue::new(name).help(help))
     }
 }
 

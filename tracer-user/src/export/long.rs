@@ -22,8 +22,8 @@ use crate::{
     export::Export,
     model::provenance::Header,
     model::{
-        GroupBy, Interval, MeasuredParts, NamedInterval, Parts, Row, Rows, Stats, Thread, columns::QUANTILES,
-        kinds, parts::PARTS,
+        GroupBy, Interval, MeasuredParts, NamedInterval, Parts, Row, Rows, Stats, Thread, kinds,
+        parts::PARTS, quantiles::QUANTILES,
     },
     render::{escape, json::buckets},
 };

@@ -1,11 +1,16 @@
-//! The one list of columns and of quantiles. Tables, CSV, JSON, exports and the sort keys read it; a new column is a new
+//! The one list of columns. Tables, CSV, JSON, exports and the sort keys read it; a new column is a new
 //! entry here.
 
 use std::{cmp::Ordering, sync::LazyLock};
 
 use tracer_ebpf::part::Part;
 
-use crate::model::{Row, parts::PARTS, row::Totals};
+use crate::model::{
+    Row,
+    parts::PARTS,
+    quantiles::{QUANTILES, Quantile},
+    row::Totals,
+};
 
 /// A value in a table, with its unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,37 +45,6 @@ pub enum Set {
     Parts,
     /// In tables of parts.
     OfParts,
-}
-
-/// A quantile that is shown. A further line of [`QUANTILES`] is a column of the tables, of CSV, JSON and the long form.
-#[derive(Debug)]
-pub struct Quantile {
-    /// The share of samples that take at most as long, 0 to 1.
-    pub q: f64,
-    /// Name of its column in machine-readable output.
-    pub id: &'static str,
-    /// Heading of its column in tables.
-    pub title: &'static str,
-    /// The same where there is room.
-    pub words: &'static str,
-    /// Rank of its column in tables, see [`Column::rank`]; [`None`] if it is no column of them.
-    pub rank: Option<u8>,
-}
-
-/// The quantiles, in rising order.
-pub static QUANTILES: [Quantile; 4] = [
-    Quantile { q: 0.5, id: "p50_ns", title: "p50", words: "50 %", rank: Some(3) },
-    Quantile { q: 0.9, id: "p90_ns", title: "p90", words: "90 %", rank: None },
-    Quantile { q: 0.99, id: "p99_ns", title: "p99", words: "99 %", rank: Some(2) },
-    Quantile { q: 0.999, id: "p999_ns", title: "p99.9", words: "99.9 %", rank: Some(4) },
-];
-
-/// The quantile with this id.
-///
-/// # Panics
-/// If there is none: ids are words of this program.
-pub fn quantile(id: &str) -> &'static Quantile {
-    QUANTILES.iter().find(|quantile| quantile.id == id).expect("a quantile of the list")
 }
 
 /// How a column comes to its value.
@@ -211,7 +185,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 /// What rows are sorted by: perf's keys, the quantiles, and the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortKey {
-    /// Total time (the default).
+    /// Total time.
     Time,
     /// Number of samples.
     Sample,
@@ -221,15 +195,49 @@ pub enum SortKey {
     Min,
     /// Mean.
     Mean,
-    /// Median.
-    P50,
-    /// 99 % quantile.
-    P99,
-    /// 99.9 % quantile.
-    P999,
+    /// A quantile, by its place in [`QUANTILES`].
+    Quantile(usize),
     /// Label.
     Name,
 }
+
+/// A sort key as it is typed.
+#[derive(Clone, Debug)]
+pub struct SortKeyInfo {
+    /// The key.
+    pub key: SortKey,
+    /// Its name.
+    pub name: &'static str,
+    /// Other names for it: perf's, and shorter ones.
+    pub aliases: Vec<&'static str>,
+    /// Its help.
+    pub meaning: &'static str,
+}
+
+/// All sort keys.
+pub static SORT_KEYS: LazyLock<Vec<SortKeyInfo>> = LazyLock::new(|| {
+    let info = |key, name, aliases: &[&'static str], meaning| SortKeyInfo {
+        key,
+        name,
+        aliases: aliases.to_vec(),
+        meaning,
+    };
+    let quantiles = QUANTILES.iter().enumerate().filter(|(_, quantile)| quantile.rank.is_some());
+    let quantiles = quantiles.map(|(at, quantile)| {
+        let short = quantile.id.trim_end_matches("_ns");
+        let alias = (short != quantile.title).then_some(short);
+        info(SortKey::Quantile(at), quantile.title, alias.as_slice(), quantile.meaning)
+    });
+    let before = [
+        info(SortKey::Time, "time", &[], "Total time (the default)"),
+        info(SortKey::Sample, "sample", &["samples"], "Number of samples"),
+        info(SortKey::Max, "max", &["max_t"], "Longest sample"),
+        info(SortKey::Min, "min", &["min_t"], "Shortest sample"),
+        info(SortKey::Mean, "mean", &["mean_t", "avg"], "Mean"),
+    ];
+    let name = info(SortKey::Name, "name", &["ev_name"], "Label");
+    before.into_iter().chain(quantiles).chain([name]).collect()
+});
 
 impl SortKey {
     /// The order of two rows: handled before idle ones; within each, the largest first, names in alphabetical order.
@@ -243,16 +251,13 @@ impl SortKey {
 
     fn number(self, row: &Row) -> f64 {
         let stats = &row.stats;
-        let at = |id| stats.quantile_ns(quantile(id).q).unwrap_or(0) as f64;
         match self {
             Self::Time | Self::Name => stats.sum_ns as f64,
             Self::Sample => stats.count as f64,
             Self::Max => stats.max_ns as f64,
             Self::Min => stats.min_ns as f64,
             Self::Mean => stats.mean_ns().unwrap_or(0.0),
-            Self::P50 => at("p50_ns"),
-            Self::P99 => at("p99_ns"),
-            Self::P999 => at("p999_ns"),
+            Self::Quantile(at) => stats.quantile_ns(QUANTILES[at].q).unwrap_or(0) as f64,
         }
     }
 }

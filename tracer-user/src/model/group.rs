@@ -15,15 +15,17 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode},
     model::{
-        Account, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, Parts, Selection, Stats,
-        ThreadId, VmId,
+        Account, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, Selection,
+        Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
         row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
-        store::{CellRef, Coverage, Store},
+        store::{CellRef, Store},
         threads::{Revision, Seen},
     },
 };
+
+mod access;
 
 /// What tells rows apart. Idle and handled time are never mixed in one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +40,7 @@ struct Key {
 /// How a thread of the source is seen here.
 #[derive(Clone, Debug)]
 struct Seat {
+    id: ThreadId,
     /// Of another thread than those selected there are no rows.
     wanted: bool,
     place: usize,
@@ -60,7 +63,7 @@ enum Source {
 }
 
 /// What was measured, grouped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rows {
     by: GroupBy,
     idle: bool,
@@ -85,6 +88,8 @@ pub struct Rows {
     accounts: Vec<Option<Account>>,
     sums: Totals,
     folded: Vec<(HostId, u64)>,
+    /// The selected hosts of a store, in the order of their newest intervals.
+    hosts: Vec<usize>,
     elapsed: Vec<(HostId, u64)>,
     /// Sum of the losses.
     pub losses: Losses,
@@ -107,37 +112,7 @@ pub struct Rows {
 impl Rows {
     /// No rows yet, of all that there is.
     pub fn new(by: GroupBy) -> Self {
-        Self {
-            by,
-            idle: false,
-            selection: Selection::default(),
-            source: None,
-            seats: Vec::new(),
-            places: Vec::new(),
-            place_of: HashMap::new(),
-            ranks: Vec::new(),
-            reason_of: Finder::default(),
-            reasons: Vec::new(),
-            row_of: Finder::default(),
-            keys: Vec::new(),
-            rows: Vec::new(),
-            order: Vec::new(),
-            vm_of: HashMap::new(),
-            vms: Vec::new(),
-            vm_order: Vec::new(),
-            accounts: Vec::new(),
-            sums: Totals::default(),
-            folded: Vec::new(),
-            elapsed: Vec::new(),
-            losses: Losses::default(),
-            open: Vec::new(),
-            elapsed_ns: 0,
-            first: 0,
-            last: 0,
-            end_unix_ms: 0,
-            measured: MeasuredParts::default(),
-            seen: Seen::default(),
-        }
+        Self { by, ..Self::default() }
     }
 
     /// Samples include the time in which the guest had nothing to do, as perf counts them.
@@ -179,9 +154,7 @@ impl Rows {
             self.losses.merge(&interval.losses);
             self.measured = interval.known;
             for exit in &interval.open {
-                if self.selection.wants_open(exit, of) {
-                    self.open.push(OpenRow { thread: of.thread(exit.thread).id(), exit: exit.clone() });
-                }
+                self.add_open(exit);
             }
             for vcpu in &interval.vcpus {
                 self.add_account(vcpu.thread, &vcpu.account, 1);
@@ -209,13 +182,16 @@ impl Rows {
     }
 
     fn cover(&mut self, store: &Store) {
-        let mut hosts: Vec<&Coverage> =
-            store.hosts().iter().filter(|host| self.selection.wants_host(host.host.name())).collect();
-        hosts.sort_unstable_by_key(|host| host.last);
-        self.first = hosts.iter().min_by_key(|host| host.first).map_or(0, |host| host.first.1);
-        self.measured =
-            hosts.iter().filter_map(|host| host.measured).reduce(MeasuredParts::and).unwrap_or_default();
-        for host in hosts {
+        let all = store.hosts();
+        let mut hosts = std::mem::take(&mut self.hosts);
+        hosts.clear();
+        hosts.extend((0..all.len()).filter(|at| self.selection.wants_host(all[*at].host.name())));
+        hosts.sort_unstable_by_key(|at| all[*at].last);
+        let of = |at: &usize| &all[*at];
+        self.first = hosts.iter().map(of).min_by_key(|host| host.first).map_or(0, |host| host.first.1);
+        let measured = hosts.iter().map(of).filter_map(|host| host.measured);
+        self.measured = measured.reduce(MeasuredParts::and).unwrap_or_default();
+        for host in hosts.iter().map(of) {
             self.last = host.last.1;
             self.end_unix_ms = host.end_unix_ms;
             self.elapsed_ns = self.elapsed_ns.saturating_add(host.elapsed_ns);
@@ -225,12 +201,10 @@ impl Rows {
                 self.folded.push((host.host.clone(), host.folded));
             }
             for exit in &host.open {
-                let thread = store.threads()[exit.thread].as_ref().expect("an open exit's thread is held");
-                if self.selection.wants(&thread.id) && self.selection.wants_reason(exit.isa, exit.code) {
-                    self.open.push(OpenRow { thread: thread.id.clone(), exit: exit.clone() });
-                }
+                self.add_open(exit);
             }
         }
+        self.hosts = hosts;
     }
 
     /// Empties the rows, and gives every thread of the source its seat.
@@ -307,7 +281,7 @@ impl Rows {
             let account = Account::default();
             self.vms.push(VmAccount { vm: id.vm.clone(), ended: 0, vcpus: 0, account });
         }
-        Seat { wanted: self.selection.wants(id), place: at, vm }
+        Seat { id: id.clone(), wanted: self.selection.wants(id), place: at, vm }
     }
 
     /// By host and VM; threads of one VM in the order of their first sight.
@@ -353,6 +327,7 @@ impl Rows {
                 parts: Parts::default(),
                 measured,
                 causes: 0..0,
+                rank: 0,
                 touched: false,
             });
             rows.len() - 1
@@ -364,6 +339,13 @@ impl Rows {
         }
         row.measured = row.measured.and(measured);
         row
+    }
+
+    fn add_open(&mut self, exit: &OpenExit) {
+        let seat = self.seats[exit.thread].as_ref().expect("a thread with an open exit has a seat");
+        if seat.wanted && self.selection.wants_reason(exit.isa, exit.code) {
+            self.open.push(OpenRow { thread: seat.id.clone(), exit: exit.clone() });
+        }
     }
 
     fn add_cell(&mut self, cell: &CellRef<'_>) {
@@ -469,6 +451,7 @@ impl Rows {
         });
         let mut head = None;
         for (position, at) in self.order.iter().enumerate() {
+            rows[*at].rank = position;
             if rows[*at].cause.is_none() {
                 head = Some(*at);
                 rows[*at].causes = position + 1..position + 1;
@@ -492,77 +475,6 @@ impl Rows {
         }
         let vms = &self.vms;
         self.vm_order.sort_unstable_by(|a, b| vms[*a].vm.cmp(&vms[*b].vm));
-    }
-
-    /// The rows of exits, or of their time by part, in the order of their keys.
-    pub fn iter(&self) -> impl Iterator<Item = &Row> {
-        self.all().filter(|row| row.cause.is_none())
-    }
-
-    /// The rows that have exits: no time twice.
-    pub fn exits(&self) -> impl Iterator<Item = &Row> {
-        self.iter().filter(|row| row.stats.count != 0)
-    }
-
-    /// Every row that has samples, in the order of exports: exits, causes and time in the guest. Time in the guest is of
-    /// no reason, so there is none where reasons were chosen.
-    pub fn samples(&self) -> impl Iterator<Item = &Row> {
-        let of_reasons = self.selection.fields.is_some();
-        let no_guest = move |row: &&Row| {
-            !of_reasons || row.cause.is_none_or(|cause| subkey::kind_of(cause) != kind::GUEST)
-        };
-        self.all().filter(|row| row.stats.count != 0).filter(no_guest)
-    }
-
-    /// Every row, those whose time is in another row too included: causes follow their exits.
-    pub fn all(&self) -> impl Iterator<Item = &Row> {
-        self.order.iter().map(|at| &self.rows[*at])
-    }
-
-    /// The causes below a row of these rows that is by reason.
-    pub fn causes_of(&self, row: &Row) -> impl Iterator<Item = &Row> {
-        let causes = if self.by.reason { row.causes.clone() } else { 0..0 };
-        self.order[causes].iter().map(|at| &self.rows[*at])
-    }
-
-    /// Rows of time in the guest, from entry to exit, where it was measured; they are no exits.
-    pub fn guests(&self) -> impl Iterator<Item = &Row> {
-        let guest = |cause: u64| subkey::kind_of(cause) == kind::GUEST;
-        self.all().filter(move |row| row.cause.is_some_and(guest))
-    }
-
-    /// Where the time of each VM went, by host, pid and name.
-    pub fn vms(&self) -> impl Iterator<Item = &VmAccount> {
-        self.vm_order.iter().map(|at| &self.vms[*at])
-    }
-
-    /// Where the time of each place went, if it was measured, in the order of their first sight.
-    pub fn places(&self) -> impl Iterator<Item = (&Place, &Account)> {
-        let accounts = self.places.iter().zip(&self.accounts);
-        accounts.filter_map(|(place, account)| Some((&**place, account.as_ref()?)))
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-
-    /// The time that a row's samples are from: that of its host, where it has one.
-    pub fn elapsed_of(&self, row: &Row) -> u64 {
-        let host = self.elapsed.iter().find(|(host, _)| host.name() == row.host());
-        host.filter(|_| row.host().is_some()).map_or(self.elapsed_ns, |(_, elapsed_ns)| *elapsed_ns)
-    }
-
-    /// Sums over all exits, however they are grouped.
-    pub fn totals(&self) -> Totals {
-        self.sums
-    }
-
-    /// What the rows' shares are of: as [`Rows::totals`], but idle rows are handled ones where samples include idle time.
-    pub fn wholes(&self) -> Totals {
-        let sums = self.sums;
-        let idle_ns = if self.idle { sums.idle_ns } else { 0 };
-        Totals { handled_ns: sums.handled_ns.saturating_add(idle_ns), with_idle: self.idle, ..sums }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// Which of host, VM, vCPU, reason and part tell rows apart. A vCPU implies its VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupBy {
     /// A row for each host of a merged dump.
     pub host: bool,

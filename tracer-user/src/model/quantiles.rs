@@ -1,22 +1,44 @@
-//! The table of quantiles. A further line is all that another quantile needs.
+//! The one list of quantiles. A further line is all that another quantile needs.
 
-/// A quantile of a distribution of durations.
+/// A quantile that is shown. A further line of [`QUANTILES`] is a column of the tables, of CSV, JSON and the long form.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantile {
-    /// Name in CSV and JSON, with the unit.
-    pub id: &'static str,
-    /// Name for people, in headings and on the command line.
-    pub title: &'static str,
-    /// The share of samples at or below it, greater than 0 and less than 1.
+    /// The share of samples that take at most as long, 0 to 1.
     pub q: f64,
+    /// Name of its column in machine-readable output.
+    pub id: &'static str,
+    /// Heading of its column in tables.
+    pub title: &'static str,
+    /// The same where there is room.
+    pub words: &'static str,
+    /// Help for who sorts by it.
+    pub meaning: &'static str,
+    /// Rank of its column in tables, see [`Column::rank`]; [`None`] if it is no column of them.
+    pub rank: Option<u8>,
 }
 
-/// All quantiles, in ascending order.
-pub const QUANTILES: [Quantile; 3] = [
-    Quantile { id: "p50_ns", title: "p50", q: 0.5 },
-    Quantile { id: "p99_ns", title: "p99", q: 0.99 },
-    Quantile { id: "p999_ns", title: "p99.9", q: 0.999 },
+/// The quantiles, in rising order.
+pub const QUANTILES: [Quantile; 4] = [
+    Quantile { q: 0.5, id: "p50_ns", title: "p50", words: "50 %", meaning: "Median", rank: Some(3) },
+    Quantile { q: 0.9, id: "p90_ns", title: "p90", words: "90 %", meaning: "90 % quantile", rank: None },
+    Quantile { q: 0.99, id: "p99_ns", title: "p99", words: "99 %", meaning: "99 % quantile", rank: Some(2) },
+    Quantile {
+        q: 0.999,
+        id: "p999_ns",
+        title: "p99.9",
+        words: "99.9 %",
+        meaning: "99.9 % quantile",
+        rank: Some(4),
+    },
 ];
+
+/// The quantile with this id.
+///
+/// # Panics
+/// If there is none: ids are words of this program.
+pub fn quantile(id: &str) -> &'static Quantile {
+    QUANTILES.iter().find(|quantile| quantile.id == id).expect("a quantile of the list")
+}
 
 #[cfg(test)]
 mod tests {

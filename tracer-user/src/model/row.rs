@@ -73,6 +73,8 @@ pub struct Row {
     pub measured: MeasuredParts,
     /// Where its causes are among the rows in their order.
     pub(super) causes: std::ops::Range<usize>,
+    /// Its place among the rows in their order.
+    pub(super) rank: usize,
     pub(super) touched: bool,
 }
 

@@ -3,18 +3,19 @@
 use std::io;
 
 use crate::model::{
-    Row, Rows, VmId,
+    Row, Rows,
     columns::{Column, SortKey},
 };
 
 pub mod csv;
 pub mod diff;
-pub mod escape;
 pub mod histogram;
 pub mod json;
 pub mod table;
-pub mod time_breakdown;
+pub mod text;
 pub mod units;
+
+pub use crate::view::escape;
 
 /// What is shown of rows, whatever the format.
 #[derive(Clone, Debug)]
@@ -50,13 +51,6 @@ impl Span {
             Self::Total => "total",
         }
     }
-}
-
-/// The VM as tables print it: name and pid, behind the host where that is given; of VMs that ended how many.
-fn vm_label(host: Option<&str>, vm: &VmId, ended: u64) -> String {
-    let host = host.map(|host| format!("{}/", escape::terminal(host))).unwrap_or_default();
-    let count = if vm.pid.is_none() { format!(" ({ended})") } else { String::new() };
-    format!("{host}{}{count}", escape::terminal(&vm.to_string()))
 }
 
 /// The rows in the order of the view.

@@ -1,22 +1,33 @@
 //! Numbers as people read them. The only place that formats a time.
 
+use std::fmt::{self, Write};
+
 use crate::model::columns::Value;
 
 /// A value in the table's units: times in µs with two places, as perf prints them.
 pub fn value(value: Value) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_value(&mut text, value);
+    text
+}
+
+/// Writes what [`value`] gives.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_value(out: &mut impl Write, value: Value) -> fmt::Result {
     match value {
-        Value::Count(count) => count.to_string(),
-        Value::Share(share) => share.map_or_else(|| "-".to_owned(), |share| format!("{:.2}%", 100.0 * share)),
-        Value::Ns(ns) => ns.map_or_else(|| "-".to_owned(), |ns| us(ns as f64)),
-        Value::Part { ns, of_ns } => match ns {
-            Some(_) if of_ns == 0 => "-".to_owned(),
-            Some(ns) => percent(ns, of_ns),
-            None => "?".to_owned(),
-        },
-        Value::Mean(ns) => ns.map_or_else(|| "-".to_owned(), us),
-        Value::Deviation(percent) => {
-            percent.map_or_else(String::new, |percent| format!("( +-{percent:6.2}% )"))
-        }
+        Value::Count(count) => write!(out, "{count}"),
+        Value::Share(None) | Value::Ns(None) | Value::Mean(None) => out.write_str("-"),
+        Value::Share(Some(share)) => write!(out, "{:.2}%", 100.0 * share),
+        Value::Ns(Some(ns)) => write!(out, "{:.2}us", ns as f64 / 1e3),
+        Value::Mean(Some(ns)) => write!(out, "{:.2}us", ns / 1e3),
+        Value::Part { ns: None, .. } => out.write_str("?"),
+        Value::Part { ns: Some(0), .. } | Value::Part { of_ns: 0, .. } => out.write_str("-"),
+        Value::Part { ns: Some(ns), of_ns } => write!(out, "{:.1}%", 100.0 * ns as f64 / of_ns as f64),
+        Value::Deviation(None) => Ok(()),
+        Value::Deviation(Some(percent)) => write!(out, "( +-{percent:6.2}% )"),
     }
 }
 
@@ -27,10 +38,6 @@ pub fn percent(part: u64, whole: u64) -> String {
     } else {
         format!("{:.1}%", 100.0 * part as f64 / whole as f64)
     }
-}
-
-fn us(ns: f64) -> String {
-    format!("{:.2}us", ns / 1e3)
 }
 
 /// A duration in the unit that suits it: `12.3 us`, `1.5 s`.

@@ -37,7 +37,8 @@ const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", 
 const DOC: &[&str] = &["doc", "--workspace", "--no-deps"];
 const BUILD: &[&str] = &["build", "-p", "tracer-user"];
 const UNIT_TESTS: &[&str] = &["test", "-p", "tracer-ebpf", "-p", "tracer-user", "-p", "lab", "-p", "xtask"];
-const HOST_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "host", "--test", "memory"];
+const HOST_TESTS: &[&str] =
+    &["test", "-p", "exitlat-tests", "--test", "host", "--test", "memory", "--test", "allocations"];
 const FOREIGN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "foreign"];
 const TESTRUN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "testrun"];
 /// Seconds for each fuzz target: enough to find a mistake that is easy to find.

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    Data,
+    Data, SHORT, at,
     curves::label,
     format::{count, time},
 };
@@ -45,9 +45,7 @@ pub(super) fn section(data: &Data) -> Markup {
                                 td.n { (count(row.stats.count)) }
                                 td.n { (count(data.rate(row).round() as u64)) }
                                 td.n { (time(row.stats.sum_ns)) }
-                                @for q in [0.5, 0.99, 1.0] {
-                                    td.n { (row.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) }
-                                }
+                                @for id in SHORT { td.n { (at(&row.stats, id)) } }
                             }
                         }
                     }

@@ -10,15 +10,17 @@ use super::{
     matching::Counterparts,
 };
 use crate::{
-    model::{Row, Stats},
+    model::{Row, Stats, quantiles::QUANTILES},
     render::escape,
 };
 
 /// Rows with a curve: those with the most time.
 const MOST: usize = 6;
+
 /// Percentiles that are written out below a chart.
-const QUANTILES: [(f64, &str); 5] =
-    [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (1.0, "longest")];
+fn percentiles() -> impl Iterator<Item = (f64, &'static str)> {
+    QUANTILES.iter().map(|quantile| (quantile.q, quantile.words)).chain([(1.0, "longest")])
+}
 
 /// The words of a row.
 pub(super) fn label(row: &Row) -> String {
@@ -89,7 +91,7 @@ fn chart(pairs: &[(&Row, Option<&Row>)], scale: Latency, most: u64) -> Markup {
             tr {
                 th scope="row" { span.name { (label(row)) } (when) }
                 td.n { (count(row.stats.count)) }
-                @for (q, _) in QUANTILES { td.n { (row.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) } }
+                @for (q, _) in percentiles() { td.n { (row.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) } }
             }
         }
     };
@@ -102,7 +104,7 @@ fn chart(pairs: &[(&Row, Option<&Row>)], scale: Latency, most: u64) -> Markup {
                     table {
                         thead { tr {
                             th scope="col" { "Row" } th.n scope="col" { "Exits" }
-                            @for (_, text) in QUANTILES { th.n scope="col" { (text) } }
+                            @for (_, text) in percentiles() { th.n scope="col" { (text) } }
                         } }
                         tbody {
                             @for (now, before) in pairs {

@@ -4,12 +4,12 @@ use maud::{Markup, html};
 use tracer_ebpf::histogram::{BUCKETS, PER_OCTAVE, bounds_of};
 
 use super::{
-    Data,
+    Data, SHORT, at,
     axis::{Chart, Latency, SIZE, clock_ticks, short},
     format::{count, time},
 };
 use crate::{
-    model::{GroupBy, NamedInterval, Rows, Selection, Stats, calendar},
+    model::{GroupBy, NamedInterval, Rows, Selection, Stats, calendar, quantiles::quantile},
     render::units,
 };
 
@@ -198,7 +198,8 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
     let span_ns = last.end_ns.saturating_sub(first.start_ns).max(1);
     let x = |ns: u64| SIZE * ns.saturating_sub(first.start_ns) as f64 / span_ns as f64;
     let clock = |column: &Column| calendar::time_of_day(column.start_unix_ms);
-    let quantiles = |q: f64| -> String {
+    let quantiles = |id: &str| -> String {
+        let q = quantile(id).q;
         let points = columns.iter().filter_map(|column| {
             let y = short(scale.y(column.stats.quantile_ns(q)? as f64));
             Some(format!("{},{y} {},{y}", short(x(column.start_ns)), short(x(column.end_ns))))
@@ -233,10 +234,10 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
                 }
             }
         }
-        polyline.halo points=(quantiles(0.5)) {}
-        polyline.median points=(quantiles(0.5)) {}
-        polyline.halo points=(quantiles(0.99)) {}
-        polyline.p99 points=(quantiles(0.99)) {}
+        polyline.halo points=(quantiles("p50_ns")) {}
+        polyline.median points=(quantiles("p50_ns")) {}
+        polyline.halo points=(quantiles("p99_ns")) {}
+        polyline.p99 points=(quantiles("p99_ns")) {}
     };
     let ticks = if data.suspended_ms == 0 && data.clock_steps == 0 {
         clock_ticks(data.start_unix_ms, span_ns)
@@ -263,9 +264,7 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
                                 tr {
                                     th scope="row" { (clock(column)) }
                                     td.n { (count(column.stats.count)) }
-                                    @for q in [0.5, 0.99, 1.0] {
-                                        td.n { (column.stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)) }
-                                    }
+                                    @for id in SHORT { td.n { (at(&column.stats, id)) } }
                                 }
                             }
                         }

@@ -16,7 +16,7 @@ use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 use crate::{
     export::{Export, span},
     model::provenance::Header,
-    model::{ClockChange, NamedInterval, Row, Rows, Stats, Store, calendar},
+    model::{ClockChange, NamedInterval, Row, Rows, Stats, Store, calendar, quantiles::quantile},
     render::{escape, units},
 };
 
@@ -212,7 +212,6 @@ fn figures(data: &Data, base: Option<&Data>) -> Markup {
     let (now, before) = (data.handled(), base.map(|base| (base, base.handled())));
     let rate = |data: &Data, stats: &Stats| units::rate(stats.count, data.rows.elapsed_ns);
     let lost: u64 = data.rows.losses.nonzero().filter(|(info, _)| info.missing).map(|(_, count)| count).sum();
-    let quantile = |stats: &Stats, q| stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time);
     let was = |text: fn(&Data, &Stats) -> String| {
         before.as_ref().map(|(base, stats)| html! { div.was { "before: " (text(base, stats)) } })
     };
@@ -232,9 +231,9 @@ fn figures(data: &Data, base: Option<&Data>) -> Markup {
             }
             div.figure {
                 div.label { "99 % of exits take at most" }
-                div.number data-id="p99" { (quantile(&now, 0.99)) }
-                div.more { "median " (quantile(&now, 0.5)) ", longest " (quantile(&now, 1.0)) }
-                (was(|_, stats| stats.quantile_ns(0.99).map_or_else(|| "-".to_owned(), time)).unwrap_or_default())
+                div.number data-id="p99" { (at(&now, "p99_ns")) }
+                div.more { "median " (at(&now, "p50_ns")) ", longest " (at(&now, LONGEST)) }
+                (was(|_, stats| at(stats, "p99_ns")).unwrap_or_default())
             }
             div.figure.warn[lost != 0] {
                 div.label { "Samples lost" }
@@ -243,6 +242,17 @@ fn figures(data: &Data, base: Option<&Data>) -> Markup {
             }
         }
     }
+}
+
+/// The quantiles of the page's smaller tables, by id.
+const SHORT: [&str; 3] = ["p50_ns", "p99_ns", LONGEST];
+/// The id of the longest sample.
+const LONGEST: &str = "max_ns";
+
+/// A quantile of samples as text, by id.
+fn at(stats: &Stats, id: &str) -> String {
+    let q = if id == LONGEST { 1.0 } else { quantile(id).q };
+    stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)
 }
 
 /// Handled time as a number of CPUs that did nothing else.

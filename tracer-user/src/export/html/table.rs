@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     decode::decode,
-    model::{Row, Stats},
+    model::{Row, Stats, quantiles::quantile},
 };
 
 /// Rows of each kind at most.
@@ -28,13 +28,13 @@ struct Column {
 /// The columns of durations.
 static COLUMNS: [Column; 5] = [
     Column { title: "Mean", get: Stats::mean_ns, rough: false },
-    Column { title: "Median", get: |stats| quantile(stats, 0.5), rough: true },
-    Column { title: "99 %", get: |stats| quantile(stats, 0.99), rough: true },
-    Column { title: "99.9 %", get: |stats| quantile(stats, 0.999), rough: true },
-    Column { title: "Longest", get: |stats| quantile(stats, 1.0), rough: false },
+    Column { title: "Median", get: |stats| at(stats, quantile("p50_ns").q), rough: true },
+    Column { title: "99 %", get: |stats| at(stats, quantile("p99_ns").q), rough: true },
+    Column { title: "99.9 %", get: |stats| at(stats, quantile("p999_ns").q), rough: true },
+    Column { title: "Longest", get: |stats| at(stats, 1.0), rough: false },
 ];
 
-fn quantile(stats: &Stats, q: f64) -> Option<f64> {
+fn at(stats: &Stats, q: f64) -> Option<f64> {
     stats.quantile_ns(q).map(|ns| ns as f64)
 }
 

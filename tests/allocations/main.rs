@@ -1,0 +1,99 @@
+//! What a snapshot allocates once the same rows come again: nothing.
+//!
+//! A program of its own, because it counts all allocations of the process; one test, because tests run side by side.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use exitlat_tests::synthetic::{Synthetic, threads};
+use tracer_user::{
+    model::{GroupBy, Rows, Store, columns::SortKey},
+    render::{
+        Printer as _, Span, View,
+        table::Table,
+        text::{Setter, Style},
+    },
+    view::TableModel,
+};
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all calls are passed on to the system's allocator unchanged; counting touches no memory of theirs.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the memory comes from `alloc` above, so from the system's allocator.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the memory comes from `alloc` above, so from the system's allocator.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often `run` allocates.
+fn allocations(run: impl FnOnce()) -> usize {
+    let before = COUNT.load(Ordering::Relaxed);
+    run();
+    COUNT.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn the_same_rows_again_allocate_nothing() {
+    assert!(allocations(|| drop(Box::new(7))) > 0, "allocations are counted");
+    let (intervals, threads) = (Synthetic { split: true, incident: false }.intervals(), threads());
+    for by in ["reason", "vm,reason", "vcpu,reason", "part"] {
+        let by: GroupBy = by.parse().unwrap();
+        let mut store = Store::default();
+        let (mut of_interval, mut of_store) = (Rows::new(by), Rows::new(by));
+        let (mut exits, mut guests, mut setter) =
+            (TableModel::default(), TableModel::default(), Setter::default());
+        let view = View {
+            key: SortKey::Time,
+            idle: false,
+            width: Some(120),
+            color: false,
+            hist: None,
+            columns: None,
+        };
+        let mut printer = Table::new(view);
+        let style = Style { width: Some(120), ..Style::default() };
+        let mut snapshot = |interval: &tracer_user::model::Interval| {
+            let counts = [
+                allocations(|| store.add(interval.with(&threads))),
+                allocations(|| of_interval.of_interval(interval.with(&threads))),
+                allocations(|| of_store.of_store(&store)),
+                allocations(|| exits.exits(&of_interval, SortKey::Time, None)),
+                allocations(|| guests.guests(&of_interval, None)),
+                allocations(|| setter.print(&mut io::sink(), &exits, style).unwrap()),
+            ];
+            let printed =
+                allocations(|| printer.print(&mut io::sink(), &of_interval, Span::Interval).unwrap());
+            (counts, printed)
+        };
+        // The first intervals bring all rows, and the buckets that their samples fall in.
+        intervals.iter().for_each(|interval| _ = snapshot(interval));
+        let rows = intervals.len();
+        for interval in &intervals {
+            let (counts, printed) = snapshot(interval);
+            assert_eq!(counts, [0; 6], "{by}: store, rows of an interval, of the store, two tables, text");
+            // The VMs are sorted, their parts chosen, and the words below are made; however many rows there are.
+            assert!(printed <= 24, "{by}: {printed} in a block, {rows}");
+        }
+    }
+}

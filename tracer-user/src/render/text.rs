@@ -1,0 +1,176 @@
+//! A table as text. Filled again with the same table it allocates nothing.
+
+use std::io::{self, Write};
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::{
+    render::units,
+    view::{TableModel, table::Kind},
+};
+
+/// Before a cause, below the row it belongs to.
+const INDENT: &str = "  > ";
+/// A label column is never cut below this.
+const LABEL_FLOOR: usize = 12;
+
+/// How a table is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of the terminal; [`None`] sets no limit.
+    pub width: Option<usize>,
+    /// Bold headings.
+    pub color: bool,
+    /// Width of a label that stands alone, at least.
+    pub label_min: usize,
+    /// Draw a line above the first idle row, with these words.
+    pub idle: Option<&'static str>,
+}
+
+/// Sets tables; its memory is used again.
+#[derive(Clone, Debug, Default)]
+pub struct Setter {
+    labels: Vec<usize>,
+    /// The columns that have room, by index.
+    columns: Vec<usize>,
+    scratch: String,
+    line: String,
+}
+
+impl Setter {
+    /// Prints a table.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn print(&mut self, out: &mut dyn Write, table: &TableModel, style: Style) -> io::Result<()> {
+        self.fit(table, style);
+        let (bold, plain) = if style.color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        if !table.title.is_empty() {
+            writeln!(out, "{bold}{}{plain}", table.title)?;
+        }
+        self.line.clear();
+        for (title, width) in table.labels.iter().zip(&self.labels) {
+            left(&mut self.line, title, *width);
+        }
+        for &at in &self.columns {
+            right(&mut self.line, table.columns[at].title, table.columns[at].width);
+        }
+        writeln!(out, "{bold}{}{plain}", self.line.trim_end())?;
+        let mut idle = style.idle;
+        for line in table.lines() {
+            if let (Kind::Idle, Some(words)) = (line.kind, idle.take_if(|_| line.kind == Kind::Idle)) {
+                let rule = self.width(table).saturating_sub(words.len() + 7).min(60);
+                writeln!(out, "--- {words} {:-<rule$}", "")?;
+            }
+            self.line.clear();
+            let last = self.labels.len().saturating_sub(1);
+            for (at, (label, width)) in line.labels().zip(&self.labels).enumerate() {
+                self.scratch.clear();
+                self.scratch.push_str(if line.kind == Kind::Cause && at == last { INDENT } else { "" });
+                self.scratch.push_str(label);
+                cut(&mut self.scratch, *width);
+                left(&mut self.line, &self.scratch, *width);
+            }
+            for &at in &self.columns {
+                self.scratch.clear();
+                if let Some(value) = line.cells[at] {
+                    // Writing to a string does not fail.
+                    let _ = units::write_value(&mut self.scratch, value);
+                }
+                right(&mut self.line, &self.scratch, table.columns[at].width);
+            }
+            writeln!(out, "{}", self.line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Finds the widths. Drops columns of the highest rank, then cuts the widest label, until the line fits.
+    fn fit(&mut self, table: &TableModel, style: Style) {
+        self.labels.clear();
+        self.labels.extend(table.labels.iter().map(|title| title.width()));
+        let last = self.labels.len().saturating_sub(1);
+        for line in table.lines() {
+            for (at, (label, width)) in line.labels().zip(&mut self.labels).enumerate() {
+                let indent = if line.kind == Kind::Cause && at == last { INDENT.len() } else { 0 };
+                *width = (*width).max(indent + label.width());
+            }
+        }
+        if let [only] = self.labels.as_mut_slice() {
+            *only = (*only).max(style.label_min);
+        }
+        self.columns.clear();
+        self.columns.extend(0..table.columns.len());
+        let Some(room) = style.width else { return };
+        let rank = |at: usize| table.columns[at].rank;
+        while self.width(table) > room {
+            let Some(worst) = self.columns.iter().map(|at| rank(*at)).filter(|rank| *rank > 0).max() else {
+                break;
+            };
+            let last = self.columns.iter().rposition(|at| rank(*at) == worst).expect("just found");
+            self.columns.remove(last);
+        }
+        let over = self.width(table).saturating_sub(room);
+        if let Some(label) = self.labels.iter_mut().max() {
+            *label = label.saturating_sub(over).max(LABEL_FLOOR.min(*label));
+        }
+    }
+
+    fn width(&self, table: &TableModel) -> usize {
+        self.labels.iter().map(|width| width + 1).sum::<usize>()
+            + self.columns.iter().map(|at| table.columns[*at].width + 1).sum::<usize>()
+    }
+}
+
+/// Appends text, then spaces up to the width and one more.
+fn left(line: &mut String, text: &str, width: usize) {
+    line.push_str(text);
+    spaces(line, width.saturating_sub(text.width()) + 1);
+}
+
+/// Appends spaces up to the width, then text and one more.
+fn right(line: &mut String, text: &str, width: usize) {
+    spaces(line, width.saturating_sub(text.width()));
+    line.push_str(text);
+    line.push(' ');
+}
+
+fn spaces(line: &mut String, count: usize) {
+    line.extend(std::iter::repeat_n(' ', count));
+}
+
+/// Shortens a label to `width` columns of the terminal, the last being `~`.
+fn cut(text: &mut String, width: usize) {
+    if text.width() <= width {
+        return;
+    }
+    let mut taken = 0;
+    let fits = |(_, c): &(usize, char)| {
+        taken += c.width().unwrap_or(0);
+        taken < width
+    };
+    let end = text.char_indices().take_while(fits).last().map_or(0, |(at, c)| at + c.len_utf8());
+    text.truncate(end);
+    text.push('~');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A letter of an East Asian script takes two columns, an accent none.
+    #[test]
+    fn labels_are_cut_and_filled_by_columns_of_the_terminal() {
+        let set = |text: &str, width| {
+            let (mut text, mut line) = (text.to_owned(), String::new());
+            cut(&mut text, width);
+            left(&mut line, &text, width);
+            line
+        };
+        assert_eq!(set("web01", 5), "web01 ");
+        assert_eq!(set("web01", 4), "web~ ");
+        assert_eq!(set("仮想機械", 8), "仮想機械 ");
+        assert_eq!(set("仮想機械", 7), "仮想機~ ");
+        assert_eq!(set("仮想機械", 6), "仮想~  ");
+        assert_eq!(set("e\u{301}te\u{301}", 3), "e\u{301}te\u{301} ");
+    }
+}

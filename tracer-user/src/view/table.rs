@@ -1,0 +1,262 @@
+//! A table as data. Filled again with the same rows it allocates nothing.
+
+use std::{cmp::Ordering, ops::Range};
+
+use crate::{
+    decode::{Isa, subkey},
+    model::{
+        Account, Row, Rows, VmAccount,
+        columns::{COLUMNS, Column, Set, SortKey, Value},
+        parts::{PARTS, PartInfo},
+        row::Totals,
+    },
+    view::label::{self, Dimension, dimensions},
+};
+
+/// Heading of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heading {
+    /// Its words.
+    pub title: &'static str,
+    /// Characters that its values need.
+    pub width: usize,
+    /// Where there is no room, the columns with the highest rank go first; 0 always stays.
+    pub rank: u8,
+}
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A row.
+    Row,
+    /// A row of idle time, which has no share of the handled time.
+    Idle,
+    /// A cause: part of the row above it. Its only label is the last.
+    Cause,
+}
+
+/// A line of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// What it is.
+    pub kind: Kind,
+    text: &'a str,
+    labels: &'a [Range<usize>],
+    /// The value of each column; [`None`] where a column means nothing for this line.
+    pub cells: &'a [Option<Value>],
+}
+
+impl<'a> Line<'a> {
+    /// The label of each dimension, harmless on a terminal.
+    pub fn labels(self) -> impl Iterator<Item = &'a str> {
+        self.labels.iter().map(move |range| &self.text[range.clone()])
+    }
+}
+
+/// A table: labels, columns and the value of each line, in the order in which they are shown.
+#[derive(Clone, Debug, Default)]
+pub struct TableModel {
+    /// Its title, "" for none.
+    pub title: &'static str,
+    /// Headings of the labels.
+    pub labels: Vec<&'static str>,
+    /// Headings of the columns.
+    pub columns: Vec<Heading>,
+    /// Sums over all lines, of which their shares are.
+    pub totals: Totals,
+    dimensions: Vec<Dimension>,
+    chosen: Vec<&'static Column>,
+    kinds: Vec<Kind>,
+    cells: Vec<Option<Value>>,
+    ranges: Vec<Range<usize>>,
+    text: String,
+    sorted: Vec<usize>,
+    causes: Vec<usize>,
+}
+
+impl TableModel {
+    /// Its lines.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let (labels, columns) = (self.labels.len(), self.columns.len());
+        self.kinds.iter().enumerate().map(move |(at, kind)| Line {
+            kind: *kind,
+            text: &self.text,
+            labels: &self.ranges[at * labels..(at + 1) * labels],
+            cells: &self.cells[at * columns..(at + 1) * columns],
+        })
+    }
+
+    /// Whether there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// Becomes the table of exits and their causes, or of their time by part. `columns` are those asked for, else those
+    /// that suit the rows.
+    pub fn exits(&mut self, rows: &Rows, key: SortKey, columns: Option<&[&'static Column]>) {
+        self.begin("", dimensions(rows.by()), rows.wholes());
+        self.sort(rows, rows.exit_indices(), |a, b| key.order(a, b));
+        self.choose(rows, rows.by().part, columns);
+        for at in 0..self.sorted.len() {
+            let row = rows.at(self.sorted[at]);
+            self.row(row, if row.idle { Kind::Idle } else { Kind::Row });
+            let named = |index: &usize| cause_label(rows.at(*index)).is_some();
+            let mut causes = std::mem::take(&mut self.causes);
+            causes.clear();
+            causes.extend(rows.cause_indices(row).filter(named));
+            causes.sort_unstable_by(|a, b| {
+                let (a, b) = (rows.at(*a), rows.at(*b));
+                let by_name = || cause_label(a).cmp(&cause_label(b));
+                b.stats.sum_ns.cmp(&a.stats.sum_ns).then_with(by_name)
+            });
+            causes.iter().for_each(|index| self.cause(rows.at(*index)));
+            self.causes = causes;
+        }
+    }
+
+    /// Becomes the table of how long the guests ran undisturbed; empty where that was not measured.
+    pub fn guests(&mut self, rows: &Rows, columns: Option<&[&'static Column]>) {
+        let inapplicable = [Dimension::Reason, Dimension::Part, Dimension::Idle];
+        let by = dimensions(rows.by()).filter(|dimension| !inapplicable.contains(dimension));
+        self.begin("Guest time", by, Totals::default());
+        if self.dimensions.is_empty() {
+            self.begin("Guest time", [Dimension::Guests].into_iter(), Totals::default());
+        }
+        self.sorted.extend(rows.guest_indices());
+        self.choose(rows, false, columns);
+        // Of exits, and of nothing else.
+        self.chosen.retain(|column| !matches!(column.id, "samples_share" | "time_share" | "idle_ns"));
+        self.head();
+        for at in 0..self.sorted.len() {
+            self.row(rows.at(self.sorted[at]), Kind::Row);
+        }
+    }
+
+    /// Becomes the table of where the wall time of the VMs' vCPUs went, the one with most overhead first, and of `most` VMs
+    /// at most. Says how many VMs there are.
+    pub fn accounts(
+        &mut self,
+        rows: &Rows,
+        most: usize,
+        shown: impl Fn(&PartInfo, &[&VmAccount]) -> bool,
+    ) -> usize {
+        self.begin("", std::iter::empty(), Totals::default());
+        let mut vms: Vec<&VmAccount> = rows.vms().filter(|vm| vm.account.elapsed_ns != 0).collect();
+        let overhead_ns = |vm: &VmAccount| vm.account.overhead_ns();
+        vms.sort_by(|a, b| overhead_ns(b).cmp(&overhead_ns(a)).then_with(|| a.vm.cmp(&b.vm)));
+        self.labels.push("Of the vCPUs' wall time");
+        let parts: Vec<&PartInfo> = PARTS.iter().filter(|info| shown(info, &vms)).collect();
+        let heading = |title: &'static str, width| Heading { title, width, rank: 0 };
+        self.columns.clear();
+        self.columns.extend([heading("vCPUs", 5), heading("Guest", 8)]);
+        self.columns.extend(parts.iter().map(|info| heading(info.title, info.title.len().max(7))));
+        self.columns.push(heading("Accounted", 10));
+        for VmAccount { vm, ended, vcpus, account } in vms.iter().take(most) {
+            self.kinds.push(Kind::Row);
+            let start = self.text.len();
+            // Writing to a string does not fail.
+            let _ = label::write_vm(&mut self.text, vm.host.name(), vm, *ended);
+            self.ranges.push(start..self.text.len());
+            let &Account { elapsed_ns: of_ns, guest_ns, .. } = account;
+            let share = |ns| Some(Value::Part { ns, of_ns });
+            self.cells.extend([Some(Value::Count(*vcpus)), share(Some(guest_ns))]);
+            self.cells.extend(parts.iter().map(|info| share(account.part_ns(info.part))));
+            self.cells.push(share(Some(of_ns - account.unaccounted_ns())));
+        }
+        vms.len()
+    }
+
+    fn begin(&mut self, title: &'static str, by: impl Iterator<Item = Dimension>, totals: Totals) {
+        (self.title, self.totals) = (title, totals);
+        self.dimensions.clear();
+        self.dimensions.extend(by);
+        self.labels.clear();
+        self.labels.extend(self.dimensions.iter().map(|dimension| dimension.title()));
+        self.kinds.clear();
+        self.cells.clear();
+        self.ranges.clear();
+        self.text.clear();
+        self.sorted.clear();
+    }
+
+    fn sort(
+        &mut self,
+        rows: &Rows,
+        indices: impl Iterator<Item = usize>,
+        by: impl Fn(&Row, &Row) -> Ordering,
+    ) {
+        self.sorted.extend(indices);
+        // Those that nothing tells apart stay in the order of their keys, as a stable sort would leave them; that allocates.
+        let rank = |index: usize| rows.rank_of(index);
+        self.sorted
+            .sort_unstable_by(|a, b| by(rows.at(*a), rows.at(*b)).then_with(|| rank(*a).cmp(&rank(*b))));
+    }
+
+    /// The columns that were asked for, or that suit the sorted rows.
+    fn choose(&mut self, rows: &Rows, by_part: bool, columns: Option<&[&'static Column]>) {
+        self.chosen.clear();
+        match columns {
+            Some(columns) => self.chosen.extend(columns),
+            None => {
+                let totals = Totals::default();
+                let any = |column: &Column| {
+                    let value = |index: &usize| column.value(rows.at(*index), &totals);
+                    self.sorted.iter().any(|index| !matches!(value(index), Value::Ns(None | Some(0))))
+                };
+                let suits = |column: &&Column| {
+                    if by_part {
+                        return column.set == Set::OfParts || column.id == "time_share";
+                    }
+                    column.set == Set::Usual || (column.set == Set::IfAny && any(column))
+                };
+                self.chosen.extend(COLUMNS.iter().filter(suits));
+            }
+        }
+        self.head();
+    }
+
+    fn head(&mut self) {
+        self.columns.clear();
+        let heading =
+            |column: &&Column| Heading { title: column.title, width: column.width, rank: column.rank };
+        self.columns.extend(self.chosen.iter().map(heading));
+    }
+
+    fn row(&mut self, row: &Row, kind: Kind) {
+        self.kinds.push(kind);
+        for dimension in &self.dimensions {
+            let start = self.text.len();
+            // Writing to a string does not fail.
+            let _ = dimension.write(&mut self.text, row);
+            self.ranges.push(start..self.text.len());
+        }
+        let totals = self.totals;
+        self.cells.extend(self.chosen.iter().map(|column| {
+            let value = column.value(row, &totals);
+            let nothing = column.set == Set::IfAny && value == Value::Ns(Some(0));
+            Some(if nothing { Value::Ns(None) } else { value })
+        }));
+    }
+
+    /// A cause has a value in the columns that mean something for it.
+    fn cause(&mut self, row: &Row) {
+        self.kinds.push(Kind::Cause);
+        let start = self.text.len();
+        self.text.push_str(&cause_label(row).unwrap_or_default());
+        let last = self.labels.len() - 1;
+        self.ranges.extend((0..last).map(|_| start..start));
+        self.ranges.push(start..self.text.len());
+        let totals = self.totals;
+        let own = |column: &&&Column| column.set == Set::Usual;
+        self.cells.extend(
+            self.chosen
+                .iter()
+                .map(|column| Some(column).filter(own).map(|column| column.value(row, &totals))),
+        );
+    }
+}
+
+/// The name of a cause; [`None`] for samples that are no cause with a name.
+fn cause_label(row: &Row) -> Option<std::borrow::Cow<'static, str>> {
+    subkey::label(row.reason.map_or(Isa(0), |(isa, _)| isa), row.cause?)
+}
