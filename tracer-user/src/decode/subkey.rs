@@ -82,7 +82,7 @@ fn user_exit(value: u64) -> Cow<'static, str> {
     let reason = u32::try_from(value).unwrap_or(u32::MAX);
     match reason.checked_sub(KVM_EXIT_ERROR) {
         Some(error @ 1..) => Cow::Owned(format!("KVM_RUN failed, error {error}")),
-        _ => Cow::Owned(kvm_exit::decode(reason).to_string()),
+        _ => kvm_exit::decode(reason).name,
     }
 }
 
