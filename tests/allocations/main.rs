@@ -1,6 +1,7 @@
 //! What a snapshot allocates once the same rows come again: nothing.
 //!
-//! A program of its own, because it counts all allocations of the process; one test, because tests run side by side.
+//! A program of its own, because it counts all allocations of the process; one test, because tests run side
+//! by side.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -92,7 +93,8 @@ fn the_same_rows_again_allocate_nothing() {
         for interval in &intervals {
             let (counts, printed) = snapshot(interval);
             assert_eq!(counts, [0; 6], "{by}: store, rows of an interval, of the store, two tables, text");
-            // The VMs are sorted, their parts chosen, and the words below are made; however many rows there are.
+            // The VMs are sorted, their parts chosen, and the words below are made; however many rows there
+            // are.
             assert!(printed <= 24, "{by}: {printed} in a block, {rows}");
         }
     }

@@ -1,5 +1,6 @@
-//! What exitlat exports, read by the programs it is meant for: HdrHistogram in Java and Python, the OpenMetrics
-//! parser of Prometheus' own client, spreadsheets' CSV, a browser. And the files that GitHub reads, by its schemas.
+//! What exitlat exports, read by the programs it is meant for: HdrHistogram in Java and Python, the
+//! OpenMetrics parser of Prometheus' own client, spreadsheets' CSV, a browser. And the files that GitHub
+//! reads, by its schemas.
 //!
 //! `cargo xtask test foreign` brings them and says where they are.
 

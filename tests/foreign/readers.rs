@@ -6,7 +6,8 @@ use exitlat_tests::synthetic::Synthetic;
 
 use crate::{PLAIN, SPLIT, directory, dump, export, prepared, python, run};
 
-/// HdrHistogram's Python port reads every histogram of the log, with the counts and in the buckets of the JSON.
+/// HdrHistogram's Python port reads every histogram of the log, with the counts and in the buckets of the
+/// JSON.
 #[test]
 fn python_reads_the_interval_log() {
     let dir = directory("hlog-python");

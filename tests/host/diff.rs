@@ -30,7 +30,8 @@ fn chance_alone_does_not_fail() {
     }
 }
 
-/// 50 us more on every tenth of 2000 samples that take 10 to 30 us: the 99 % quantile moves, the median hardly.
+/// 50 us more on every tenth of 2000 samples that take 10 to 30 us: the 99 % quantile moves, the median
+/// hardly.
 #[test]
 fn a_slow_tenth_is_found() {
     let one = Load { intervals: 1, exits: 2100.0, ..STEADY };

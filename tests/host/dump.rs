@@ -195,7 +195,8 @@ fn another_bucket_layout_is_refused() {
     }
 }
 
-/// A dump with finer buckets gives the same as one with ours of the same samples, and says that it was coarsened.
+/// A dump with finer buckets gives the same as one with ours of the same samples, and says that it was
+/// coarsened.
 #[test]
 fn finer_buckets_are_joined() {
     let samples = [17u64, 900, 931, 1_000_000, 1_030_000, 5_000_000_000];
@@ -337,8 +338,8 @@ fn what_the_clocks_did_comes_back() {
     assert!(copy.end("elapsed").unwrap() == dump);
 }
 
-/// Threads without end, each with a name as long as a line can be, or a host with such a name: an error before memory
-/// is short.
+/// Threads without end, each with a name as long as a line can be, or a host with such a name: an error
+/// before memory is short.
 #[test]
 fn threads_without_end_are_refused() {
     for field in ["vm", "host"] {

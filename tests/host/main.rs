@@ -1,5 +1,5 @@
-//! Tests that need nothing but the build: scenarios through the pure functions, dumps, recording for days, perf's recordings, the command line,
-//! snapshots of outputs.
+//! Tests that need nothing but the build: scenarios through the pure functions, dumps, recording for days,
+//! perf's recordings, the command line, snapshots of outputs.
 
 mod cli;
 mod diff;

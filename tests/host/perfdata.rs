@@ -164,8 +164,8 @@ fn a_recording_becomes_a_dump() {
     assert_eq!((back.start_ns, back.end_ns), (interval.start_ns, interval.end_ns));
 }
 
-/// A made-up recording of two vCPUs of a mainframe, each on a CPU of its own. The CPUs' buffers were written one
-/// after the other, so the times of a round are not in order.
+/// A made-up recording of two vCPUs of a mainframe, each on a CPU of its own. The CPUs' buffers were written
+/// one after the other, so the times of a round are not in order.
 fn mainframe() -> Builder {
     const EXIT: u16 = 21;
     const ENTER: u16 = 22;
@@ -173,7 +173,8 @@ fn mainframe() -> Builder {
     builder.comm(50, "qemu-system-s39");
     for (tid, vcpu, start) in [(51, 0, 1_000), (52, 1, 1_500)] {
         builder.sample(50, tid, start, ENTER, &[(8, vcpu, 4)]);
-        // Instruction, then wait state; one beyond four bytes would be read if `icptcode` were taken for wider.
+        // Instruction, then wait state; one beyond four bytes would be read if `icptcode` were taken for
+        // wider.
         for (at, icptcode, took) in [(10_000, 4, 700 + vcpu), (20_000, 28, 5_000)] {
             builder.sample(50, tid, start + at, EXIT, &[(8, vcpu, 4), (32, icptcode, 1), (33, 0xff, 1)]);
             builder.sample(50, tid, start + at + took, ENTER, &[(8, vcpu, 4)]);

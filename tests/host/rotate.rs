@@ -408,8 +408,8 @@ fn a_real_file_is_cut_and_goes_on() {
     assert!(RotatingFiles::many(&Path::new("-").into()).is_err());
 }
 
-/// How much a busy host writes: the figure in docs/recording.md. `cargo test -p exitlat-tests --test host -- \
-/// --show-output an_hour_has_a_bounded_size`
+/// How much a busy host writes: the figure in docs/recording.md. `cargo test -p exitlat-tests --test host --
+/// \ --show-output an_hour_has_a_bounded_size`
 #[test]
 fn an_hour_has_a_bounded_size() {
     const VCPUS: usize = 64;

@@ -217,7 +217,8 @@ fn rates_on_the_page_are_those_of_a_host() {
     assert_eq!(cells(&both, &format!("one \u{b7} {reason}"))[..2], cells(&alone, &reason)[..2]);
 }
 
-/// The machine slept in the middle: what came after has the time it had, and the page says why there is none between.
+/// The machine slept in the middle: what came after has the time it had, and the page says why there is none
+/// between.
 #[test]
 fn a_page_knows_that_the_machine_was_suspended() {
     const HOURS: u64 = 8 * 3_600_000;

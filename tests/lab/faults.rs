@@ -66,8 +66,8 @@ fn no_guest_running_is_not_an_error_but_is_said() {
     demand(&output, 0, &["no guest is running"]);
 }
 
-/// A guest that begins in the second of listening, with which a measurement without exits ends, is no guest whose exits
-/// are not reported.
+/// A guest that begins in the second of listening, with which a measurement without exits ends, is no guest
+/// whose exits are not reported.
 #[test]
 fn a_guest_that_comes_late_is_no_fault_of_this_host() {
     let guests = Background::start("--forever msr=10 io=10");

@@ -160,7 +160,8 @@ impl Table {
 /// What differs between the isas.
 struct Isa {
     name: &'static str,
-    /// The reason of the workload's last exit, if that is counted among the others. It has no entry after it.
+    /// The reason of the workload's last exit, if that is counted among the others. It has no entry after
+    /// it.
     last_reason: Option<&'static str>,
     /// The host's own interrupts: their number is the machine's business.
     interrupts: &'static [&'static str],
@@ -176,8 +177,8 @@ static ISAS: [Isa; 3] = [
     Isa { name: "s390", last_reason: None, interrupts: &["Host interruption"] },
 ];
 
-/// Demands that a table by vcpu,reason has exactly the exits of the workload: every reason, every vCPU, and in
-/// sum KVM's own count.
+/// Demands that a table by vcpu,reason has exactly the exits of the workload: every reason, every vCPU, and
+/// in sum KVM's own count.
 pub fn demand_exact(table: &Table, vcpus: &[Vcpu], isa: &str) {
     let isa = ISAS.iter().find(|known| known.name == isa).expect("a known isa");
     for vcpu in vcpus {
@@ -212,8 +213,8 @@ pub fn demand_exact(table: &Table, vcpus: &[Vcpu], isa: &str) {
     }
 }
 
-/// Demands that the VMs in a table by vcpu,reason have their names, which is certain of those that were alive at the
-/// last reading.
+/// Demands that the VMs in a table by vcpu,reason have their names, which is certain of those that were alive
+/// at the last reading.
 pub fn demand_names(table: &Table, vcpus: &[Vcpu]) {
     for row in table.rows() {
         let vcpu = vcpus.iter().find(|vcpu| row["tid"] == vcpu.tid).expect("a vCPU of the workload");
@@ -251,7 +252,8 @@ pub fn report(dump: &Path, options: &str) -> Table {
     Table::last(&succeed(&mut command).stdout)
 }
 
-/// A child that does not outlive its test: one left behind would keep the lab from ending, and disturb other tests.
+/// A child that does not outlive its test: one left behind would keep the lab from ending, and disturb other
+/// tests.
 pub struct Running(pub Child);
 
 impl Running {
@@ -297,7 +299,8 @@ impl Live {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
-    /// The JSON objects it prints, as they come, until its end. Who waits for one that never comes sees it killed.
+    /// The JSON objects it prints, as they come, until its end. Who waits for one that never comes sees it
+    /// killed.
     pub fn blocks(&mut self) -> impl Iterator<Item = Value> + use<> {
         let stdout = BufReader::new(self.child.0.stdout.take().expect("taken once"));
         let (reading, read) = mpsc::channel::<()>();

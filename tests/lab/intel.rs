@@ -17,7 +17,8 @@ fn intel_exact() {
     assert_eq!(disagreements(&text).unwrap(), Vec::<String>::new());
 }
 
-/// N writes of a control register are N samples of one cause below their reason, and no other exit has a cause.
+/// N writes of a control register are N samples of one cause below their reason, and no other exit has a
+/// cause.
 #[test]
 fn intel_causes_of_control_registers() {
     for path in ["tp", "raw"] {

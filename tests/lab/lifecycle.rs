@@ -152,8 +152,8 @@ fn recording_ends_with_the_status_of_the_command() {
     assert_eq!(status(&[&workload_path(), "cpuid=1"]), Some(0));
 }
 
-/// A recording for days: SIGHUP that was ignored stays so, SIGUSR2 begins a new file, all files together have all
-/// exits, and each can be read alone.
+/// A recording for days: SIGHUP that was ignored stays so, SIGUSR2 begins a new file, all files together have
+/// all exits, and each can be read alone.
 #[test]
 fn a_recording_is_switched_and_survives_a_hangup() {
     let base = scratch("days");

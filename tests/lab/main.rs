@@ -2,8 +2,8 @@
 //!
 //! Run by `cargo xtask test lab`, one test at a time, as root, on each kernel of `tests/kernels.toml`. Names
 //! that begin with `intel_` run on the VMX lab, those with `perf_` where perf is at hand, all others on the
-//! SVM lab. On s390x there are others, whose names begin with `s390x_`. Names that begin with `icount_` need time to
-//! be a number of instructions. Nothing here depends on how fast anything is.
+//! SVM lab. On s390x there are others, whose names begin with `s390x_`. Names that begin with `icount_` need
+//! time to be a number of instructions. Nothing here depends on how fast anything is.
 
 #[cfg(target_arch = "x86_64")]
 mod counts;

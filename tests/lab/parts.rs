@@ -1,5 +1,5 @@
-//! Where inside an exit the time went: guests and VMMs with known answers. Bounds come from what was slept or spun at
-//! least, from sums, and from what must be the larger half by far.
+//! Where inside an exit the time went: guests and VMMs with known answers. Bounds come from what was slept or
+//! spun at least, from sums, and from what must be the larger half by far.
 
 use std::{
     fs, thread,
@@ -64,7 +64,8 @@ fn a_vmm_that_sleeps_is_asleep_and_not_in_the_kernel() {
         demand_sums(&table);
         let io = table.reason("io");
         let slept = vcpus[0].raw["io_sleep_ns_total"].as_u64().unwrap();
-        // What the VMM measured has the way to sleep and back in it, and the wait for a CPU. None of it is KVM's.
+        // What the VMM measured has the way to sleep and back in it, and the wait for a CPU. None of it is
+        // KVM's.
         let in_vmm = ns(io, "user_ns") + ns(io, "user_blocked_ns") + ns(io, "runqueue_ns");
         assert!(in_vmm >= slept, "slept {slept}: {io}");
         assert!(ns(io, "user_blocked_ns") <= slept, "slept {slept}: {io}");

@@ -12,9 +12,10 @@ use std::{
 
 use crate::guest::{Background, Live, PATIENCE, Running, Table, demand_exact, report, scratch, succeed};
 
-/// Runs `perf kvm stat record` and exitlat over the same workload. Counts have to be equal, and the means of long
-/// exits within 2 %. Not those of short ones: each tracer also measures what the other one does in between, and
-/// in the lab, some 30 instructions a microsecond, that is a good part of an exit which KVM handles itself.
+/// Runs `perf kvm stat record` and exitlat over the same workload. Counts have to be equal, and the means of
+/// long exits within 2 %. Not those of short ones: each tracer also measures what the other one does in
+/// between, and in the lab, some 30 instructions a microsecond, that is a good part of an exit which KVM
+/// handles itself.
 #[test]
 fn perf_sees_the_same() {
     let [data, control, answer] = ["perf.data", "control", "answer"].map(scratch);

@@ -1,4 +1,5 @@
-//! s390x: N exits scripted are N exits shown, by reason and by cause, on every vCPU, and as KVM itself counts them.
+//! s390x: N exits scripted are N exits shown, by reason and by cause, on every vCPU, and as KVM itself counts
+//! them.
 //!
 //! The scripts are those of `sie-workload`, which `WORKLOAD` names here.
 
@@ -47,8 +48,8 @@ fn row<'a>(table: &'a Table, vcpu: &Vcpu, reason: &str) -> Option<&'a Value> {
     table.rows().iter().find(|row| row["tid"] == vcpu.tid && row["reason"] == reason)
 }
 
-/// Demands the script's exits by reason and by cause, and KVM's own counters. What the last exit, which has no entry
-/// after it, adds to these is added here too.
+/// Demands the script's exits by reason and by cause, and KVM's own counters. What the last exit, which has
+/// no entry after it, adds to these is added here too.
 fn demand_script(table: &Table, vcpus: &[Vcpu]) {
     demand_exact(table, vcpus, "s390");
     for vcpu in vcpus {
@@ -164,15 +165,16 @@ fn s390x_full_rate_loses_nothing() {
     let total = Table(last.join().unwrap().expect("a total"));
     demand_script(&total, &vcpus);
     let losses = numbers(&total.0["losses"]);
-    // A wake-up out of an interrupt that came while a program ran is not seen by the classic program on it: that
-    // moves time from one part to another, and no exit is missing.
+    // A wake-up out of an interrupt that came while a program ran is not seen by the classic program on it:
+    // that moves time from one part to another, and no exit is missing.
     let no_exit = ["died_in_exit", "early_entries", "missed_parts"];
     assert!(losses.keys().all(|cause| no_exit.contains(&cause.as_str())), "{losses:?}");
     // The first entry of each thread has no exit before it, the last exit no entry after it.
     assert_eq!((total.loss("died_in_exit"), total.loss("early_entries")), (2, 2));
 }
 
-/// More vCPUs than CPUs that all spin and give their time slices away: what an over-committed host looks like.
+/// More vCPUs than CPUs that all spin and give their time slices away: what an over-committed host looks
+/// like.
 #[test]
 fn s390x_a_storm_of_time_slice_ends_is_seen() {
     let (vcpus, dump) = record("", "--vcpus 8 --guest-us 20 --rounds 10 diag44=190 diag9c=5 stidp=5", "s390");
@@ -190,8 +192,8 @@ fn s390x_a_storm_of_time_slice_ends_is_seen() {
     assert!(siblings().all(|other| other["sum_ns"].as_u64() < storm["sum_ns"].as_u64()), "{instruction}");
 }
 
-/// Two guests on two CPUs, one of them with 64 vCPUs that give up their time slices all the time: the line by VM names
-/// the guest and what its vCPUs wait for, and the rows of that guest the DIAG.
+/// Two guests on two CPUs, one of them with 64 vCPUs that give up their time slices all the time: the line by
+/// VM names the guest and what its vCPUs wait for, and the rows of that guest the DIAG.
 #[test]
 fn s390x_the_guest_with_the_storm_is_found() {
     let quiet = Background::start("--vcpus 1 --guest-us 50 stidp=200 diag44=5");
@@ -346,8 +348,8 @@ fn s390x_check_explains_a_host_without_sie() {
     assert_eq!(output.status.code(), Some(4), "{output:?}");
 }
 
-/// A bound on what KVM and the programs add to a scripted time. A nanosecond is an instruction here, so no host's
-/// speed is in it. Measured are 3 us for most exits, 17 us for the worst.
+/// A bound on what KVM and the programs add to a scripted time. A nanosecond is an instruction here, so no
+/// host's speed is in it. Measured are 3 us for most exits, 17 us for the worst.
 const OVERHEAD_NS: u64 = 40_000;
 
 fn ns(value: &Value, field: &str) -> u64 {
@@ -377,7 +379,8 @@ fn icount_the_vmms_time_is_what_it_spun() {
     assert!((484_000..=500_000 + OVERHEAD_NS).contains(&ns(all, "p99_ns")), "{all}");
 }
 
-/// In guest time, hence on a machine of a thousand million instructions a second. Programs are interpreted here.
+/// In guest time, hence on a machine of a thousand million instructions a second. Programs are interpreted
+/// here.
 #[test]
 fn icount_more_than_100_000_exits_a_second_without_a_loss() {
     let (vcpus, dump) = record("", "stidp=20000", "s390");

@@ -1,5 +1,5 @@
-//! A VMM that got slower is caught by `diff`, with the right reason, and the same VMM is not. In guest time that is a
-//! number of instructions, so that every run sees the same.
+//! A VMM that got slower is caught by `diff`, with the right reason, and the same VMM is not. In guest time
+//! that is a number of instructions, so that every run sees the same.
 
 use std::{
     fs,

@@ -1,6 +1,6 @@
-//! Whose exit it is. Raw tracepoints tell the thread by the kernel's own structure of the vCPU, and keep what they learnt
-//! while KVM_RUN lasts; classic ones ask at every event. Where vCPUs change their threads, threads their vCPUs, and vCPUs
-//! their control blocks, both must say the same.
+//! Whose exit it is. Raw tracepoints tell the thread by the kernel's own structure of the vCPU, and keep what
+//! they learnt while KVM_RUN lasts; classic ones ask at every event. Where vCPUs change their threads,
+//! threads their vCPUs, and vCPUs their control blocks, both must say the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 

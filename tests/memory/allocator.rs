@@ -26,12 +26,13 @@ fn count(change: isize) {
     let _ = HELD.try_with(|held| held.set(held.get() + change));
 }
 
-// SAFETY: every call goes to the system's allocator with the arguments as they came; the counter neither allocates nor
-// has a destructor.
+// SAFETY: every call goes to the system's allocator with the arguments as they came; the counter neither
+// allocates nor has a destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is that of the system's allocator.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is that of the system's
+        // allocator.
         unsafe { System.alloc(layout) }
     }
 

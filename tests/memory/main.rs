@@ -1,5 +1,5 @@
-//! A measurement for months holds no more memory than one of a minute: VMs come and go, and the real loop runs over a
-//! made-up source.
+//! A measurement for months holds no more memory than one of a minute: VMs come and go, and the real loop
+//! runs over a made-up source.
 
 mod allocator;
 mod fleet;
@@ -25,7 +25,8 @@ use crate::fleet::{Fleet, VMS, VMS_AT_ONCE};
 /// How much more may be held after 100,000 VMs than after 10,000.
 const ALLOWED: isize = 2 << 20;
 
-/// Runs the loop until every VM has come and gone. The bytes that were held then, less those after the first tenth.
+/// Runs the loop until every VM has come and gone. The bytes that were held then, less those after the first
+/// tenth.
 fn growth(sink: &mut dyn Sink<Fleet>) -> isize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut fleet = Fleet::default();

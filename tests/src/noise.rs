@@ -1,4 +1,5 @@
-//! Recordings of made-up guests, the same for the same seed: what `diff` must tell apart, and what it must not.
+//! Recordings of made-up guests, the same for the same seed: what `diff` must tell apart, and what it must
+//! not.
 
 use std::{collections::BTreeMap, f64::consts::TAU, io};
 

@@ -78,7 +78,8 @@ impl Builder {
         self.facts.push((feature, text.to_owned()));
     }
 
-    /// Adds a record. The kernel's own, but for samples, end with thread, time, CPU and event (`sample_id_all`).
+    /// Adds a record. The kernel's own, but for samples, end with thread, time, CPU and event
+    /// (`sample_id_all`).
     pub fn record(&mut self, kind: u32, misc: u16, body: &[u8]) {
         let trailer = if kind < 64 && kind != 9 { self.list(&[0, 0, 0, EVENT_ID]) } else { Vec::new() };
         let body = [body, &trailer].concat();

@@ -13,8 +13,8 @@ const KVM_GET_STATS_FD: u32 = 0xaece;
 const HEADER_LEN: usize = 24;
 const DESCRIPTOR_LEN: usize = 16;
 
-/// The counters of a vCPU that hold a single number, as an object from name to number; `Null` on kernels that do not
-/// have the interface.
+/// The counters of a vCPU that hold a single number, as an object from name to number; `Null` on kernels that
+/// do not have the interface.
 ///
 /// # Errors
 /// If the kernel has the interface but what it says makes no sense.

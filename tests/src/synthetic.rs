@@ -1,4 +1,5 @@
-//! A recording that was never made: thirty intervals of three VMs, the same on every run, for what is exported.
+//! A recording that was never made: thirty intervals of three VMs, the same on every run, for what is
+//! exported.
 //!
 //! Names of guests are as bad as a tenant can choose them.
 
@@ -30,8 +31,8 @@ pub const GUESTS: [(u32, &str); 3] = [
     (4103, "=cmd|' /C calc'!A1, \"x\"\r\n# EOF\\"),
 ];
 
-/// A reason: its code, exits an interval and vCPU, the middle duration in ns, how far the tail goes, and how the
-/// VMM has part in it.
+/// A reason: its code, exits an interval and vCPU, the middle duration in ns, how far the tail goes, and how
+/// the VMM has part in it.
 struct Load {
     code: u32,
     count: u64,

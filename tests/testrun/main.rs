@@ -110,8 +110,8 @@ fn dead_threads_give_their_places_back() -> Result<()> {
     Ok(())
 }
 
-/// A thread without a place has its exits counted, and not its entries, whatever is read in between; it gets one when
-/// another thread has ended.
+/// A thread without a place has its exits counted, and not its entries, whatever is read in between; it gets
+/// one when another thread has ended.
 #[test]
 fn a_place_is_asked_for_again_when_there_is_one() -> Result<()> {
     let mut session = Session::load(&Options { vcpus: 1, slots: 8, ..Options::default() }, None)?;
@@ -136,8 +136,9 @@ fn a_place_is_asked_for_again_when_there_is_one() -> Result<()> {
     Ok(())
 }
 
-/// 64 VMs of 8 vCPUs with 110 reasons each, in half of which the threads end and others take their places: every
-/// sample is where it belongs. With too few slots it is known how many have none; the last VM, which lives on, lacks them.
+/// 64 VMs of 8 vCPUs with 110 reasons each, in half of which the threads end and others take their places:
+/// every sample is where it belongs. With too few slots it is known how many have none; the last VM, which
+/// lives on, lacks them.
 #[test]
 fn many_machines() -> Result<()> {
     const VMS: u64 = 64;
@@ -246,8 +247,8 @@ fn events_beyond_a_full_filter_are_counted() -> Result<()> {
     Ok(())
 }
 
-/// All programs that the loader may ask for are in the object, and those that read no kernel structure load with messages
-/// on and off.
+/// All programs that the loader may ask for are in the object, and those that read no kernel structure load
+/// with messages on and off.
 #[test]
 fn programs_are_there_and_load() -> Result<()> {
     for verbose in [0, 1] {

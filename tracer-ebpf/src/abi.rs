@@ -18,8 +18,8 @@ use crate::{
 pub const DEFAULT_VCPUS: u32 = 1024;
 /// Default capacity of the slot table.
 pub const DEFAULT_SLOTS: u32 = 4096;
-/// Entries in each table of hints; a power of two. Threads whose tids are equal modulo this number, and vCPUs whose
-/// addresses have the same place, take the slower way through the hash.
+/// Entries in each table of hints; a power of two. Threads whose tids are equal modulo this number, and vCPUs
+/// whose addresses have the same place, take the slower way through the hash.
 pub const HINTS: usize = 4096;
 /// Processes that can be judged at a time, traced or not.
 pub const MAX_PROCESSES: u32 = 4096;
@@ -137,7 +137,8 @@ pub struct Rare {
     pub slot: SlotRef,
 }
 
-/// What the thread does while an exit is open, as far as it is not simply running in KVM. See [`crate::split`].
+/// What the thread does while an exit is open, as far as it is not simply running in KVM. See
+/// [`crate::split`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Breakdown {
@@ -198,7 +199,8 @@ pub struct Vcpu {
     pub first_ns: u64,
     /// Time of the last entry, moved on by what the thread then spent off its CPU; 0 before the first.
     ///
-    /// `first_ns + guest_ns + exit_ns + lost_ns + away_ns` is `open_ns` while an exit is open, else `entered_ns`.
+    /// `first_ns + guest_ns + exit_ns + lost_ns + away_ns` is `open_ns` while an exit is open, else
+    /// `entered_ns`.
     pub entered_ns: u64,
     /// Sum of the complete guest intervals.
     pub guest_ns: u64,
@@ -210,18 +212,21 @@ pub struct Vcpu {
     pub away_ns: u64,
     /// Cause of the open exit below its reason, see [`crate::subkey`]; 0 if none is known.
     pub open_subkey: u64,
-    /// The kernel's `struct kvm_vcpu` that the thread runs, between two returns of KVM_RUN; 0 when it is not known. Raw
-    /// tracepoints are given it: within one call of KVM_RUN, which holds the vCPU's mutex, it tells the thread.
+    /// The kernel's `struct kvm_vcpu` that the thread runs, between two returns of KVM_RUN; 0 when it is not
+    /// known. Raw tracepoints are given it: within one call of KVM_RUN, which holds the vCPU's mutex, it
+    /// tells the thread.
     pub kvm_vcpu: u64,
-    /// The kernel's `struct task_struct` of the thread, beside `kvm_vcpu` where a return of KVM_RUN can be missed.
+    /// The kernel's `struct task_struct` of the thread, beside `kvm_vcpu` where a return of KVM_RUN can be
+    /// missed.
     pub task: u64,
-    /// The control block of the same time, while it is that of the guest itself and not of a guest in it; 0 when it is
-    /// not known. AMD only.
+    /// The control block of the same time, while it is that of the guest itself and not of a guest in it; 0
+    /// when it is not known. AMD only.
     pub vmcb: u64,
     /// The slot of the guest intervals.
     pub guest_slot: SlotRef,
-    /// Not 0 while a program of `bpf/split.rs` is at work on the entry. From Linux 7.0 on raw tracepoints do not keep
-    /// the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs then leave it alone.
+    /// Not 0 while a program of `bpf/split.rs` is at work on the entry. From Linux 7.0 on raw tracepoints do
+    /// not keep the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs
+    /// then leave it alone.
     pub busy: u32,
     /// The parts of the open exit and of the complete ones.
     pub breakdown: Breakdown,

@@ -1,9 +1,9 @@
 //! What an exit interval consists of: the state machine behind [`Part`].
 //!
-//! Most exits are handled by KVM without a pause, and nothing here runs for them. The others pass through these
-//! functions, each called at one kind of event of the vCPU's own thread; only [`woken`] is called by whoever
-//! wakes it. Every function charges the time since the last one to one part. [`Part::Kernel`] is never charged:
-//! it is what the others leave of the interval, so the parts sum to it whatever happened.
+//! Most exits are handled by KVM without a pause, and nothing here runs for them. The others pass through
+//! these functions, each called at one kind of event of the vCPU's own thread; only [`woken`] is called by
+//! whoever wakes it. Every function charges the time since the last one to one part. [`Part::Kernel`] is
+//! never charged: it is what the others leave of the interval, so the parts sum to it whatever happened.
 
 use crate::{abi::Vcpu, part::Part};
 
@@ -71,8 +71,8 @@ pub const fn off_by_state(preempted: bool, state: u32) -> Off {
 }
 
 /// The reason under which a return to the VMM is counted. KVM_RUN fails with EINTR when a signal is pending,
-/// without always having set the reason; and with EFAULT or EHWPOISON where it reports a fault of guest memory, which
-/// is a reason like others (`Documentation/virt/kvm/api.rst`, KVM_EXIT_MEMORY_FAULT).
+/// without always having set the reason; and with EFAULT or EHWPOISON where it reports a fault of guest
+/// memory, which is a reason like others (`Documentation/virt/kvm/api.rst`, KVM_EXIT_MEMORY_FAULT).
 #[inline(always)]
 pub const fn user_reason(reason: u32, errno: i32) -> u32 {
     const EINTR: i32 = -4;
@@ -213,7 +213,8 @@ pub fn woken(vcpu: &mut Vcpu, now_ns: u64) {
     crate::slot::set(&mut vcpu.breakdown.woken_ns, now_ns);
 }
 
-/// The thread ends: its time in the VMM does too. [`crate::abi::Breakdown::since_ns`] is the time of its end from then on.
+/// The thread ends: its time in the VMM does too. [`crate::abi::Breakdown::since_ns`] is the time of its end
+/// from then on.
 #[inline(always)]
 pub fn ended(vcpu: &mut Vcpu, now_ns: u64) {
     switched_in(vcpu, now_ns);

@@ -17,8 +17,9 @@ pub(crate) fn opaque(value: usize) -> usize {
     value
 }
 
-/// The bits of `MASK`. The mask is a real instruction: the compiler may know that the rest is 0 where the verifier does not,
-/// or, on ways that cannot be taken, believes the contradictory, of which a mask makes sense again.
+/// The bits of `MASK`. The mask is a real instruction: the compiler may know that the rest is 0 where the
+/// verifier does not, or, on ways that cannot be taken, believes the contradictory, of which a mask makes
+/// sense again.
 #[inline(always)]
 pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
     #[cfg(target_arch = "bpf")]

@@ -8,7 +8,8 @@
 //! | has a cause | its handled time under the cause too |
 //! | went to the VMM | for each return from KVM_RUN, time in the VMM under `USER_EXIT` |
 //!
-//! The BPF programs, the replay of recorded events and the tests call these functions; they differ in [`Tables`] only.
+//! The BPF programs, the replay of recorded events and the tests call these functions; they differ in
+//! [`Tables`] only.
 
 use crate::{
     abi::{Isa, SlotKey},

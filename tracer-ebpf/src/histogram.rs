@@ -21,8 +21,8 @@ pub const BUCKETS: usize = ((MAX_BITS - SUB_BITS + 1) as usize) << SUB_BITS;
 /// Largest relative distance between a value and the midpoint of its bucket.
 pub const MAX_RELATIVE_ERROR: f64 = 0.5 / PER_OCTAVE as f64;
 
-/// By how many bits a number is shifted so that [`SUB_BITS`] are left below its highest one, if that is in the second
-/// byte from below, by the value of this byte. 0 for 0.
+/// By how many bits a number is shifted so that [`SUB_BITS`] are left below its highest one, if that is in
+/// the second byte from below, by the value of this byte. 0 for 0.
 static SHIFT_BY_BYTE: [u8; 256] = {
     let mut table = [0; 256];
     table[1] = 8 - SUB_BITS as u8;
@@ -82,7 +82,8 @@ fn shift_by(byte: u64) -> u64 {
 
 #[inline(always)]
 fn in_octave(ns: u64, shift: u64) -> usize {
-    // `ns >> shift` is in PER_OCTAVE..2*PER_OCTAVE, so octave `shift` starts at index (shift + 1) * PER_OCTAVE.
+    // `ns >> shift` is in PER_OCTAVE..2*PER_OCTAVE, so octave `shift` starts at index (shift + 1) *
+    // PER_OCTAVE.
     ((shift << SUB_BITS) + (ns >> shift)) as usize
 }
 

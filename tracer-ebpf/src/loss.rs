@@ -27,8 +27,8 @@ impl PerVcpu {
 pub enum Global {
     /// An exit of a thread for which no place in the vCPU table was left.
     VcpuTableFull = 0,
-    /// An entry of a thread of which no exit has been seen: a new vCPU's first entry, or the end of an exit that was under
-    /// way when tracing began. Not counted while the vCPU table is full.
+    /// An entry of a thread of which no exit has been seen: a new vCPU's first entry, or the end of an exit
+    /// that was under way when tracing began. Not counted while the vCPU table is full.
     EarlyEntries = 1,
     /// A field of the event record could not be read.
     ReadFailed = 2,

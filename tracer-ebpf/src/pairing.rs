@@ -1,11 +1,12 @@
 //! Which entry belongs to which exit: the state machine of one vCPU thread.
 //!
 //! The rule is the same on every architecture: an exit interval runs from an exit event of a vCPU thread to
-//! its next entry event, a guest interval from there to the next exit. An entry always closes, whatever happened
-//! before, so nothing is ever measured from a stale stamp; an exit always opens, the newest one wins.
+//! its next entry event, a guest interval from there to the next exit. An entry always closes, whatever
+//! happened before, so nothing is ever measured from a stale stamp; an exit always opens, the newest one
+//! wins.
 //!
-//! Between a thread's first exit and its newest event no nanosecond is left out: each is in a guest interval, in
-//! an exit interval, or in [`Vcpu::lost_ns`]. The reader checks that sum.
+//! Between a thread's first exit and its newest event no nanosecond is left out: each is in a guest interval,
+//! in an exit interval, or in [`Vcpu::lost_ns`]. The reader checks that sum.
 
 use crate::{
     abi::{Isa, Vcpu},
@@ -58,8 +59,8 @@ pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: Isa, code: u32) -> Exit {
     Exit::Opened(meant)
 }
 
-/// Notes an entry at `now_ns` and closes the exit that was open. The parts of the exit are still to be settled,
-/// see [`breakdown::close`].
+/// Notes an entry at `now_ns` and closes the exit that was open. The parts of the exit are still to be
+/// settled, see [`breakdown::close`].
 #[inline(always)]
 pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
     let open_ns = vcpu.open_ns;

@@ -39,8 +39,8 @@ pub fn find(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
     }
 }
 
-/// The slot noted for a code that has a direct place; [`SlotRef::NONE`] for other codes. The lowest codes are looked up
-/// apart from those of the second range: joined, both would pay for work that only one needs.
+/// The slot noted for a code that has a direct place; [`SlotRef::NONE`] for other codes. The lowest codes are
+/// looked up apart from those of the second range: joined, both would pay for work that only one needs.
 #[inline(always)]
 pub fn find_direct(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
     if isa != vcpu.isa {

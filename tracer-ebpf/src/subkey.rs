@@ -10,9 +10,9 @@ pub const WRITE: u64 = 1 << (KIND_SHIFT - 1);
 
 /// Kinds of details.
 ///
-/// `HALTED` and `WHOLE` exist for exits in which the vCPU halted, or its process was stopped; both describe the
-/// same exits. The exits of a reason are `PLAIN` and `HALTED` together: their handled time. With idle time counted
-/// in, as perf does it, they are `PLAIN` and `WHOLE`.
+/// `HALTED` and `WHOLE` exist for exits in which the vCPU halted, or its process was stopped; both describe
+/// the same exits. The exits of a reason are `PLAIN` and `HALTED` together: their handled time. With idle
+/// time counted in, as perf does it, they are `PLAIN` and `WHOLE`.
 pub mod kind {
     /// Time of the exits that did not halt, all of it handled.
     pub const PLAIN: u8 = 0;
@@ -61,8 +61,8 @@ pub const fn value_of(subkey: u64) -> u64 {
     subkey & VALUE_MASK
 }
 
-/// The key by which the kernel names an s390 instruction, from the `instruction` field of its events: the first
-/// byte alone or, in some groups of instructions, a byte that tells more behind it.
+/// The key by which the kernel names an s390 instruction, from the `instruction` field of its events: the
+/// first byte alone or, in some groups of instructions, a byte that tells more behind it.
 ///
 /// Mirrors `icpt_insn_decoder` (`arch/s390/include/uapi/asm/sie.h`).
 ///

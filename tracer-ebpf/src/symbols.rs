@@ -1,6 +1,7 @@
 //! Names that cross the border between the BPF object and its loader: maps, programs, read-only globals.
 //!
-//! The loader asks for globals and most maps when it starts; a test asks for the other maps and for each program.
+//! The loader asks for globals and most maps when it starts; a test asks for the other maps and for each
+//! program.
 
 /// Per-vCPU-thread state: array of [`crate::abi::Vcpu`], mmapable.
 pub const VCPUS: &str = "VCPUS";

@@ -1,5 +1,5 @@
-//! Slots of threads: how one is found, taken and given back. The same rule for the maps of the BPF programs and for
-//! tables in user space; [`Tables`] is all in which they differ.
+//! Slots of threads: how one is found, taken and given back. The same rule for the maps of the BPF programs
+//! and for tables in user space; [`Tables`] is all in which they differ.
 
 use crate::{
     abi::{Isa, Slot, SlotKey, SlotRef, Vcpu},
@@ -9,8 +9,9 @@ use crate::{
 
 /// The tables of threads and slots, and the options that decide what is recorded in them.
 ///
-/// An entry is one thread, so whoever holds an [`Tables::Entry`] is its only writer. The provided functions are those
-/// that few events need: the BPF programs make calls of them, so that the usual event has the registers for itself.
+/// An entry is one thread, so whoever holds an [`Tables::Entry`] is its only writer. The provided functions
+/// are those that few events need: the BPF programs make calls of them, so that the usual event has the
+/// registers for itself.
 pub trait Tables: Sized {
     /// Names an entry of the table of threads that is known to exist.
     type Entry: Copy;
@@ -61,7 +62,8 @@ pub trait Tables: Sized {
     fn count_loss(&mut self, index: u32, loss: PerVcpu);
 }
 
-/// The slot of a thread's open exit, a new one if its code is new. A slot that cannot be had is counted as lost.
+/// The slot of a thread's open exit, a new one if its code is new. A slot that cannot be had is counted as
+/// lost.
 #[inline(always)]
 pub fn plain<T: Tables>(tables: &mut T, entry: T::Entry) -> SlotRef {
     let vcpu = tables.vcpu(entry);

@@ -1,5 +1,5 @@
-//! Any bytes as a dump: read to the end, summed up, written again, and read again. Bytes that do not begin as one
-//! are taken as a histogram within one, as no mutation finds its way through base64.
+//! Any bytes as a dump: read to the end, summed up, written again, and read again. Bytes that do not begin as
+//! one are taken as a histogram within one, as no mutation finds its way through base64.
 #![no_main]
 
 use std::{borrow::Cow, io::Cursor};
@@ -7,9 +7,9 @@ use std::{borrow::Cow, io::Cursor};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 use tracer_user::{
+    model::provenance::Header,
     model::{Interval, Rows, Store},
     recording::{Reader, SCHEMA, Writer},
-    model::provenance::Header,
 };
 
 const HEADER: &str = r#"{"type":"header","schema":1,"tool":"t","host":"h","kernel":"k","arch":"a","cpu":"c","backend":"b","path":"p","options":[],"start_unix_ms":0,"buckets":{"layout":"log-linear","sub_bits":4,"max_bits":36,"encoding":"HdrHistogram V2, base64"}}"#;

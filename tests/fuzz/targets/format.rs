@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer_user::{decode::kernel_table, tracepoint::fields::field, perfdata::tracing::formats};
+use tracer_user::{decode::kernel_table, perfdata::tracing::formats, tracepoint::fields::field};
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);

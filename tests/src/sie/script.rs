@@ -1,4 +1,5 @@
-//! The records that the scripted SIE reads: one an exit. The layout is that of `struct rec` in `xtask/lab/guest/sie.c`.
+//! The records that the scripted SIE reads: one an exit. The layout is that of `struct rec` in
+//! `xtask/lab/guest/sie.c`.
 
 /// Length of a record.
 pub const LEN: usize = 64;

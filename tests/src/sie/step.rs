@@ -1,7 +1,8 @@
-//! Which exits a script can have: the one table, with what a correct tracer shows for each and what KVM counts.
+//! Which exits a script can have: the one table, with what a correct tracer shows for each and what KVM
+//! counts.
 //!
-//! The names of reasons and causes are written out here and not taken from exitlat's tables: they are what the
-//! kernel's own tables say (`arch/s390/include/uapi/asm/sie.h`).
+//! The names of reasons and causes are written out here and not taken from exitlat's tables: they are what
+//! the kernel's own tables say (`arch/s390/include/uapi/asm/sie.h`).
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! The virtual machine: memory, vCPUs, the loop around KVM_RUN. s390x's side of KVM has no crate, so its few requests
-//! and structures are here (`include/uapi/linux/kvm.h`, `arch/s390/include/uapi/asm/kvm.h`).
+//! The virtual machine: memory, vCPUs, the loop around KVM_RUN. s390x's side of KVM has no crate, so its few
+//! requests and structures are here (`include/uapi/linux/kvm.h`, `arch/s390/include/uapi/asm/kvm.h`).
 
 use std::fs::{self, File};
 use std::io;
@@ -32,8 +32,8 @@ const SYNC_ARCH0: u64 = 1 << 4;
 const SEGMENT: usize = 1 << 20;
 /// New PSWs in the guest's low core, where delivered interrupts continue: external to restart.
 const NEW_PSWS: [usize; 6] = [0x1a0, 0x1b0, 0x1c0, 0x1d0, 0x1e0, 0x1f0];
-/// Control register 0: extended save area bits, then emergency signal, external call and clock comparator are let
-/// through.
+/// Control register 0: extended save area bits, then emergency signal, external call and clock comparator are
+/// let through.
 const CR0: u64 = 0xe0 | 0x4000 | 0x2000 | 0x800;
 const CR14: u64 = 0xc200_0000;
 
@@ -165,7 +165,8 @@ impl Vm {
         &mut self.vcpus
     }
 
-    /// One of KVM's counters in debugfs: the sum over the vCPUs. The directory is `PID-FD` (kvm_create_vm_debugfs).
+    /// One of KVM's counters in debugfs: the sum over the vCPUs. The directory is `PID-FD`
+    /// (kvm_create_vm_debugfs).
     ///
     /// # Errors
     /// If the kernel has no such counter.
@@ -219,8 +220,8 @@ impl Vcpu {
     }
 
     fn shared(&mut self) -> &mut Run {
-        // SAFETY: the mapping is at least so long (checked), aligned to a page, and any bytes are valid; KVM writes
-        // to it during KVM_RUN only, when no such reference lives.
+        // SAFETY: the mapping is at least so long (checked), aligned to a page, and any bytes are valid; KVM
+        // writes to it during KVM_RUN only, when no such reference lives.
         unsafe { &mut *(self.run.address() as *mut Run) }
     }
 

@@ -1,7 +1,8 @@
 //! The machine code of a guest: a table from step to bytes, and what strings the steps together.
 //!
-//! Registers: r8 counts the iterations of a step, r9 is the deadline of `spin`, r12 the timers armed again, r13 the timer
-//! interrupts and r14 the finished rounds (read by the VMM at the end), r15 the rounds left. CPUID and the MSR instructions clobber none of them.
+//! Registers: r8 counts the iterations of a step, r9 is the deadline of `spin`, r12 the timers armed again,
+//! r13 the timer interrupts and r14 the finished rounds (read by the VMM at the end), r15 the rounds left.
+//! CPUID and the MSR instructions clobber none of them.
 
 use anyhow::{Result, ensure};
 
@@ -119,8 +120,8 @@ const LOOPS: [Template; 9] = [
     Template {
         kind: Kind::Cr,
         setup: &[],
-        // CR4.VME does nothing in long mode, and KVM never lets a guest own it (`KVM_POSSIBLE_CR4_GUEST_BITS`,
-        // arch/x86/kvm/kvm_cache_regs.h): on VMX each change exits.
+        // CR4.VME does nothing in long mode, and KVM never lets a guest own it
+        // (`KVM_POSSIBLE_CR4_GUEST_BITS`, arch/x86/kvm/kvm_cache_regs.h): on VMX each change exits.
         body: &[
             Bytes(&[0x0f, 0x20, 0xe0]), // mov rax, cr4
             Bytes(&[0x34, 0x01]),       // xor al, VME
@@ -179,11 +180,13 @@ const SPIN: [Part; 5] = [
 
 /// The timer interrupt: counts itself in r13, tells the local APIC that it is handled, and returns.
 ///
-/// It counts because a timer can fire once more than it was armed for under emulation; each time is one more EOI.
+/// It counts because a timer can fire once more than it was armed for under emulation; each time is one more
+/// EOI.
 ///
-/// Where it comes in front of the HLT that was to wait for it, it arms the timer again and counts that in r12. No
-/// processor lets it in between STI and HLT, but QEMU's SVM does when KVM asks for an interrupt window there: VMRUN
-/// (helper_vmrun) does not take the interrupt shadow from the control block. The HLT would wait for ever.
+/// Where it comes in front of the HLT that was to wait for it, it arms the timer again and counts that in
+/// r12. No processor lets it in between STI and HLT, but QEMU's SVM does when KVM asks for an interrupt
+/// window there: VMRUN (helper_vmrun) does not take the interrupt shadow from the control block. The HLT
+/// would wait for ever.
 const TIMER_HANDLER: [Part; 3] = [
     Bytes(&[
         0x49, 0xff, 0xc5, // inc r13

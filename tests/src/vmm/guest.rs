@@ -1,11 +1,12 @@
 //! The memory and the registers a guest starts with: long mode at once, without firmware.
 //!
-//! The number of nested page faults must not depend on the kernel or on which vCPU comes first. So every vCPU has
-//! page tables and a code page of its own, each alone in its group of eight pages: KVM maps nested pages singly or,
-//! in its older page-table code, prefetches within such a group. And what vCPUs do share, the nested page tables, must
-//! exist before two of them run at once, as KVM lets a fault that loses the race for one happen again: vCPUs come in
-//! groups with one nested page table each, and a vCPU only starts when [`Layout::predecessor`] has
-//! (see [`GuestMemory::has_started`]). The page without memory is in the same group's table.
+//! The number of nested page faults must not depend on the kernel or on which vCPU comes first. So every vCPU
+//! has page tables and a code page of its own, each alone in its group of eight pages: KVM maps nested pages
+//! singly or, in its older page-table code, prefetches within such a group. And what vCPUs do share, the
+//! nested page tables, must exist before two of them run at once, as KVM lets a fault that loses the race for
+//! one happen again: vCPUs come in groups with one nested page table each, and a vCPU only starts when
+//! [`Layout::predecessor`] has (see [`GuestMemory::has_started`]). The page without memory is in the same
+//! group's table.
 
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -83,8 +84,8 @@ impl Layout {
         }
     }
 
-    /// The layout of the vCPU that must have started before this one may: the first of the group, and for that
-    /// the first of the group before.
+    /// The layout of the vCPU that must have started before this one may: the first of the group, and for
+    /// that the first of the group before.
     pub fn predecessor(&self) -> Option<Self> {
         match self.vcpu % GROUP {
             0 => self.vcpu.checked_sub(GROUP).map(Self::of),
@@ -169,8 +170,9 @@ impl Layout {
         memory.write(self.code, &page);
     }
 
-    /// Writes the control block of a guest in the guest, which is like the guest itself, and lets this have one. The
-    /// offsets are those of `struct vmcb_control_area` and `struct vmcb_save_area` (`arch/x86/include/asm/svm.h`).
+    /// Writes the control block of a guest in the guest, which is like the guest itself, and lets this have
+    /// one. The offsets are those of `struct vmcb_control_area` and `struct vmcb_save_area`
+    /// (`arch/x86/include/asm/svm.h`).
     pub fn allow_nested(&self, memory: &GuestMemory, sregs: &mut kvm_sregs) {
         const SVME: u64 = 1 << 12;
         const SAVE: usize = 0x400;
@@ -231,8 +233,8 @@ pub struct GuestMemory {
     len: usize,
 }
 
-// SAFETY: it is memory of the whole process, and it is written by bounds-checked copies before any vCPU runs and
-// by atomic stores afterwards.
+// SAFETY: it is memory of the whole process, and it is written by bounds-checked copies before any vCPU runs
+// and by atomic stores afterwards.
 unsafe impl Send for GuestMemory {}
 // SAFETY: as above.
 unsafe impl Sync for GuestMemory {}
@@ -250,8 +252,8 @@ impl GuestMemory {
         // SAFETY: a new anonymous mapping at an address of the kernel's choice affects no other memory.
         let mapped = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
         ensure!(mapped != libc::MAP_FAILED, "no guest memory: {}", std::io::Error::last_os_error());
-        // Small pages only: with large ones the number of page faults would depend on the host's state. A kernel
-        // without large pages does not know the advice, which is as good.
+        // Small pages only: with large ones the number of page faults would depend on the host's state. A
+        // kernel without large pages does not know the advice, which is as good.
         // SAFETY: the range is the mapping made above, and the advice does not change its contents.
         unsafe { libc::madvise(mapped, len, libc::MADV_NOHUGEPAGE) };
         Ok(Self { base: NonNull::new(mapped.cast()).context("guest memory at address 0")?, len })
@@ -284,8 +286,8 @@ impl GuestMemory {
     fn write(&self, address: u64, bytes: &[u8]) {
         let address = address as usize;
         assert!(address.checked_add(bytes.len()).is_some_and(|end| end <= self.len), "outside guest memory");
-        // SAFETY: source and, as just checked, destination are valid for this length; they do not overlap because
-        // no reference into guest memory is ever made.
+        // SAFETY: source and, as just checked, destination are valid for this length; they do not overlap
+        // because no reference into guest memory is ever made.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.as_ptr().add(address), bytes.len()) }
     }
 
@@ -303,8 +305,8 @@ impl GuestMemory {
     fn flag(&self, address: u64) -> &AtomicU8 {
         let address = address as usize;
         assert!(address < self.len, "outside guest memory");
-        // SAFETY: the address is inside the mapping, as just checked, which lives as long as `self`; flags are only
-        // accessed atomically once the guest runs.
+        // SAFETY: the address is inside the mapping, as just checked, which lives as long as `self`; flags
+        // are only accessed atomically once the guest runs.
         unsafe { AtomicU8::from_ptr(self.base.as_ptr().add(address)) }
     }
 }

@@ -1,7 +1,8 @@
-//! One virtual machine as a process of its own, looking as under QEMU: threads "CPU n/KVM", a name in its arguments.
+//! One virtual machine as a process of its own, looking as under QEMU: threads "CPU n/KVM", a name in its
+//! arguments.
 //!
-//! It is driven over its standard input by lines ([`GO`], [`STOP`]) and says on its standard output, in one JSON
-//! line each, that it is ready and that its guests are done. It ends when its standard input does.
+//! It is driven over its standard input by lines ([`GO`], [`STOP`]) and says on its standard output, in one
+//! JSON line each, that it is ready and that its guests are done. It ends when its standard input does.
 
 use std::io::{BufRead, Write};
 use std::sync::mpsc::{self, Sender};

@@ -27,7 +27,8 @@ pub struct Behaviour {
     pub spin: Duration,
     /// Sleep and compute only on every so many-th exit; 0 and 1: on every exit.
     pub slow_every: u64,
-    /// Stop on every port exit, the N-th, until a file of this name with `.N.out` exists; say so by one with `.N.in`.
+    /// Stop on every port exit, the N-th, until a file of this name with `.N.out` exists; say so by one with
+    /// `.N.in`.
     pub gate: Option<PathBuf>,
     /// Every second call of KVM_RUN is made by a thread of its own. The vCPU's thread lives on meanwhile.
     pub hand_over: bool,

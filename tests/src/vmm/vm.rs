@@ -123,8 +123,8 @@ impl StopHandle {
     }
 }
 
-/// A virtual machine with this many vCPUs, each about to execute its plan. The descriptor of the machine itself has to
-/// be kept as long as the vCPUs are in use.
+/// A virtual machine with this many vCPUs, each about to execute its plan. The descriptor of the machine
+/// itself has to be kept as long as the vCPUs are in use.
 ///
 /// # Errors
 /// If there is no KVM or it refuses something.

@@ -4,8 +4,8 @@ use tracer_ebpf::{abi::verdict, config::FILTER, loss::Global};
 
 use crate::maps::{LOST, TRACED, bump};
 
-/// The number that the loader has put in the place of this mark; see [`tracer_ebpf::config`]. [`ABSENT_IMM`] for an
-/// absent offset.
+/// The number that the loader has put in the place of this mark; see [`tracer_ebpf::config`]. [`ABSENT_IMM`]
+/// for an absent offset.
 #[inline(always)]
 pub fn value<const MARK: i32>() -> u64 {
     #[cfg(target_arch = "bpf")]

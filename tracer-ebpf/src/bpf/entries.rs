@@ -33,9 +33,9 @@ impl EntryRef {
     /// The entry.
     #[inline(always)]
     pub fn vcpu<'a>(self) -> &'a mut Vcpu {
-        // SAFETY: array elements live as long as the program; one vCPU is one thread, so one event at a time uses the
-        // entry, but for the scheduler's, which keep off (`Vcpu::busy`). User space only reads while the thread lives.
-        // Callers let go of one reference before they ask for the next.
+        // SAFETY: array elements live as long as the program; one vCPU is one thread, so one event at a time
+        // uses the entry, but for the scheduler's, which keep off (`Vcpu::busy`). User space only
+        // reads while the thread lives. Callers let go of one reference before they ask for the next.
         unsafe { &mut *self.vcpu }
     }
 }
@@ -116,7 +116,8 @@ fn find_by_hash(tid: u32) -> Option<EntryRef> {
     EntryRef::at(index)
 }
 
-/// Gives a thread an entry, which [`publish`] still has to show. User space has zeroed it, but for the generation.
+/// Gives a thread an entry, which [`publish`] still has to show. User space has zeroed it, but for the
+/// generation.
 #[inline(never)]
 pub fn register(pid_tgid: u64, now_ns: u64, isa: Isa, vcpu_id: u32) -> Option<EntryRef> {
     let tid = pid_tgid as u32;

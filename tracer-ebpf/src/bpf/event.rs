@@ -1,4 +1,5 @@
-//! Events of a thread that is known by its number: its entry is found or registered, and the shared rules do the rest.
+//! Events of a thread that is known by its number: its entry is found or registered, and the shared rules do
+//! the rest.
 
 use aya_ebpf::{EbpfContext, helpers::bpf_ktime_get_ns};
 use aya_log_ebpf::debug;
@@ -22,7 +23,8 @@ pub fn clock_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only. The thread's entry, if it had one.
+/// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only. The thread's entry, if it
+/// had one.
 #[inline(always)]
 pub fn exit<C: EbpfContext>(
     ctx: &C,

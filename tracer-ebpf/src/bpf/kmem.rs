@@ -8,11 +8,12 @@ use crate::{
     maps::{LOST, bump},
 };
 
-/// Reads a value at an offset from a kernel pointer. [`None`], which has been counted, if it cannot be read, or if the
-/// kernel's types did not say where it is.
+/// Reads a value at an offset from a kernel pointer. [`None`], which has been counted, if it cannot be read,
+/// or if the kernel's types did not say where it is.
 ///
-/// Since 6.2 a pointer can be declared to be one of a type (commit a35b9af4ec2c), and what it points to loaded by an
-/// instruction, which gives 0 where there is no memory; before, a helper has to do it, which takes ten times as long.
+/// Since 6.2 a pointer can be declared to be one of a type (commit a35b9af4ec2c), and what it points to
+/// loaded by an instruction, which gives 0 where there is no memory; before, a helper has to do it, which
+/// takes ten times as long.
 #[inline(always)]
 pub fn read<T>(base: u64, offset: u64) -> Option<T> {
     if offset == ABSENT_IMM {
@@ -39,8 +40,8 @@ pub fn failed() {
     bump(&LOST, Global::ReadFailed as u32);
 }
 
-/// Calls `bpf_rdonly_cast(pointer, type)`. The loader puts the numbers of both into the object, by the kernel's BTF.
-/// The call is no call: the verifier replaces it by a move.
+/// Calls `bpf_rdonly_cast(pointer, type)`. The loader puts the numbers of both into the object, by the
+/// kernel's BTF. The call is no call: the verifier replaces it by a move.
 #[inline(always)]
 fn cast<T>(pointer: *const T) -> *const T {
     let typed;

@@ -29,12 +29,13 @@ pub static FREE_VCPUS: Stack<u32> = Stack::with_max_entries(DEFAULT_VCPUS, 0);
 /// Free slots, in a stack like that of the vCPU entries.
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_SLOTS, 0);
-/// Not 0: the table had no free entry when it was last asked. Set here, cleared by user space when it has handed entries
-/// back. The stacks have one lock for all CPUs: with a full table every exit that lacks an entry would wait for it.
+/// Not 0: the table had no free entry when it was last asked. Set here, cleared by user space when it has
+/// handed entries back. The stacks have one lock for all CPUs: with a full table every exit that lacks an
+/// entry would wait for it.
 #[map]
 static FULL: Array<u32> = Array::with_max_entries(table::COUNT, 0);
-/// Which processes are traced, where not all are. An entry is made at the first event of a process; user space judges
-/// it, and removes it when the process has ended.
+/// Which processes are traced, where not all are. An entry is made at the first event of a process; user
+/// space judges it, and removes it when the process has ended.
 #[map]
 pub static TRACED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 /// Losses that belong to no vCPU.
@@ -45,15 +46,17 @@ pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::Global::
 pub static ACTIVITY: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(symbols::ACTIVITY_PROGRAMS.len() as u32, 0);
 
-/// A guess in front of [`VCPU_OF`], for the threads whose tids have the same low bits. Several may share and overwrite
-/// it: a wrong guess only costs the hash.
+/// A guess in front of [`VCPU_OF`], for the threads whose tids have the same low bits. Several may share and
+/// overwrite it: a wrong guess only costs the hash.
 ///
-/// Not a map of its own but part of the object's data, whose address is known when the program is loaded: no look-up.
+/// Not a map of its own but part of the object's data, whose address is known when the program is loaded: no
+/// look-up.
 #[repr(C)]
 struct Hint {
     /// A thread's entry, checked against that.
     index: u32,
-    /// How many living vCPU threads have these bits. 0 is how the scheduler's events of all other threads are told.
+    /// How many living vCPU threads have these bits. 0 is how the scheduler's events of all other threads
+    /// are told.
     threads: u64,
 }
 
@@ -160,7 +163,8 @@ pub fn is_full(table: u32) -> bool {
 #[inline(always)]
 pub fn bump(counters: &PerCpuArray<u64>, index: u32) {
     if let Some(counter) = counters.get_ptr_mut(index) {
-        // SAFETY: a live element of this CPU. Where programs can be preempted one in a million counts may be lost.
+        // SAFETY: a live element of this CPU. Where programs can be preempted one in a million counts may be
+        // lost.
         unsafe { *counter += 1 };
     }
 }

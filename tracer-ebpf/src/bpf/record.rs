@@ -7,8 +7,9 @@ use crate::maps::{LOST, bump};
 
 /// A field at the offset that the loader gave. [`None`] has been counted.
 ///
-/// The verifier takes a direct load only at a constant offset, so the offset that almost every kernel has (`USUAL`) is a
-/// direct load, and any other goes through a helper. The verifier knows the offset: only one of the two survives.
+/// The verifier takes a direct load only at a constant offset, so the offset that almost every kernel has
+/// (`USUAL`) is a direct load, and any other goes through a helper. The verifier knows the offset: only one
+/// of the two survives.
 #[inline(always)]
 pub fn field<T: Copy, const USUAL: usize>(ctx: &TracePointContext, offset: u64) -> Option<T> {
     if offset as usize == USUAL {

@@ -32,8 +32,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot> {
-        // SAFETY: array elements live as long as the program; a slot belongs to one thread, whose events do not overlap.
-        // User space writes a slot's epoch only, once the slot is published.
+        // SAFETY: array elements live as long as the program; a slot belongs to one thread, whose events do
+        // not overlap. User space writes a slot's epoch only, once the slot is published.
         SLOTS.get_ptr_mut(slot.number()).map(|slot| unsafe { &mut *slot })
     }
 
@@ -91,8 +91,8 @@ impl Tables for Maps {
     }
 }
 
-// Calls, so that the usual event has the registers for itself. By index: the verifier loses sight of pointers that are
-// handed to a function.
+// Calls, so that the usual event has the registers for itself. By index: the verifier loses sight of pointers
+// that are handed to a function.
 
 #[inline(never)]
 fn close_in_parts(index: u32, now_ns: u64) {

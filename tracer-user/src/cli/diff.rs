@@ -50,8 +50,8 @@ pub struct DiffArgs {
     /// Metrics that count for the verdict [default: rate,mean,p50,p99,p99.9,shape]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub judge: Vec<Metric>,
-    /// Fail by this rule instead of the verdict: METRIC:+N% or METRIC:-N%, optionally followed by ,reason=GLOB
-    /// ,vm=GLOB ,host=GLOB; may be repeated
+    /// Fail by this rule instead of the verdict: METRIC:+N% or METRIC:-N%, optionally followed by
+    /// ,reason=GLOB ,vm=GLOB ,host=GLOB; may be repeated
     #[arg(long, value_name = "RULE")]
     pub fail_on: Vec<Rule>,
     /// Output format

@@ -32,8 +32,8 @@ pub struct LiveArgs {
     /// Which exits are shown.
     #[command(flatten)]
     pub exits: ExitArgs,
-    /// One row per vm, vcpu, reason or part, or per combination like vm,reason. `part` breaks time down into guest,
-    /// kernel, polling, idle, run queue and VMM
+    /// One row per vm, vcpu, reason or part, or per combination like vm,reason. `part` breaks time down into
+    /// guest, kernel, polling, idle, run queue and VMM
     #[arg(long, default_value = "reason", value_name = "LIST", value_parser = values::live_by)]
     pub by: GroupBy,
     /// How they are printed.

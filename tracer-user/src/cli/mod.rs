@@ -1,7 +1,7 @@
 //! Arguments as typed. Nothing here looks at the machine.
 //!
-//! Each command has a module with its arguments and examples; [`trace`], [`select`] and [`view`] have those that
-//! several share. [`values`] and [`units`] turn words into values of the core.
+//! Each command has a module with its arguments and examples; [`trace`], [`select`] and [`view`] have those
+//! that several share. [`values`] and [`units`] turn words into values of the core.
 
 use clap::{Parser, Subcommand};
 
@@ -50,7 +50,8 @@ Exit status: 0 done (also after Ctrl-C and a closed pipe), 1 failed, 2 wrong usa
 4 this host cannot be traced (not root, no KVM, or a KVM that does not report its exits).
 `record -- CMD` ends with the status of CMD.";
 
-/// Where do KVM guests lose time? exitlat measures every VM exit: from the exit until the same vCPU runs its guest again.
+/// Where do KVM guests lose time? exitlat measures every VM exit: from the exit until the same vCPU runs its
+/// guest again.
 #[derive(Debug, Parser)]
 #[command(name = "exitlat", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {

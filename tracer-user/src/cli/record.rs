@@ -34,7 +34,8 @@ pub struct RecordArgs {
     /// Overwrite the file if it exists
     #[arg(long)]
     pub force: bool,
-    /// Begin a new file FILE.TIME at this size or age (100M, 1h, 100M,1d) and at SIGUSR2; `signal`: at SIGUSR2 only
+    /// Begin a new file FILE.TIME at this size or age (100M, 1h, 100M,1d) and at SIGUSR2; `signal`: at
+    /// SIGUSR2 only
     #[arg(long, value_name = "WHEN", value_parser = units::switch_policy)]
     pub switch_output: Option<SwitchPolicy>,
     /// Keep at most N files, deleting the oldest

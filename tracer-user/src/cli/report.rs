@@ -36,8 +36,8 @@ pub struct ReportArgs {
     /// Which exits are shown.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// One row per vm, vcpu, reason, part or host, or per combination like vm,reason. `part` breaks time down into
-    /// guest, kernel, polling, idle, run queue and VMM
+    /// One row per vm, vcpu, reason, part or host, or per combination like vm,reason. `part` breaks time
+    /// down into guest, kernel, polling, idle, run queue and VMM
     #[arg(long, default_value = "reason", value_name = "LIST", value_parser = values::report_by)]
     pub by: GroupBy,
     /// How they are printed.

@@ -31,8 +31,8 @@ pub struct TraceArgs {
     /// Tracepoint type to attach to
     #[arg(long, value_enum, default_value = "auto")]
     pub attach: Attach,
-    /// Do not trace the scheduler. Context switches of other threads then cost nothing, but run-queue waits, sleeps
-    /// and the VMM's own time are not told apart
+    /// Do not trace the scheduler. Context switches of other threads then cost nothing, but run-queue waits,
+    /// sleeps and the VMM's own time are not told apart
     #[arg(long)]
     pub no_sched: bool,
     /// Causes to tell below a reason: none, or a list

@@ -62,7 +62,8 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     Ok(DONE)
 }
 
-/// Rows as asked for, none yet. Threads are chosen before, by their own names, whatever is shown; left are reasons.
+/// Rows as asked for, none yet. Threads are chosen before, by their own names, whatever is shown; left are
+/// reasons.
 fn rows(args: &ExportArgs, format: ExportFormat) -> Rows {
     let selection = Selection { fields: args.select.exits.fields.clone(), ..Selection::default() };
     Rows::new(args.by.unwrap_or_else(|| default_by(format))).with_selection(selection)

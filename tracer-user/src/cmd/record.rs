@@ -32,8 +32,8 @@ use crate::{
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub async fn run(args: RecordArgs) -> Result<u8> {
-    // Before anything is attached: a name that cannot be written costs nothing. Nor does it cost an older recording
-    // anything until tracing works and the command runs.
+    // Before anything is attached: a name that cannot be written costs nothing. Nor does it cost an older
+    // recording anything until tracing works and the command runs.
     let plan = Plan { switch: args.switch_output, max_files: args.max_files, fsync: args.fsync };
     let (files, usr2) = match plan.switch {
         None => (RotatingFiles::one(&args.output, Existing::forced(args.force))?, SigUsr2::Ends),

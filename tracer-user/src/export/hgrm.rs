@@ -71,8 +71,8 @@ struct Line {
     seen: u64,
 }
 
-/// The steps of HdrHistogram's `PercentileIterator`. The crate's own iterator takes other steps where a level is
-/// met exactly, as 97.5 % of 760 samples is.
+/// The steps of HdrHistogram's `PercentileIterator`. The crate's own iterator takes other steps where a level
+/// is met exactly, as 97.5 % of 760 samples is.
 fn lines(histogram: &Histogram<u64>) -> Vec<Line> {
     let (total, mut seen, mut percent) = (histogram.len(), 0, 0.0f64);
     let mut lines = Vec::new();

@@ -1,11 +1,11 @@
 //! HdrHistogram's interval log, version 1.3: a compressed V2 histogram for each interval and row, in ns.
 //!
-//! Each interval begins with a line without a tag: all handled exits, for tools that know no tags. Lines with a
-//! tag follow, one for each row; together they hold the same exits, and the idle ones. A tag may not hold a
+//! Each interval begins with a line without a tag: all handled exits, for tools that know no tags. Lines with
+//! a tag follow, one for each row; together they hold the same exits, and the idle ones. A tag may not hold a
 //! comma or a space; such and other unusual characters are percent-encoded in it.
 //!
-//! Start and base time are the start of the first interval; the times of the lines count from there, by the clock that
-//! [`span`] says. Another host's interval
+//! Start and base time are the start of the first interval; the times of the lines count from there, by the
+//! clock that [`span`] says. Another host's interval
 //! that began a little earlier stands there too.
 
 use core::time::Duration;

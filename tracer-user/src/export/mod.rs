@@ -1,7 +1,7 @@
 //! Recordings in the formats of other tools. Pure: intervals in, bytes out.
 //!
-//! Each format is an [`Export`]. What can be written as it comes is written with each interval; what needs the
-//! whole is written at the end.
+//! Each format is an [`Export`]. What can be written as it comes is written with each interval; what needs
+//! the whole is written at the end.
 
 use std::io::{self, Write};
 
@@ -33,8 +33,8 @@ pub trait Export {
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Begin and end of an interval by one clock for all intervals, in ns: the host's own, and in a merged dump, whose
-/// hosts have a clock each, the wall clock.
+/// Begin and end of an interval by one clock for all intervals, in ns: the host's own, and in a merged dump,
+/// whose hosts have a clock each, the wall clock.
 pub fn span(header: &Header, interval: &Interval) -> (u64, u64) {
     if header.sources.is_empty() {
         return (interval.start_ns, interval.end_ns);

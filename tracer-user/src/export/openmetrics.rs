@@ -3,9 +3,9 @@
 //! There is a crate that writes this format; it prints bucket bounds in a form that the format's own parser
 //! refuses, and sums as rounded floating-point numbers. All sums here are exact decimals.
 //!
-//! A bound of a histogram says how many exits took at most that long. Buckets of ours end before a power of two
-//! of nanoseconds, so the bounds are one nanosecond below: 0.000001023 s and not 0.000001024 s, and the counts
-//! are exact.
+//! A bound of a histogram says how many exits took at most that long. Buckets of ours end before a power of
+//! two of nanoseconds, so the bounds are one nanosecond below: 0.000001023 s and not 0.000001024 s, and the
+//! counts are exact.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,8 @@ use crate::{
     render::escape,
 };
 
-/// The first and the last power of two with a bound. The last bucket of ours is open and begins below the next.
+/// The first and the last power of two with a bound. The last bucket of ours is open and begins below the
+/// next.
 const BOUNDS: std::ops::RangeInclusive<u32> = 8..=35;
 
 /// The head of a family: its name, type, unit and what it is.

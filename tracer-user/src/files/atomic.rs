@@ -1,5 +1,5 @@
-//! An output that appears under its name when it is complete, not before. An older file, which may be the one that is
-//! read, stays until then, and after an error.
+//! An output that appears under its name when it is complete, not before. An older file, which may be the one
+//! that is read, stays until then, and after an error.
 
 use std::{
     fs::{self, OpenOptions, Permissions},

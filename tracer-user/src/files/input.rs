@@ -16,8 +16,8 @@ use crate::{
     recording::Reader,
 };
 
-/// How large a perf.data may be that comes through a pipe. Its formats stand behind its data, so all of it is held in
-/// memory.
+/// How large a perf.data may be that comes through a pipe. Its formats stand behind its data, so all of it is
+/// held in memory.
 const MAX_PIPED: u64 = 1 << 28;
 
 /// Intervals from a file or from standard input.

@@ -1,5 +1,5 @@
-//! Files as the commands see them. This is the one place that decides what `-` is, what happens to a file that exists,
-//! and when an output appears.
+//! Files as the commands see them. This is the one place that decides what `-` is, what happens to a file
+//! that exists, and when an output appears.
 //!
 //! | type | for | appears |
 //! |---|---|---|

@@ -139,8 +139,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// One output that has not begun. Dropped without [`Pending::begin`], an older recording is untouched, and a new file
-/// goes away again.
+/// One output that has not begun. Dropped without [`Pending::begin`], an older recording is untouched, and a
+/// new file goes away again.
 #[derive(Debug)]
 enum Pending {
     Stdout,

@@ -1,5 +1,5 @@
-//! The buckets of a slot as the last reading found them. The exits of one reason fall into some dozens of buckets that
-//! lie together: only what is between the outermost of them is kept.
+//! The buckets of a slot as the last reading found them. The exits of one reason fall into some dozens of
+//! buckets that lie together: only what is between the outermost of them is kept.
 
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Appends what a copy has more, in rising order: (bucket, samples), without the buckets that have nothing more; the
-    /// sum of it. `copied` are the buckets that the copy has; counts wrap.
+    /// Appends what a copy has more, in rising order: (bucket, samples), without the buckets that have
+    /// nothing more; the sum of it. `copied` are the buckets that the copy has; counts wrap.
     pub fn gains(&self, copy: &[u32; BUCKETS], copied: &Range<usize>, out: &mut Vec<(u16, u32)>) -> u64 {
         let mut gained = 0;
         let mut add = |(bucket, more): (usize, u32)| {

@@ -1,7 +1,8 @@
 //! Which processes are traced, where not all are: the map that the programs ask.
 //!
 //! A process is noted by its first event and traced from the moment it is judged. The map has room for
-//! [`abi::MAX_PROCESSES`]; a process that finds none is counted as lost, and noted later if others have ended.
+//! [`abi::MAX_PROCESSES`]; a process that finds none is counted as lost, and noted later if others have
+//! ended.
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -25,7 +26,8 @@ impl ProcessFilter {
         Ok(Self { verdicts: HashMap::try_from(map)? })
     }
 
-    /// Processes that were noted and are to be judged. Forgets those that have ended, whose pids may come again.
+    /// Processes that were noted and are to be judged. Forgets those that have ended, whose pids may come
+    /// again.
     ///
     /// # Errors
     /// If the map cannot be read or changed.

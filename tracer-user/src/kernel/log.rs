@@ -46,8 +46,8 @@ impl ProgramLog {
         EbpfLogger::init(ebpf).map(Self).context("cannot open the programs' log")
     }
 
-    /// Passes on the messages since the last call. To be called now and then: messages are rare, and waiting on the
-    /// descriptor would need its lifetime promised by hand.
+    /// Passes on the messages since the last call. To be called now and then: messages are rare, and waiting
+    /// on the descriptor would need its lifetime promised by hand.
     pub fn print(&mut self) {
         self.0.flush();
     }

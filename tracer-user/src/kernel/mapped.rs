@@ -43,7 +43,8 @@ pub struct Mapped<T> {
     _of: std::marker::PhantomData<T>,
 }
 
-/// Tries at a consistent copy of a slot before the reader does something else first. An update takes some 50 ns.
+/// Tries at a consistent copy of a slot before the reader does something else first. An update takes some 50
+/// ns.
 const TRIES: usize = 100;
 
 impl<T: Plain> Mapped<T> {
@@ -73,8 +74,9 @@ impl<T: Plain> Mapped<T> {
 
     /// A copy of an element, as it is at the moment; fields may be of different moments.
     pub fn copy(&self, index: usize) -> T {
-        // SAFETY: in bounds, aligned (the mapping to a page, the stride to 8), any bytes are valid. The kernel
-        // may write meanwhile: volatile keeps the compiler from reading twice and assuming the same.
+        // SAFETY: in bounds, aligned (the mapping to a page, the stride to 8), any bytes are valid. The
+        // kernel may write meanwhile: volatile keeps the compiler from reading twice and assuming the
+        // same.
         unsafe { std::ptr::read_volatile(self.at(index)) }
     }
 
@@ -141,8 +143,8 @@ pub struct Taken {
     pub min_ns: u64,
     /// Longest of the new samples.
     pub max_ns: u64,
-    /// The buckets that were copied: those that the new samples can be in, as far as the extremes tell, or all. The others
-    /// of the copy mean nothing.
+    /// The buckets that were copied: those that the new samples can be in, as far as the extremes tell, or
+    /// all. The others of the copy mean nothing.
     pub buckets: Range<usize>,
 }
 
@@ -176,11 +178,11 @@ impl Mapped<Slot> {
         unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).vcpu) as usize }
     }
 
-    /// Copies a slot into `copy` and starts its next epoch. `memory` is what the last taking left of this slot.
-    /// [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
+    /// Copies a slot into `copy` and starts its next epoch. `memory` is what the last taking left of this
+    /// slot. [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
     ///
-    /// Of the buckets only those are copied that the extremes tell of, most of a slot's bytes being buckets that nothing
-    /// has changed. All of them are after a taking that could not be ended or was put back.
+    /// Of the buckets only those are copied that the extremes tell of, most of a slot's bytes being buckets
+    /// that nothing has changed. All of them are after a taking that could not be ended or was put back.
     ///
     /// The copy is consistent when no update began between the reading of `done` and that of `begun`. Its
     /// extremes are those of its samples when none came between the copy and the new epoch either; else it

@@ -1,5 +1,5 @@
-//! The maps to intervals. A reading stops no writer, makes no system call for a slot or vCPU whose thread lives, unless it
-//! has to wait for one that stands still in the middle of an update, and
+//! The maps to intervals. A reading stops no writer, makes no system call for a slot or vCPU whose thread
+//! lives, unless it has to wait for one that stands still in the middle of an update, and
 //! allocates for new ones only, and for slots whose samples leave the span of buckets that they have used.
 
 use std::{mem, thread, time::Duration};
@@ -55,12 +55,12 @@ struct Owner {
     skipped: bool,
 }
 
-/// So many unused slots in a row are the end of the used ones: more than there are CPUs that could be about to
-/// publish one.
+/// So many unused slots in a row are the end of the used ones: more than there are CPUs that could be about
+/// to publish one.
 const UNUSED: usize = 1024;
 
-/// So many times a slot is asked for again that was being written to at every try, a millisecond apart: its writer has
-/// lost its CPU, to a hypervisor or to firmware.
+/// So many times a slot is asked for again that was being written to at every try, a millisecond apart: its
+/// writer has lost its CPU, to a hypervisor or to firmware.
 const PATIENCE: u32 = 50;
 
 /// Runs of programs that the kernel skipped.
@@ -163,8 +163,8 @@ impl Reader {
         self.measured = measured;
     }
 
-    /// Fills `interval` with what has happened since the last reading. `missed` is the kernel's count so far. What cannot
-    /// be had now is left for the next reading; at the `last` one it is counted as lost.
+    /// Fills `interval` with what has happened since the last reading. `missed` is the kernel's count so far.
+    /// What cannot be had now is left for the next reading; at the `last` one it is counted as lost.
     ///
     /// # Errors
     /// If a map cannot be read, or if a counter went back, which would be a bug.
@@ -183,8 +183,8 @@ impl Reader {
         for index in 0..self.slots.len() {
             match self.slots.done(index) {
                 Some(done) => self.read_slot(index, done, interval, last)?,
-                // Slots are handed out from the lowest on, and returned ones first: what follows many that were
-                // never used was never used. One alone may be about to be.
+                // Slots are handed out from the lowest on, and returned ones first: what follows many that
+                // were never used was never used. One alone may be about to be.
                 None if index >= self.known.len() => {
                     unused += 1;
                     if unused > UNUSED {
@@ -224,8 +224,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Where entries have been handed back, the programs shall ask for one again. They are told at the next reading once
-    /// more: a program that had just found the table empty may say so after the first time.
+    /// Where entries have been handed back, the programs shall ask for one again. They are told at the next
+    /// reading once more: a program that had just found the table empty may say so after the first time.
     fn reopen(&mut self) -> Result<()> {
         for (table, times) in (0..).zip(&mut self.reopen).filter(|(_, times)| **times > 0) {
             self.full.set(table, 0, 0).context("cannot say that a table has free entries")?;
@@ -270,9 +270,9 @@ impl Reader {
         self.owners[index].thread
     }
 
-    /// The VM's name: a vCPU's that is alive, since a pid may be another VM's by now; what the process says, or the thread,
-    /// should the first one of the process have ended; that of a vCPU which has ended with it; at last the name of the
-    /// thread, which the kernel noted.
+    /// The VM's name: a vCPU's that is alive, since a pid may be another VM's by now; what the process says,
+    /// or the thread, should the first one of the process have ended; that of a vCPU which has ended with
+    /// it; at last the name of the thread, which the kernel noted.
     fn name_of(&self, vcpu: &Vcpu) -> String {
         // One that has ended was met at this same look, or it would be gone.
         let sibling = |has_ended: bool| {
@@ -374,8 +374,8 @@ impl Reader {
         let (isa, code) = (vcpu.open_isa, vcpu.open_code);
         // Of a dead thread nothing is later than its end.
         let until_ns = if vcpu_state == state::DEAD { vcpu.breakdown.since_ns } else { copied_ns };
-        // A thread that was in the way of every try is left for the next reading, which covers both; once, or time
-        // that does not add up would never be seen.
+        // A thread that was in the way of every try is left for the next reading, which covers both; once, or
+        // time that does not add up would never be seen.
         if consistent || vcpu_state == state::DEAD || owner.skipped || last {
             let sched = self.measured.has(Part::Runqueue);
             let idle = decode(isa, code).idle;
@@ -426,7 +426,8 @@ fn parts_since(copy: &Slot, known: &Known, sum_ns: u64) -> Result<Parts> {
 }
 
 /// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be
-/// missing from `taken`; its bucket is not, so the extremes are widened to the bounds of the outermost buckets.
+/// missing from `taken`; its bucket is not, so the extremes are widened to the bounds of the outermost
+/// buckets.
 fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (u64, u64) {
     if count == 1 {
         return (sum_ns, sum_ns);

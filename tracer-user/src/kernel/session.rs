@@ -69,8 +69,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Checks the host, loads the programs and attaches them. With a filter `admitted` are the processes that are traced
-    /// from the start.
+    /// Checks the host, loads the programs and attaches them. With a filter `admitted` are the processes that
+    /// are traced from the start.
     ///
     /// # Errors
     /// [`crate::kernel::Unsupported`] if the host lacks something; others if the kernel refuses.

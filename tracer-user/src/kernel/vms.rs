@@ -53,8 +53,8 @@ pub fn process_of_thread(tid: u32) -> Option<u32> {
     (process != tid).then_some(process)
 }
 
-/// Name of the VM in a process: QEMU's `-name`, else the name of the process. [`None`] if the process has ended, also if
-/// it is still a zombie, which has a name left but no arguments.
+/// Name of the VM in a process: QEMU's `-name`, else the name of the process. [`None`] if the process has
+/// ended, also if it is still a zombie, which has a name left but no arguments.
 pub fn name_of(pid: u32) -> Option<String> {
     let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|cmdline| !cmdline.is_empty())?;
     let arguments: Vec<String> = cmdline
@@ -112,8 +112,8 @@ mod tests {
     fn a_process_has_a_name_until_it_ends() {
         assert!(name_of(std::process::id()).is_some_and(|name| !name.is_empty()));
         let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
-        // A process gives its memory back, and with it its arguments, before it closes its files (do_exit). Nobody has
-        // waited for it: it stays a zombie.
+        // A process gives its memory back, and with it its arguments, before it closes its files (do_exit).
+        // Nobody has waited for it: it stays a zombie.
         child.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
         assert!(exists(child.id()));
         assert_eq!(name_of(child.id()), None);

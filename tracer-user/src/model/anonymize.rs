@@ -1,9 +1,9 @@
 //! Names of hosts and guests for readers who may not know them: left as they are, replaced by pseudonyms, or
 //! left out. Pure; the key is the caller's.
 //!
-//! A pseudonym is the first twelve hexadecimal digits of HMAC-SHA-256 over `vm:NAME` or `host:NAME`. Under one
-//! key the same name has the same pseudonym everywhere; without the key nobody can look one up by trying names,
-//! which for names like `web01` a hash without a key would allow.
+//! A pseudonym is the first twelve hexadecimal digits of HMAC-SHA-256 over `vm:NAME` or `host:NAME`. Under
+//! one key the same name has the same pseudonym everywhere; without the key nobody can look one up by trying
+//! names, which for names like `web01` a hash without a key would allow.
 
 use std::collections::HashMap;
 
@@ -47,7 +47,8 @@ impl Names {
         self.policy == Policy::Keep
     }
 
-    /// The same threads by their new names, at the same indices. Give it one list only, which may have changed.
+    /// The same threads by their new names, at the same indices. Give it one list only, which may have
+    /// changed.
     pub fn threads(&mut self, threads: &Threads) -> &Threads {
         let mut told = std::mem::take(&mut self.threads);
         told.mirror(threads, |thread| {

@@ -1,4 +1,5 @@
-//! What the clocks did between two readings: the wall clock was set, the machine slept. Pure: the times are told.
+//! What the clocks did between two readings: the wall clock was set, the machine slept. Pure: the times are
+//! told.
 
 pub use crate::model::ClockChange as Change;
 

@@ -240,7 +240,8 @@ pub static SORT_KEYS: LazyLock<Vec<SortKeyInfo>> = LazyLock::new(|| {
 });
 
 impl SortKey {
-    /// The order of two rows: handled before idle ones; within each, the largest first, names in alphabetical order.
+    /// The order of two rows: handled before idle ones; within each, the largest first, names in alphabetical
+    /// order.
     pub fn order(self, a: &Row, b: &Row) -> Ordering {
         let order = match self {
             Self::Name => Ordering::Equal,

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-/// Places of keys. Asks the order of the last pass before the hash, so that a pass in the same order hashes nothing.
+/// Places of keys. Asks the order of the last pass before the hash, so that a pass in the same order hashes
+/// nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Finder<K> {
     index: HashMap<K, usize>,

@@ -1,9 +1,9 @@
 //! Rows: a view of what was measured, by [`GroupBy`], [`Selection`] and how idle time counts.
 //!
-//! The only place that knows which samples are of one row, which kinds are exits and when an exit is idle. Exits,
-//! causes below them and time in the guest are rows apart: the last two describe time that is in other rows too.
-//! [`Rows::of_interval`] and [`Rows::of_store`] replace the rows; as long as the same rows come again they allocate
-//! nothing.
+//! The only place that knows which samples are of one row, which kinds are exits and when an exit is idle.
+//! Exits, causes below them and time in the guest are rows apart: the last two describe time that is in other
+//! rows too. [`Rows::of_interval`] and [`Rows::of_store`] replace the rows; as long as the same rows come
+//! again they allocate nothing.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -21,7 +21,8 @@ impl HostId {
     }
 }
 
-/// A VM. The pid alone does not tell: the kernel gives it to another process later, and two hosts may share it.
+/// A VM. The pid alone does not tell: the kernel gives it to another process later, and two hosts may share
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VmId {
     /// Where it ran.

@@ -70,7 +70,8 @@ pub struct Interval {
     /// One for each (thread, isa, code) with samples.
     pub cells: Vec<Cell>,
     /// (bucket, count) pairs of all cells, each cell's in rising order. One vector for all, so that a reader
-    /// in steady state allocates nothing. On a large host there are a million of them: 32 bits, as in the maps.
+    /// in steady state allocates nothing. On a large host there are a million of them: 32 bits, as in the
+    /// maps.
     pub buckets: Vec<(u16, u32)>,
     /// What was lost.
     pub losses: Losses,
@@ -78,8 +79,8 @@ pub struct Interval {
     pub open: Vec<OpenExit>,
     /// Where each vCPU's time went; empty if it was not measured.
     pub vcpus: Vec<VcpuAccount>,
-    /// Threads that ended, by index into [`Threads::list`]. No later interval speaks of them, and the places may be given
-    /// to other threads from the next interval on.
+    /// Threads that ended, by index into [`Threads::list`]. No later interval speaks of them, and the places
+    /// may be given to other threads from the next interval on.
     pub ended: Vec<usize>,
     /// Which parts were measured.
     pub known: MeasuredParts,

@@ -11,8 +11,8 @@ pub struct KindInfo {
     pub kind: u8,
     /// Name in machine-readable output.
     pub id: &'static str,
-    /// The exits of a reason are the cells of these kinds, and of no others: all others describe the same time
-    /// once more, or time in the guest.
+    /// The exits of a reason are the cells of these kinds, and of no others: all others describe the same
+    /// time once more, or time in the guest.
     pub exits: bool,
     /// Whether it says which reason it belongs to.
     pub reason: bool,

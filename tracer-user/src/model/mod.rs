@@ -1,9 +1,9 @@
 //! What was measured, and how it is summed up. Pure: reads no clock, environment, file or terminal.
 //!
-//! An [`Interval`] is what happened between two readings: [`Cell`]s by (vCPU thread, isa, code, subkey), losses, and
-//! the exits that were still open. It comes from the kernel's maps or from a recording. A [`Store`] sums intervals up;
-//! everything that is shown is made of an interval or of a store by [`Rows`], so the same numbers come out whichever
-//! way they took.
+//! An [`Interval`] is what happened between two readings: [`Cell`]s by (vCPU thread, isa, code, subkey),
+//! losses, and the exits that were still open. It comes from the kernel's maps or from a recording. A
+//! [`Store`] sums intervals up; everything that is shown is made of an interval or of a store by [`Rows`], so
+//! the same numbers come out whichever way they took.
 
 pub mod account;
 pub mod anonymize;

@@ -1,6 +1,7 @@
 //! The one list of quantiles. A further line is all that another quantile needs.
 
-/// A quantile that is shown. A further line of [`QUANTILES`] is a column of the tables, of CSV, JSON and the long form.
+/// A quantile that is shown. A further line of [`QUANTILES`] is a column of the tables, of CSV, JSON and the
+/// long form.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantile {
     /// The share of samples that take at most as long, 0 to 1.

@@ -62,8 +62,8 @@ pub struct Row {
     pub slice: Option<Slice>,
     /// The cause below the reason, or another kind of sample than exits; see [`tracer_ebpf::subkey`].
     pub cause: Option<u64>,
-    /// The guest had nothing to do; such time is not part of `Time%`. Only where idle time was not measured, so that
-    /// the reason has to tell.
+    /// The guest had nothing to do; such time is not part of `Time%`. Only where idle time was not measured,
+    /// so that the reason has to tell.
     pub idle: bool,
     /// The samples. Of a row by part only the sum.
     pub stats: Stats,

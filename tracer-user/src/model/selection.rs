@@ -36,8 +36,8 @@ impl Selection {
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
     }
 
-    /// Whether this thread is looked at, and its host. VMs that ended and are no longer told apart are no VM that was
-    /// asked for by pid or name.
+    /// Whether this thread is looked at, and its host. VMs that ended and are no longer told apart are no VM
+    /// that was asked for by pid or name.
     pub fn wants(&self, id: &ThreadId) -> bool {
         let ThreadId { vm: VmId { host, pid, name }, vcpu, tid: _ } = id;
         let named =

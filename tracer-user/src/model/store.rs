@@ -1,9 +1,9 @@
-//! Everything that was measured, summed up: the only thing that accumulates. Tables and exports are views of it, see
-//! [`Rows`](crate::model::Rows).
+//! Everything that was measured, summed up: the only thing that accumulates. Tables and exports are views of
+//! it, see [`Rows`](crate::model::Rows).
 //!
-//! A store keeps threads of its own, so a reader may retire those of its intervals. Of the VMs that ended it keeps
-//! the newest ones apart; older ones are folded into one for each host, by vCPU number: sums stay exact, and memory
-//! goes with the VMs that run.
+//! A store keeps threads of its own, so a reader may retire those of its intervals. Of the VMs that ended it
+//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number: sums stay
+//! exact, and memory goes with the VMs that run.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -30,7 +30,8 @@ struct Key {
     isa: Isa,
     code: u32,
     subkey: u64,
-    /// Decides what the samples mean: without [`Part::Halt`](tracer_ebpf::part::Part::Halt) they include idle time.
+    /// Decides what the samples mean: without [`Part::Halt`](tracer_ebpf::part::Part::Halt) they include
+    /// idle time.
     measured: MeasuredParts,
 }
 
@@ -172,7 +173,8 @@ impl Store {
         (self.threads.len() - self.free_threads.len(), self.cells.len() - self.free_cells.len())
     }
 
-    /// Adds an interval. Intervals must be of one list of threads; for another one see [`Store::next_source`].
+    /// Adds an interval. Intervals must be of one list of threads; for another one see
+    /// [`Store::next_source`].
     pub fn add(&mut self, of: NamedInterval<'_>) {
         let NamedInterval { interval, threads } = of;
         self.see(of);

@@ -84,8 +84,8 @@ impl Threads {
         index
     }
 
-    /// Gives the place of a thread that ended back. No interval that names it may be in use any more: a reader
-    /// retires a thread at the reading after the one that told its end.
+    /// Gives the place of a thread that ended back. No interval that names it may be in use any more: a
+    /// reader retires a thread at the reading after the one that told its end.
     pub fn retire(&mut self, index: usize) {
         if self.gone.len() <= index {
             self.gone.resize(index + 1, false);
@@ -100,8 +100,8 @@ impl Threads {
         }
     }
 
-    /// Becomes a list of the same threads, changed by `change`. Each thread is given to it once, if `of` is always the same
-    /// list and only grows.
+    /// Becomes a list of the same threads, changed by `change`. Each thread is given to it once, if `of` is
+    /// always the same list and only grows.
     pub fn mirror(&mut self, of: &Self, mut change: impl FnMut(&Thread) -> Thread) {
         if self.replaced != of.replaced {
             self.list.clear();

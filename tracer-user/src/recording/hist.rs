@@ -83,8 +83,8 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a payload holds a number of nine bytes, 2^55 samples or more. The deserializer negates numbers that stand for
-/// runs of empty cells, and the lowest of all has no positive.
+/// Whether a payload holds a number of nine bytes, 2^55 samples or more. The deserializer negates numbers
+/// that stand for runs of empty cells, and the lowest of all has no positive.
 fn has_longest_number(payload: &[u8]) -> bool {
     let mut length = 0;
     for byte in payload {

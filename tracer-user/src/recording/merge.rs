@@ -1,5 +1,6 @@
-//! Many recordings to one. Every interval of every recording is an interval of the merged one, with its host; none is cut,
-//! moved or summed up, so nothing is lost and no order of merging differs from another in any sum.
+//! Many recordings to one. Every interval of every recording is an interval of the merged one, with its host;
+//! none is cut, moved or summed up, so nothing is lost and no order of merging differs from another in any
+//! sum.
 //!
 //! Of each recording one interval is in memory. They are written in the order of their ends.
 

@@ -1,8 +1,8 @@
 //! The recording: `exitlat record` writes it and `exitlat report` reads it. This text is the format's
 //! specification.
 //!
-//! A recording is UTF-8 text, one JSON object a line (`jq` reads it), only ever appended to. Every object has a
-//! `type`; all times are integers, `_ns` in nanoseconds, `_ms` in milliseconds.
+//! A recording is UTF-8 text, one JSON object a line (`jq` reads it), only ever appended to. Every object has
+//! a `type`; all times are integers, `_ns` in nanoseconds, `_ms` in milliseconds.
 //!
 //! | `type` | when | fields |
 //! |---|---|---|
@@ -17,33 +17,34 @@
 //!
 //! `count`, `sum_ns`, `min_ns` and `max_ns` are exact. `hist` is the interval's histogram as HdrHistogram V2
 //! (uncompressed, lowest value 1, two significant digits) in base64. Each sample is at the midpoint of its
-//! log-linear bucket. Two digits are finer than the buckets, so the buckets come back exactly. A bucket of one
-//! `slot` line holds fewer than 2^32 samples.
+//! log-linear bucket. Two digits are finer than the buckets, so the buckets come back exactly. A bucket of
+//! one `slot` line holds fewer than 2^32 samples.
 //!
 //! A `detail` is a subkey: a kind in the topmost byte and a value below it.
 //!
-//! - Kinds 0 (no detail) and 1 together are the exits of a reason, with their handled time. Kind 1 has the exits
-//!   in which the vCPU halted or its process was stopped, without that time; kind 2 has the same exits with it.
-//! - Kind 3 is time in the guest; isa and reason are 0. Kind 4 is time in the VMM by KVM_EXIT_* reason. The kinds
-//!   from 5 on are the causes of s390 intercepts.
-//! - Only kinds 0 and 1 have `parts`. These are the parts of the whole exits: they sum to `sum_ns`, `halt` and
-//!   `stopped`.
+//! - Kinds 0 (no detail) and 1 together are the exits of a reason, with their handled time. Kind 1 has the
+//!   exits in which the vCPU halted or its process was stopped, without that time; kind 2 has the same exits
+//!   with it.
+//! - Kind 3 is time in the guest; isa and reason are 0. Kind 4 is time in the VMM by KVM_EXIT_* reason. The
+//!   kinds from 5 on are the causes of s390 intercepts.
+//! - Only kinds 0 and 1 have `parts`. These are the parts of the whole exits: they sum to `sum_ns`, `halt`
+//!   and `stopped`.
 //!
-//! A `vcpu` line breaks down the thread's time, open exits included: `guest_ns` and `parts` sum to `elapsed_ns`,
-//! minus the time lost with unpaired events.
+//! A `vcpu` line breaks down the thread's time, open exits included: `guest_ns` and `parts` sum to
+//! `elapsed_ns`, minus the time lost with unpaired events.
 //!
-//! A merged recording has every interval of every source, with its `host`, renumbered in the order of their ends.
-//! `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`, `path` and
-//! `options`, sorted. The header's own fields join those of the sources by ` + `; `start_unix_ms` is the
-//! earliest.
+//! A merged recording has every interval of every source, with its `host`, renumbered in the order of their
+//! ends. `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`,
+//! `path` and `options`, sorted. The header's own fields join those of the sources by ` + `; `start_unix_ms`
+//! is the earliest.
 //!
 //! Recording may go on in a new file at any end of an interval. Each file is a recording with a header of its
 //! own, the numbers of its intervals go on, and its `end` says `switched`.
 //!
-//! The lines of an interval are written together. A reader takes a recording that stops anywhere: it reports and
-//! leaves out a torn interval and uses the intervals before it. It counts and skips lines of unknown type,
-//! ignores unknown fields, and refuses a higher `schema`. Schema 1 had no `detail`, `cause`, `parts` and `vcpu`
-//! lines. There, exits on HLT and other idle reasons were whole exits, idle time included.
+//! The lines of an interval are written together. A reader takes a recording that stops anywhere: it reports
+//! and leaves out a torn interval and uses the intervals before it. It counts and skips lines of unknown
+//! type, ignores unknown fields, and refuses a higher `schema`. Schema 1 had no `detail`, `cause`, `parts`
+//! and `vcpu` lines. There, exits on HLT and other idle reasons were whole exits, idle time included.
 
 pub mod merge;
 pub mod reader;

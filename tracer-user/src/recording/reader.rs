@@ -124,8 +124,8 @@ impl<R: BufRead> Reader<R> {
         self
     }
 
-    /// The input ends some time: whether something follows the recording can be asked and is said. Not of a pipe, whose writers
-    /// may live on.
+    /// The input ends some time: whether something follows the recording can be asked and is said. Not of a
+    /// pipe, whose writers may live on.
     #[must_use]
     pub fn with_end(self) -> Self {
         Self { has_end: true, ..self }
@@ -196,7 +196,8 @@ impl<R: BufRead> Reader<R> {
             self.skipped = 0;
         }
         if pending {
-            // How long it took is not known, nor what else was in it: no rate and no sum would be right with it.
+            // How long it took is not known, nor what else was in it: no rate and no sum would be right with
+            // it.
             let (number, exits) = (interval.number, interval.exits());
             self.notes.push(format!(
                 "interval {number} is incomplete: what there is of it, {exits} exits, is left out"

@@ -1,9 +1,9 @@
-//! Recording for days: when a new file begins, which old one goes, what happens when the disk is full. Pure: the
-//! files are a [`Store`]'s, the times are told.
+//! Recording for days: when a new file begins, which old one goes, what happens when the disk is full. Pure:
+//! the files are a [`Store`]'s, the times are told.
 //!
-//! A file is never touched again once the next one has begun. Each begins with its own header, so each can be read
-//! alone. Intervals are never cut: a file is as large as asked for plus at most one interval, and what could be
-//! written of an interval only in part is cut off again.
+//! A file is never touched again once the next one has begun. Each begins with its own header, so each can be
+//! read alone. Intervals are never cut: a file is as large as asked for plus at most one interval, and what
+//! could be written of an interval only in part is cut off again.
 
 use std::{
     collections::VecDeque,
@@ -170,8 +170,8 @@ impl<S: Store> Recorder<S> {
         Ok(recorder)
     }
 
-    /// Writes an interval, and begins a new file after it if one is due, or asked for. `change` is what the clocks
-    /// did in it.
+    /// Writes an interval, and begins a new file after it if one is due, or asked for. `change` is what the
+    /// clocks did in it.
     ///
     /// # Errors
     /// Those of the store. A full disk is one only if there is a single file.
@@ -207,8 +207,8 @@ impl<S: Store> Recorder<S> {
         Ok(if missing == 0 { Outcome::Written } else { Outcome::WrittenAgain(missing) })
     }
 
-    /// Ends the last file. What was lost since the last interval that was written is told by one of no length, if there is
-    /// room for that.
+    /// Ends the last file. What was lost since the last interval that was written is told by one of no
+    /// length, if there is room for that.
     ///
     /// # Errors
     /// Those of the store.

@@ -1,4 +1,5 @@
-//! The table: perf kvm stat's, then quantiles; idle apart; guest time, where the VMs' time went, totals and losses below.
+//! The table: perf kvm stat's, then quantiles; idle apart; guest time, where the VMs' time went, totals and
+//! losses below.
 
 use std::io::{self, Write};
 

@@ -16,8 +16,8 @@ pub struct GuestRule {
     patterns: Vec<NamePattern>,
 }
 
-/// The processes that a measurement meets. A process of which the first KVM event was seen has no verdict, and is not
-/// traced, until it gets one.
+/// The processes that a measurement meets. A process of which the first KVM event was seen has no verdict,
+/// and is not traced, until it gets one.
 pub trait Processes {
     /// Processes without a verdict.
     ///
@@ -106,7 +106,8 @@ impl GuestRule {
         }
     }
 
-    /// The names that no running VM has, with those that are running, for people; [`None`] if each name has a VM.
+    /// The names that no running VM has, with those that are running, for people; [`None`] if each name has a
+    /// VM.
     pub fn missing(&self, running: &[Vm]) -> Option<String> {
         let unmatched = |pattern: &&NamePattern| !running.iter().any(|vm| pattern.matches(&vm.name));
         let names: Vec<_> =

@@ -27,8 +27,8 @@ pub struct KernelSource {
 }
 
 impl KernelSource {
-    /// Loads the programs and attaches them. A VM whose name is in the rule may start later: says so on standard error,
-    /// with the VMs that are running.
+    /// Loads the programs and attaches them. A VM whose name is in the rule may start later: says so on
+    /// standard error, with the VMs that are running.
     ///
     /// # Errors
     /// [`crate::cli::Usage`] for a pid that is no process; those of [`Session::start`].

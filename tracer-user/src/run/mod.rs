@@ -1,8 +1,8 @@
 //! One loop for everything that measures.
 //!
-//! [`Inputs`] say what happens next: an interval ends, new VMs may have come, a signal, the end of a command, the
-//! deadline. [`run`] answers each [`Event`] with the [`Source`], which is the kernel or a made-up one, and gives every
-//! snapshot to the [`Sink`]s. `live` and `record` are lists of sinks.
+//! [`Inputs`] say what happens next: an interval ends, new VMs may have come, a signal, the end of a command,
+//! the deadline. [`run`] answers each [`Event`] with the [`Source`], which is the kernel or a made-up one,
+//! and gives every snapshot to the [`Sink`]s. `live` and `record` are lists of sinks.
 
 use anyhow::Result;
 

@@ -1,7 +1,7 @@
 //! An explanation for a measurement without exits.
 //!
-//! "No guest is running" and "this KVM does not report its exits" are different answers. When an interval had no exit,
-//! KVM's other events are counted for one interval, and their counts tell which one it is.
+//! "No guest is running" and "this KVM does not report its exits" are different answers. When an interval had
+//! no exit, KVM's other events are counted for one interval, and their counts tell which one it is.
 
 use std::time::Duration;
 
@@ -80,8 +80,8 @@ impl<S: ActivitySource> NoExitsNotice<S> {
         Self { state: State::Fresh, say }
     }
 
-    /// A guest may have begun since the last snapshot. Its exits come before what they lead to: once the other events are
-    /// counted, the vCPUs they belong to can be seen.
+    /// A guest may have begun since the last snapshot. Its exits come before what they lead to: once the
+    /// other events are counted, the vCPUs they belong to can be seen.
     fn explain(&self, source: &mut S, probe: &S::Probe) -> Result<State<S::Probe>> {
         let activity = source.activity(probe)?;
         source.stop_activity()?;
@@ -93,7 +93,8 @@ impl<S: ActivitySource> NoExitsNotice<S> {
         Ok(State::Explained(if activity.guests_exit { Verdict::Silent } else { Verdict::Traceable }))
     }
 
-    /// The verdict at the end. A measurement too short to have an answer gets one more second, unless it was interrupted.
+    /// The verdict at the end. A measurement too short to have an answer gets one more second, unless it was
+    /// interrupted.
     ///
     /// # Errors
     /// Those of the source.

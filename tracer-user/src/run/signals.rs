@@ -16,8 +16,8 @@ pub enum SigUsr2 {
     Ends,
 }
 
-/// Signals as events. Once they are caught they no longer end the process, so this comes before anybody is told that
-/// tracing goes on.
+/// Signals as events. Once they are caught they no longer end the process, so this comes before anybody is
+/// told that tracing goes on.
 pub struct Signals {
     pub(super) ends: Ends,
     pub(super) switch: Caught,

@@ -48,8 +48,8 @@ impl Progress {
         }
     }
 
-    /// How much of what was under way `before` has been lost since: all of it, where no complete interval of its kind has
-    /// room for it.
+    /// How much of what was under way `before` has been lost since: all of it, where no complete interval of
+    /// its kind has room for it.
     fn lost_since(&self, before: &Self) -> u64 {
         let (now_ns, then_ns) =
             if before.exit { (self.exit_ns, before.exit_ns) } else { (self.guest_ns, before.guest_ns) };
@@ -68,7 +68,8 @@ pub fn consistent(vcpu: &Vcpu) -> bool {
     settled && pairing::accounted_ns(vcpu) == pairing::stamp_ns(vcpu)
 }
 
-/// Whether two copies are of the same state, as far as it can be told: what writers change between is in these.
+/// Whether two copies are of the same state, as far as it can be told: what writers change between is in
+/// these.
 pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
     let split = |vcpu: &Vcpu| {
         let Breakdown { touched, mode, off, since_ns, parts, closed, halting_ns, .. } = vcpu.breakdown;
@@ -82,8 +83,9 @@ pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
 /// Tries at a consistent copy of a vCPU entry. What the programs do with one takes some 50 ns.
 const TRIES: usize = 100;
 
-/// A copy, a time, and whether the copy is of one moment and was still so at that time: the clock is read between two
-/// copies that are the same. Read after them, it would charge to the state that was copied what the thread did since.
+/// A copy, a time, and whether the copy is of one moment and was still so at that time: the clock is read
+/// between two copies that are the same. Read after them, it would charge to the state that was copied what
+/// the thread did since.
 pub fn copy(mut copy: impl FnMut() -> Vcpu, mut clock_ns: impl FnMut() -> u64) -> (Vcpu, u64, bool) {
     let (mut vcpu, mut now_ns) = (copy(), clock_ns());
     for _ in 0..TRIES {
@@ -96,9 +98,10 @@ pub fn copy(mut copy: impl FnMut() -> Vcpu, mut clock_ns: impl FnMut() -> u64) -
     (vcpu, now_ns, false)
 }
 
-/// Adds up a consistent copy, as of `now_ns`, which is not before anything in it. `idle` says whether the reason of the open exit is one on which a
-/// vCPU waits for work: only then can a sleep that is not over be told from others. Without the scheduler (`sched`) no
-/// sleep is seen before it is over, and the vCPU is taken to sleep from the start of such an exit.
+/// Adds up a consistent copy, as of `now_ns`, which is not before anything in it. `idle` says whether the
+/// reason of the open exit is one on which a vCPU waits for work: only then can a sleep that is not over be
+/// told from others. Without the scheduler (`sched`) no sleep is seen before it is over, and the vCPU is
+/// taken to sleep from the start of such an exit.
 pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, now_ns: u64) -> Times {
     let now_ns = now_ns.max(pairing::stamp_ns(vcpu));
     let mut parts = Parts(vcpu.breakdown.closed);
@@ -142,8 +145,8 @@ struct UnderWay {
     runnable_ns: u64,
 }
 
-/// When that began, not before `from_ns`; and what it is. Of a thread that simply runs since `from_ns` nothing is
-/// told but the time.
+/// When that began, not before `from_ns`; and what it is. Of a thread that simply runs since `from_ns`
+/// nothing is told but the time.
 fn under_way(breakdown: &Breakdown, from_ns: u64, now_ns: u64) -> (u64, UnderWay) {
     let since_ns = breakdown.since_ns.clamp(from_ns, now_ns);
     let ns = now_ns - since_ns;
@@ -174,8 +177,8 @@ impl UnderWay {
 impl Times {
     /// What has come since `before`, as if all parts were measured.
     ///
-    /// A sleep that was taken for one thing may turn out to be another. What was charged too much before is then
-    /// taken off what is charged now, so that the sum stays that of the time elapsed.
+    /// A sleep that was taken for one thing may turn out to be another. What was charged too much before is
+    /// then taken off what is charged now, so that the sum stays that of the time elapsed.
     pub fn since(&self, before: &Self) -> Account {
         let elapsed_ns = self.until_ns.saturating_sub(before.until_ns);
         let mut debt_ns = before.guest_ns.saturating_sub(self.guest_ns);
@@ -190,7 +193,8 @@ impl Times {
         debt_ns = debt_ns.saturating_sub(self.progress.lost_since(&before.progress));
         // A copy that could not be had of one moment must not claim more time than has passed.
         debt_ns = debt_ns.max((guest_ns + parts.total_ns()).saturating_sub(elapsed_ns));
-        // What was charged elsewhere before is now in the part that grew most; time in the guest is never mistaken.
+        // What was charged elsewhere before is now in the part that grew most; time in the guest is never
+        // mistaken.
         let mut largest = parts.0.each_mut();
         largest.sort_by_key(|sum| std::cmp::Reverse(**sum));
         for sum in largest.into_iter().chain([&mut guest_ns]) {
@@ -260,7 +264,8 @@ mod tests {
             pairing::on_entry(&mut vcpu, 2_000);
             vcpu
         };
-        // Copied in its exit; the reader loses its CPU before it can read the clock, the thread enters the guest.
+        // Copied in its exit; the reader loses its CPU before it can read the clock, the thread enters the
+        // guest.
         let mut copies = [exit_at(1_000), in_guest, in_guest].into_iter();
         let mut clock = [500_000, 600_000].into_iter();
         let (vcpu, now_ns, settled) = copy(|| copies.next().unwrap(), || clock.next().unwrap());

@@ -1,5 +1,5 @@
-//! What the tables of the kernel side hold, as values of the model. Pure: copies in, values out. The reader of the maps
-//! and the replay of events share it.
+//! What the tables of the kernel side hold, as values of the model. Pure: copies in, values out. The reader
+//! of the maps and the replay of events share it.
 
 pub mod accounting;
 
@@ -17,8 +17,8 @@ pub fn thread(vcpu: &Vcpu, vm: String) -> Thread {
     Thread { pid: vcpu.pid, tid: vcpu.tid, vcpu: number, vm, host: None }
 }
 
-/// The parts of a slot's samples, which took `sum_ns` together; `parts` are sums in ns without [`Part::Kernel`]. Causes
-/// have no parts of their own.
+/// The parts of a slot's samples, which took `sum_ns` together; `parts` are sums in ns without
+/// [`Part::Kernel`]. Causes have no parts of their own.
 pub fn parts(subkey: u64, parts: [u64; Part::COUNT], sum_ns: u64) -> Parts {
     let mut parts = Parts(parts);
     if !kinds::is_exit(subkey) {
@@ -28,7 +28,8 @@ pub fn parts(subkey: u64, parts: [u64; Part::COUNT], sum_ns: u64) -> Parts {
     let whole_ns = sum_ns + unhandled_ns;
     let over_ns = parts.total_ns().saturating_sub(whole_ns);
     if over_ns != 0 {
-        // Events of one thread that got in each other's way; the parts must not claim more than the exits took.
+        // Events of one thread that got in each other's way; the parts must not claim more than the exits
+        // took.
         let handled = Part::ALL.into_iter().filter(|part| !matches!(part, Part::Halt | Part::Stopped));
         let largest = handled.max_by_key(|part| parts.get(*part)).expect("there are parts");
         parts.0[largest as usize] = parts.get(largest).saturating_sub(over_ns);

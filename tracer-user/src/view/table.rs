@@ -91,8 +91,8 @@ impl TableModel {
         self.kinds.is_empty()
     }
 
-    /// Becomes the table of exits and their causes, or of their time by part. `columns` are those asked for, else those
-    /// that suit the rows.
+    /// Becomes the table of exits and their causes, or of their time by part. `columns` are those asked for,
+    /// else those that suit the rows.
     pub fn exits(&mut self, rows: &Rows, key: SortKey, columns: Option<&[&'static Column]>) {
         self.begin("", dimensions(rows.by()), rows.wholes());
         self.sort(rows, rows.exit_indices(), |a, b| key.order(a, b));
@@ -132,8 +132,8 @@ impl TableModel {
         }
     }
 
-    /// Becomes the table of where the wall time of the VMs' vCPUs went, the one with most overhead first, and of `most` VMs
-    /// at most. Says how many VMs there are.
+    /// Becomes the table of where the wall time of the VMs' vCPUs went, the one with most overhead first, and
+    /// of `most` VMs at most. Says how many VMs there are.
     pub fn accounts(
         &mut self,
         rows: &Rows,
@@ -186,7 +186,8 @@ impl TableModel {
         by: impl Fn(&Row, &Row) -> Ordering,
     ) {
         self.sorted.extend(indices);
-        // Those that nothing tells apart stay in the order of their keys, as a stable sort would leave them; that allocates.
+        // Those that nothing tells apart stay in the order of their keys, as a stable sort would leave them;
+        // that allocates.
         let rank = |index: usize| rows.rank_of(index);
         self.sorted
             .sort_unstable_by(|a, b| by(rows.at(*a), rows.at(*b)).then_with(|| rank(*a).cmp(&rank(*b))));

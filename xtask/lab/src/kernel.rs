@@ -18,7 +18,8 @@ pub struct Kernel {
     pub version: String,
     /// Where it can come from, best first.
     pub sources: Vec<Source>,
-    /// The Debian suites with a static busybox, best first. Only for an architecture that is not this host's.
+    /// The Debian suites with a static busybox, best first. Only for an architecture that is not this
+    /// host's.
     #[serde(default)]
     pub busybox: Vec<String>,
     /// Whether it is the one to boot for this architecture when none is named.

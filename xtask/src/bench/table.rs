@@ -13,7 +13,8 @@ use crate::paths;
 
 /// Ratios are to this mode.
 const OURS: &str = "exitlat live, raw tracepoints";
-/// The share by which a cost may rise before it counts as slower. Instruction counts repeat to a few per mille.
+/// The share by which a cost may rise before it counts as slower. Instruction counts repeat to a few per
+/// mille.
 const TOLERANCE: f64 = 0.03;
 /// And by how many instructions.
 const NOISE: f64 = 15.0;
@@ -104,8 +105,8 @@ pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], platform: &Pla
     out
 }
 
-/// Keeps the numbers; the page too if it is complete. What is not has a file of its own: a complete run is what others
-/// are compared with.
+/// Keeps the numbers; the page too if it is complete. What is not has a file of its own: a complete run is
+/// what others are compared with.
 pub fn write(costs: &ByMachine, text: &str, complete: bool) -> Result<()> {
     let numbers = paths::target().join(if complete { "bench.json" } else { "bench-part.json" });
     fs::write(&numbers, serde_json::to_string_pretty(costs)?)
@@ -125,8 +126,8 @@ pub fn read(path: &Path) -> Result<ByMachine> {
     serde_json::from_str(&text).with_context(|| format!("{} has no numbers of a bench", path.display()))
 }
 
-/// Says which of our own modes got slower than before, or no longer ran, and whether any did. `wanted` are the modes that
-/// this run was to measure.
+/// Says which of our own modes got slower than before, or no longer ran, and whether any did. `wanted` are
+/// the modes that this run was to measure.
 ///
 /// # Errors
 /// If the runs have nothing in common.

@@ -1,7 +1,7 @@
 //! Reading what Rust's test harness prints.
 //!
-//! A test that cannot run where it is prints `SKIP <test>: <reason>` and returns; the harness calls that a pass, we
-//! do not.
+//! A test that cannot run where it is prints `SKIP <test>: <reason>` and returns; the harness calls that a
+//! pass, we do not.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;

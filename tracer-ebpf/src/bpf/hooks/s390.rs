@@ -1,8 +1,8 @@
 //! s390: the events of SIE, and those that tell the cause of an intercept. Tracepoints only, as every
 //! kernel has them: neither BTF nor a JIT is needed.
 //!
-//! Where an exit has no cause of its own, none of the `cause_` events fires; where two fire, the later one tells
-//! more (`kvm_s390_intercept_instruction`, then `kvm_s390_handle_sigp`).
+//! Where an exit has no cause of its own, none of the `cause_` events fires; where two fire, the later one
+//! tells more (`kvm_s390_intercept_instruction`, then `kvm_s390_handle_sigp`).
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
 use tracer_ebpf::{
@@ -42,7 +42,8 @@ pub fn sie_enter(_ctx: TracePointContext) -> u32 {
     1
 }
 
-/// `$name`: the program on `kvm:kvm_s390_*`; the cause is of `$kind`, its value made of the field at `$offset`.
+/// `$name`: the program on `kvm:kvm_s390_*`; the cause is of `$kind`, its value made of the field at
+/// `$offset`.
 macro_rules! causes {
     ($($(#[$doc:meta])* $name:ident($offset:ident: $type:ty) = $kind:ident, $value:expr;)+) => {$(
         $(#[$doc])*
@@ -86,7 +87,7 @@ pub fn cause_sie_fault(_ctx: TracePointContext) -> u32 {
     1
 }
 
-/// Where the vCPU's number is in all of these records, and where the first field of their own: the two with the PSW
-/// are between them (`VCPU_FIELD_COMMON`, arch/s390/kvm/trace.h).
+/// Where the vCPU's number is in all of these records, and where the first field of their own: the two with
+/// the PSW are between them (`VCPU_FIELD_COMMON`, arch/s390/kvm/trace.h).
 const VCPU: usize = 8;
 const OWN: usize = 32;

@@ -1,5 +1,5 @@
-//! When vCPU threads lose and get their CPU, and when they are woken. These events fire for every thread of the
-//! host, so each program first asks whether the thread can be a vCPU at all, and touches no map if not.
+//! When vCPU threads lose and get their CPU, and when they are woken. These events fire for every thread of
+//! the host, so each program first asks whether the thread can be a vCPU at all, and touches no map if not.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
@@ -22,7 +22,8 @@ use crate::{
     record::field,
 };
 
-/// `sched_switch(preempt, prev, next[, prev_state])`; the state is an argument since 5.18 (commit 9c2136be0878).
+/// `sched_switch(preempt, prev, next[, prev_state])`; the state is an argument since 5.18 (commit
+/// 9c2136be0878).
 #[raw_tracepoint]
 pub fn raw_switch(ctx: RawTracePointContext) -> i32 {
     // `prev` is still the current task here.
@@ -49,7 +50,8 @@ pub fn raw_wakeup(ctx: RawTracePointContext) -> i32 {
 #[tracepoint]
 pub fn tp_switch(ctx: TracePointContext) -> u32 {
     switched_out(field::<u32, 24>(&ctx, value::<OFF_SWITCH_PREV>()).unwrap_or(ABSENT), || {
-        // Bit 8 of the record's state: preempted (`__trace_sched_switch_state`, include/trace/events/sched.h).
+        // Bit 8 of the record's state: preempted (`__trace_sched_switch_state`,
+        // include/trace/events/sched.h).
         let state = field::<u32, 32>(&ctx, value::<OFF_SWITCH_STATE>()).unwrap_or(ABSENT);
         off_by_state(state & 0xff == 0, state)
     });

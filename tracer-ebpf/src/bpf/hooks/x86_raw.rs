@@ -1,5 +1,5 @@
-//! Raw tracepoints: no record is made for them, so the exit reason is read from the vendor's own vCPU structure,
-//! at the offsets that the kernel's BTF gave the loader.
+//! Raw tracepoints: no record is made for them, so the exit reason is read from the vendor's own vCPU
+//! structure, at the offsets that the kernel's BTF gave the loader.
 //!
 //! Only the prototypes `kvm_exit(struct kvm_vcpu *vcpu, u32 isa)` and `kvm_entry(struct kvm_vcpu *vcpu, ...)`
 //! (since the reason moved into the exit-info callback, commit 0a62a0319abb) are supported; the loader checks
@@ -43,8 +43,8 @@ pub fn raw_entry(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// An exit by which it gets known which thread runs the vCPU. A function of its own, as that of the entry: the others
-/// have the registers for themselves.
+/// An exit by which it gets known which thread runs the vCPU. A function of its own, as that of the entry:
+/// the others have the registers for themselves.
 #[cold]
 #[inline(never)]
 fn first_exit(ctx: &RawTracePointContext) -> i32 {
@@ -82,8 +82,8 @@ pub fn nested(_ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// The exit reason as the tracepoint's record has it: `vmx_get_exit_info` and `svm_get_exit_info` give the record
-/// these same fields.
+/// The exit reason as the tracepoint's record has it: `vmx_get_exit_info` and `svm_get_exit_info` give the
+/// record these same fields.
 #[inline(always)]
 fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> u32 {
     const VMX: u64 = Isa::VMX.0 as u64;

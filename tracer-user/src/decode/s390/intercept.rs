@@ -1,8 +1,8 @@
 //! Interception codes of SIE: why an s390 guest was left, seen in `kvm_s390_sie_exit`.
 //!
-//! Up to 0x48 this mirrors `sie_intercept_code` of `arch/s390/include/uapi/asm/sie.h`, whose labels the kernel
-//! prints. The codes above it, most of them of protected guests, have no label there; they have the names of the
-//! constants in `arch/s390/include/asm/kvm_host.h`.
+//! Up to 0x48 this mirrors `sie_intercept_code` of `arch/s390/include/uapi/asm/sie.h`, whose labels the
+//! kernel prints. The codes above it, most of them of protected guests, have no label there; they have the
+//! names of the constants in `arch/s390/include/asm/kvm_host.h`.
 
 use crate::decode::ReasonInfo;
 

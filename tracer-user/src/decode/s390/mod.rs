@@ -1,7 +1,8 @@
 //! Names for what s390 guests are left for, and for the causes below it.
 //!
-//! An exit has one of the codes in [`intercept`]. Events between exit and entry tell more: which instruction was
-//! intercepted, which function of DIAGNOSE or order of SIGP it asked for, which program interruption it was.
+//! An exit has one of the codes in [`intercept`]. Events between exit and entry tell more: which instruction
+//! was intercepted, which function of DIAGNOSE or order of SIGP it asked for, which program interruption it
+//! was.
 
 pub mod diag;
 pub mod instruction;
@@ -45,8 +46,8 @@ pub fn events() -> impl Iterator<Item = &'static str> {
     EVENTS.iter().map(|(event, _)| *event)
 }
 
-/// Holds our table for an event against the kernel's: how many labels that has, and each of them which we lack or
-/// spell otherwise.
+/// Holds our table for an event against the kernel's: how many labels that has, and each of them which we
+/// lack or spell otherwise.
 ///
 /// # Errors
 ///

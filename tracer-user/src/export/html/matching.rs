@@ -33,8 +33,8 @@ impl<'a> Counterparts<'a> {
         Self(rows)
     }
 
-    /// The row that is meant: of several VMs with the same name the one of the same host, or with the same pid too,
-    /// else none.
+    /// The row that is meant: of several VMs with the same name the one of the same host, or with the same
+    /// pid too, else none.
     pub(super) fn find(&self, row: &Row) -> Option<&'a Row> {
         let rows = self.0.get(&key(row))?.iter().copied();
         let near: Vec<_> = rows.filter(|other| same_host(&other.place.host, &row.place.host)).collect();

@@ -1,12 +1,12 @@
-//! One page that needs nothing else: a heat map of latency over time, percentile curves, where the time of vCPUs
-//! went, the table of rows, and the losses. With a second recording, both are shown: before and after.
+//! One page that needs nothing else: a heat map of latency over time, percentile curves, where the time of
+//! vCPUs went, the table of rows, and the losses. With a second recording, both are shown: before and after.
 //!
-//! No script, no font, no address: the page forbids itself to load anything. Every value passes through `maud`,
-//! which escapes it, and every name through [`escape::terminal`] before, so that no direction mark of a guest's
-//! name turns the text around it.
+//! No script, no font, no address: the page forbids itself to load anything. Every value passes through
+//! `maud`, which escapes it, and every name through [`escape::terminal`] before, so that no direction mark of
+//! a guest's name turns the text around it.
 //!
-//! Marks are drawn in SVG that stretches with the page; the words of the axes are HTML beside it and keep their
-//! size. Each chart has a title, a description, and its numbers as a table.
+//! Marks are drawn in SVG that stretches with the page; the words of the axes are HTML beside it and keep
+//! their size. Each chart has a title, a description, and its numbers as a table.
 
 use std::io::{self, Write};
 

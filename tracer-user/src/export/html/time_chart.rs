@@ -33,7 +33,8 @@ fn measured(data: &Data) -> MeasuredParts {
 enum Part {
     /// All time.
     All,
-    /// Handled time, which is neither guest nor idle nor stopped: too thin a slice of the other to be read there.
+    /// Handled time, which is neither guest nor idle nor stopped: too thin a slice of the other to be read
+    /// there.
     Handled,
 }
 

@@ -48,8 +48,8 @@ impl Types {
         Self::read_dir(Path::new(DIR))
     }
 
-    /// As [`Types::read_host`], of a directory with files `vmlinux` and, where there are any, `kvm`, `kvm_intel`,
-    /// `kvm_amd`.
+    /// As [`Types::read_host`], of a directory with files `vmlinux` and, where there are any, `kvm`,
+    /// `kvm_intel`, `kvm_amd`.
     ///
     /// # Errors
     /// If a file cannot be read or is damaged.

@@ -132,7 +132,8 @@ pub struct Change {
     pub interval: Option<ConfidenceInterval>,
     /// The two-sided probability of a change at least as large by chance; 1 is no evidence at all.
     pub p: f64,
-    /// The change in units of its standard error; `None` if the test is not Student's, as that of a quantile.
+    /// The change in units of its standard error; `None` if the test is not Student's, as that of a
+    /// quantile.
     pub standard_errors: Option<f64>,
 }
 

@@ -11,8 +11,8 @@ impl Rows {
         self.exit_indices().map(|at| self.at(at))
     }
 
-    /// Indices for [`Rows::at`] of the rows of exits, or of their time by part. Unlike the rows themselves they can be kept in
-    /// a list that is used again.
+    /// Indices for [`Rows::at`] of the rows of exits, or of their time by part. Unlike the rows themselves
+    /// they can be kept in a list that is used again.
     pub fn exit_indices(&self) -> impl Iterator<Item = usize> {
         self.order.iter().copied().filter(|at| self.rows[*at].cause.is_none())
     }
@@ -44,8 +44,8 @@ impl Rows {
         self.iter().filter(|row| row.stats.count != 0)
     }
 
-    /// Every row that has samples, in the order of exports: exits, causes and time in the guest. Time in the guest is of
-    /// no reason, so there is none where reasons were chosen.
+    /// Every row that has samples, in the order of exports: exits, causes and time in the guest. Time in the
+    /// guest is of no reason, so there is none where reasons were chosen.
     pub fn samples(&self) -> impl Iterator<Item = &Row> {
         let of_reasons = self.selection.fields.is_some();
         let no_guest = move |row: &&Row| {
@@ -96,7 +96,8 @@ impl Rows {
         self.sums
     }
 
-    /// What the rows' shares are of: as [`Rows::totals`], but idle rows are handled ones where samples include idle time.
+    /// What the rows' shares are of: as [`Rows::totals`], but idle rows are handled ones where samples
+    /// include idle time.
     pub fn wholes(&self) -> Totals {
         let sums = self.sums;
         let idle_ns = if self.idle { sums.idle_ns } else { 0 };
