@@ -1,8 +1,8 @@
 //! Numbers that the loader puts into the programs' own instructions, before it gives them to the kernel.
 //!
-//! Each stands there as a mark that nothing else has. What is then an immediate number costs one instruction,
-//! where a read-only global costs two or three at each use; the verifier knows both, and removes the branches
-//! they decide.
+//! Each stands there as a mark that nothing else has. What is then an immediate number costs one
+//! instruction, where a read-only global costs two or three at each use; the verifier knows both, and
+//! removes the branches they decide.
 
 /// The first mark.
 const FIRST: i32 = 0x7ffe_0100;
@@ -92,8 +92,8 @@ pub const CAST_CALL: i32 = 0x7ffe_0001;
 /// Stands for the number of a structure that begins with 8 bytes of integer, in a move to register 2.
 pub const CAST_TYPE: i32 = 0x7ffe_0002;
 
-/// Fields that the programs read at a fixed place, as (offset, size in bytes). The loader checks the records
-/// of the running kernel against this.
+/// Fields that the programs read at a fixed place, as (offset, size in bytes). The loader checks the
+/// records of the running kernel against this.
 pub mod record {
     /// `reason` of `kvm:kvm_userspace_exit`.
     pub const LEFT_REASON: (u32, u32) = (8, 4);

@@ -46,8 +46,12 @@ Examples:
   exitlat export good.exitlat -o good.html
   exitlat check                      check this host before tracing
 
-Exit status: 0 done (also after Ctrl-C and a closed pipe), 1 failed, 2 wrong usage, 3 `diff` found a regression,
-4 this host cannot be traced (not root, no KVM, or a KVM that does not report its exits).
+Exit status:
+  0  done, also after Ctrl-C and a closed pipe
+  1  failed
+  2  wrong usage
+  3  `diff` found a regression
+  4  this host cannot be traced: not root, no KVM, or a KVM that does not report its exits
 `record -- CMD` ends with the status of CMD.";
 
 /// Where do KVM guests lose time? exitlat measures every VM exit: from the exit until the same vCPU runs its

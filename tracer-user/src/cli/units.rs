@@ -1,8 +1,8 @@
 //! Lengths of time and sizes as typed: one grammar for all options.
 //!
-//! A length of time is a plain number of seconds, or numbers with units: `0.5`, `200ms`, `1h 30m`, `2days`. A
-//! size is a number with a unit: `100M`, `1.5GiB`. K, M, G and T alone are powers of 1024, as in `perf record
-//! --switch-output`.
+//! A length of time is a plain number of seconds, or numbers with units: `0.5`, `200ms`, `1h 30m`, `2days`.
+//! A size is a number with a unit: `100M`, `1.5GiB`. K, M, G and T alone are powers of 1024, as in `perf
+//! record --switch-output`.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::recording::rotate::SwitchPolicy;
 const TIMES: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(1_000_000_000);
 
-/// The longest interval. Buckets have 32 bits. None may wrap between two snapshots: that would take more than
-/// a million exits a second of one vCPU and reason, all of one length.
+/// The longest interval. Buckets have 32 bits. None may wrap between two snapshots: that would take more
+/// than a million exits a second of one vCPU and reason, all of one length.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// A length of time.
