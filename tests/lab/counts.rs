@@ -30,6 +30,22 @@ fn exact_on_both_paths() {
     }
 }
 
+/// N accesses of an MSR are N samples of one cause below their reason.
+#[test]
+fn exact_causes_of_msrs() {
+    let (vcpus, recording) = record("--causes msr", "msr=400 wrmsr=300 cpuid=100 io=20", "svm");
+    let table = report(&recording, BY);
+    demand_exact(&table, &vcpus, "svm");
+    let row = table.reason("msr");
+    let causes = row["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let counts: Vec<_> = causes.iter().map(|cause| (cause["cause"].as_str(), &cause["samples"])).collect();
+    // IA32_MCG_STATUS.
+    for (cause, samples) in [("MSR 0x17a read", 400), ("MSR 0x17a write", 300)] {
+        assert!(counts.contains(&(Some(cause), &samples.into())), "{row}");
+    }
+    assert_eq!(causes.iter().map(|cause| cause["samples"].as_u64().unwrap()).sum::<u64>(), row["samples"]);
+}
+
 /// Two tracers on the two paths over the same exits: the same codes, counts and vCPU numbers.
 #[test]
 fn exact_for_both_paths_at_once() {

@@ -81,6 +81,10 @@ marks! {
     OFF_CR_RW,
     /// Offset of `cr` there.
     OFF_CR_NUMBER,
+    /// Offset of `write` in the record of `kvm:kvm_msr`.
+    OFF_MSR_WRITE,
+    /// Offset of `ecx`, the MSR's number, there.
+    OFF_MSR_NUMBER,
     /// The isa of events whose record has none.
     ISA_DEFAULT,
     /// 1 if only the processes are traced that [`crate::symbols::TRACED`] has as such; 0 traces every process.

@@ -41,6 +41,8 @@ pub mod kind {
     pub const SIE_FAULT: u8 = 11;
     /// An access of x86's control registers; the value is the register's number, with [`super::WRITE`].
     pub const CR: u8 = 12;
+    /// An access of an x86 MSR that KVM emulates; the value is the MSR's number, with [`super::WRITE`].
+    pub const MSR: u8 = 13;
 }
 
 /// A detail. Bits of `value` that have no place are dropped.

@@ -90,6 +90,8 @@ programs! {
     CAUSE_SIE_FAULT = "cause_sie_fault",
     /// Tracepoint program on `kvm:kvm_cr`.
     CAUSE_CR = "cause_cr",
+    /// Tracepoint program on `kvm:kvm_msr`.
+    CAUSE_MSR = "cause_msr",
     /// Raw tracepoint program on `sched_process_exit`.
     THREAD_EXIT = "thread_exit",
     /// Raw tracepoint program for tests: an exit event as plain numbers.

@@ -35,7 +35,7 @@ pub struct TraceArgs {
     /// sleeps and the VMM's own time are not told apart
     #[arg(long)]
     pub no_sched: bool,
-    /// Causes to tell below a reason: none, or a list
+    /// Causes to tell below a reason: none, or a list; on x86 `cr` (control registers) and `msr`
     #[arg(long, value_name = "LIST", value_parser = values::causes)]
     pub causes: Option<Causes>,
     /// Keep a histogram of each vCPU's time in the guest, from entry to exit

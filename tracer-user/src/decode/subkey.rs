@@ -59,7 +59,7 @@ const fn cause(kind: u8, isas: Isas, label: fn(u64) -> Cow<'static, str>) -> Cau
 }
 
 /// All kinds of causes.
-static CAUSES: [Cause; 9] = [
+static CAUSES: [Cause; 10] = [
     cause(kind::USER_EXIT, Isas::All, user_exit),
     cause(kind::INSTRUCTION, Isas::S390, |value| named("instruction", instruction::KEYS, value)),
     cause(kind::DIAG, Isas::S390, |value| named("DIAG", diag::CODES, value)),
@@ -68,7 +68,8 @@ static CAUSES: [Cause; 9] = [
     cause(kind::VALIDITY, Isas::S390, |value| Cow::Owned(format!("Validity {value:#06x}"))),
     cause(kind::OPERATION, Isas::S390, operation),
     cause(kind::SIE_FAULT, Isas::S390, |_| Cow::Borrowed("Fault of the host inside SIE")),
-    cause(kind::CR, Isas::X86, control_register),
+    cause(kind::CR, Isas::X86, |value| access(value, |number| format!("CR{number}"))),
+    cause(kind::MSR, Isas::X86, |value| access(value, |number| format!("MSR {number:#x}"))),
 ];
 
 fn named(what: &str, table: &'static [Label], value: u64) -> Cow<'static, str> {
@@ -93,9 +94,9 @@ fn operation(value: u64) -> Cow<'static, str> {
     }
 }
 
-fn control_register(value: u64) -> Cow<'static, str> {
+fn access(value: u64, name: fn(u64) -> String) -> Cow<'static, str> {
     let access = if value & WRITE == 0 { "read" } else { "write" };
-    Cow::Owned(format!("CR{} {access}", value & !WRITE))
+    Cow::Owned(format!("{} {access}", name(value & !WRITE)))
 }
 
 /// A code's name, also when a PER event came with it.

@@ -21,7 +21,7 @@ pub struct KindInfo {
 }
 
 /// All kinds, in the order of their numbers.
-pub static KINDS: [KindInfo; 13] = [
+pub static KINDS: [KindInfo; 14] = [
     info(kind::PLAIN, "exit", false),
     info(kind::HALTED, "exit", false),
     info(kind::WHOLE, "whole", false),
@@ -35,6 +35,7 @@ pub static KINDS: [KindInfo; 13] = [
     info(kind::OPERATION, "operation", true),
     info(kind::SIE_FAULT, "sie_fault", false),
     info(kind::CR, "cr", true),
+    info(kind::MSR, "msr", true),
 ];
 
 const fn info(number: u8, id: &'static str, value: bool) -> KindInfo {

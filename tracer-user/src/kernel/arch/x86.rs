@@ -43,7 +43,7 @@ const fn nested(event: &'static str) -> Hook {
     }
 }
 
-static HOOKS: [Hook; 6] = [
+static HOOKS: [Hook; 7] = [
     Hook {
         event: "kvm:kvm_fpu",
         role: Role::KvmRunEntry,
@@ -80,6 +80,21 @@ static HOOKS: [Hook; 6] = [
         )],
         unless: Unless::Never,
         if_missing: IfMissing::Lose("exits of control registers are not broken down"),
+    },
+    Hook {
+        event: "kvm:kvm_msr",
+        role: Role::Cause { kind: kind::MSR, by_default: false },
+        tells: "the MSR that was accessed",
+        ways: &[tp(
+            symbols::CAUSE_MSR,
+            &[
+                flag(config::CAUSES),
+                record(config::OFF_MSR_WRITE, "write", 4),
+                record(config::OFF_MSR_NUMBER, "ecx", 4),
+            ],
+        )],
+        unless: Unless::Never,
+        if_missing: IfMissing::Lose("exits of MSRs are not broken down"),
     },
     Hook {
         event: "kvm:kvm_exit",

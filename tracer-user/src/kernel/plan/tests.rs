@@ -11,6 +11,7 @@ use crate::kernel::{
 
 const KVM_EXIT: &str = include_str!("../../decode/testdata/kvm_exit-6.18.format");
 const USERSPACE_EXIT: &str = include_str!("../../decode/testdata/kvm_userspace_exit-6.18.format");
+const KVM_MSR: &str = include_str!("../../decode/testdata/kvm_msr-6.18.format");
 const KVM_CR: &str = include_str!("../../decode/testdata/kvm_cr-6.18.format");
 const KVM_FPU: &str = include_str!("../../decode/testdata/kvm_fpu-6.18.format");
 const WAKEUP: &str = include_str!("../../decode/testdata/kvm_vcpu_wakeup-6.18.format");
@@ -28,6 +29,7 @@ fn format(arch: &Arch, event: &str) -> String {
         "kvm:kvm_exit" => return KVM_EXIT.to_owned(),
         "kvm:kvm_userspace_exit" => return USERSPACE_EXIT.to_owned(),
         "kvm:kvm_cr" => return KVM_CR.to_owned(),
+        "kvm:kvm_msr" => return KVM_MSR.to_owned(),
         "kvm:kvm_fpu" => return KVM_FPU.to_owned(),
         "kvm:kvm_vcpu_wakeup" => return WAKEUP.to_owned(),
         "sched:sched_switch" => return SCHED_SWITCH.to_owned(),
@@ -274,4 +276,18 @@ fn control_registers_are_told_on_demand() {
     }
     let last: Vec<_> = programs(&plan).into_iter().rev().take(2).collect();
     assert_eq!(last, [symbols::RAW_EXIT, symbols::CAUSE_CR], "causes are attached before exits");
+}
+
+#[test]
+fn msrs_are_told_on_demand() {
+    let kernel = kernel(&x86::ARCH, Some(AMD), &[]);
+    assert!(!programs(&choose(&kernel, &x86::ARCH)).contains(&symbols::CAUSE_MSR));
+    let wanted = Wanted { causes: Causes::parse("cr,msr", &x86::ARCH).unwrap(), ..Wanted::default() };
+    let plan = Plan::choose(&kernel, &x86::ARCH, &wanted).unwrap();
+    let constants = plan.constants();
+    for constant in [(config::OFF_MSR_WRITE, 8), (config::OFF_MSR_NUMBER, 12), (config::CAUSES, 1)] {
+        assert!(constants.contains(&constant), "{constants:?}");
+    }
+    let last: Vec<_> = programs(&plan).into_iter().rev().take(3).collect();
+    assert_eq!(last, [symbols::RAW_EXIT, symbols::CAUSE_MSR, symbols::CAUSE_CR]);
 }
