@@ -182,9 +182,10 @@ fn exits(path: Attach, types: &Result<Types, BtfError>) -> Result<Exits, Unsuppo
     }
     match raw::layout(types) {
         Ok(raw) => Ok(Exits::Raw(layout, raw)),
-        Err(why) if path == Attach::Raw => {
-            Err(Unsupported::new(format!("raw tracepoints cannot be used: {why}"), "use --attach tp or auto"))
-        }
+        Err(why) if path == Attach::Raw => Err(Unsupported::new(
+            format!("raw tracepoints cannot be used: {why}"),
+            "use --attach tp or auto",
+        )),
         Err(why) => Ok(Exits::Classic(layout, format!("classic tracepoints, because {why}"))),
     }
 }
