@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_follow_first_sight_as_a_roster_grows() {
+    fn numbers_follow_first_sight_as_a_list_of_threads_grows() {
         let mut names = Names::new(Policy::None);
         assert_eq!(vms(&mut names, &[(1, "a"), (1, "a")]), ["vm-1", "vm-1"]);
         assert_eq!(vms(&mut names, &[(1, "a"), (1, "a"), (2, "a")]), ["vm-1", "vm-1", "vm-2"]);

@@ -30,7 +30,7 @@ pub(super) const MAX_HEADER: u64 = 1 << 26;
 /// A thread takes this much beside its name.
 const THREAD_BYTES: usize = 128;
 /// Memory for threads and their names: a million threads, as a host with many short-lived VMs has in days.
-const MAX_ROSTER: usize = 1 << 27;
+const MAX_THREAD_BYTES: usize = 1 << 27;
 /// Four times as many reasons as the kernel side can hold.
 const MAX_CELLS: usize = 1 << 22;
 /// Notes about clocks that are passed on.
@@ -50,7 +50,7 @@ pub struct Reader<R> {
     /// Stands in where a line names no host.
     host: Option<String>,
     known: MeasuredParts,
-    roster_bytes: usize,
+    thread_bytes: usize,
     end: Option<End>,
     notes: Vec<String>,
     skipped: u64,
@@ -73,7 +73,7 @@ impl<R: BufRead> Reader<R> {
             index_of: HashMap::new(),
             host: None,
             known: MeasuredParts::default(),
-            roster_bytes: 0,
+            thread_bytes: 0,
             end: None,
             notes: Vec::new(),
             skipped: 0,
@@ -312,7 +312,7 @@ impl<R: BufRead> Reader<R> {
     /// Memory stays bounded, however long the input.
     fn within_bounds(&self, interval: &Interval) -> Result<(), String> {
         let limits = [
-            (self.roster_bytes, MAX_ROSTER, "bytes of threads and names"),
+            (self.thread_bytes, MAX_THREAD_BYTES, "bytes of threads and names"),
             (interval.cells.len(), MAX_CELLS, "slots in an interval"),
             (interval.open.len(), MAX_CELLS, "open exits in an interval"),
             (interval.vcpus.len(), MAX_CELLS, "vCPUs in an interval"),
@@ -376,12 +376,12 @@ impl<R: BufRead> Reader<R> {
         let host = host.map(str::to_owned).or_else(|| self.host.clone());
         let thread = Thread { pid, tid, vcpu, vm: vm.to_owned(), host };
         let threads = &mut self.threads.list;
-        let roster_bytes = &mut self.roster_bytes;
+        let thread_bytes = &mut self.thread_bytes;
         *self.index_of.entry(thread).or_insert_with_key(|thread| {
             threads.push(thread.clone());
             let names = thread.vm.len() + thread.host.as_ref().map_or(0, String::len);
             // Once in the threads, once as a key.
-            *roster_bytes += THREAD_BYTES + 2 * names;
+            *thread_bytes += THREAD_BYTES + 2 * names;
             threads.len() - 1
         })
     }
