@@ -45,6 +45,8 @@ pub enum Set {
     Parts,
     /// In tables of parts.
     OfParts,
+    /// With its name, or `all`.
+    OnRequest,
 }
 
 /// How a column comes to its value.
@@ -103,7 +105,7 @@ pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
         rank: 1,
         get: Get::Part(info.part),
     });
-    SAMPLES.into_iter().chain(quantiles).chain([IDLE]).chain(parts).collect()
+    SAMPLES.into_iter().chain(quantiles).chain([IDLE, WHOLE]).chain(parts).collect()
 });
 
 /// The columns before the quantiles.
@@ -130,9 +132,13 @@ const SAMPLES: [Column; 8] = [
     }),
 ];
 
-/// The column after the quantiles.
+/// The columns after the quantiles.
 const IDLE: Column = column("idle_ns", "Idle", 14, Set::IfAny, 2, |row, _| {
     Value::Ns(row.measured.has(Part::Halt).then(|| row.parts.get(Part::Halt)))
+});
+
+const WHOLE: Column = column("whole_ns", "With idle", 15, Set::OnRequest, 2, |row, _| {
+    Value::Ns(row.measured.has(Part::Halt).then(|| row.parts.total_ns()))
 });
 
 const fn column(
