@@ -15,7 +15,8 @@ fn exact_one_vcpu() {
 fn exact_on_both_paths() {
     for (path, name) in [("tp", "tracepoints"), ("raw", "raw tracepoints")] {
         if path == "raw" && !crate::guest::has_module_btf() {
-            let output = crate::guest::exitlat().args(["live", "--once", "--attach", "raw"]).output().unwrap();
+            let output =
+                crate::guest::exitlat().args(["live", "--once", "--attach", "raw"]).output().unwrap();
             assert_eq!(output.status.code(), Some(4), "{output:?}");
             assert!(String::from_utf8_lossy(&output.stderr).contains("--attach tp"), "{output:?}");
             continue;
