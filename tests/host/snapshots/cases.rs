@@ -126,6 +126,7 @@ cases! {
         hgrm                Text "export fleet.exitlat --format hgrm -f ^npf$"
         hgrm_many           Text "export fleet.exitlat --format hgrm"
         hgrm_directory      Text "export fleet.exitlat --format hgrm --by vm -o ."
+        folded              Text "export fleet.exitlat --format folded"
         openmetrics         Text "export fleet.exitlat --format openmetrics -f ^hlt$ -g web02"
         openmetrics_by_vm   Text "export hostile.exitlat --format openmetrics --by vm -p 4102"
         openmetrics_merged  Text "export merged.exitlat --format openmetrics --by host -f ^vintr$"

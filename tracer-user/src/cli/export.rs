@@ -76,19 +76,22 @@ pub enum ExportFormat {
     Json,
     /// OpenMetrics text, the sums of the recording
     Openmetrics,
+    /// Folded stacks for flame graphs: rows and the parts of their time, in ns
+    Folded,
     /// One self-contained page with charts
     Html,
 }
 
 impl ExportFormat {
     /// Extensions of file names that name a format.
-    pub const EXTENSIONS: [(&'static str, Self); 8] = [
+    pub const EXTENSIONS: [(&'static str, Self); 9] = [
         ("hlog", Self::Hlog),
         ("hgrm", Self::Hgrm),
         ("csv", Self::Csv),
         ("json", Self::Json),
         ("jsonl", Self::Json),
         ("prom", Self::Openmetrics),
+        ("folded", Self::Folded),
         ("html", Self::Html),
         ("htm", Self::Html),
     ];

@@ -9,7 +9,9 @@ use crate::{
     cli::{ExportArgs, ExportFormat, Location, NamesMode, Usage, location},
     cmd::{DONE, select},
     export::{
-        Export, hdr, hgrm,
+        Export,
+        folded::Folded,
+        hdr, hgrm,
         hlog::Hlog,
         html::{Data, Html},
         long::{Form, Long},
@@ -50,6 +52,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         ExportFormat::Csv => Box::new(Long::new(header, rows, Form::Csv)),
         ExportFormat::Json => Box::new(Long::new(header, rows, Form::Json)),
         ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, rows)),
+        ExportFormat::Folded => Box::new(Folded::new(rows)),
         ExportFormat::Html => Box::new(Html::new(Data::new(header, rows), base)),
     };
     let (to, existing) = (&args.output, Existing::forced(args.force));
@@ -77,7 +80,7 @@ fn by_host(args: &ExportArgs) -> bool {
 fn default_by(format: ExportFormat) -> GroupBy {
     let (vm, vcpu) = match format {
         ExportFormat::Csv | ExportFormat::Json => (true, true),
-        ExportFormat::Openmetrics => (true, false),
+        ExportFormat::Openmetrics | ExportFormat::Folded => (true, false),
         ExportFormat::Hlog | ExportFormat::Hgrm | ExportFormat::Html => (false, false),
     };
     GroupBy { vm, vcpu, ..GroupBy::REASON }

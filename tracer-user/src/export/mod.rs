@@ -11,6 +11,7 @@ use crate::{
     render::escape,
 };
 
+pub mod folded;
 pub mod hdr;
 pub mod hgrm;
 pub mod hlog;
