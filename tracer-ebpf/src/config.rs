@@ -87,7 +87,7 @@ marks! {
     OFF_MSR_NUMBER,
     /// The isa of events whose record has none.
     ISA_DEFAULT,
-    /// 1 if only the processes are traced that [`crate::symbols::TRACED`] has as such; 0 traces every process.
+    /// 1 if only the processes are traced that [`crate::symbols::TRACED`] has as such; 0 traces all.
     FILTER,
 }
 

@@ -100,7 +100,7 @@ programs! {
     SYNTHETIC_ENTRY = "synthetic_entry",
     /// Raw tracepoint program for tests: the death of a thread as plain numbers.
     SYNTHETIC_DEATH = "synthetic_death",
-    /// Raw tracepoint program for tests: any event between exit and entry as plain numbers, see [`synthetic`].
+    /// Raw tracepoint program for tests: an event between exit and entry as plain numbers, see [`synthetic`].
     SYNTHETIC_PART = "synthetic_part",
 }
 

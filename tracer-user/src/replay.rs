@@ -349,8 +349,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of events, every nanosecond is in exactly one place: those of each exit in its parts,
-        /// those of the thread in guest, parts or what was lost.
+        /// Whatever the order of events, every nanosecond is in exactly one place: those of each exit
+        /// in its parts, those of the thread in guest, parts or what was lost.
         #[test]
         fn no_nanosecond_is_lost_or_counted_twice(events in proptest::collection::vec(event(), 1..60)) {
             let mut replay = Replay::new(1, 1_000);

@@ -1,7 +1,7 @@
 //! Folded stacks, the input of flame graphs: one line per row and part, `frame;frame;... nanoseconds`.
 //!
-//! The frames are those of the row (host, VM, vCPU, reason) and the part of its time. All lines together are the
-//! whole time of the exits, idle time included. Without measured parts a row is one line.
+//! The frames are those of the row (host, VM, vCPU, reason) and the part of its time. All lines together are
+//! the whole time of the exits, idle time included. Without measured parts a row is one line.
 
 use std::io::{self, Write};
 

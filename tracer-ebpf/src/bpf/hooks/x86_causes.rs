@@ -22,8 +22,8 @@ pub fn cause_cr(ctx: TracePointContext) -> u32 {
 }
 
 /// `kvm:kvm_msr`: KVM emulated RDMSR or WRMSR, with or without a fault of the guest
-/// (`kvm_emulate_rdmsr`, `kvm_emulate_wrmsr`, arch/x86/kvm/x86.c). An access that goes to the VMM has no cause
-/// of this kind.
+/// (`kvm_emulate_rdmsr`, `kvm_emulate_wrmsr`, arch/x86/kvm/x86.c). An access that goes to the VMM has no
+/// cause of this kind.
 #[tracepoint]
 pub fn cause_msr(ctx: TracePointContext) -> u32 {
     access(kind::MSR, &ctx, value::<OFF_MSR_WRITE>(), value::<OFF_MSR_NUMBER>());

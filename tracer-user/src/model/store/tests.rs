@@ -146,8 +146,8 @@ proptest! {
         prop_assert_eq!(of_vcpu(&whole), of_vcpu(&folding));
     }
 
-    /// The rows of a store are those of its intervals; vCPUs of one VM come in the order in which a place was found for
-    /// them, which differs once places were used again.
+    /// The rows of a store are those of its intervals; vCPUs of one VM come in the order in which a
+    /// place was found for them, which differs once places were used again.
     #[test]
     fn rows_of_one_interval_are_those_of_a_store_that_has_it(steps in steps()) {
         let mut reader = Reader::default();
