@@ -126,9 +126,10 @@ fn rules_decide_where_there_are_any() {
         (vec!["rate:+20%".to_owned()], 0, "verdict: held"),
         (vec!["mean:-1%".to_owned()], 0, "held in 2 rows"),
         (vec![reason("mean:+10%")], 3, "fired: "),
-        (vec!["mean:+10%,reason=NO_SUCH".to_owned()], 0, "no row matches"),
+        (vec!["mean:+10%,reason=NO_SUCH".to_owned()], 2, "no row matches"),
         (vec!["mean:+500%".to_owned(), "p99:+1%".to_owned()], 3, "verdict: failed"),
-        (vec!["p99:+1%,vm=web".to_owned()], 0, "no row matches"),
+        (vec!["p99:+1%,vm=web".to_owned()], 2, "verdict: a rule matches no row"),
+        (vec!["p99:+1%,vm=nobody".to_owned(), "p99:+10%".to_owned()], 2, "verdict: failed"),
     ] {
         let mut arguments = vec!["diff", &base, &new];
         rules.iter().for_each(|rule| arguments.extend(["--fail-on", rule]));
@@ -138,6 +139,11 @@ fn rules_decide_where_there_are_any() {
     }
     let (status, xml, _) = run(&["diff", &base, &new, "--format", "junit", "--fail-on", "p99:+10%"]);
     assert!(status == 3 && xml.contains("classname=\"exitlat.rule\" name=\"p99:+10%\""), "{xml}");
+    let typo = ["diff", &base, &new, "--fail-on", "p99:+10%,reason=NO_SUCH"];
+    let (_, _, err) = run(&typo);
+    assert!(err.contains("p99:+10%,reason=NO_SUCH") && err.contains("CPUID, EXTERNAL_INTERRUPT"), "{err}");
+    let (status, xml, _) = run(&[&typo[..], &["--format", "junit"]].concat());
+    assert!(status == 2 && xml.contains("failures=\"1\"") && xml.contains("no row matches"), "{xml}");
     let (status, _, err) = run(&["diff", &base, &new, "--fail-on", "max:+10%"]);
     assert!(status == 2 && err.contains("p99.9"), "{err}");
 }

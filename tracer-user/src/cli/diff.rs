@@ -20,10 +20,11 @@ Examples:
 
 A change is reported if it is statistically significant and at least --min-change. Noise is estimated from the
 intervals of the recordings. Record both the same way, with at least 30 intervals; with fewer than 8 intervals,
-samples are assumed to be independent. docs/diff.md describes the methods and their error rates.
+samples are assumed to be independent, and changes below 4 times --min-change are ignored.
+docs/diff.md describes the methods and their error rates.
 
-Exit status: 0 nothing got worse, 1 the recordings cannot be read or are not comparable, 2 wrong usage,
-3 something got worse (with --fail-on: a rule fired).";
+Exit status: 0 nothing got worse, 1 the recordings cannot be read or are not comparable,
+2 wrong usage or a rule whose pattern matches no row, 3 something got worse (with --fail-on: a rule fired).";
 
 /// `exitlat diff`.
 #[derive(Args, Clone, Debug)]

@@ -6,10 +6,10 @@ use clap::Args;
 
 use crate::{
     cli::{ExitArgs, TraceArgs, ViewArgs, units, values},
-    model::GroupBy,
+    model::{GroupBy, quantile_error},
 };
 
-pub(super) const EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   exitlat live -p 4242               one VM, by the pid of its process
   exitlat live -g 'web*' --by vm,reason
@@ -20,8 +20,13 @@ Examples:
 Every time except Idle is handled time: the length of the exit minus guest idle time. --idle includes idle time.
 The second table breaks down each VM's vCPU time.
 Samples, Min, Max and Avg are exact. +- is the standard deviation of the mean. It and the quantiles p50, p99 and
-p99.9 are estimated from histogram buckets, within 3.2 %.
+p99.9 are estimated from histogram buckets, within {quantile_error}.
 -g also traces VMs that start later.";
+
+/// What stands below the options.
+pub(super) fn examples() -> String {
+    EXAMPLES.replace("{quantile_error}", &quantile_error())
+}
 
 /// `exitlat live`.
 #[derive(Args, Clone, Debug)]
@@ -46,7 +51,7 @@ pub struct LiveArgs {
     #[arg(long, conflicts_with_all = ["interval", "count"])]
     pub once: bool,
     /// Length of an interval, as --display
-    #[arg(value_name = "INTERVAL", conflicts_with = "display", value_parser = units::interval)]
+    #[arg(value_name = "INTERVAL", conflicts_with = "display", value_parser = units::interval_or_command)]
     pub interval: Option<Duration>,
     /// Number of intervals
     #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]

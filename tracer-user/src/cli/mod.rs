@@ -71,7 +71,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show a table of exits for each interval (the default command)
-    #[command(after_help = live::EXAMPLES)]
+    #[command(after_help = live::examples())]
     Live(LiveArgs),
     /// Record intervals to a file, for `report`
     #[command(after_help = record::EXAMPLES)]

@@ -65,6 +65,17 @@ pub fn interval(typed: &str) -> Result<Duration, String> {
     Ok(length)
 }
 
+/// The length of an interval where a command could stand as well.
+///
+/// # Errors
+/// For people, as [`interval`]; a word was meant as a command.
+pub fn interval_or_command(typed: &str) -> Result<Duration, String> {
+    if typed.starts_with(|c: char| c.is_alphabetic()) {
+        return Err(format!("`{typed}` is neither a command nor a length of time; see --help"));
+    }
+    interval(typed)
+}
+
 /// A size in bytes. A plain number is none, as an option may take lengths of time as well.
 ///
 /// # Errors

@@ -1,16 +1,19 @@
 //! `exitlat diff`: two recordings compared.
 
-use std::io::{self, Write as _};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write as _},
+};
 
 use anyhow::{Result, anyhow};
 
 use crate::{
-    cli::{DiffArgs, DiffFormat, Location, location},
+    cli::{DiffArgs, DiffFormat, Location, Usage, location},
     cmd::{DONE, REGRESSED, select, unless_closed, view},
     files::Input,
     model::{
         GroupBy, Interval, Selection, Threads,
-        compare::{RecordingSummary, Settings, compare},
+        compare::{Comparison, RecordingSummary, Settings, compare},
         provenance::{self, Difference, Header},
     },
     render::diff::{Origin, Report, SIDES, json, junit, table},
@@ -27,7 +30,8 @@ struct Recording {
 /// Runs the command.
 ///
 /// # Errors
-/// See the exit statuses of [`crate::cmd`]; also that the recordings are not comparable, after printing them.
+/// See the exit statuses of [`crate::cmd`]; after printing also that the recordings are not comparable, or that
+/// a rule matches no row.
 pub fn run(args: &DiffArgs) -> Result<u8> {
     let files = [&args.base, &args.new];
     location::read_once(files)?;
@@ -63,7 +67,23 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     if !incomparable.is_empty() {
         return Err(anyhow!("the recordings are not comparable: {}", incomparable.join("; ")));
     }
+    rules_match(&comparison, args.by)?;
     Ok(if comparison.failed() { REGRESSED } else { DONE })
+}
+
+/// Whether each rule with a pattern has a row. One that has none would never fire.
+///
+/// # Errors
+/// [`Usage`] with the rules that have none and the rows there are.
+fn rules_match(comparison: &Comparison, by: GroupBy) -> Result<(), Usage> {
+    let rules: Vec<_> = comparison.unmatched_rules().map(|rule| format!("`{}`", rule.typed)).collect();
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let labels: BTreeSet<String> = comparison.rows.iter().map(|row| row.key.label()).collect();
+    let labels: Vec<_> = labels.into_iter().collect();
+    let there_are = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+    Err(Usage(format!("no row matches {}; the rows by {by} are: {there_are}", rules.join(", "))))
 }
 
 fn read(file: &Location, by: GroupBy, selection: &Selection) -> Result<Recording> {

@@ -21,8 +21,12 @@ use crate::{
 /// See the exit statuses of [`crate::cmd`].
 pub async fn run(args: LiveArgs) -> Result<u8> {
     let rule = GuestRule::from(&args.trace.vms);
-    let selection =
-        Selection { vcpus: args.exits.vcpu.clone(), fields: args.exits.fields.clone(), ..rule.selection() };
+    // The programs hold processes against the rule: all that they trace is shown, VMs that ended included.
+    let selection = Selection {
+        vcpus: args.exits.vcpu.clone(),
+        fields: args.exits.fields.clone(),
+        ..Selection::default()
+    };
     let everything = rule.is_all();
     let screen = Screen::new(&args.view, args.by, selection, Paint::Over)?;
     let signals = Signals::catch(SigUsr2::Ends)?;

@@ -99,7 +99,8 @@ pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
     });
     let parts = PARTS.iter().map(|info| Column {
         id: info.column,
-        title: info.title,
+        // Beside the column of idle time.
+        title: if info.part == Part::Halt { "Idle%" } else { info.title },
         width: 10,
         set: Set::Parts,
         rank: 1,

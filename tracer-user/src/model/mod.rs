@@ -38,7 +38,7 @@ pub use interval::{Cell, ClockChange, Interval, NamedInterval, OpenExit};
 pub use losses::{Loss, Losses};
 pub use parts::{MeasuredParts, Parts};
 pub use pattern::NamePattern;
-pub use quantiles::{QUANTILES, Quantile};
+pub use quantiles::{QUANTILES, Quantile, quantile_error};
 pub use row::{Place, Row, Slice, VmAccount};
 pub use selection::Selection;
 pub use stats::Stats;

@@ -1,5 +1,7 @@
 //! The one list of quantiles. A further line is all that another quantile needs.
 
+use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
+
 /// A quantile that is shown. A further line of [`QUANTILES`] is a column of the tables, of CSV, JSON and the
 /// long form.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +34,11 @@ pub const QUANTILES: [Quantile; 4] = [
         rank: Some(4),
     },
 ];
+
+/// How far a quantile may be from the true value, in percent with the sign. Rounded up, so that it holds.
+pub fn quantile_error() -> String {
+    format!("{:.1} %", (1000.0 * MAX_RELATIVE_ERROR).ceil() / 10.0)
+}
 
 /// The quantile with this id.
 ///

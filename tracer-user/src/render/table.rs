@@ -49,7 +49,7 @@ impl Printer for Table {
         if rows.is_empty() && rows.totals().count() != 0 {
             writeln!(
                 out,
-                "Where the time of these exits went was not measured (schema 1, or recorded by perf)."
+                "Where the time of these exits went was not measured: there are no parts, as in schema 1 and from perf."
             )?;
         } else if rows.is_empty() {
             // None at all, or none of those asked for.
@@ -95,9 +95,18 @@ fn histograms(out: &mut dyn Write, rows: &Rows, view: &View, pattern: &regex::Re
             histogram::print(out, &stats.stats)?;
         }
     }
+    // Time in the guest has no reason that a pattern could match.
+    if !pattern.as_str().is_empty() {
+        return Ok(());
+    }
     let by = GroupBy { reason: false, part: false, ..rows.by() };
     for row in rows.guests() {
-        writeln!(out, "\n{} in the guest", label::line(by, row))?;
+        let label = label::line(by, row);
+        writeln!(
+            out,
+            "\n{}",
+            if label.is_empty() { "In the guest".to_owned() } else { label + " in the guest" }
+        )?;
         histogram::print(out, &row.stats)?;
     }
     Ok(())

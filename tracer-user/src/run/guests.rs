@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     cli::{Usage, VmArgs},
     kernel::vms::Vm,
-    model::{NamePattern, Selection},
+    model::NamePattern,
     render::{escape, units},
 };
 
@@ -77,11 +77,6 @@ impl GuestRule {
         Ok(())
     }
 
-    /// The same rule for what is shown.
-    pub fn selection(&self) -> Selection {
-        Selection { pids: self.pids.clone(), guests: self.patterns.clone(), ..Selection::default() }
-    }
-
     /// The processes of the rule among those that are running now, sorted; empty if the rule means all.
     pub fn resolve(&self, running: &[Vm]) -> Vec<u32> {
         let named = running.iter().filter(|vm| !self.is_all() && self.traces(vm.pid, Some(&vm.name)));
@@ -134,7 +129,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::Thread;
 
     fn rule(pids: &[u32], patterns: &[&str]) -> GuestRule {
         let patterns = patterns.iter().map(|typed| typed.parse().unwrap()).collect();
@@ -182,17 +176,6 @@ mod tests {
         made.waiting = vec![3, 7, 9];
         rule.apply(&mut made).unwrap();
         assert_eq!(made.verdicts, [(1, true), (2, false), (3, true), (7, true), (9, false)].into());
-    }
-
-    #[test]
-    fn what_is_traced_is_shown() {
-        for rule in [rule(&[], &[]), rule(&[1], &[]), rule(&[], &["web*", "db"]), rule(&[3], &["web01"])] {
-            let selection = rule.selection();
-            for (pid, name) in [(1, "web01"), (2, "db"), (3, "db"), (4, "other"), (5, "web02")] {
-                let thread = Thread { pid, tid: pid, vcpu: None, vm: name.to_owned(), host: None };
-                assert_eq!(rule.traces(pid, Some(name)), selection.wants_thread(&thread), "{rule:?} {pid}");
-            }
-        }
     }
 
     #[test]

@@ -11,12 +11,13 @@
 use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 
 use crate::{
     export::{Export, span},
     model::provenance::Header,
-    model::{ClockChange, NamedInterval, Row, Rows, Stats, Store, calendar, quantiles::quantile},
+    model::{
+        ClockChange, NamedInterval, Row, Rows, Stats, Store, calendar, quantile_error, quantiles::quantile,
+    },
     render::{escape, units},
 };
 
@@ -312,7 +313,7 @@ fn foot() -> Markup {
                 "An exit lasts from the VM exit of a vCPU to the next entry of the same vCPU into its guest. "
                 "Exits in which the guest waits for work are idle and stand apart. "
                 "Counts, sums, shortest and longest are exact. Quantiles come from histograms and are within "
-                (format!("{:.1} %", 100.0 * MAX_RELATIVE_ERROR)) " of the true value."
+                (quantile_error()) " of the true value."
             }
         }
     }

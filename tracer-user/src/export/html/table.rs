@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     decode::decode,
-    model::{Row, Stats, quantiles::quantile},
+    model::{GroupBy, Row, Stats, quantiles::quantile},
 };
 
 /// Rows of each kind at most.
@@ -67,7 +67,7 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                 div.scroll tabindex="0" role="region" aria-label="All rows" {
                     table.rows-table id="rows" {
                         thead { tr {
-                            th scope="col" { "Exit reason" } th.n scope="col" { "Exits" } th.n scope="col" { "per s" }
+                            th scope="col" { (heading(data.rows.by())) } th.n scope="col" { "Exits" } th.n scope="col" { "per s" }
                             th scope="col" { "Share of time" } th.n scope="col" { "Sum" }
                             @for column in &COLUMNS { th.n scope="col" { (column.title) } }
                         } }
@@ -89,6 +89,13 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
             }
         }
     }
+}
+
+/// Of the labels of rows: the dimensions that tell them apart.
+fn heading(by: GroupBy) -> String {
+    let dimensions = [(by.host, "Host"), (by.vm, "VM"), (by.vcpu, "vCPU"), (by.reason, "Exit reason")];
+    let words: Vec<_> = dimensions.into_iter().filter_map(|(on, word)| on.then_some(word)).collect();
+    words.join(" \u{b7} ")
 }
 
 fn line(data: &Data, before: Option<&(&Data, Counterparts<'_>)>, row: &Row, handled_ns: u64) -> Markup {

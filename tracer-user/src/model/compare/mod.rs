@@ -122,7 +122,8 @@ impl RowDiff {
         if !settings.comparable {
             return Err(Unjudged::NotComparable);
         }
-        if !self.has_enough_samples(metric, settings) {
+        let one_side_empty = !metric.is_over_time() && self.presence() != Presence::Both;
+        if !one_side_empty && !self.has_enough_samples(metric, settings) {
             return Err(Unjudged::TooFewSamples);
         }
         self.finding(metric).measured.evidence.tested()
@@ -166,6 +167,11 @@ impl Comparison {
         } else {
             self.rules.iter().any(|rule| !rule.fired.is_empty())
         }
+    }
+
+    /// The rules whose pattern matches no row.
+    pub fn unmatched_rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.unmatched).map(|rule| &rule.rule)
     }
 }
 

@@ -70,18 +70,27 @@ impl Rule {
         self.bound.is_sign_negative()
     }
 
-    /// Whether the rule holds for this row.
-    fn wants(&self, row: &RowDiff) -> bool {
+    /// Whether the rule names rows instead of holding for all.
+    fn has_pattern(&self) -> bool {
+        [&self.reason, &self.vm, &self.host].iter().any(|pattern| pattern.is_some())
+    }
+
+    /// Whether the rule's patterns match the names of this row.
+    fn matches(&self, row: &RowDiff) -> bool {
         let named = |wanted: &Option<NamePattern>, name: Option<&str>| {
             wanted.as_ref().is_none_or(|wanted| name.is_some_and(|name| wanted.matches(name)))
         };
         let reason = row.key.reason_label();
-        // How long a guest has nothing to do is nobody's fault, unless asked.
-        let idle = row.key.idle && self.reason.is_none();
-        !idle
-            && named(&self.reason, reason.as_deref())
+        named(&self.reason, reason.as_deref())
             && named(&self.vm, row.key.vm.as_deref())
             && named(&self.host, row.key.host.as_deref())
+    }
+
+    /// Whether the rule holds for this row.
+    fn wants(&self, row: &RowDiff) -> bool {
+        // How long a guest has nothing to do is nobody's fault, unless asked.
+        let idle = row.key.idle && self.reason.is_none();
+        !idle && self.matches(row)
     }
 
     /// Whether a relative change is beyond the bound.
@@ -112,6 +121,8 @@ pub struct RuleOutcome {
     pub held: Vec<Tested>,
     /// How many rows match the rule but could not be tested.
     pub untested: usize,
+    /// The rule has a pattern, and no row has such a name: it says nothing about the recordings.
+    pub unmatched: bool,
 }
 
 /// A change that a rule can be held against, before the correction for all of them.
@@ -137,7 +148,9 @@ pub(super) fn apply(rules: &[Rule], rows: &[RowDiff], settings: &Settings) -> Ve
                 Err(_) => untested += 1,
             }
         }
-        outcomes.push(RuleOutcome { rule: rule.clone(), fired: Vec::new(), held: Vec::new(), untested });
+        let unmatched = rule.has_pattern() && !rows.iter().any(|row| rule.matches(row));
+        let (fired, held) = (Vec::new(), Vec::new());
+        outcomes.push(RuleOutcome { rule: rule.clone(), fired, held, untested, unmatched });
     }
     for (Candidate { rule, tested }, adjusted) in candidates.into_iter().zip(statistics::holm(&probabilities))
     {

@@ -8,9 +8,9 @@ use quick_xml::{
     events::{BytesDecl, BytesText, Event},
 };
 
-use super::{Report, SIDES, outcome, percent, relative, value, why};
+use super::{Report, SIDES, change, outcome, value, why};
 use crate::{
-    model::compare::{Finding, RowDiff, Unjudged, Verdict},
+    model::compare::{Finding, RowDiff, Unit, Unjudged, Verdict},
     render::escape::terminal,
 };
 
@@ -100,6 +100,8 @@ fn cases(report: &Report<'_>) -> Vec<Case> {
         let said = outcome(rule, &comparison.rows);
         let outcome = match (rule.fired.is_empty(), rule.held.is_empty()) {
             (false, _) => Outcome::Failed(said),
+            // Skipped it would look like a success.
+            _ if rule.unmatched => Outcome::Failed(said),
             (true, false) => Outcome::Passed,
             (true, true) => Outcome::Skipped(said),
         };
@@ -112,12 +114,14 @@ fn case(row: &RowDiff, finding: &Finding) -> Case {
     let info = finding.metric.info();
     let outcome = match finding.verdict {
         Verdict::Unjudged(unjudged) => Outcome::Skipped(why(unjudged).to_owned()),
-        Verdict::Regressed => Outcome::Failed(format!(
-            "{} {} {}",
-            info.id,
-            relative(finding).map(percent).unwrap_or_default(),
-            [finding.measured.base, finding.measured.new].map(|side| value(info.unit, side)).join(" -> "),
-        )),
+        Verdict::Regressed => {
+            let mut message = format!("{} {}", info.id, change(finding));
+            if info.unit != Unit::None {
+                let sides = [finding.measured.base, finding.measured.new];
+                message += &format!(" {}", sides.map(|side| value(info.unit, side)).join(" -> "));
+            }
+            Outcome::Failed(message)
+        }
         _ => Outcome::Passed,
     };
     Case { class: format!("exitlat.{}", row.key.label()), name: info.id.to_owned(), outcome }

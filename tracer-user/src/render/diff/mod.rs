@@ -121,14 +121,16 @@ fn probability(p: f64) -> String {
     }
 }
 
+/// The relative change of a finding as text; "" if it is unknown. That of a shape has no sign.
+fn change(finding: &Finding) -> String {
+    let change = relative(finding).map(percent).unwrap_or_default();
+    if finding.metric == Metric::Shape { change.trim_start_matches('+').to_owned() } else { change }
+}
+
 /// The metrics of a row that got a verdict, each with its change: `mean +31.2%, shape 12.0%`.
 fn changes(row: &RowDiff, verdict: Verdict) -> String {
     let found = row.findings.iter().filter(|finding| finding.verdict == verdict);
-    let words = found.map(|finding| {
-        let change = relative(finding).map_or_else(String::new, percent);
-        let change = if finding.metric == Metric::Shape { change.trim_start_matches('+') } else { &change };
-        format!("{} {change}", finding.metric.info().id)
-    });
+    let words = found.map(|finding| format!("{} {}", finding.metric.info().id, change(finding)));
     words.collect::<Vec<_>>().join(", ")
 }
 
@@ -165,6 +167,7 @@ fn verdict(comparison: &Comparison) -> &'static str {
         (false, ..) => "not comparable",
         (true, true, _) => word(comparison.verdict),
         (true, false, true) => "failed",
+        (true, false, false) if comparison.unmatched_rules().next().is_some() => "a rule matches no row",
         (true, false, false) => "held",
     }
 }

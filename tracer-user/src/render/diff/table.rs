@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    Report, SIDES, changes, outcome, percent, presence, probability, relative, value, verdict, why, word,
+    Report, SIDES, change, changes, outcome, percent, presence, probability, value, verdict, why, word,
 };
 use crate::{
     model::compare::{
@@ -59,20 +59,41 @@ pub fn print(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Resul
 fn method(comparison: &Comparison) -> String {
     let settings = &comparison.settings;
     let [base, new] = comparison.blocks;
+    let of_side = |side: usize| {
+        let count = comparison.blocks[side];
+        let verb = if count == 1 { "is" } else { "are" };
+        format!("{} of {} {verb}", units::plural(count, "interval"), SIDES[side])
+    };
     let chance = match comparison.method {
         Method::Blocks => format!("chance: what {base} and {new} blocks of intervals show"),
         Method::Samples => format!(
-            "chance: {base} and {new} intervals are too few ({MIN_BLOCKS} are needed): samples are taken as \
-             independent, and only larger changes count{}",
+            "chance: {} too few ({MIN_BLOCKS} are needed): samples are taken as independent, and only larger \
+             changes count{}",
+            match (base < MIN_BLOCKS, new < MIN_BLOCKS) {
+                (true, false) => of_side(0),
+                (false, true) => of_side(1),
+                _ => format!("{base} and {new} intervals are"),
+            },
             if comparison.rules.is_empty() { "" } else { ", but for rules, which have their own bounds" }
         ),
     };
     format!(
-        "{chance}; a change counts from {:.1}% on, and if p < {}, corrected for {} tests",
-        100.0 * comparison.min_change,
+        "{chance}; a change counts from {}% on, and if p < {}{}",
+        bound(100.0 * comparison.min_change),
         settings.alpha,
-        comparison.judged
+        match comparison.judged {
+            0 => String::new(),
+            judged => format!(", corrected for {}", units::plural(judged, "test")),
+        }
     )
+}
+
+/// A bound in percent with the digits that it has, at least one after the point.
+fn bound(percent: f64) -> String {
+    // Products of decimal fractions end in noise.
+    let digits = format!("{percent:.6}");
+    let digits = digits.trim_end_matches('0');
+    if digits.ends_with('.') { format!("{digits}0") } else { digits.to_owned() }
 }
 
 fn rows(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Result<()> {
@@ -129,13 +150,11 @@ fn line(row: &RowDiff, finding: &Finding) -> String {
         }
         _ => String::new(),
     };
-    let change = relative(finding).map(percent).unwrap_or_default();
-    let (change, interval) = match (finding.metric, row.distance) {
-        (Metric::Shape, Some(distance)) => {
-            (change.trim_start_matches('+').to_owned(), format!("at most {:.3} apart", distance.largest))
-        }
-        _ => (change, interval),
+    let interval = match (finding.metric, row.distance) {
+        (Metric::Shape, Some(distance)) => format!("at most {:.3} apart", distance.largest),
+        _ => interval,
     };
+    let change = change(finding);
     let verdict = match finding.verdict {
         Verdict::Unjudged(Unjudged::NotSelected) => String::new(),
         Verdict::Unjudged(unjudged) => format!("- {}", why(unjudged)),
