@@ -3,6 +3,7 @@
 
 mod cli;
 mod diff;
+mod docs;
 mod dump;
 mod ended;
 mod export;
@@ -17,3 +18,4 @@ mod rotate;
 mod scenarios;
 mod shown;
 mod snapshots;
+mod usage;

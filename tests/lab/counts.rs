@@ -136,6 +136,24 @@ fn exact_for_the_guest_asked_for() {
     demand_exact(&Table::last(&by_pid.stop(libc::SIGINT).1), &others, "svm");
 }
 
+/// A VM that starts while tracing goes on is held against the names that were asked for.
+#[test]
+fn a_guest_that_starts_later_is_traced_by_its_name() {
+    let mut live = Live::start("-d 50ms -g late* --by vm");
+    let mut blocks = live.blocks();
+    let other = Background::start("--name other --forever cpuid=10");
+    other.go();
+    let late = Background::start("--name late --forever cpuid=10");
+    late.go();
+    let rows = blocks.find_map(|block| block["rows"].as_array().filter(|rows| !rows.is_empty()).cloned());
+    let rows = rows.expect("exits of the VM that started later");
+    assert!(rows.iter().all(|row| row["vm"] == "late-0"), "{rows:?}");
+    late.kill();
+    other.kill();
+    drop(blocks);
+    live.stop(libc::SIGINT);
+}
+
 #[test]
 fn exact_with_many_readings_in_between() {
     let guests = Background::start("--vcpus 2 cpuid=20000 io=500");

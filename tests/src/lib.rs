@@ -8,5 +8,6 @@ pub mod scenario;
 pub mod sie;
 pub mod stats;
 pub mod synthetic;
+pub mod tables;
 #[cfg(target_arch = "x86_64")]
 pub mod vmm;

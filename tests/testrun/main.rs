@@ -186,7 +186,7 @@ fn many_machines() -> Result<()> {
 fn filtered(pids: impl IntoIterator<Item = u32>) -> Result<Session> {
     let mut session = Session::load(&Options { filter: true, ..Options::default() }, None)?;
     for pid in pids {
-        session.decide(pid, true)?;
+        session.decide_process(pid, true)?;
     }
     Ok(session)
 }
@@ -222,12 +222,12 @@ fn a_process_is_traced_once_it_is_judged() -> Result<()> {
     };
     exits(&mut session, 100)?;
     assert_eq!(take(&mut session)?.cells.len(), 0);
-    let mut undecided = session.undecided()?;
+    let mut undecided = session.undecided_processes()?;
     undecided.sort_unstable();
     assert_eq!(undecided, [refused as u32, wanted as u32]);
-    session.decide(wanted as u32, true)?;
-    session.decide(refused as u32, false)?;
-    assert_eq!(session.undecided()?, [0u32; 0]);
+    session.decide_process(wanted as u32, true)?;
+    session.decide_process(refused as u32, false)?;
+    assert_eq!(session.undecided_processes()?, [0u32; 0]);
     exits(&mut session, 1_000)?;
     let outcome = take(&mut session)?;
     assert_eq!(outcome.cells.into_keys().collect::<Vec<_>>(), [format!("{wanted}/1/0 2:0x72")]);

@@ -197,8 +197,6 @@ impl Plan {
             }
             Err(why) => {
                 self.why_not_raw = has_raw.then_some(why);
-                // Without KVM both are absent.
-                table.first(Role::Entry, &[How::Tp]).map_err(|missing| missing.why)?;
                 table.first(Role::Exit, &[How::Tp]).map_err(|missing| missing.why)?
             }
         };

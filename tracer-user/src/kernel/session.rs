@@ -80,7 +80,7 @@ impl Session {
         let mut plan = Plan::choose(&Kernel::read(arch::host()), arch::host(), &wanted)?;
         let mut session = Self::load(options, Some(&plan))?;
         for pid in admitted {
-            session.decide(*pid, true)?;
+            session.decide_process(*pid, true)?;
         }
         session.attach(&mut plan)?;
         session.reader.start(plan.measured());
@@ -164,7 +164,7 @@ impl Session {
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn undecided(&mut self) -> Result<Vec<u32>> {
+    pub fn undecided_processes(&mut self) -> Result<Vec<u32>> {
         self.filter.undecided()
     }
 
@@ -172,7 +172,7 @@ impl Session {
     ///
     /// # Errors
     /// If the map is full.
-    pub fn decide(&mut self, pid: u32, traced: bool) -> Result<()> {
+    pub fn decide_process(&mut self, pid: u32, traced: bool) -> Result<()> {
         self.filter.decide(pid, traced)
     }
 

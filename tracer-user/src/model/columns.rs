@@ -75,6 +75,8 @@ pub struct Column {
     pub rank: u8,
     /// Where its value comes from.
     pub get: Get,
+    /// What it shows.
+    pub meaning: &'static str,
 }
 
 impl Column {
@@ -93,9 +95,9 @@ impl Column {
 
 /// All columns. perf kvm stat's come first, in its order and with its words.
 pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
-    let quantiles = QUANTILES.iter().filter_map(|Quantile { q, id, title, rank, .. }| {
+    let quantiles = QUANTILES.iter().filter_map(|Quantile { q, id, title, rank, meaning, .. }| {
         let get = Get::Quantile(*q);
-        Some(Column { id, title, width: 11, set: Set::Usual, rank: (*rank)?, get })
+        Some(Column { id, title, width: 11, set: Set::Usual, rank: (*rank)?, get, meaning })
     });
     let parts = PARTS.iter().map(|info| Column {
         id: info.column,
@@ -105,40 +107,59 @@ pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
         set: Set::Parts,
         rank: 1,
         get: Get::Part(info.part),
+        meaning: "Share of the row's time; nanoseconds in CSV and JSON",
     });
     SAMPLES.into_iter().chain(quantiles).chain([IDLE, WHOLE]).chain(parts).collect()
 });
 
 /// The columns before the quantiles.
 const SAMPLES: [Column; 8] = [
-    column("samples", "Samples", 10, Set::Usual, 0, |row, _| Value::Count(row.stats.count)),
-    column("samples_share", "Samples%", 9, Set::Usual, 3, |row, totals| {
+    column("samples", "Samples", 10, Set::Usual, 0, "Completed exits", |row, _| {
+        Value::Count(row.stats.count)
+    }),
+    column("samples_share", "Samples%", 9, Set::Usual, 3, "Share of all completed exits", |row, totals| {
         Value::Share(share(row.stats.count, totals.count()))
     }),
-    column("time_share", "Time%", 8, Set::Usual, 0, |row, totals| {
-        let whole_ns = if row.slice.is_some() { totals.slices_ns } else { totals.handled_ns };
-        let counts = !row.idle || totals.with_idle;
-        Value::Share(if counts { share(row.stats.sum_ns, whole_ns) } else { None })
-    }),
-    column("time_ns", "Time", 15, Set::OfParts, 1, |row, _| Value::Ns(Some(row.stats.sum_ns))),
-    column("min_ns", "Min Time", 11, Set::Usual, 4, |row, _| {
+    column(
+        "time_share",
+        "Time%",
+        8,
+        Set::Usual,
+        0,
+        "Share of the handled time of all rows; with `--idle`, of all exit time",
+        |row, totals| {
+            let whole_ns = if row.slice.is_some() { totals.slices_ns } else { totals.handled_ns };
+            let counts = !row.idle || totals.with_idle;
+            Value::Share(if counts { share(row.stats.sum_ns, whole_ns) } else { None })
+        },
+    ),
+    column("time_ns", "Time", 15, Set::OfParts, 1, "Total time", |row, _| Value::Ns(Some(row.stats.sum_ns))),
+    column("min_ns", "Min Time", 11, Set::Usual, 4, "Shortest sample", |row, _| {
         Value::Ns((row.stats.count != 0).then_some(row.stats.min_ns))
     }),
-    column("max_ns", "Max Time", 11, Set::Usual, 1, |row, _| {
+    column("max_ns", "Max Time", 11, Set::Usual, 1, "Longest sample", |row, _| {
         Value::Ns((row.stats.count != 0).then_some(row.stats.max_ns))
     }),
-    column("mean_ns", "Avg time", 11, Set::Usual, 1, |row, _| Value::Mean(row.stats.mean_ns())),
-    column("deviation_percent", "", 13, Set::Usual, 5, |row, _| {
-        Value::Deviation(row.stats.relative_deviation_percent())
-    }),
+    column("mean_ns", "Avg time", 11, Set::Usual, 1, "Mean", |row, _| Value::Mean(row.stats.mean_ns())),
+    column(
+        "deviation_percent",
+        "",
+        13,
+        Set::Usual,
+        5,
+        "Standard deviation of the mean, in percent of the mean",
+        |row, _| Value::Deviation(row.stats.relative_deviation_percent()),
+    ),
 ];
 
 /// The columns after the quantiles.
-const IDLE: Column = column("idle_ns", "Idle", 14, Set::IfAny, 2, |row, _| {
-    Value::Ns(row.measured.has(Part::Halt).then(|| row.parts.get(Part::Halt)))
-});
+const IDLE: Column =
+    column("idle_ns", "Idle", 14, Set::IfAny, 2, "Guest idle time within these exits", |row, _| {
+        Value::Ns(row.measured.has(Part::Halt).then(|| row.parts.get(Part::Halt)))
+    });
 
-const WHOLE: Column = column("whole_ns", "With idle", 15, Set::OnRequest, 2, |row, _| {
+const WHOLE_MEANING: &str = "Time of the exits with their idle and stopped time";
+const WHOLE: Column = column("whole_ns", "With idle", 15, Set::OnRequest, 2, WHOLE_MEANING, |row, _| {
     Value::Ns(row.measured.has(Part::Halt).then(|| row.parts.total_ns()))
 });
 
@@ -148,9 +169,10 @@ const fn column(
     width: usize,
     set: Set,
     rank: u8,
+    meaning: &'static str,
     get: fn(&Row, &Totals) -> Value,
 ) -> Column {
-    Column { id, title, width, set, rank, get: Get::By(get) }
+    Column { id, title, width, set, rank, get: Get::By(get), meaning }
 }
 
 /// Columns by what was typed after `--columns`: ids, or the names of sets.

@@ -18,29 +18,36 @@ pub struct KindInfo {
     pub reason: bool,
     /// Whether its value says anything.
     pub value: bool,
+    /// What its samples are.
+    pub meaning: &'static str,
 }
 
 /// All kinds, in the order of their numbers.
 pub static KINDS: [KindInfo; 14] = [
-    info(kind::PLAIN, "exit", false),
-    info(kind::HALTED, "exit", false),
-    info(kind::WHOLE, "whole", false),
-    info(kind::GUEST, "guest", false),
-    info(kind::USER_EXIT, "user_exit", true),
-    info(kind::INSTRUCTION, "instruction", true),
-    info(kind::DIAG, "diag", true),
-    info(kind::SIGP, "sigp", true),
-    info(kind::PROGRAM, "program", true),
-    info(kind::VALIDITY, "validity", true),
-    info(kind::OPERATION, "operation", true),
-    info(kind::SIE_FAULT, "sie_fault", false),
-    info(kind::CR, "cr", true),
-    info(kind::MSR, "msr", true),
+    info(kind::PLAIN, "exit", false, "exits that did not halt; all of their time is handled time"),
+    info(kind::HALTED, "exit", false, "exits that halted or were stopped: their handled time"),
+    info(kind::WHOLE, "whole", false, "the same exits with their idle and stopped time"),
+    info(kind::GUEST, "guest", false, "time in the guest, from entry to exit; it has no reason"),
+    info(
+        kind::USER_EXIT,
+        "user_exit",
+        true,
+        "time in the VMM for one return from KVM_RUN, by KVM_EXIT_* reason",
+    ),
+    info(kind::INSTRUCTION, "instruction", true, "s390x: an intercepted instruction"),
+    info(kind::DIAG, "diag", true, "s390x: a DIAGNOSE function code"),
+    info(kind::SIGP, "sigp", true, "s390x: a SIGP order"),
+    info(kind::PROGRAM, "program", true, "s390x: a program interruption code"),
+    info(kind::VALIDITY, "validity", true, "s390x: a validity intercept, with its reason code"),
+    info(kind::OPERATION, "operation", true, "s390x: an operation exception, with the instruction"),
+    info(kind::SIE_FAULT, "sie_fault", false, "s390x: a fault of the host inside SIE"),
+    info(kind::CR, "cr", true, "x86: an access of a control register, on request"),
+    info(kind::MSR, "msr", true, "x86: an access of an MSR that KVM emulates, on request"),
 ];
 
-const fn info(number: u8, id: &'static str, value: bool) -> KindInfo {
+const fn info(number: u8, id: &'static str, value: bool, meaning: &'static str) -> KindInfo {
     let exits = matches!(number, kind::PLAIN | kind::HALTED);
-    KindInfo { kind: number, id, exits, reason: number != kind::GUEST, value }
+    KindInfo { kind: number, id, exits, reason: number != kind::GUEST, value, meaning }
 }
 
 /// The table's row for a detail; [`None`] for a kind of a newer version.

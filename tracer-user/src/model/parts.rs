@@ -25,7 +25,7 @@ pub static PARTS: [PartInfo; Part::COUNT] = [
         "poll",
         "poll_ns",
         "Poll",
-        "halt polling: spinning in KVM until the guest has work, or gives up",
+        "halt polling: spinning in KVM until the guest has work, or KVM gives up",
     ),
     info(Part::Halt, "halt", "halt_ns", "Idle", "asleep because the guest has nothing to do"),
     info(
@@ -40,7 +40,7 @@ pub static PARTS: [PartInfo; Part::COUNT] = [
         "runqueue",
         "runqueue_ns",
         "Runqueue",
-        "runnable, waiting for a CPU: the host's steal",
+        "runnable, waiting for a CPU: the guest's steal time",
     ),
     info(Part::User, "user", "user_ns", "VMM", "running in the VMM"),
     info(

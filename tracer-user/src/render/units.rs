@@ -19,12 +19,15 @@ pub fn value(value: Value) -> String {
 pub fn write_value(out: &mut impl Write, value: Value) -> fmt::Result {
     match value {
         Value::Count(count) => write!(out, "{count}"),
-        Value::Share(None) | Value::Ns(None) | Value::Mean(None) => out.write_str("-"),
+        Value::Share(None)
+        | Value::Ns(None)
+        | Value::Mean(None)
+        | Value::Part { ns: Some(0), .. }
+        | Value::Part { ns: Some(_), of_ns: 0 } => out.write_str("-"),
         Value::Share(Some(share)) => write!(out, "{:.2}%", 100.0 * share),
         Value::Ns(Some(ns)) => write!(out, "{:.2}us", ns as f64 / 1e3),
         Value::Mean(Some(ns)) => write!(out, "{:.2}us", ns / 1e3),
         Value::Part { ns: None, .. } => out.write_str("?"),
-        Value::Part { ns: Some(0), .. } | Value::Part { of_ns: 0, .. } => out.write_str("-"),
         Value::Part { ns: Some(ns), of_ns } => write!(out, "{:.1}%", 100.0 * ns as f64 / of_ns as f64),
         Value::Deviation(None) => Ok(()),
         Value::Deviation(Some(percent)) => write!(out, "( +-{percent:6.2}% )"),

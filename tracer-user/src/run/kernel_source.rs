@@ -90,11 +90,11 @@ impl Host for ThisHost {
 
 impl Processes for Session {
     fn undecided(&mut self) -> Result<Vec<u32>> {
-        self.undecided()
+        self.undecided_processes()
     }
 
     fn decide(&mut self, pid: u32, traced: bool) -> Result<()> {
-        self.decide(pid, traced)
+        self.decide_process(pid, traced)
     }
 
     fn name(&self, pid: u32) -> Option<String> {

@@ -105,10 +105,8 @@ impl RowDiff {
     fn weight(&self) -> f64 {
         let measured = self.finding(Metric::Time).measured;
         let in_standard_errors = measured.change().and_then(|change| change.standard_errors);
-        in_standard_errors.map(f64::abs).unwrap_or_else(|| {
-            let value = |side: Option<f64>| side.unwrap_or_default();
-            (value(measured.new) - value(measured.base)).abs()
-        })
+        let value = |side: Option<f64>| side.unwrap_or_default();
+        in_standard_errors.map_or_else(|| (value(measured.new) - value(measured.base)).abs(), f64::abs)
     }
 
     /// Whether there are enough samples: on both sides, or for amounts per time on either.

@@ -44,7 +44,7 @@ impl Reader {
                 vm: format!("vm {pid}"),
                 host: None,
             };
-            let places = (0..1 + pid % 3).map(|vcpu| self.threads.add(thread(vcpu))).collect();
+            let places = (0..=pid % 3).map(|vcpu| self.threads.add(thread(vcpu))).collect();
             self.running.push((pid, places));
         }
         for (_, places) in &self.running {
