@@ -23,8 +23,11 @@ intervals of the recordings. Record both the same way, with at least 30 interval
 samples are assumed to be independent, and changes below 4 times --min-change are ignored.
 docs/diff.md describes the methods and their error rates.
 
-Exit status: 0 nothing got worse, 1 the recordings cannot be read or are not comparable,
-2 wrong usage or a rule whose pattern matches no row, 3 something got worse (with --fail-on: a rule fired).";
+Exit status:
+  0  nothing got worse
+  1  the recordings cannot be read or are not comparable
+  2  wrong usage, or a rule whose pattern matches no row
+  3  something got worse; with --fail-on: a rule fired";
 
 /// `exitlat diff`.
 #[derive(Args, Clone, Debug)]

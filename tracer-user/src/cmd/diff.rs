@@ -30,8 +30,8 @@ struct Recording {
 /// Runs the command.
 ///
 /// # Errors
-/// See the exit statuses of [`crate::cmd`]; after printing also that the recordings are not comparable, or that
-/// a rule matches no row.
+/// See the exit statuses of [`crate::cmd`]; after printing also that the recordings are not comparable, or
+/// that a rule matches no row.
 pub fn run(args: &DiffArgs) -> Result<u8> {
     let files = [&args.base, &args.new];
     location::read_once(files)?;
