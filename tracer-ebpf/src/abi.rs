@@ -138,7 +138,7 @@ pub struct Rare {
 }
 
 /// What the thread does while an exit is open, as far as it is not simply running in KVM. See
-/// [`crate::split`].
+/// [`crate::breakdown`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Breakdown {

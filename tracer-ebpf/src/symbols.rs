@@ -115,7 +115,7 @@ pub mod synthetic {
     pub const CALL: u32 = 2;
     /// The end of a halt; with its length and whether the thread slept.
     pub const HALTED: u32 = 3;
-    /// The thread lost its CPU; with [`crate::breakdown::off`].
+    /// The thread lost its CPU; with [`crate::breakdown::Off`].
     pub const OUT: u32 = 4;
     /// The thread got a CPU.
     pub const IN: u32 = 5;

@@ -2,6 +2,7 @@
 //! the same events can go. An object of its own, for the bench; exitlat does not contain it.
 #![no_std]
 #![no_main]
+#![allow(missing_docs, reason = "the macros make functions without docs of the documented ones")]
 
 use aya_ebpf::{
     helpers::bpf_ktime_get_ns,

@@ -29,7 +29,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ex
 pub struct Options {
     /// By which tracepoints.
     pub attach: Attach,
-    /// Trace only the processes that [`Session::decide`] admits.
+    /// Trace only the processes that [`Session::decide_process`] admits.
     pub filter: bool,
     /// Capacity of the slot table.
     pub slots: u32,
@@ -160,7 +160,7 @@ impl Session {
         attach::raw(&mut self.ebpf, name)
     }
 
-    /// Processes that a filter has noted and that are to be judged, see [`ProcessFilter`].
+    /// Processes that a filter has noted and that are to be judged.
     ///
     /// # Errors
     /// If the map cannot be read.

@@ -16,7 +16,8 @@ pub struct Quantile {
     pub words: &'static str,
     /// Help for who sorts by it.
     pub meaning: &'static str,
-    /// Rank of its column in tables, see [`Column::rank`]; [`None`] if it is no column of them.
+    /// Rank of its column in tables, see [`crate::model::columns::Column::rank`]; [`None`] if it is no column
+    /// of them.
     pub rank: Option<u8>,
 }
 
