@@ -43,6 +43,47 @@ fn tables_are_those_of_the_code() {
     assert_eq!(tables, 6, "parts, causes, columns, losses, notes, kernels");
 }
 
+/// The snapshots of outputs whose names begin so, and the specification of recordings.
+fn outputs(beginnings: &[&str]) -> String {
+    let snapshots = root().join("tests/host/snapshots");
+    let named = |beginning: &&str| {
+        let (group, name) = beginning.split_once('/').unwrap();
+        let files = fs::read_dir(snapshots.join(group)).unwrap().map(|entry| entry.unwrap().path());
+        let mine = files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(name));
+        mine.map(|path| fs::read_to_string(path).unwrap()).collect::<String>()
+    };
+    beginnings.iter().map(named).collect()
+}
+
+/// The table that says which word means the same in which output names only words that these outputs have.
+#[test]
+fn words_of_the_outputs_are_in_them() {
+    let usage = fs::read_to_string(root().join("docs/usage.md")).unwrap();
+    let (_, table) =
+        usage.split_once("| thing | table | JSON | CSV | recording | long form | metrics |\n").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let texts = [
+        outputs(&["report/json"]),
+        outputs(&["report/csv"]),
+        fs::read_to_string(root().join("docs/recording.md")).unwrap(),
+        outputs(&["export/csv", "export/json"]),
+        outputs(&["export/openmetrics"]),
+    ];
+    let mut words = 0;
+    for line in table.lines().skip(1) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        for (cell, text) in cells[3..8].iter().zip(&texts) {
+            for quoted in cell.split('`').skip(1).step_by(2) {
+                let word = quoted.split('=').next().unwrap();
+                let is_there = regex::Regex::new(&format!(r"\b{word}\b")).unwrap().is_match(text);
+                assert!(is_there, "`{word}` of the line {line}");
+                words += 1;
+            }
+        }
+    }
+    assert!(words > 100, "{words}");
+}
+
 #[test]
 fn a_block_is_replaced_and_nothing_else() {
     let page = "a\n<!-- table: notes -->\nold\n<!-- end -->\nb\n";

@@ -128,6 +128,7 @@ cases! {
         hgrm_directory      Text "export fleet.exitlat --format hgrm --by vm -o ."
         folded              Text "export fleet.exitlat --format folded"
         openmetrics         Text "export fleet.exitlat --format openmetrics -f ^hlt$ -g web02"
+        openmetrics_by_vcpu Text "export fleet.exitlat --format openmetrics --by vcpu -f ^vintr$ -g web02"
         openmetrics_by_vm   Text "export hostile.exitlat --format openmetrics --by vm -p 4102"
         openmetrics_merged  Text "export merged.exitlat --format openmetrics --by host -f ^vintr$"
         page                Page "export fleet.exitlat --format html"
