@@ -197,7 +197,14 @@ impl Plan {
             }
             Err(why) => {
                 self.why_not_raw = has_raw.then_some(why);
-                table.first(Role::Exit, &[How::Tp]).map_err(|missing| missing.why)?
+                let entry = table.first(Role::Entry, &[How::Tp]);
+                table.first(Role::Exit, &[How::Tp]).map_err(|missing| match entry {
+                    Ok(_) => missing.why,
+                    // Without KVM both are absent.
+                    Err(Absent { why, .. }) => {
+                        Unsupported::new(format!("{}; {}", missing.why.what, why.what), missing.why.remedy)
+                    }
+                })?
             }
         };
         let how = exit.way.how;
