@@ -70,6 +70,10 @@ impl GuestRule {
     /// # Errors
     /// Those of [`Processes::decide`].
     pub fn apply(&self, processes: &mut impl Processes) -> Result<()> {
+        if self.is_all() {
+            // Without a filter no process is noted.
+            return Ok(());
+        }
         for pid in processes.undecided()? {
             let traced = self.traces(pid, None) || self.traces(pid, processes.name(pid).as_deref());
             processes.decide(pid, traced)?;
