@@ -28,6 +28,9 @@ pub struct TraceArgs {
     /// Capacity in vCPU threads
     #[arg(long, default_value_t = abi::DEFAULT_VCPUS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub max_vcpus: u32,
+    /// Causes that each vCPU may have; the rest is counted as `other`
+    #[arg(long, default_value_t = abi::DEFAULT_CAUSES, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub max_causes: u32,
     /// Tracepoint type to attach to
     #[arg(long, value_enum, default_value = "auto")]
     pub attach: Attach,

@@ -35,6 +35,8 @@ pub enum Feature {
     FastPathEntries,
     /// Programs on raw tracepoints that can be preempted.
     PreemptibleRaw,
+    /// `kvm_vcpu_wakeup` at the end of halts only.
+    HaltsOnly,
     /// Memory of maps charged to the cgroup, not to RLIMIT_MEMLOCK.
     CgroupMemory,
 }
@@ -81,7 +83,7 @@ impl FeatureInfo {
 }
 
 /// All of them.
-pub static FEATURES: [FeatureInfo; 9] = [
+pub static FEATURES: [FeatureInfo; 10] = [
     FeatureInfo {
         feature: Feature::ModuleBtf,
         name: "BTF of modules",
@@ -154,6 +156,16 @@ pub static FEATURES: [FeatureInfo; 9] = [
         brings: "threads can lose their CPU in a raw program, which others then skip: tracepoints tell the breakdown",
         without: "raw tracepoints tell the breakdown",
         detect: Detect::Version,
+    },
+    FeatureInfo {
+        feature: Feature::HaltsOnly,
+        name: "kvm_vcpu_wakeup of halts only",
+        since: Version(5, 17),
+        commit: "fac426889439",
+        brings: "the event that ends a halt comes at no other wait of a vCPU",
+        without: "it is believed where the exit's reason is a halt; another wait then is no idle time",
+        // Came one commit before (c3858335c711).
+        detect: Detect::Types(|types| types.has_member("kvm_vcpu_stat_generic", "blocking")),
     },
     FeatureInfo {
         feature: Feature::CgroupMemory,

@@ -18,6 +18,8 @@ mod object;
 pub(crate) mod plan;
 mod reader;
 pub mod session;
+mod siblings;
+mod tallies;
 mod tracefs;
 pub mod vms;
 

@@ -130,6 +130,8 @@ pub struct Plan {
     pub cast: Option<Cast>,
     /// Raw programs outside of the scheduler can be preempted.
     pub preemptible: bool,
+    /// The event that ends a halt comes at no other wait.
+    pub halts_only: bool,
     /// Why exits are not seen by raw tracepoints.
     why_not_raw: Option<String>,
 }
@@ -141,8 +143,9 @@ impl Plan {
     /// [`Unsupported`] if the kernel lacks an event that is needed, or the means that `wanted` asks for.
     pub fn choose(kernel: &Kernel, arch: &Arch, wanted: &Wanted) -> Result<Self, Unsupported> {
         let preemptible = kernel.has(Feature::PreemptibleRaw);
+        let halts_only = kernel.has(Feature::HaltsOnly);
         let mut plan =
-            Self { attachments: Vec::new(), missing: Vec::new(), cast: None, preemptible, why_not_raw: None };
+            Self { attachments: Vec::new(), missing: Vec::new(), cast: None, preemptible, halts_only, why_not_raw: None };
         let table = Table { kernel, hooks: arch.events(), preemptible };
         let exit = plan.exits(&table, arch, wanted.attach)?;
         let breakdown: &[How] =

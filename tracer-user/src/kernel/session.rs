@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::Result;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::RawTracePoint};
-use tracer_ebpf::{abi, config, symbols};
+use tracer_ebpf::{abi, config, quota, symbols};
 
 use crate::{
     kernel::{
@@ -35,6 +35,8 @@ pub struct Options {
     pub slots: u32,
     /// Capacity of the vCPU table.
     pub vcpus: u32,
+    /// Causes that each vCPU may have.
+    pub max_causes: u32,
     /// Follow the scheduler's events.
     pub sched: bool,
     /// Which causes are told below a reason.
@@ -52,11 +54,19 @@ impl Default for Options {
             filter: false,
             slots: abi::DEFAULT_SLOTS,
             vcpus: abi::DEFAULT_VCPUS,
+            max_causes: abi::DEFAULT_CAUSES,
             sched: true,
             causes: Causes::Usual,
             guest: false,
             verbose: 0,
         }
+    }
+}
+
+impl Options {
+    /// Capacity of the table of thin records: 128 bytes each, where a slot has 2304.
+    fn tallies(&self) -> u32 {
+        self.slots.saturating_mul(2)
     }
 }
 
@@ -102,23 +112,34 @@ impl Session {
             (config::CAST, (casts != 0).into()),
             (config::PREEMPTIBLE, plan.is_some_and(|plan| plan.preemptible).into()),
             (config::GUEST, options.guest.into()),
+            (config::ASKED_VCPUS, options.vcpus),
+            (config::ASKED_SLOTS, options.slots),
+            (config::ASKED_TALLIES, options.tallies()),
+            (config::MAX_CAUSES, options.max_causes),
         ];
         match plan {
-            Some(plan) => constants.extend(plan.constants()),
+            Some(plan) => {
+                constants.extend(plan.constants());
+                constants.push((config::HALTS_ONLY, plan.halts_only.into()));
+            }
             // The events come from a test, which brings all kinds.
-            None => constants.extend([(config::SCHED, 1), (config::CAUSES, 1)]),
+            None => constants.extend([(config::SCHED, 1), (config::CAUSES, 1), (config::HALTS_ONLY, 1)]),
         }
         object::constants(&mut object, &constants)?;
+        let [slots, tallies, vcpus] = [options.slots, options.tallies(), options.vcpus]
+            .map(|asked| asked.saturating_add(quota::reserve(asked)));
         let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(symbols::LOG_LEVEL, &log_level, true)
-            .map_max_entries(symbols::SLOTS, options.slots)
-            .map_max_entries(symbols::SLOT_OF, options.slots)
-            .map_max_entries(symbols::FREE_SLOTS, options.slots)
-            .map_max_entries(symbols::VCPUS, options.vcpus)
-            .map_max_entries(symbols::VCPU_OF, options.vcpus)
-            .map_max_entries(symbols::FREE_VCPUS, options.vcpus)
+            .map_max_entries(symbols::SLOTS, slots)
+            .map_max_entries(symbols::TALLIES, tallies)
+            .map_max_entries(symbols::SLOT_OF, slots.saturating_add(tallies))
+            .map_max_entries(symbols::FREE_SLOTS, slots)
+            .map_max_entries(symbols::FREE_TALLIES, tallies)
+            .map_max_entries(symbols::VCPUS, vcpus)
+            .map_max_entries(symbols::VCPU_OF, vcpus)
+            .map_max_entries(symbols::FREE_VCPUS, vcpus)
             .load(&object)
             .map_err(|error| attach::refused(error.into()))?;
         let reader = Reader::new(&mut ebpf)?;

@@ -20,6 +20,12 @@ pub enum Loss {
     RareCodesFull,
     /// Exits of threads for which the vCPU table had no place.
     VcpuTableFull,
+    /// Samples of a process that had more slots than the reserve gives to one.
+    SlotQuota,
+    /// Exits of threads of a process that had more vCPUs than the reserve gives to one.
+    VcpuQuota,
+    /// Exits during which the vCPU went to another thread, or the thread to another vCPU.
+    Moved,
     /// Fields of event records that could not be read.
     ReadFailed,
     /// An event of a process for which the filter had no place.
@@ -102,10 +108,31 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         true,
     ),
     info(
+        Loss::SlotQuota,
+        "slot_quota",
+        "slots refused",
+        "the slot table was full but for its reserve, and this VM had 48 slots or more; use a larger --slots",
+        true,
+    ),
+    info(
+        Loss::VcpuQuota,
+        "vcpu_quota",
+        "vCPUs refused",
+        "exits of threads that got no entry: the vCPU table was full but for its reserve, and their process had four or more; use a larger --max-vcpus",
+        true,
+    ),
+    info(
+        Loss::Moved,
+        "moved",
+        "vCPU moved",
+        "the vCPU went on in another thread, or the thread to another vCPU, while the exit was open",
+        true,
+    ),
+    info(
         Loss::ReadFailed,
         "read_failed",
         "unreadable records",
-        "the reason could not be read; the sample is shown under code 0xffffffff",
+        "the reason could not be read; the sample is shown as `unreadable`",
         true,
     ),
     info(
@@ -180,6 +207,8 @@ pub const PER_VCPU: [(PerVcpu, Loss); PerVcpu::COUNT] = [
     (PerVcpu::ClockBack, Loss::ClockBack),
     (PerVcpu::SlotTableFull, Loss::SlotTableFull),
     (PerVcpu::RareCodesFull, Loss::RareCodesFull),
+    (PerVcpu::SlotQuota, Loss::SlotQuota),
+    (PerVcpu::Moved, Loss::Moved),
 ];
 
 const fn info(
@@ -194,7 +223,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 19;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {

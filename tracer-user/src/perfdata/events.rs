@@ -103,8 +103,8 @@ impl Decoded {
     /// The record as an event of the replay, with this time and vCPU.
     pub fn event(self, now_ns: u64, vcpu: u32) -> Event {
         match self.exit {
-            Some(ExitReason { isa, code }) => Event::Exit { now_ns, isa, code, vcpu },
-            None => Event::Entry { now_ns },
+            Some(ExitReason { isa, code }) => Event::Exit { now_ns, isa, code, vcpu, identity: 0 },
+            None => Event::Entry { now_ns, identity: None },
         }
     }
 }

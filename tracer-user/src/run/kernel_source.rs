@@ -43,6 +43,7 @@ impl KernelSource {
             attach: args.attach,
             filter: !rule.is_all(),
             slots: args.slots,
+            max_causes: args.max_causes,
             vcpus: args.max_vcpus,
             sched: !args.no_sched,
             causes: args.causes.clone().unwrap_or_default(),

@@ -62,7 +62,7 @@ static HOOKS: [Hook; 7] = [
         event: "kvm:kvm_entry",
         role: Role::Entry,
         tells: "a vCPU enters its guest",
-        ways: &[raw(symbols::RAW_ENTRY, &[]), tp(symbols::TP_ENTRY, &[])],
+        ways: &[raw(symbols::RAW_ENTRY, &[]), tp(symbols::TP_ENTRY, &[optional(config::OFF_ENTRY_VCPU, "vcpu_id", "one vCPU of each thread is known")])],
         unless: Unless::Never,
         if_missing: IfMissing::Refuse,
     },
@@ -115,7 +115,7 @@ static HOOKS: [Hook; 7] = [
                 &[
                     record(config::OFF_EXIT_REASON, "exit_reason", 4),
                     optional(config::OFF_EXIT_ISA, "isa", "the isa is that of the processor's vendor"),
-                    optional(config::OFF_EXIT_VCPU, "vcpu_id", "vCPUs are shown by thread"),
+                    optional(config::OFF_EXIT_VCPU, "vcpu_id", "vCPUs are shown by thread, and one vCPU of each"),
                 ],
             ),
         ],
