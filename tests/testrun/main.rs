@@ -170,7 +170,8 @@ fn many_machines() -> Result<()> {
                 }
             }
             let outcome = take(&mut session)?;
-            let lost = outcome.losses.get("slot_table_full").copied().unwrap_or(0);
+            // A few slots lie in the reserve: this VM has more than that gives to one.
+            let lost = outcome.losses.get("slot_quota").copied().unwrap_or(0);
             assert_eq!(outcome.losses.len(), usize::from(lost != 0), "{:?}", outcome.losses);
             let free = if generation == 1 { slots } else { samples };
             assert_eq!((outcome.cells.len() as u64, lost), (samples.min(free), samples.saturating_sub(free)));

@@ -169,6 +169,9 @@ pub fn called_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
         }
         breakdown.halting_ns = 0;
         breakdown.asleep_ns = 0;
+        if breakdown.resumed_ns == breakdown.call_ns {
+            breakdown.resumed_ns = 0;
+        }
     } else {
         let ran_ns = since(vcpu, now_ns);
         let breakdown = &mut vcpu.breakdown;
@@ -181,7 +184,7 @@ pub fn called_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
     breakdown.call_ns = now_ns;
     breakdown.call_away_ns = 0;
     breakdown.call_slept_ns = 0;
-    if breakdown.user_reason == KVM_EXIT_INTR && breakdown.kicked_ns != 0 {
+    if breakdown.kicked_ns != 0 && breakdown.resumed_ns == 0 {
         breakdown.resumed_ns = now_ns;
     }
     slept

@@ -66,7 +66,8 @@ impl Default for Options {
 impl Options {
     /// Capacity of the table of thin records: 128 bytes each, where a slot has 2304.
     fn tallies(&self) -> u32 {
-        self.slots.saturating_mul(2)
+        const FEWEST: u32 = 256;
+        self.slots.saturating_mul(2).max(FEWEST)
     }
 }
 

@@ -70,17 +70,15 @@ impl Siblings {
             if vcpus.state(index).0 != state::LIVE {
                 continue;
             }
-            let all = self.paused.entry(pid).or_insert(Span { from_ns: 0, until_ns: u64::MAX });
-            if let Some(stay) = pause::stay(&vcpus.breakdown(index)) {
-                *all = all.and(stay);
-            }
+            let all = self.paused.entry(pid).or_insert(Span::ALWAYS);
+            *all = all.and(pause::stay(&vcpus.breakdown(index)));
         }
     }
 
     /// Since when the process stands still as a whole, if it does and has long enough.
     pub fn paused_since_ns(&self, pid: u32, now_ns: u64) -> Option<u64> {
-        let Span { from_ns, until_ns } = *self.paused.get(&pid)?;
-        let still = from_ns != 0 && until_ns == u64::MAX;
-        (still && now_ns.saturating_sub(from_ns) >= pause::SHORTEST_NS).then_some(from_ns)
+        let span = self.paused.get(&pid)?;
+        let long = now_ns.saturating_sub(span.from_ns) >= pause::SHORTEST_NS;
+        (span.from_ns != 0 && span.goes_on() && long).then_some(span.from_ns)
     }
 }
