@@ -7,7 +7,7 @@ use super::{
     curves::label,
     format::{count, time},
 };
-use crate::model::{Row, kinds};
+use crate::model::{Row, columns::column_of, kinds};
 
 /// Rows at most: those with the most time.
 const MOST: usize = 100;
@@ -33,8 +33,9 @@ pub(super) fn section(data: &Data) -> Markup {
                 table id="causes" {
                     thead { tr {
                         th scope="col" { "Row" } th scope="col" { "Kind" } th scope="col" { "Cause" }
-                        th.n scope="col" { "Count" } th.n scope="col" { "per s" } th.n scope="col" { "Sum" }
-                        th.n scope="col" { "Median" } th.n scope="col" { "99 %" } th.n scope="col" { "Longest" }
+                        th.n scope="col" { (column_of("samples").title) } th.n scope="col" { "per s" }
+                        th.n scope="col" { (column_of("time_ns").title) }
+                        @for id in SHORT { th.n scope="col" { (column_of(id).title) } }
                     } }
                     tbody {
                         @for (row, cause) in rows {

@@ -9,7 +9,9 @@ use super::{
     format::{count, time},
 };
 use crate::{
-    model::{GroupBy, NamedInterval, Rows, Selection, Stats, calendar, quantiles::quantile},
+    model::{
+        GroupBy, NamedInterval, Rows, Selection, Stats, calendar, columns::column_of, quantiles::quantile,
+    },
     render::units,
 };
 
@@ -256,8 +258,8 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
                 div.scroll tabindex="0" role="region" aria-label="Latency over time" {
                     table {
                         thead { tr {
-                            th scope="col" { "From (UTC)" } th.n scope="col" { "Exits" } th.n scope="col" { "Median" }
-                            th.n scope="col" { "99 %" } th.n scope="col" { "Longest" }
+                            th scope="col" { "From (UTC)" } th.n scope="col" { (column_of("samples").title) }
+                            @for id in SHORT { th.n scope="col" { (column_of(id).title) } }
                         } }
                         tbody {
                             @for column in columns {
