@@ -8,7 +8,10 @@ use tracer_ebpf::histogram::bucket_of;
 use tracer_user::model::provenance::Header;
 use tracer_user::{
     decode::Isa,
-    model::{Cell, GroupBy, Interval, Loss, Parts, Selection, Thread, Threads, compare::RecordingSummary},
+    model::{
+        Cell, GroupBy, Interval, Loss, Parts, Selection, Thread, Threads,
+        compare::{RecordingSummary, Summarizer},
+    },
     recording::Writer,
 };
 
@@ -75,11 +78,11 @@ pub struct Effect {
 pub fn record(distributions: &[Distribution], load: Load, effect: Effect, rng: &mut Rng) -> RecordingSummary {
     let thread = Thread { pid: 1, tid: 1, vcpu: Some(0), vm: "guest".into(), ..Thread::default() };
     let threads = Threads::from(vec![thread]);
-    let mut side = RecordingSummary::new(GroupBy::REASON);
+    let mut side = Summarizer::new(GroupBy::REASON, Selection::default());
     for interval in intervals(distributions, load, effect, rng) {
-        side.add(&interval, &threads, &Selection::default());
+        side.add(interval.with(&threads));
     }
-    side
+    side.finish()
 }
 
 /// The intervals of such a recording, with a clock that starts at 0.

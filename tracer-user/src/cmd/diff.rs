@@ -13,7 +13,7 @@ use crate::{
     files::Input,
     model::{
         GroupBy, Interval, Selection, Threads,
-        compare::{Comparison, RecordingSummary, Settings, compare},
+        compare::{Comparison, RecordingSummary, Settings, Summarizer, compare},
         provenance::{self, Difference, Header},
     },
     render::diff::{Origin, Report, SIDES, json, junit, table},
@@ -88,12 +88,12 @@ fn rules_match(comparison: &Comparison, by: GroupBy) -> Result<(), Usage> {
 
 fn read(file: &Location, by: GroupBy, selection: &Selection) -> Result<Recording> {
     let mut reader = Input::open(file)?.with_hosts();
-    let (mut interval, mut side) = (Interval::default(), RecordingSummary::new(by));
+    let (mut interval, mut side) = (Interval::default(), Summarizer::new(by, selection.clone()));
     while reader.next_interval(&mut interval)? {
-        side.add(&interval, reader.threads(), selection);
+        side.add(interval.with(reader.threads()));
     }
     let (header, threads) = (reader.header().clone(), reader.threads().clone());
-    Ok(Recording { header, side, threads, notes: reader.notes().to_vec() })
+    Ok(Recording { header, side: side.finish(), threads, notes: reader.notes().to_vec() })
 }
 
 fn recorded(header: &Header) -> String {
