@@ -134,7 +134,7 @@ pub fn dump(
     for mut interval in intervals(distributions, load, effect, &mut Rng::with_seed(seed)) {
         interval.end_unix_ms += start;
         interval.losses.add(Loss::EarlyEntries, interval.number);
-        writer.interval(&interval, &threads)?;
+        writer.interval(interval.with(&threads))?;
     }
     writer.end("elapsed")
 }

@@ -212,7 +212,7 @@ impl Synthetic {
 fn write(header: Header, intervals: &[Interval]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header).expect("memory does not fail");
     for interval in intervals {
-        writer.interval(interval, &threads()).expect("memory does not fail");
+        writer.interval(interval.with(&threads())).expect("memory does not fail");
     }
     writer.end("elapsed").expect("memory does not fail")
 }

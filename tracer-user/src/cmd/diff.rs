@@ -9,7 +9,11 @@ use anyhow::{Result, anyhow};
 
 use crate::{
     cli::{DiffArgs, DiffFormat, Location, Usage, location},
-    cmd::{DONE, REGRESSED, select, unless_closed, view},
+    cmd::{
+        DONE, REGRESSED,
+        select::{self, Recorded},
+        unless_closed, view,
+    },
     files::Input,
     model::{
         GroupBy, Interval, Selection, Threads,
@@ -27,6 +31,12 @@ struct Recording {
     notes: Vec<String>,
 }
 
+impl Recording {
+    fn names(&self) -> Recorded<'_> {
+        Recorded { header: &self.header, threads: &self.threads }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -38,7 +48,7 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     let selection = Selection::from(&args.select);
     let base = read(files[0], args.by, &selection)?;
     let new = read(files[1], args.by, &selection)?;
-    select::found(&selection, &[(&base.header, &base.threads), (&new.header, &new.threads)])?;
+    select::found(&selection, &[base.names(), new.names()])?;
 
     let differences = provenance::differences(&base.header, &new.header);
     let incomparable = obstacles(&differences, [&base.side, &new.side]);

@@ -79,7 +79,7 @@ pub fn merge<R: BufRead, W: Write>(
         sources.iter_mut().filter(|source| source.more).min_by(|a, b| a.order().cmp(&b.order()))
     {
         next.interval.number = writer.intervals() + 1;
-        writer.interval(&next.interval, next.reader.threads())?;
+        writer.interval(next.interval.with(next.reader.threads()))?;
         next.advance()?;
     }
     let merged = Merged { intervals: writer.intervals(), bytes: writer.bytes() };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    model::{Interval, Loss, Losses, Threads, calendar, clock, provenance::Header},
+    model::{Interval, Loss, Losses, NamedInterval, Threads, calendar, clock, provenance::Header},
     recording::Writer,
 };
 
@@ -177,13 +177,13 @@ impl<S: Store> Recorder<S> {
     /// Those of the store. A full disk is one only if there is a single file.
     pub fn interval(
         &mut self,
-        interval: &Interval,
-        threads: &Threads,
+        of: NamedInterval<'_>,
         change: Option<clock::Change>,
         asked: bool,
     ) -> io::Result<Outcome> {
+        let interval = of.interval;
         let missing = self.unwritten.intervals;
-        match self.write(interval, threads, change) {
+        match self.write(of, change) {
             Ok(()) => {
                 self.unwritten = Unwritten::default();
                 self.totals.intervals += 1;
@@ -215,7 +215,7 @@ impl<S: Store> Recorder<S> {
     pub fn end(mut self, why: &str) -> io::Result<Totals> {
         if self.unwritten.intervals != 0 {
             let place = self.unwritten.place.clone();
-            match self.write(&place, &Threads::default(), None) {
+            match self.write(place.with(&Threads::default()), None) {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => self.totals.untold_intervals = self.unwritten.intervals,
                 Err(error) => return Err(error),
@@ -233,21 +233,17 @@ impl<S: Store> Recorder<S> {
             || when.age_ns.is_some_and(|age| now_ns.saturating_sub(self.opened_ns) >= age)
     }
 
-    fn write(
-        &mut self,
-        interval: &Interval,
-        threads: &Threads,
-        change: Option<clock::Change>,
-    ) -> io::Result<()> {
+    fn write(&mut self, of: NamedInterval<'_>, change: Option<clock::Change>) -> io::Result<()> {
+        let NamedInterval { interval, threads } = of;
         if self.writer.is_none() {
             self.open(interval.start_unix_ms(), interval.start_ns)?;
         }
         let writer = self.writer.as_mut().expect("just opened");
         let whole = writer.bytes();
         let written = if self.unwritten.intervals == 0 && change.is_none() {
-            writer.interval(interval, threads)
+            writer.interval(of)
         } else {
-            writer.interval(&self.unwritten.told_in(interval.clone(), change), threads)
+            writer.interval(self.unwritten.told_in(interval.clone(), change).with(threads))
         };
         if let Err(error) = written {
             // A pipe cannot be shortened, but nobody fills one up either.

@@ -7,7 +7,7 @@ use tracer_ebpf::part::Part;
 use crate::model::provenance::Header;
 use crate::{
     decode::{decode, subkey},
-    model::{ClockChange, Interval, MeasuredParts, Parts, Threads, VcpuAccount, parts::PARTS},
+    model::{ClockChange, MeasuredParts, NamedInterval, Parts, VcpuAccount, parts::PARTS},
     recording::{
         hist,
         records::{ClockLine, End, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
@@ -42,13 +42,14 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the output; what was written before stays readable.
-    pub fn interval(&mut self, interval: &Interval, threads: &Threads) -> io::Result<()> {
+    pub fn interval(&mut self, of: NamedInterval<'_>) -> io::Result<()> {
+        let NamedInterval { interval, .. } = of;
         let number = interval.number;
         if let Some(ClockChange { suspended_ms, stepped_ms }) = interval.clock {
             self.line(&Line::Clock(ClockLine { interval: number, suspended_ms, stepped_ms }))?;
         }
         for cell in &interval.cells {
-            let thread = &threads.list[cell.thread];
+            let thread = of.thread(cell.thread);
             self.line(&Line::Slot(Slot {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
@@ -74,7 +75,7 @@ impl<W: Write> Writer<W> {
             }))?;
         }
         for VcpuAccount { thread, account } in &interval.vcpus {
-            let thread = &threads.list[*thread];
+            let thread = of.thread(*thread);
             self.line(&Line::Vcpu(VcpuLine {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
@@ -91,7 +92,7 @@ impl<W: Write> Writer<W> {
             self.line(&Line::Loss(LossLine { interval: number, cause: info.name.into(), count }))?;
         }
         for open in &interval.open {
-            let thread = &threads.list[open.thread];
+            let thread = of.thread(open.thread);
             self.line(&Line::InFlight(InFlight {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
