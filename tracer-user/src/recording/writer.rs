@@ -1,4 +1,4 @@
-//! Intervals to lines.
+//! Writes intervals as lines.
 
 use std::io::{self, Write};
 
@@ -14,11 +14,11 @@ use crate::{
     },
 };
 
-/// Appends to a dump. Each interval reaches the output in one piece.
+/// Appends to a recording. Each interval reaches the output in one piece.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
-    /// What the header says of every interval that does not say it itself.
+    /// Measured parts of the intervals that do not list their own.
     known: MeasuredParts,
     intervals: u64,
     bytes: u64,
@@ -26,7 +26,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Starts a dump.
+    /// Starts a recording.
     ///
     /// # Errors
     /// Those of the output.
@@ -118,7 +118,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Ends the dump and gives the output back.
+    /// Ends the recording and returns the output.
     ///
     /// # Errors
     /// Those of the output.
@@ -127,7 +127,7 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    /// Ends the dump. Nothing may follow.
+    /// Ends the recording. Nothing may follow.
     ///
     /// # Errors
     /// Those of the output.
@@ -136,7 +136,7 @@ impl<W: Write> Writer<W> {
         self.flush()
     }
 
-    /// The output has been cut to so many bytes, which is without the last interval.
+    /// Takes the last interval back: the output was cut to this many bytes.
     pub fn take_back(&mut self, bytes: u64) {
         self.bytes = bytes;
         self.intervals -= 1;
@@ -147,7 +147,7 @@ impl<W: Write> Writer<W> {
         &mut self.out
     }
 
-    /// Bytes that were written whole, a line or an interval at a time.
+    /// Bytes that reached the output, complete lines and intervals only.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

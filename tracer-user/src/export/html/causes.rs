@@ -1,4 +1,4 @@
-//! What is known below the reasons: causes, whole halts, time in the guest.
+//! The table of samples below the reasons: causes, halts with their idle time, time in the guest.
 
 use maud::{Markup, html};
 
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::model::{Row, columns::column_of, kinds};
 
-/// Rows at most: those with the most time.
+/// The table shows this many rows at most, those with the most time.
 const MOST: usize = 100;
 
-/// The section of the page; nothing if nothing is known.
+/// The section of the page; empty if the recording has no such samples.
 pub(super) fn section(data: &Data) -> Markup {
     let mut rows: Vec<(&Row, u64)> = data.rows.samples().filter_map(|row| Some((row, row.cause?))).collect();
     if rows.is_empty() {
@@ -56,7 +56,7 @@ pub(super) fn section(data: &Data) -> Markup {
     }
 }
 
-/// The words of a row; time in the guest has no reason.
+/// The label of a row. Time in the guest has no reason, so the label may be empty.
 fn words(row: &Row) -> String {
     if row.labels().is_empty() { "-".to_owned() } else { label(row) }
 }

@@ -1,4 +1,4 @@
-//! The table of rows, handled before idle, and what changed.
+//! The table of rows, handled before idle, with the changes from another recording.
 
 use maud::{Markup, html};
 use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
@@ -20,7 +20,7 @@ use crate::{
     view::table::{Kind, Line, TableModel},
 };
 
-/// Rows of each kind at most.
+/// The table shows this many handled and this many idle rows at most.
 const MOST: usize = 500;
 
 /// The columns, without the rate.
@@ -155,14 +155,15 @@ fn duration_ns(value: Value) -> Option<f64> {
     }
 }
 
-/// What changed: nothing without a base, `new` without a row in it.
+/// Formats the relative change from `before`: [`None`] without a second recording, `Some(None)` if that has
+/// no such row.
 fn change(now: f64, before: Option<Option<f64>>, rough: bool) -> Markup {
     let Some(before) = before else { return html! {} };
     let Some(before) = before.filter(|before| *before > 0.0) else {
         return html! { span.change { "new" } };
     };
     let change = now / before - 1.0;
-    // Each of the two may be off by that much.
+    // Both values may be off by the error of the buckets.
     if (rough && change.abs() <= 2.0 * MAX_RELATIVE_ERROR) || change.abs() < 0.0005 {
         return html! { span.change { "\u{2248}" } };
     }
