@@ -155,7 +155,7 @@ fn a_recording_becomes_a_dump() {
     let PerfData { header, interval, threads, .. } =
         read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
     let mut writer = Writer::new(Vec::new(), header).unwrap();
-    writer.interval(&interval, &threads).unwrap();
+    writer.interval(interval.with(&threads)).unwrap();
     let dump = writer.end("converted").unwrap();
     let mut reader = Reader::new(Cursor::new(dump)).unwrap();
     let mut back = Interval::default();

@@ -18,7 +18,7 @@ pub enum PerVcpu {
 
 impl PerVcpu {
     /// Number of causes.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = Self::RareCodesFull as usize + 1;
 }
 
 /// Losses that cannot be charged to a vCPU thread, counted in the `LOST` map.
@@ -38,5 +38,5 @@ pub enum Global {
 
 impl Global {
     /// Number of causes.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = Self::FilterFull as usize + 1;
 }

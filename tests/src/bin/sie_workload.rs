@@ -71,7 +71,7 @@ fn run(cli: &Cli) -> Result<()> {
     let mut vm = Vm::new(&vec![steps.clone(); cli.vcpus as usize], behaviour)?;
     if let Some(ready) = &cli.ready {
         let text = json!({ "pid": std::process::id() }).to_string();
-        // In one step: who sees the file sees all of it.
+        // A rename is atomic: readers never see half of the file.
         let partial = ready.with_extension("partial");
         std::fs::write(&partial, text)
             .and_then(|()| std::fs::rename(&partial, ready))

@@ -12,7 +12,7 @@ use super::script::{PSW_WAIT_DISABLED, PSW_WAIT_ENABLED, Record};
 /// A kind of exit.
 #[derive(Debug, PartialEq)]
 pub struct Kind {
-    /// What is typed.
+    /// Name on the command line.
     pub name: &'static str,
     /// The record.
     pub record: Record,
@@ -120,12 +120,12 @@ pub static KINDS: &[Kind] = kinds! {
         ["exit_instruction", "instruction_stidp"];
 };
 
-/// So many exits of a kind, as typed: `diag44=1000`.
+/// Exits of one kind, on the command line as `diag44=1000`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Which.
+    /// The kind of exit.
     pub kind: &'static Kind,
-    /// How many.
+    /// Number of exits.
     pub count: u64,
 }
 
@@ -146,7 +146,7 @@ impl FromStr for Step {
 /// Numbers by name.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// What these steps amount to: samples by reason, of these by cause, and KVM's counters.
+/// The expected sums of these steps: samples by reason, samples by cause, and KVM's counters.
 pub fn expected(steps: &[Step]) -> (Counts, BTreeMap<&'static str, Counts>, Counts) {
     let (mut reasons, mut causes, mut counted) = (Counts::new(), BTreeMap::new(), Counts::new());
     for Step { kind, count } in steps.iter().filter(|step| step.count != 0) {

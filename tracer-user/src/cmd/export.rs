@@ -7,7 +7,10 @@ use hdrhistogram::Histogram;
 
 use crate::{
     cli::{ExportArgs, ExportFormat, Location, NamesMode, Usage, location},
-    cmd::{DONE, select},
+    cmd::{
+        DONE,
+        select::{self, Recorded},
+    },
     export::{
         Export,
         folded::Folded,
@@ -156,7 +159,7 @@ impl Source {
                 take(interval.with(names.threads(threads)))?;
             }
         }
-        select::found(&asked, &[(self.0.header(), self.0.threads())])?;
+        select::found(&asked, &[Recorded { header: self.0.header(), threads: self.0.threads() }])?;
         self.0.print_notes();
         Ok(())
     }

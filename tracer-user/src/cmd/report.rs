@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::{Format, Location, ReportArgs, Usage},
     cmd::{
-        DONE, select, unless_closed,
+        DONE,
+        select::{self, Recorded},
+        unless_closed,
         view::{Paint, Screen},
     },
     files::{AtomicOutput, Existing, Input, cannot_write},
@@ -38,7 +40,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     let mut total = Store::keeping(usize::MAX);
     while input.next_interval(&mut interval)? {
         if let Some(Copy { writer, location }) = &mut copy {
-            writer.interval(&interval, input.threads()).with_context(|| cannot_write(location))?;
+            writer.interval(interval.with(input.threads())).with_context(|| cannot_write(location))?;
         }
         total.add(interval.with(input.threads()));
         if args.intervals {
@@ -46,7 +48,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
             if copy.is_some() { unless_closed(printed)? } else { printed? }
         }
     }
-    select::found(&selection, &[(input.header(), input.threads())])?;
+    select::found(&selection, &[Recorded { header: input.header(), threads: input.threads() }])?;
     if let Some(Copy { writer, location }) = copy {
         writer.end("converted").with_context(|| cannot_write(&location))?.finish()?;
     }

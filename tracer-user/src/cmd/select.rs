@@ -13,12 +13,21 @@ use crate::{
     render::escape,
 };
 
+/// A recording and the threads that it names.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'a> {
+    /// Where it was made.
+    pub header: &'a Header,
+    /// All threads up to its end.
+    pub threads: &'a Threads,
+}
+
 /// Whether each name that was asked for is in at least one of these recordings.
 ///
 /// # Errors
 /// [`Usage`] if a name matches nothing, with the names there are.
-pub fn found(selection: &Selection, recordings: &[(&Header, &Threads)]) -> Result<()> {
-    let threads = || recordings.iter().flat_map(|(_, threads)| &threads.list);
+pub fn found(selection: &Selection, recordings: &[Recorded<'_>]) -> Result<()> {
+    let threads = || recordings.iter().flat_map(|recorded| &recorded.threads.list);
     let all = |wanted: &[NamePattern], what: &str, names: BTreeSet<String>| {
         let Some(missing) = wanted.iter().find(|wanted| !names.iter().any(|name| wanted.matches(name)))
         else {
@@ -34,7 +43,7 @@ pub fn found(selection: &Selection, recordings: &[(&Header, &Threads)]) -> Resul
     all(&selection.guests, "VM", threads().map(|thread| thread.vm.clone()).collect())?;
     // Also those on which no guest ran.
     let hosts =
-        recordings.iter().flat_map(|(header, _)| provenance::sources(header)).map(|source| source.host);
+        recordings.iter().flat_map(|recorded| provenance::sources(recorded.header)).map(|source| source.host);
     all(&selection.hosts, "host", hosts.collect())?;
     Ok(())
 }

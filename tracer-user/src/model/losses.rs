@@ -194,7 +194,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = Self::UnknownCodes as usize + 1;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {

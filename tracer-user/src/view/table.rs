@@ -86,6 +86,11 @@ impl TableModel {
         })
     }
 
+    /// Indices for [`Rows::at`] of the rows of exits or of guest time, one for each line that is no cause.
+    pub fn row_indices(&self) -> &[usize] {
+        &self.sorted
+    }
+
     /// Whether there is no line.
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty()
