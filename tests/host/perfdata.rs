@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Cursor};
 
-use exitlat_tests::{perfdata::Builder, scenario::Outcome};
+use exitlat_tests::{patched::Patched, perfdata::Builder, scenario::Outcome};
 use tracer_user::{
     decode::decode,
     model::{Interval, Loss},
@@ -25,6 +25,11 @@ pub(super) fn unpacked(fixture: &[u8]) -> Vec<u8> {
 
 fn read(data: &[u8]) -> Result<PerfData, Error> {
     if is_stream(data) { read_stream(data, 1_000) } else { read_file(Cursor::new(data), 1_000) }
+}
+
+/// The lab's recording, to be changed.
+fn patched() -> Patched {
+    Patched::new(unpacked(fixture!("perf-6.1-svm.data.zst")))
 }
 
 /// By reason: count, sum, min and max.
@@ -269,4 +274,12 @@ fn damage_is_survived() {
         }
         assert!(refused > 20, "{refused}");
     }
+}
+
+/// Cycles were counted too.
+#[test]
+fn samples_of_other_events_are_left_out_in_silence() {
+    let mixed = read(&patched().other_event()).unwrap();
+    assert_eq!(mixed.notes, Vec::<String>::new());
+    assert_eq!(rows(&mixed), rows(&read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap()));
 }

@@ -129,6 +129,11 @@ impl Decoders {
         [true, false].iter().all(|exit| self.by_type.values().any(|decoder| decoder.exit.is_some() == *exit))
     }
 
+    /// Whether it is one of those that are read.
+    pub fn knows(&self, tracepoint: u64) -> bool {
+        u16::try_from(tracepoint).is_ok_and(|number| self.by_type.contains_key(&number))
+    }
+
     /// Reads a record; [`None`] for other tracepoints, and for records that are too short.
     pub fn decode(&self, raw: &[u8]) -> Option<Decoded> {
         let read = |field: Field| {

@@ -213,6 +213,10 @@ impl Session {
 
     fn sample(&mut self, body: Bytes<'_>) -> Result<(), Error> {
         let decoders = self.decoders.as_ref().ok_or(Error::NoKvm("no formats of tracepoints"))?;
+        let event = self.attrs.of(body).filter(|_| !self.attrs.is_uniform());
+        if event.is_some_and(|attr| !attr.tracepoint.is_some_and(|number| decoders.knows(number))) {
+            return Ok(());
+        }
         let Some(sample) = self.attrs.sample(body) else {
             self.damaged_samples += 1;
             return Ok(());
