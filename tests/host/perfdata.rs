@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, io::Cursor};
 
-use exitlat_tests::{patched::Patched, perfdata::Builder, scenario::Outcome};
+use exitlat_tests::{
+    patched::{LOST_EVENTS, Patched},
+    perfdata::Builder,
+    scenario::Outcome,
+};
 use tracer_user::{
     decode::decode,
     model::{Interval, Loss},
@@ -282,4 +286,121 @@ fn samples_of_other_events_are_left_out_in_silence() {
     let mixed = read(&patched().other_event()).unwrap();
     assert_eq!(mixed.notes, Vec::<String>::new());
     assert_eq!(rows(&mixed), rows(&read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap()));
+}
+
+/// The kernel gives perf no numbers of threads that its pid namespace does not have; the tracepoints' own
+/// records have them.
+#[test]
+fn threads_outside_perfs_pid_namespace_stay_apart() {
+    let whole = read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
+    let inside = read(&patched().pid_namespace()).unwrap();
+    assert_eq!(rows(&inside), rows(&whole));
+    assert_eq!(inside.interval.losses.get(Loss::UnpairedExits), 0);
+    let threads: Vec<_> = inside.threads.list.iter().map(|t| (t.pid, t.tid, t.vcpu, &*t.vm)).collect();
+    assert_eq!(threads, [(0, 114, Some(0), "unknown"), (0, 115, Some(1), "unknown")]);
+    assert!(inside.notes[0].contains("pid namespace"), "{:?}", inside.notes);
+    assert_eq!(inside.notes.len(), 1);
+
+    // Nothing tells these two threads apart.
+    let mut builder = Builder::x86();
+    builder.sample(0, 0, 100, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, 0, 4)]);
+    builder.sample(0, 0, 150, 31, &[(8, 0x72, 4), (24, 2, 4), (28, 1, 4)]);
+    builder.sample(0, 0, 200, 32, &[(8, 0, 4)]);
+    let nobodys = read(&builder.file()).unwrap();
+    assert_eq!((nobodys.interval.exits(), nobodys.threads.list.len()), (0, 0));
+    assert!(
+        nobodys.notes.iter().any(|note| note.contains("3 of these events do not name")),
+        "{:?}",
+        nobodys.notes
+    );
+}
+
+/// The sixty lost events are an entry, 29 exits with their entries, and an exit.
+#[test]
+fn nothing_is_paired_across_lost_events() {
+    let whole = read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
+    let lossy = read(&patched().lost()).unwrap();
+    let (ours, all) = (rows(&lossy), rows(&whole));
+    let samples = |rows: &Rows| rows.values().map(|row| row[0]).sum::<u64>();
+    // Of 31 exits one has lost its entry; the last one's entry follows.
+    assert_eq!(samples(&ours), samples(&all) - 31);
+    for (reason, [count, sum, min, max]) in &ours {
+        let [all_count, all_sum, all_min, all_max] = all[reason];
+        assert!(*count <= all_count && *sum <= all_sum && *min >= all_min && *max <= all_max, "{reason}");
+    }
+    let losses: Vec<_> = lossy.interval.losses.nonzero().map(|(info, count)| (info.name, count)).collect();
+    let early = whole.interval.losses.get(Loss::EarlyEntries);
+    let expected = [
+        ("unpaired_exits", 1),
+        ("unpaired_entries", 1),
+        ("lost_records", LOST_EVENTS),
+        ("died_in_exit", 2),
+        ("early_entries", early),
+    ];
+    assert_eq!(losses, expected);
+    assert_eq!(lossy.notes, Vec::<String>::new());
+}
+
+/// Ten exits of 100 ns each of a vCPU on a CPU, with a gap before one of the entries.
+fn with_gap(ring_cpu: u64, trailer_cpu: u64) -> Builder {
+    let mut builder = Builder::x86();
+    let thread = 8;
+    // IDs 11 and 12: the buffers of CPU 0, or the thread's own.
+    builder.words(69, 0, &[2, 11, 0, ring_cpu, thread, 12, 0, ring_cpu, thread]);
+    for at in (1_000..11_000).step_by(1_000) {
+        builder.sample(7, 8, at, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, 0, 4)]);
+        if at == 5_000 {
+            builder.lost(11, 3, (7, 8), 5_100, trailer_cpu);
+        }
+        builder.sample(7, 8, at + 100, 32, &[(8, 0, 4)]);
+    }
+    builder
+}
+
+#[test]
+fn a_gap_is_of_a_cpu_or_of_a_thread() {
+    let one = vec![("unpaired_exits", 1), ("unpaired_entries", 1), ("lost_records", 3)];
+    let none = vec![("lost_records", 3)];
+    // The samples are of CPU 0.
+    let cases = [(0, 0, &one), (1, 0, &none), (u64::MAX, 1, &one)];
+    for (ring_cpu, trailer_cpu, expected) in cases {
+        let recording = read(&with_gap(ring_cpu, trailer_cpu).file()).unwrap();
+        let losses = recording.interval.losses;
+        let losses: Vec<_> = losses.nonzero().map(|(info, count)| (info.name, count)).collect();
+        assert_eq!(losses, *expected, "{ring_cpu:x}");
+        assert_eq!(recording.interval.exits(), if *expected == none { 10 } else { 9 });
+    }
+}
+
+/// Some kernels only count.
+#[test]
+fn lost_events_without_a_place_are_said() {
+    let mut builder = Builder::x86();
+    builder.sample(7, 8, 100, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, 0, 4)]);
+    builder.sample(7, 8, 200, 32, &[(8, 0, 4)]);
+    builder.words(13, 0, &[5]);
+    let recording = read(&builder.file()).unwrap();
+    assert_eq!((recording.interval.exits(), recording.interval.losses.get(Loss::LostRecords)), (1, 5));
+    assert!(recording.notes[0].contains("when 5 of the lost events"), "{:?}", recording.notes);
+}
+
+/// The thread's last exit lost its entry, and then its end was seen, or nothing.
+#[test]
+fn an_exit_before_a_gap_is_neither_in_flight_nor_the_last() {
+    for ends in [true, false] {
+        let mut builder = Builder::x86();
+        builder.sample(7, 8, 100, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, 0, 4)]);
+        builder.lost(11, 3, (7, 8), 200, 0);
+        if ends {
+            builder.death(7, 8, 300);
+        }
+        let recording = read(&builder.file()).unwrap();
+        let outcome = Outcome::of(&recording.interval, &recording.threads);
+        assert_eq!(outcome.open, Vec::<String>::new());
+        assert_eq!(
+            outcome.losses,
+            [("lost_records".into(), 3), ("unpaired_exits".into(), 1)].into(),
+            "{ends}"
+        );
+    }
 }

@@ -31,7 +31,6 @@ mod sample {
     pub const ID: usize = 8;
     pub const PID: usize = 24;
     pub const TID: usize = 28;
-    pub const TIME: usize = 32;
     pub const TRACEPOINT: usize = 60;
     pub const EXIT_REASON: usize = 60 + 8;
 }

@@ -82,11 +82,15 @@ impl Builder {
     /// (`sample_id_all`).
     pub fn record(&mut self, kind: u32, misc: u16, body: &[u8]) {
         let trailer = if kind < 64 && kind != 9 { self.list(&[0, 0, 0, EVENT_ID]) } else { Vec::new() };
-        let body = [body, &trailer].concat();
+        self.framed(kind, misc, &[body, &trailer].concat());
+    }
+
+    /// Adds a record as it is.
+    fn framed(&mut self, kind: u32, misc: u16, body: &[u8]) {
         let mut record = self.number(u64::from(kind), 4);
         record.extend(self.number(u64::from(misc), 2));
         record.extend(self.number(8 + body.len() as u64, 2));
-        record.extend_from_slice(&body);
+        record.extend_from_slice(body);
         self.records.extend(record);
     }
 
@@ -94,6 +98,15 @@ impl Builder {
     pub fn words(&mut self, kind: u32, misc: u16, words: &[u64]) {
         let body = self.list(words);
         self.record(kind, misc, &body);
+    }
+
+    /// Adds the record of the kernel's about lost events: for which event, how many, and of process and
+    /// thread, when and where it was written.
+    pub fn lost(&mut self, event: u64, count: u64, (pid, tid): (u32, u32), time_ns: u64, cpu: u64) {
+        let mut body = self.list(&[event, count]);
+        body.extend([pid, tid].iter().flat_map(|number| self.number(u64::from(*number), 4)));
+        body.extend(self.list(&[time_ns, cpu, event]));
+        self.framed(2, 0, &body);
     }
 
     /// Adds the name of a process.

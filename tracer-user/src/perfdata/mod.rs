@@ -15,6 +15,7 @@ mod bytes;
 mod comms;
 mod container;
 mod events;
+mod gaps;
 mod header_features;
 mod ordered_events;
 mod session;

@@ -25,11 +25,11 @@ pub(super) struct OrderedEvents<T> {
     /// How many events were pushed.
     pushed: u64,
     /// Time of the newest event.
-    newest_ns: u64,
+    pub newest_ns: u64,
     /// Time of the newest event before the last mark: up to here events are ready at the next one.
     ready_ns: u64,
     /// Time of the newest event that was handed out.
-    handed_out_ns: u64,
+    pub handed_out_ns: u64,
     /// How many events came after a newer one had been handed out.
     pub late: u64,
 }
