@@ -10,7 +10,7 @@ use exitlat_tests::{
 use tracer_user::{
     decode::decode,
     model::{Interval, Loss},
-    perfdata::{Error, PerfData, is_perf, is_stream, read_file, read_stream},
+    perfdata::{Error, Limits, PerfData, is_perf, is_stream, read_file, read_stream, read_stream_within},
     recording::{Reader, Writer},
 };
 
@@ -403,4 +403,41 @@ fn an_exit_before_a_gap_is_neither_in_flight_nor_the_last() {
             "{ends}"
         );
     }
+}
+
+/// Two CPUs whose buffers perf empties in turn, 50 exits of each a round.
+fn rounds(count: u64) -> Builder {
+    let mut builder = Builder::x86();
+    for round in 0..count {
+        for (tid, vcpu) in [(8, 0), (9, 1)] {
+            for at in (0..50).map(|exit| 1_000_000 * round + 1_000 * exit + u64::from(tid)) {
+                builder.sample(7, tid, at, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, vcpu, 4)]);
+                builder.sample(7, tid, at + 100 + vcpu, 32, &[(8, vcpu, 4)]);
+            }
+        }
+        builder.finished_round();
+    }
+    builder
+}
+
+/// A round is over when its packed events are out, long before the end.
+#[test]
+fn rounds_end_while_packed_events_flow() {
+    let plain = rounds(200);
+    let expected = rows(&read(&plain.stream()).unwrap());
+    assert_eq!(expected["io"][0], 200 * 100);
+    // Of 40,000. The marks lag by a window, which holds 700, and so does the newest event before each.
+    let limits = Limits { waiting_events: 2_500 };
+    for size in [33, 1_000, 60_000] {
+        let mut packed = plain.clone();
+        packed.pack(size);
+        let stream = packed.stream();
+        let recording = read_stream_within(Cursor::new(&stream), 1_000, limits).unwrap();
+        assert_eq!(rows(&recording), expected, "{size}");
+        assert_eq!(recording.notes, Vec::<String>::new(), "{size}");
+        let few = Limits { waiting_events: 600 };
+        assert!(matches!(read_stream_within(Cursor::new(&stream), 1_000, few), Err(Error::TooMuch { .. })));
+    }
+    let packed = read(&unpacked(fixture!("perf-6.1-svm-packed.data.zst"))).unwrap();
+    assert_eq!(packed.notes, Vec::<String>::new());
 }

@@ -146,6 +146,41 @@ impl Builder {
         self.record(68, 0, &[]);
     }
 
+    /// Packs the records so far as `perf record -z` does, in pieces of `size` bytes, each a block that is not
+    /// compressed. Marks of rounds are never packed.
+    pub fn pack(&mut self, size: usize) {
+        // A window of 64 KiB.
+        let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 6 << 3];
+        let mut plain = Self { records: Vec::new(), ..self.clone() };
+        let (mut rest, mut run) = (&self.records[..], Vec::new());
+        while !rest.is_empty() {
+            let length = self.read(&rest[6..8]);
+            let (record, after) = rest.split_at(length);
+            rest = after;
+            let mark = self.read(&record[..4]) == 68;
+            if !mark {
+                run.extend_from_slice(record);
+            }
+            if mark || rest.is_empty() {
+                for piece in run.chunks(size) {
+                    packed.extend(&((piece.len() as u32) << 3).to_le_bytes()[..3]);
+                    packed.extend_from_slice(piece);
+                    plain.framed(81, 0, &std::mem::take(&mut packed));
+                }
+                run.clear();
+            }
+            if mark {
+                plain.finished_round();
+            }
+        }
+        *self = plain;
+    }
+
+    fn read(&self, bytes: &[u8]) -> usize {
+        let add = |sum: usize, byte: &u8| sum << 8 | usize::from(*byte);
+        if self.big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) }
+    }
+
     /// The recording as a file.
     pub fn file(&self) -> Vec<u8> {
         let mut sections: Vec<(u32, Vec<u8>)> = vec![(1, self.tracing_data())];

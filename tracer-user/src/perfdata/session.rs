@@ -1,11 +1,11 @@
 //! From records to the replay: what perf's session does, for the few records that matter here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use tracer_ebpf::abi::ABSENT;
 
 use super::{
-    Error, PerfData,
+    Error, Limits, PerfData,
     attr::{Attr, Attrs, MAX_IDS, Sample, SizedAttr, Written},
     bytes::Bytes,
     comms::Comms,
@@ -14,7 +14,7 @@ use super::{
     header_features::{HeaderFeatures, feature},
     ordered_events::OrderedEvents,
     tracing,
-    unpack::unpack,
+    unpack::Unpacker,
 };
 use crate::{
     model::Loss,
@@ -44,8 +44,8 @@ const MISC_LOST_BY_FILTER: u16 = 1 << 15;
 /// The kernel side's own limits, as `--max-vcpus` and `--slots` allow them.
 const MAX_VCPUS: usize = 1 << 16;
 const MAX_SLOTS: usize = 1 << 17;
-/// Bytes of packed records that are read, which are held in memory.
-const MAX_PACKED: usize = 1 << 30;
+/// Ends of rounds that have come while the packed events before them have not.
+const MAX_MARKS: usize = 1 << 16;
 
 /// Stands in for the name of a VM whose process perf could not see.
 const UNKNOWN_VM: &str = "unknown";
@@ -66,7 +66,11 @@ pub(super) struct Session {
     /// A gap whose end is about to come.
     gap: Option<Gap>,
     comms: Comms,
-    packed: Vec<u8>,
+    unpacker: Unpacker,
+    /// Unpacked bytes that are no whole record yet.
+    unpacked: Vec<u8>,
+    /// Ends of rounds that wait for packed events.
+    marks: VecDeque<Mark>,
     damaged_samples: u64,
     /// Events of threads outside perf's pid namespace.
     outside: u64,
@@ -74,6 +78,15 @@ pub(super) struct Session {
     nobodys: u64,
     lost: u64,
     lost_samples: u64,
+}
+
+/// The end of a round.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// Once so many unpacked bytes are read, all events before it have been.
+    settled_at: u64,
+    /// The newest event that had been read by then.
+    newest_ns: u64,
 }
 
 /// A record, in the file's byte order.
@@ -154,13 +167,13 @@ impl Dispatcher {
 
 impl Session {
     /// A session of no records.
-    pub fn new(big_endian: bool) -> Self {
+    pub fn new(big_endian: bool, limits: Limits) -> Self {
         Self {
             big_endian,
             attrs: Attrs::default(),
             features: HeaderFeatures::default(),
             decoders: None,
-            events: OrderedEvents::new(),
+            events: OrderedEvents::new(limits.waiting_events),
             dispatcher: Dispatcher {
                 replay: Replay::new(MAX_VCPUS, MAX_SLOTS),
                 gaps: Gaps::default(),
@@ -170,7 +183,9 @@ impl Session {
             newest_ns: HashMap::new(),
             gap: None,
             comms: Comms::default(),
-            packed: Vec::new(),
+            unpacker: Unpacker::default(),
+            unpacked: Vec::new(),
+            marks: VecDeque::new(),
             damaged_samples: 0,
             outside: 0,
             nobodys: 0,
@@ -213,18 +228,20 @@ impl Session {
         let mut bytes = self.bytes(body);
         match kind {
             record::SAMPLE => return self.sample(bytes),
-            // Packed events come out of their stream later than they were recorded; they are sorted at the
-            // end.
-            record::FINISHED_ROUND if self.packed.is_empty() => {
+            record::FINISHED_ROUND => {
                 self.begin_gap()?;
-                let dispatcher = &mut self.dispatcher;
-                self.events.finish_round(|now_ns, event| dispatcher.dispatch(now_ns, event));
+                if self.marks.len() == MAX_MARKS {
+                    return Err(Error::TooMuch { what: "rounds at a time", limit: MAX_MARKS as u64 });
+                }
+                let mark = Mark { settled_at: self.unpacker.settled_at(), newest_ns: self.events.newest_ns };
+                self.marks.push_back(mark);
+                self.finish_rounds();
             }
-            record::COMPRESSED => self.pack(body)?,
+            record::COMPRESSED => self.packed(body)?,
             record::COMPRESSED2 => {
                 let size = bytes.u64().unwrap_or(0);
                 let data = bytes.take(size).ok_or(Error::Truncated("a packed record"))?;
-                self.pack(data)?;
+                self.packed(data)?;
             }
             record::HEADER_ATTR => {
                 let SizedAttr { size, .. } =
@@ -377,36 +394,48 @@ impl Session {
         Ok(())
     }
 
-    fn pack(&mut self, data: &[u8]) -> Result<(), Error> {
-        if self.packed.len() + data.len() > MAX_PACKED {
-            return Err(Error::TooMuch { what: "bytes of packed records", limit: MAX_PACKED as u64 });
+    /// Reads the records that come out of packed bytes.
+    fn packed(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.unpacker.feed(data);
+        while let Some(piece) = self.unpacker.next()? {
+            self.unpacked(&piece)?;
         }
-        self.packed.extend_from_slice(data);
         Ok(())
     }
 
-    fn unpack(&mut self) -> Result<(), Error> {
-        let packed = std::mem::take(&mut self.packed);
-        let mut pieces = Vec::new();
-        unpack(&packed, |piece| {
-            pieces.extend_from_slice(piece);
-            let mut rest = self.bytes(&pieces);
-            while let Some(record) = packed_record(&mut rest)? {
-                // Records are packed once.
-                if !matches!(record.kind, record::COMPRESSED | record::COMPRESSED2) {
-                    self.record(record)?;
-                }
+    /// Reads the records in unpacked bytes, which may begin and end within one.
+    fn unpacked(&mut self, piece: &[u8]) -> Result<(), Error> {
+        let mut bytes = std::mem::take(&mut self.unpacked);
+        bytes.extend_from_slice(piece);
+        let mut rest = self.bytes(&bytes);
+        while let Some(record) = packed_record(&mut rest)? {
+            // Records are packed once.
+            if !matches!(record.kind, record::COMPRESSED | record::COMPRESSED2) {
+                self.record(record)?;
             }
-            let used = pieces.len() - rest.rest().len();
-            pieces.drain(..used);
-            Ok(())
-        })
+        }
+        let used = bytes.len() - rest.rest().len();
+        bytes.drain(..used);
+        self.unpacked = bytes;
+        self.finish_rounds();
+        Ok(())
+    }
+
+    /// Ends the rounds of which all events have been read. What has been read by now may be of later rounds
+    /// too, so each mark has the newest event that is surely before it.
+    fn finish_rounds(&mut self) {
+        let given_out = self.unpacker.given_out();
+        while let Some(mark) = self.marks.pop_front_if(|mark| mark.settled_at <= given_out) {
+            let dispatcher = &mut self.dispatcher;
+            self.events.finish_round(mark.newest_ns, |now_ns, event| dispatcher.dispatch(now_ns, event));
+        }
     }
 
     /// Ends the session: all records were read. `written_unix_ms` is when the file was written, 0 if that is
     /// not known.
     pub fn finish(mut self, written_unix_ms: u64) -> Result<PerfData, Error> {
-        self.unpack()?;
+        let rest = self.unpacker.finish()?;
+        self.unpacked(&rest)?;
         if self.attrs.is_empty() {
             return Err(Error::NoKvm("no events at all"));
         }
