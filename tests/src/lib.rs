@@ -2,6 +2,7 @@
 
 pub mod generated;
 pub mod noise;
+pub mod patched;
 pub mod perfdata;
 pub mod program;
 pub mod scenario;

@@ -63,14 +63,14 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::UnpairedExits,
         "unpaired_exits",
         "unpaired exits",
-        "an exit followed an exit: the entry between them was not seen; the newer exit is kept",
+        "an exit followed an exit: the entry between them was not seen; the newer exit is kept. In a perf.data also an exit whose entry may be among lost events",
         true,
     ),
     info(
         Loss::UnpairedEntries,
         "unpaired_entries",
         "unpaired entries",
-        "an entry came without an exit before it, as after a failed VM entry",
+        "an entry came without an exit before it, as after a failed VM entry, or after lost events in a perf.data",
         true,
     ),
     info(
@@ -133,7 +133,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::LostRecords,
         "lost_records",
         "lost records",
-        "perf's buffer was full; record with a larger -m. A later entry may have closed an exit whose entry was lost",
+        "perf's buffer was full; record with a larger -m. An exit during which events were lost is no sample; it is counted as unpaired",
         true,
     ),
     info(
