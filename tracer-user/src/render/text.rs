@@ -136,10 +136,12 @@ impl Setter {
     fn shorten(&mut self, table: &TableModel, room: usize, floor: usize, some: impl Fn(usize) -> bool) {
         loop {
             let over = self.width(table).saturating_sub(room);
+            // A heading is never cut.
+            let floor = |at: usize| floor.max(table.labels[at].width());
             let labels = self.labels.iter_mut().enumerate();
-            let longer = labels.filter(|(at, width)| some(*at) && **width > floor);
-            match longer.map(|(_, width)| width).max() {
-                Some(width) if over > 0 => *width = width.saturating_sub(over).max(floor),
+            let longer = labels.filter(|(at, width)| some(*at) && **width > floor(*at));
+            match longer.max_by_key(|(_, width)| **width) {
+                Some((at, width)) if over > 0 => *width = width.saturating_sub(over).max(floor(at)),
                 _ => return,
             }
         }
