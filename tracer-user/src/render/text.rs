@@ -12,7 +12,7 @@ use crate::{
 /// Before a cause, below the row it belongs to.
 const INDENT: &str = "  > ";
 /// Names of hosts and VMs are cut down to this before a column is dropped.
-const NAME_FLOOR: usize = 20;
+const NAME_FLOOR: usize = 16;
 /// A label is never cut below this.
 const LABEL_FLOOR: usize = 12;
 /// Stands for what was cut out of a label.
