@@ -1,5 +1,6 @@
 //! What the tests share: the workload, the scenarios, running exitlat.
 
+pub mod causes;
 pub mod generated;
 pub mod noise;
 pub mod patched;

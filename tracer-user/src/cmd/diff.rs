@@ -45,7 +45,8 @@ impl Recording {
 pub fn run(args: &DiffArgs) -> Result<u8> {
     let files = [&args.base, &args.new];
     location::read_once(files)?;
-    let selection = Selection::from(&args.select);
+    let mut selection = Selection::from(&args.select);
+    select::settle(&mut selection, &files)?;
     let base = read(files[0], args.by, &selection)?;
     let new = read(files[1], args.by, &selection)?;
     select::found(&selection, &[base.names(), new.names()])?;

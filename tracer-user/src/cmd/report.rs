@@ -23,7 +23,8 @@ use crate::{
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub fn run(args: &ReportArgs) -> Result<u8> {
-    let selection = Selection::from(&args.select);
+    let mut selection = Selection::from(&args.select);
+    select::settle(&mut selection, &[&args.file])?;
     let mut screen = Screen::new(&args.view, args.by, selection.clone(), Paint::Below)?;
     let mut input = Input::open(&args.file)?;
     if args.by.host || !selection.hosts.is_empty() {

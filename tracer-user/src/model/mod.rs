@@ -37,7 +37,7 @@ pub use ids::{HostId, ThreadId, VmId};
 pub use interval::{Cell, ClockChange, Interval, NamedInterval, OpenExit};
 pub use losses::{Loss, Losses};
 pub use parts::{MeasuredParts, Parts};
-pub use pattern::NamePattern;
+pub use pattern::{NameList, NamePattern};
 pub use quantiles::{QUANTILES, Quantile, quantile_error};
 pub use row::{Place, Row, Slice, VmAccount};
 pub use selection::Selection;

@@ -32,10 +32,11 @@ impl KernelSource {
     ///
     /// # Errors
     /// [`crate::cli::Usage`] for a pid that is no process; those of [`Session::start`].
-    pub fn start(args: &TraceArgs, rule: GuestRule) -> Result<Self> {
+    pub fn start(args: &TraceArgs, mut rule: GuestRule) -> Result<Self> {
         rule.check(&ThisHost)?;
         // Looking into all processes is not needed to trace all of them.
         let running = if rule.is_all() { Vec::new() } else { ThisHost.running() };
+        let traced = rule.resolve(&running);
         if let Some(missing) = rule.missing(&running) {
             say!("exitlat: {missing}; waiting for it");
         }
@@ -49,7 +50,7 @@ impl KernelSource {
             guest: args.guest_histogram,
             verbose: args.verbose,
         };
-        let mut session = Session::start(&options, &rule.resolve(&running))?;
+        let mut session = Session::start(&options, &traced)?;
         let log = match args.verbose {
             0 => None,
             _ => Some(ProgramLog::open(session.ebpf())?),
