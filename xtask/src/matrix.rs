@@ -68,6 +68,11 @@ impl Matrix {
         self.kernels.iter().filter(move |kernel| kernel.arch == arch)
     }
 
+    /// The kernels of an architecture that the usual machine boots.
+    pub fn usual(&self, arch: Arch) -> impl Iterator<Item = &Kernel> {
+        self.of(arch).filter(|kernel| !kernel.special)
+    }
+
     /// A kernel by name, or the default one.
     pub fn kernel(&self, arch: Arch, name: Option<&str>) -> Result<&Kernel> {
         let wanted = |kernel: &&Kernel| name.map_or(kernel.default, |name| kernel.name == name);
@@ -99,12 +104,14 @@ mod tests {
             assert_eq!(kernel.arch == Arch::X86_64, kernel.busybox.is_empty(), "{name}: the host's busybox");
             // One kernel of the matrix is one flavour, wherever it comes from.
             assert!(kernel.sources.iter().all(|source| source.meta == kernel.sources[0].meta), "{name}");
+            let named = |run: &Run| run.kernel == kernel.name && run.machine.arch == kernel.arch;
+            assert!(!kernel.special || matrix.runs.iter().any(named), "{name}: nothing boots it");
         }
         for run in &matrix.runs {
             matrix.kernel(run.machine.arch, Some(&run.kernel)).unwrap();
         }
         let error = matrix.kernel(Arch::X86_64, Some("2.6")).unwrap_err().to_string();
-        assert!(error.ends_with("5.10, 6.1, 6.12, 7.2"), "{error}");
+        assert!(error.ends_with("5.10, 6.1, 6.12, 7.2, 6.1-rt"), "{error}");
         let error = matrix.kernel(Arch::S390x, Some("5.10")).unwrap_err().to_string();
         assert!(error.ends_with("6.1, 6.12"), "{error}");
     }
