@@ -20,6 +20,8 @@ mod lifecycle;
 #[cfg(target_arch = "x86_64")]
 mod parts;
 #[cfg(target_arch = "x86_64")]
+mod pauses;
+#[cfg(target_arch = "x86_64")]
 mod perf;
 #[cfg(target_arch = "s390x")]
 mod s390x;
