@@ -7,6 +7,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod abuse;
+#[cfg(target_arch = "s390x")]
+mod abuse_s390x;
 #[cfg(target_arch = "x86_64")]
 mod counts;
 #[cfg(target_arch = "x86_64")]
