@@ -20,6 +20,10 @@ use crate::vmm::sys;
 
 /// vCPUs of one virtual machine: Linux 5.10 allows 288.
 const VCPUS_A_VM: u32 = 250;
+/// vCPUs that change their threads at the same time.
+const CHURNING: u32 = 50;
+/// Open files of the attacker.
+const DESCRIPTORS: u64 = 8192;
 /// Enough for a loop around KVM_RUN.
 const STACK_SIZE: usize = 32 << 10;
 
@@ -69,7 +73,7 @@ enum Attack {
         #[arg(long, default_value_t = 1)]
         rounds: usize,
     },
-    /// One vCPU, for each call of KVM_RUN a thread that then ends
+    /// Some vCPUs, for each call of KVM_RUN a thread that then ends
     Churn {
         /// How many threads in a round
         #[arg(long)]
@@ -99,6 +103,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
 
 fn attack(attack: &Attack) -> Result<()> {
     sys::die_with_parent()?;
+    allow_descriptors()?;
     match *attack {
         Attack::Scribble { vcpus, runs, first, mask } => {
             let machine = |_| Machine::new(Program::Scribble { mask, first }, 1);
@@ -116,6 +121,15 @@ fn attack(attack: &Attack) -> Result<()> {
         Attack::Churn { count } => churn(count),
         Attack::Name { ref thread, .. } => threads(vec![Machine::new(Program::Ports, 1)?], 20, Some(thread)),
     }
+}
+
+/// Every vCPU is a descriptor. What an ordinary user may have suffices for most attacks.
+fn allow_descriptors() -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: DESCRIPTORS, rlim_max: DESCRIPTORS };
+    // SAFETY: the kernel only reads the structure.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    ensure!(result == 0, "setrlimit: {}", io::Error::last_os_error());
+    Ok(())
 }
 
 /// A thread for each vCPU, which calls KVM_RUN `runs` times a round.
@@ -223,19 +237,28 @@ fn pipe() -> Result<(File, File)> {
     Ok(unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) })
 }
 
-/// Each thread enters the guest twice, makes a CPUID exit and ends in a port exit.
+/// Each thread enters the guest twice, makes a CPUID exit and ends in a port exit. A vCPU that changes its
+/// thread waits for a grace period of RCU (`kvm_vcpu_ioctl`), hence several at once.
 fn churn(count: u32) -> Result<()> {
-    let mut machine = Machine::new(Program::Ports, 1)?;
-    let vcpu = &machine.vcpus()[0];
+    ensure!(count.is_multiple_of(CHURNING), "as many threads as {CHURNING} vCPUs have in turns");
+    let mut machine = Machine::new(Program::Ports, CHURNING)?;
+    let vcpus: &[VcpuFd] = machine.vcpus();
     rounds(|| {
-        for _ in 0..count {
-            let run = || machine::run(vcpu);
+        for _ in 0..count / CHURNING {
             thread::scope(|scope| {
-                let thread = thread::Builder::new().stack_size(STACK_SIZE).spawn_scoped(scope, run)?;
-                thread.join().expect("the thread of a vCPU panicked")
+                let run = |vcpu| {
+                    let builder = thread::Builder::new().stack_size(STACK_SIZE);
+                    builder.spawn_scoped(scope, move || machine::run(vcpu))
+                };
+                let threads = vcpus.iter().map(run).collect::<io::Result<Vec<_>>>()?;
+                threads
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().expect("the thread of a vCPU panicked"))
             })?;
         }
-        Ok(json!({ "exits": machine::exits(vcpu)? }))
+        let exits: Option<u64> =
+            vcpus.iter().map(machine::exits).collect::<Result<Vec<_>>>()?.into_iter().sum();
+        Ok(json!({ "exits": exits }))
     })
 }
 

@@ -96,6 +96,7 @@ macro_rules! kinds {
 
 /// In the instructions of [`diag`] and [`sigp`]: the next code.
 const NEXT_CODE: Sweep = Sweep { ipb: 1 << 16, iprcc: 0 };
+const NEXT_PROGRAM: Sweep = Sweep { ipb: 0, iprcc: 1 };
 
 /// All kinds. The sweeps begin above all codes that KVM knows, each of their exits with another code. So they
 /// have too many causes to be named here.
@@ -147,10 +148,11 @@ pub static KINDS: &[Kind] = kinds! {
     "intenable": other(0x64) => "ICPT_INT_ENABLE", [];
     "pvinstr": Record { icptcode: 0x68, ..b2(0x02) } => "ICPT_PV_INSTR" / "0xB2 STIDP",
         ["exit_instruction", "instruction_stidp"];
-    "diagsweep": diag(0x1000, [0; 3]), sweep NEXT_CODE => "Instruction", ["exit_instruction", "exit_userspace"];
+    "diagsweep": diag(0x1000, [0; 3]), sweep NEXT_CODE => "Instruction",
+        ["exit_instruction", "exit_userspace"];
     "sigpsweep": sigp(0x20), sweep NEXT_CODE => "Instruction", ["exit_instruction", "exit_userspace"];
-    "progsweep": Record { iprcc: 0x1000, ..other(0x08) }, sweep Sweep { ipb: 0, iprcc: 1 } => "Program interruption",
-        ["exit_program_interruption"];
+    "progsweep": Record { iprcc: 0x1000, ..other(0x08) }, sweep NEXT_PROGRAM =>
+        "Program interruption", ["exit_program_interruption"];
 };
 
 /// So many exits of a kind, as typed: `diag44=1000`.
