@@ -304,7 +304,7 @@ fn peak_kib(pid: u32) -> u64 {
 /// Threads that come and go for days: each is counted or said to be lost, and none is remembered for ever.
 #[test]
 fn abuse_threads_that_come_and_go_take_no_memory() {
-    const THREADS: u64 = 10_000;
+    const THREADS: u64 = 5_000;
     /// Less than the name and numbers of every other thread of a round.
     const GROWTH_KIB: u64 = 512;
     let recording = scratch("churn");
