@@ -6,6 +6,10 @@
 //! time to be a number of instructions. Nothing here depends on how fast anything is.
 
 #[cfg(target_arch = "x86_64")]
+mod abuse;
+#[cfg(target_arch = "s390x")]
+mod abuse_s390x;
+#[cfg(target_arch = "x86_64")]
 mod counts;
 #[cfg(target_arch = "x86_64")]
 mod faults;

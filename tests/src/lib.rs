@@ -1,5 +1,7 @@
 //! What the tests share: the workload, the scenarios, running exitlat.
 
+#[cfg(target_arch = "x86_64")]
+pub mod attack;
 pub mod causes;
 pub mod generated;
 pub mod noise;

@@ -183,11 +183,11 @@ fn write_script(steps: &[Step], target: u64, guest: Duration) -> Vec<u8> {
     let ticks = u32::try_from(guest.as_micros()).unwrap_or(u32::MAX).saturating_mul(TOD_PER_US);
     let mut bytes = Vec::new();
     for Step { kind, count } in steps {
-        let mut record = kind.record;
-        if record.ipa >> 8 == 0xae {
-            record.registers[2] = target;
-        }
         for number in 0..*count {
+            let mut record = kind.nth(number);
+            if record.ipa >> 8 == 0xae {
+                record.registers[2] = target;
+            }
             bytes.extend(record.encode(ticks, 0x1_0000 + 4 * (number % 0x1000)));
         }
     }

@@ -21,6 +21,7 @@ use super::plan::{Plan, Step};
 use super::process::{self, Config};
 use super::run::Behaviour;
 use super::sys;
+use crate::attack;
 
 /// Runs virtual machines that make an exactly known number of VM exits, and prints that number as JSON.
 #[derive(Debug, Parser)]
@@ -115,6 +116,7 @@ struct Cli {
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
     let result = match arguments.as_slice() {
+        [_, word, ..] if word == "attack" => return attack::cli::main(&arguments[1..]),
         [_, flag, name, ..] if flag == NAME_FLAG => run_vm(name),
         _ => run_all(&arguments),
     };
