@@ -34,6 +34,8 @@ pub struct Behaviour {
     pub hand_over: bool,
     /// Move to the next of these CPUs; empty: stay.
     pub migrate: Vec<usize>,
+    /// Call KVM_RUN again and again in a way that it returns before it enters the guest; for ever.
+    pub never_enter: bool,
 }
 
 /// What the VMM saw of a vCPU that has finished.
@@ -105,6 +107,8 @@ impl Vcpu {
 
     fn run_guest(&mut self, behaviour: &Behaviour, seen: &mut Seen) -> Result<()> {
         let mmio_address = self.mmio_address();
+        // Read by KVM_RUN before it enters the guest: it returns with EINTR.
+        self.fd.set_kvm_immediate_exit(u8::from(behaviour.never_enter));
         let mut calls = 0u64;
         loop {
             calls += 1;
