@@ -33,7 +33,7 @@ pub fn recording(causes: usize, intervals: u64) -> Vec<u8> {
         let all = causes as u64;
         push(&mut interval, 0, all, all * 5000);
         (0..all).for_each(|cause| push(&mut interval, new(kind::USER_EXIT, UNKNOWN + cause), 1, 2000));
-        writer.interval(&interval, &threads).expect("memory does not fail");
+        writer.interval(interval.with(&threads)).expect("memory does not fail");
     }
     writer.end("elapsed").expect("memory does not fail")
 }

@@ -83,6 +83,9 @@ struct Cli {
     /// Move to another CPU on every port exit (among those of --pin, or all)
     #[arg(long)]
     migrate: bool,
+    /// Call KVM_RUN in a loop that never enters a guest, until killed
+    #[arg(long)]
+    never_enter: bool,
     /// Sleep in the VMM on every port exit
     #[arg(long, value_name = "US", default_value_t = 0)]
     io_sleep_us: u64,
@@ -185,6 +188,7 @@ impl Cli {
                 slow_every: self.io_slow_every,
                 gate: self.io_gate.clone(),
                 hand_over: self.hand_over,
+                never_enter: self.never_enter,
                 migrate,
                 lock: None,
             },

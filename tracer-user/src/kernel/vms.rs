@@ -28,28 +28,37 @@ pub struct Vm {
 /// the list is short.
 pub fn list() -> Vec<Vm> {
     let mut found = BTreeMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    for pid in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-        if let Some(vcpus) = vcpus_of(pid) {
+    for pid in pids() {
+        if let (Some(vcpus), _) = open_vcpus(pid) {
             let name = name_of(pid).unwrap_or_else(|| format!("pid {pid}"));
-            found.insert(pid, Vm { pid, name, vcpus });
+            found.insert(pid, Vm { pid, name, vcpus: vcpus.len() });
         }
     }
     found.into_values().collect()
 }
 
-/// Number of vCPUs a process has open; [`None`] if it has no VM.
-fn vcpus_of(pid: u32) -> Option<usize> {
-    let (mut is_vm, mut vcpus) = (false, 0);
-    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+/// All processes.
+pub fn pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect()
+}
+
+/// The numbers of the vCPUs that a process has open, [`None`] if it has no VM or may not be looked into, and how
+/// many descriptors it has.
+pub fn open_vcpus(pid: u32) -> (Option<Vec<u32>>, usize) {
+    let (mut is_vm, mut vcpus, mut descriptors) = (false, Vec::new(), 0);
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (None, 1) };
+    for entry in entries.flatten() {
+        descriptors += 1;
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let target = target.as_os_str().as_bytes();
-        if target.starts_with(b"anon_inode:kvm-vcpu") {
-            vcpus += 1;
+        // `anon_inode:kvm-vcpu:3`.
+        if let Some(number) = target.strip_prefix(b"anon_inode:kvm-vcpu:") {
+            vcpus.extend(str::from_utf8(number).ok().and_then(|number| number.parse::<u32>().ok()));
         }
         is_vm |= target.starts_with(b"anon_inode:kvm-v");
     }
-    is_vm.then_some(vcpus)
+    (is_vm.then_some(vcpus), descriptors)
 }
 
 /// Whether a process exists.

@@ -40,6 +40,8 @@ pub enum Loss {
     EarlyEntries,
     /// Samples whose exit code is in no table; they are shown by number.
     UnknownCodes,
+    /// Runs that the kernel skipped of programs that were thought not to be preempted.
+    DoubtfulRuns,
 }
 
 /// One row of the table of causes.
@@ -171,6 +173,13 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         "samples whose exit code is in no table; they are shown by number",
         false,
     ),
+    info(
+        Loss::DoubtfulRuns,
+        "doubtful_runs",
+        "doubtful runs",
+        "threads lost their CPU in programs that this kernel was thought to protect. Samples of a vCPU that moved to another thread, reasons of nested guests on AMD, and the time breakdown are in doubt; use --attach tp",
+        true,
+    ),
 ];
 
 /// The BPF side's per-vCPU counters and what they are here.
@@ -194,7 +203,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = Self::UnknownCodes as usize + 1;
+    pub const COUNT: usize = Self::DoubtfulRuns as usize + 1;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {

@@ -43,4 +43,4 @@ pub use row::{Place, Row, Slice, VmAccount};
 pub use selection::Selection;
 pub use stats::Stats;
 pub use store::Store;
-pub use threads::{Thread, Threads};
+pub use threads::{Thread, Threads, Unseen};

@@ -14,7 +14,7 @@ use crate::{
         Account, Cell, HostId, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, ThreadId, VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
-        threads::{Revision, Seen},
+        threads::{Revision, Seen, Unseen},
     },
 };
 
@@ -128,6 +128,8 @@ pub struct Store {
     free_cells: Vec<usize>,
     finder: Finder<Key>,
     hosts: Vec<Coverage>,
+    /// VMs with vCPUs that had no exit yet, as of the newest interval.
+    unseen: Vec<Unseen>,
     intervals: u64,
     /// From indices of intervals to threads of the store, as of this revision of theirs.
     named: Vec<usize>,
@@ -156,6 +158,7 @@ impl Store {
             cells: Vec::new(),
             free_cells: Vec::new(),
             finder: Finder::default(),
+            unseen: Vec::new(),
             hosts: Vec::new(),
             intervals: 0,
             named: Vec::new(),
@@ -180,11 +183,17 @@ impl Store {
         (self.threads.len() - self.free_threads.len(), self.cells.len() - self.free_cells.len())
     }
 
+    /// VMs with vCPUs that had no exit yet, as of the newest interval.
+    pub fn unseen(&self) -> &[Unseen] {
+        &self.unseen
+    }
+
     /// Adds an interval. Intervals must be of one list of threads; for another one see
     /// [`Store::next_source`].
     pub fn add(&mut self, of: NamedInterval<'_>) {
         let NamedInterval { interval, threads } = of;
         self.see(of);
+        self.unseen.clone_from(&threads.unseen);
         self.intervals += 1;
         self.cover(of);
         let measured = interval.known;

@@ -12,7 +12,7 @@ use crate::{
     decode::decode,
     model::{GroupBy, Row, Rows, VmAccount, parts::PartInfo},
     render::{
-        Printer, Span, View, histogram, sorted,
+        Printer, Span, View, escape, histogram, sorted,
         text::{Setter, Style},
         units,
     },
@@ -157,5 +157,12 @@ fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
             decode(oldest.isa, oldest.code),
         )?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    for unseen in rows.unseen.iter().take(VMS) {
+        writeln!(out, "{}[{}]: {unseen}", escape::terminal(&unseen.vm), unseen.pid)?;
+    }
+    match rows.unseen.len().saturating_sub(VMS) {
+        0 => Ok(()),
+        more => writeln!(out, "and {} more with vCPUs that had no exit yet", units::plural(more, "VM")),
+    }
 }
