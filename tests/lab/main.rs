@@ -6,6 +6,10 @@
 //! time to be a number of instructions. Nothing here depends on how fast anything is.
 
 #[cfg(target_arch = "x86_64")]
+mod abuse;
+#[cfg(target_arch = "s390x")]
+mod abuse_s390x;
+#[cfg(target_arch = "x86_64")]
 mod counts;
 #[cfg(target_arch = "x86_64")]
 mod faults;
@@ -18,9 +22,15 @@ mod intel;
 #[cfg(target_arch = "x86_64")]
 mod lifecycle;
 #[cfg(target_arch = "x86_64")]
+mod namespaces;
+#[cfg(target_arch = "x86_64")]
 mod parts;
 #[cfg(target_arch = "x86_64")]
+mod pauses;
+#[cfg(target_arch = "x86_64")]
 mod perf;
+#[cfg(target_arch = "x86_64")]
+mod rights;
 #[cfg(target_arch = "s390x")]
 mod s390x;
 #[cfg(target_arch = "x86_64")]
@@ -29,3 +39,5 @@ mod slowdown;
 mod threads;
 #[cfg(target_arch = "x86_64")]
 mod times;
+#[cfg(target_arch = "x86_64")]
+mod vcpus;

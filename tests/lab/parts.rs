@@ -23,12 +23,12 @@ const PARTS: [&str; 8] = [
     "stopped_ns",
 ];
 
-fn ns(row: &Value, name: &str) -> u64 {
+pub fn ns(row: &Value, name: &str) -> u64 {
     row[name].as_u64().unwrap_or_else(|| panic!("no {name} in {row}"))
 }
 
 /// Every row's parts sum to its time, idle and stopped time included; every VM's to its wall time.
-fn demand_sums(table: &Table) {
+pub fn demand_sums(table: &Table) {
     for row in table.rows() {
         let parts: u64 = PARTS.iter().map(|part| ns(row, part)).sum();
         assert_eq!(parts, ns(row, "sum_ns") + ns(row, "halt_ns") + ns(row, "stopped_ns"), "{row}");
@@ -41,13 +41,13 @@ fn demand_sums(table: &Table) {
     assert!(!table.0["vms"].as_array().unwrap().is_empty(), "{}", table.0);
 }
 
-fn cause<'a>(row: &'a Value, name: &str) -> &'a Value {
+pub fn cause<'a>(row: &'a Value, name: &str) -> &'a Value {
     let causes = row["user_exits"].as_array().unwrap_or_else(|| panic!("no user exits in {row}"));
     causes.iter().find(|cause| cause["cause"] == name).unwrap_or_else(|| panic!("no {name} in {row}"))
 }
 
 /// The only VM's times.
-fn vm(table: &Table) -> &Value {
+pub fn vm(table: &Table) -> &Value {
     let vms = table.0["vms"].as_array().unwrap();
     assert_eq!(vms.len(), 1, "{}", table.0);
     &vms[0]

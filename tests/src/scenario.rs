@@ -1,5 +1,5 @@
-//! Scenarios: events as lines of text, and what must come of them. The same files are run through the pure
-//! functions and through the BPF programs.
+//! Scenarios: events as lines of text, and the expected outcome. The pure functions and the BPF programs run
+//! the same files.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -12,7 +12,7 @@ use tracer_user::{
     replay::Event,
 };
 
-/// The process of all threads that name none.
+/// The process of threads without a `pid=`.
 const PID: u64 = 10;
 
 /// A scenario file.
@@ -22,7 +22,7 @@ pub struct Scenario {
     /// The file's name.
     #[serde(skip)]
     pub name: String,
-    /// What it shows.
+    /// Purpose of the scenario.
     pub about: String,
     /// Lines such as `exit tid=1 t=100 svm:0x72`, `entry tid=1 t=600`, `death tid=1`; `pid=` and `vcpu=` may
     /// follow the tid, and `of=` says which of the thread's vCPUs it is. Between exit and entry: `left t=1 reason=2 errno=0`, `call t=1`, `halted t=1 ns=5
@@ -31,7 +31,7 @@ pub struct Scenario {
     /// Room for vCPUs and slots.
     #[serde(default)]
     pub limits: Limits,
-    /// What comes of it.
+    /// The expected outcome.
     pub expect: Outcome,
 }
 
@@ -50,7 +50,7 @@ impl Default for Limits {
     }
 }
 
-/// What comes of events, in a form that can be written down.
+/// The outcome of events, in the form of the files.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
@@ -69,7 +69,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Of an interval. Cells of the same thread, isa and code are refused: they should be one.
+    /// The outcome of an interval.
     pub fn of(interval: &Interval, threads: &Threads) -> Self {
         let label = |thread: usize, isa: u32, code: u32| {
             let thread = &threads.list[thread];
@@ -128,7 +128,7 @@ pub fn all() -> Result<Vec<Scenario>> {
 /// Reads one event line.
 ///
 /// # Errors
-/// If it makes no sense.
+/// If the line is not an event.
 pub fn event(line: &str) -> Result<(u64, Event)> {
     let mut words = line.split_whitespace();
     let kind = words.next().context("an empty line")?;

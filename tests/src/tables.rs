@@ -98,6 +98,9 @@ struct Kernel {
     name: String,
     /// x86 if it is missing.
     arch: Option<String>,
+    /// Booted only by the runs that name it.
+    #[serde(default)]
+    special: bool,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +116,7 @@ fn kernels() -> Result<String> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let matrix: Matrix = toml::from_str(&text)?;
     // Every x86 kernel is booted on the AMD machine; the others only where a run names them.
-    let x86 = matrix.kernel.iter().filter(|kernel| kernel.arch.is_none());
+    let x86 = matrix.kernel.iter().filter(|kernel| kernel.arch.is_none() && !kernel.special);
     let x86 = x86.map(|kernel| (&kernel.name, &kernel.name, "amd", "all but the following".to_owned()));
     let runs = matrix.run.iter();
     let runs = runs.map(|run| (&run.name, &run.kernel, run.machine.as_str(), code(&run.filter)));

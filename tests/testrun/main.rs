@@ -22,6 +22,7 @@ fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
         Event::Woken { .. } => (synthetic::WOKEN, [0; 2]),
         Event::Cause { subkey } => (synthetic::CAUSE, [subkey, 0]),
         Event::Exit { .. } | Event::Entry { .. } | Event::Death => unreachable!("has a program of its own"),
+        Event::Lost => unreachable!("no event of the kernel's"),
     };
     vec![pid_tgid, now_ns, u64::from(what), more[0], more[1]]
 }

@@ -22,7 +22,7 @@ pub enum PerVcpu {
 
 impl PerVcpu {
     /// Number of causes.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = Self::Moved as usize + 1;
 }
 
 /// Losses that cannot be charged to a vCPU thread, counted in the `LOST` map.
@@ -45,5 +45,5 @@ pub enum Global {
 
 impl Global {
     /// Number of causes.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = Self::VcpuQuota as usize + 1;
 }

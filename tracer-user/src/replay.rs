@@ -7,6 +7,7 @@ use tracer_ebpf::{
     abi::{ABSENT, DEFAULT_CAUSES, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, state, table},
     breakdown::{self, Off},
     event,
+    loss::PerVcpu,
     part::Part,
     ring,
     tables::{Place, Tables},
@@ -40,6 +41,8 @@ pub enum Event {
         /// Which vCPU of its thread, if the event tells.
         identity: Option<u64>,
     },
+    /// Events of the thread were lost here: what was open stays without its partner.
+    Lost,
     /// A thread ended.
     Death,
     /// KVM_RUN returned to the VMM.
@@ -101,7 +104,7 @@ impl Event {
             | Self::SwitchedOut { now_ns, .. }
             | Self::SwitchedIn { now_ns }
             | Self::Woken { now_ns } => Some(now_ns),
-            Self::Death | Self::Cause { .. } => None,
+            Self::Lost | Self::Death | Self::Cause { .. } => None,
         }
     }
 }
@@ -244,6 +247,7 @@ impl Replay {
         match event {
             Event::Exit { now_ns, isa, code, .. } => event::exit(tables, entry, now_ns, Isa(isa), code),
             Event::Entry { now_ns, .. } => event::entry(tables, entry, now_ns),
+            Event::Lost => lose(tables.vcpu(entry)),
             Event::Death => {
                 self.of.remove(&pid_tgid);
                 let of_thread = tables.vcpus.iter_mut().filter(|vcpu| vcpu.pid_tgid == pid_tgid);
@@ -376,6 +380,16 @@ fn cell(tally: &Tally, parts: [u64; Part::COUNT], buckets: std::ops::Range<usize
     }
 }
 
+/// The open exit is over, nobody knows since when. Whatever comes next is counted from where it began: an
+/// entry has no exit before it.
+fn lose(vcpu: &mut Vcpu) {
+    if vcpu.open_ns != 0 {
+        vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;
+        vcpu.entered_ns = std::mem::take(&mut vcpu.open_ns);
+        breakdown::discard(vcpu);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -395,6 +409,7 @@ mod tests {
             Just(Event::Entry { now_ns: 0, identity: None }),
             (2u32..7, -5i32..1).prop_map(|(reason, errno)| Event::LeftKvm { now_ns: 0, reason, errno }),
             Just(Event::EnteredKvm { now_ns: 0 }),
+            Just(Event::Lost),
             (0u64..2_000, any::<bool>()).prop_map(|(ns, waited)| Event::Halted { now_ns: 0, ns, waited }),
             (1u32..5).prop_map(|why| Event::SwitchedOut { now_ns: 0, why: Off(why) }),
             Just(Event::SwitchedIn { now_ns: 0 }),
@@ -415,7 +430,7 @@ mod tests {
             Event::SwitchedOut { why, .. } => Event::SwitchedOut { now_ns: t, why },
             Event::SwitchedIn { .. } => Event::SwitchedIn { now_ns: t },
             Event::Woken { .. } => Event::Woken { now_ns: t },
-            Event::Death | Event::Cause { .. } => event,
+            Event::Lost | Event::Death | Event::Cause { .. } => event,
         }
     }
 

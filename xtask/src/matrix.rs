@@ -40,6 +40,9 @@ pub struct Run {
     /// Whether perf is in the guest.
     #[serde(default)]
     pub with_perf: bool,
+    /// Whether QEMU and a Linux guest are in the guest.
+    #[serde(default)]
+    pub linux_guest: bool,
     /// Whether guest time is a number of instructions.
     #[serde(default)]
     pub icount: bool,
@@ -66,6 +69,11 @@ impl Matrix {
     /// The kernels of an architecture.
     pub fn of(&self, arch: Arch) -> impl Iterator<Item = &Kernel> {
         self.kernels.iter().filter(move |kernel| kernel.arch == arch)
+    }
+
+    /// The kernels of an architecture that the usual machine boots.
+    pub fn usual(&self, arch: Arch) -> impl Iterator<Item = &Kernel> {
+        self.of(arch).filter(|kernel| !kernel.special)
     }
 
     /// A kernel by name, or the default one.
@@ -99,12 +107,14 @@ mod tests {
             assert_eq!(kernel.arch == Arch::X86_64, kernel.busybox.is_empty(), "{name}: the host's busybox");
             // One kernel of the matrix is one flavour, wherever it comes from.
             assert!(kernel.sources.iter().all(|source| source.meta == kernel.sources[0].meta), "{name}");
+            let named = |run: &Run| run.kernel == kernel.name && run.machine.arch == kernel.arch;
+            assert!(!kernel.special || matrix.runs.iter().any(named), "{name}: nothing boots it");
         }
         for run in &matrix.runs {
             matrix.kernel(run.machine.arch, Some(&run.kernel)).unwrap();
         }
         let error = matrix.kernel(Arch::X86_64, Some("2.6")).unwrap_err().to_string();
-        assert!(error.ends_with("5.10, 6.1, 6.12, 7.2"), "{error}");
+        assert!(error.ends_with("5.10, 6.1, 6.12, 7.2, 6.1-rt"), "{error}");
         let error = matrix.kernel(Arch::S390x, Some("5.10")).unwrap_err().to_string();
         assert!(error.ends_with("6.1, 6.12"), "{error}");
     }

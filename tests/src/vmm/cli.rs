@@ -16,10 +16,12 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use super::fleet::{self, NAME_FLAG, Schedule};
+use super::kick::Kicks;
 use super::plan::{Plan, Step};
 use super::process::{self, Config};
 use super::run::Behaviour;
 use super::sys;
+use crate::attack;
 
 /// Runs virtual machines that make an exactly known number of VM exits, and prints that number as JSON.
 #[derive(Debug, Parser)]
@@ -81,6 +83,9 @@ struct Cli {
     /// Move to another CPU on every port exit (among those of --pin, or all)
     #[arg(long)]
     migrate: bool,
+    /// Call KVM_RUN in a loop that never enters a guest, until killed
+    #[arg(long)]
+    never_enter: bool,
     /// Sleep in the VMM on every port exit
     #[arg(long, value_name = "US", default_value_t = 0)]
     io_sleep_us: u64,
@@ -93,6 +98,15 @@ struct Cli {
     /// On the N-th port exit say so by a file PREFIX.N.in, and wait for PREFIX.N.out (one vCPU)
     #[arg(long, value_name = "PREFIX")]
     io_gate: Option<PathBuf>,
+    /// Kick the first vCPU out of KVM_RUN so often while the others run, then end (with --forever)
+    #[arg(long, value_name = "N", requires = "forever", conflicts_with = "single_thread")]
+    kick: Option<u64>,
+    /// Kick all vCPUs
+    #[arg(long, requires = "kick")]
+    kick_all: bool,
+    /// How long a kicked vCPU waits for the VMM's lock
+    #[arg(long, value_name = "US", default_value_t = 1000, requires = "kick")]
+    kick_us: u64,
     /// How long a khlt sleeps
     #[arg(long, value_name = "US", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..4_000_000))]
     khlt_us: u32,
@@ -105,6 +119,7 @@ struct Cli {
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
     let result = match arguments.as_slice() {
+        [_, word, ..] if word == "attack" => return attack::cli::main(&arguments[1..]),
         [_, flag, name, ..] if flag == NAME_FLAG => run_vm(name),
         _ => run_all(&arguments),
     };
@@ -173,8 +188,15 @@ impl Cli {
                 slow_every: self.io_slow_every,
                 gate: self.io_gate.clone(),
                 hand_over: self.hand_over,
+                never_enter: self.never_enter,
                 migrate,
+                lock: None,
             },
+            kicks: self.kick.map(|times| Kicks {
+                times,
+                hold: Duration::from_micros(self.kick_us),
+                all: self.kick_all,
+            }),
             pin,
             single_thread: self.single_thread,
             die_in_exit: self.die_in_exit,
@@ -213,6 +235,15 @@ mod tests {
     fn a_gate_is_for_one_vcpu() {
         assert!(config(&["--io-gate", "gate", "io=1"], 0).is_ok());
         assert!(config(&["--io-gate", "gate", "--vcpus", "2", "io=1"], 0).is_err());
+    }
+
+    #[test]
+    fn kicks_are_for_guests_without_an_end() {
+        let kicks = config(&["--kick", "3", "--kick-us", "5", "--forever", "io=1"], 0).unwrap().kicks;
+        assert_eq!(kicks, Some(Kicks { times: 3, hold: Duration::from_micros(5), all: false }));
+        assert!(config(&["--kick", "3", "io=1"], 0).is_err());
+        assert!(config(&["--kick-all", "--forever", "io=1"], 0).is_err());
+        assert_eq!(config(&["--forever", "io=1"], 0).unwrap().kicks, None);
     }
 
     #[test]

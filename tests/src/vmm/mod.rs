@@ -4,7 +4,7 @@
 //! [`guest`] holds the guest's memory and registers, [`vm`] puts a virtual machine together, [`run`] is the
 //! loop around `KVM_RUN`, [`crate::stats`] reads KVM's own counters, [`process`] is one virtual machine as a
 //! process and [`fleet`] starts several of these and collects their results.
-//! [`cli`] is the command line. x86-64 only.
+//! [`kick`] makes vCPUs wait for their VMM. [`cli`] is the command line. x86-64 only.
 //!
 //! # Exits, exactly
 //! Every vCPU runs its steps in order, once per round. One iteration makes:
@@ -49,6 +49,7 @@ pub mod cli;
 pub mod code;
 pub mod fleet;
 pub mod guest;
+pub mod kick;
 pub mod plan;
 pub mod process;
 pub mod run;

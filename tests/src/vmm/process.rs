@@ -12,6 +12,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::kick::{Kicks, Lock};
 use super::plan::Plan;
 use super::run::{Behaviour, Outcome};
 use super::sys;
@@ -38,6 +39,8 @@ pub struct Config {
     pub khlt_ns: u32,
     /// What the VMM does on port exits.
     pub behaviour: Behaviour,
+    /// How its vCPUs are kicked; they wait for their lock then.
+    pub kicks: Option<Kicks>,
     /// The CPU for each vCPU, used in turns; empty: any.
     pub pin: Vec<usize>,
     /// Run all vCPUs one after the other in one thread.
@@ -93,8 +96,13 @@ pub fn serve(config: &Config, input: impl BufRead + Send + 'static) -> Result<()
     sys::let_sigusr1_interrupt()?;
     let (_vm, vcpus, stop) = vm::create(&config.plan, config.vcpus, config.khlt_ns)?;
     let (events, inbox) = mpsc::channel();
+    let kicker = config.kicks.map(|kicks| (kicks, Arc::new(Lock::new(config.vcpus))));
+    let mut config = config.clone();
+    config.behaviour.lock = kicker.as_ref().map(|(_, lock)| Arc::clone(lock));
+    let config = &config;
     let gate = Arc::new(Gate { phase: Mutex::new(Phase::Wait), changed: Condvar::new() });
     let threads = spawn_threads(config, vcpus, &gate, &events)?;
+    let failed = events.clone();
     spawn(thread::Builder::new().name("input".to_owned()), move || {
         for line in input.lines().map_while(Result::ok) {
             if events.send(Event::Line(line)).is_err() {
@@ -127,7 +135,20 @@ pub fn serve(config: &Config, input: impl BufRead + Send + 'static) -> Result<()
                     }))?;
                 }
             }
-            Event::Line(line) if line == GO => gate.open(Phase::Run),
+            Event::Line(line) if line == GO => {
+                gate.open(Phase::Run);
+                if let Some((kicks, lock)) = &kicker {
+                    let (kicks, lock, stop) = (*kicks, Arc::clone(lock), stop.clone());
+                    let tids = started.iter().map(|&(_, tid)| tid).collect::<Vec<_>>();
+                    let failed = failed.clone();
+                    spawn(thread::Builder::new().name("kicker".to_owned()), move || {
+                        if let Err(error) = lock.kick(kicks, &tids, &stop) {
+                            // Nobody listens any more: the process is about to end.
+                            let _ = failed.send(Event::Ended(Err(error), None));
+                        }
+                    })?;
+                }
+            }
             Event::Line(line) if line == STOP => stop.stop(),
             Event::Line(line) => bail!("unknown request {line:?}"),
             Event::Closed => break,

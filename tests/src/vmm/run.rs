@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use kvm_ioctls::VcpuExit;
 use serde_json::{Value, json};
 
 use super::code::{DONE_PORT, IO_PORT};
+use super::kick::Lock;
 use super::plan::{Exits, Plan, by_code_json};
 use super::sys;
 use super::vm::Vcpu;
@@ -34,6 +36,10 @@ pub struct Behaviour {
     pub hand_over: bool,
     /// Move to the next of these CPUs; empty: stay.
     pub migrate: Vec<usize>,
+    /// Wait for this whenever a signal has ended KVM_RUN.
+    pub lock: Option<Arc<Lock>>,
+    /// Call KVM_RUN again and again in a way that it returns before it enters the guest; for ever.
+    pub never_enter: bool,
 }
 
 /// What the VMM saw of a vCPU that has finished.
@@ -56,6 +62,7 @@ struct Seen {
     mmio: u64,
     hlt: u64,
     interrupted: u64,
+    lock_wait_ns: u64,
     slow: u64,
     sleep_ns: u64,
     spin_ns: u64,
@@ -105,6 +112,8 @@ impl Vcpu {
 
     fn run_guest(&mut self, behaviour: &Behaviour, seen: &mut Seen) -> Result<()> {
         let mmio_address = self.mmio_address();
+        // Read by KVM_RUN before it enters the guest: it returns with EINTR.
+        self.fd.set_kvm_immediate_exit(u8::from(behaviour.never_enter));
         let mut calls = 0u64;
         loop {
             calls += 1;
@@ -125,8 +134,8 @@ impl Vcpu {
                 }
                 Ok(VcpuExit::MmioRead(address, _)) if address == mmio_address => seen.mmio += 1,
                 Ok(VcpuExit::Hlt) => seen.hlt += 1,
-                Ok(VcpuExit::Intr) => seen.interrupted += 1,
-                Err(error) if error.errno() == libc::EINTR => seen.interrupted += 1,
+                Ok(VcpuExit::Intr) => behaviour.interrupted(self.id, seen),
+                Err(error) if error.errno() == libc::EINTR => behaviour.interrupted(self.id, seen),
                 Ok(exit) => bail!("unexpected exit: {exit:x?}"),
                 Err(error) => return Err(error).context("KVM_RUN"),
             }
@@ -135,6 +144,12 @@ impl Vcpu {
 }
 
 impl Behaviour {
+    /// Does what is to be done when a signal has ended KVM_RUN.
+    fn interrupted(&self, vcpu: u32, seen: &mut Seen) {
+        seen.interrupted += 1;
+        seen.lock_wait_ns += self.lock.as_ref().map_or(0, |lock| lock.wait(vcpu));
+    }
+
     /// Does what is to be done on the port exit just counted.
     fn act(&self, seen: &mut Seen) -> Result<()> {
         if let Some(gate) = &self.gate {
@@ -182,6 +197,7 @@ impl Outcome {
             "unpaired_exits": 1,
             "userspace_exits": seen.exits(),
             "interrupted": seen.interrupted,
+            "lock_wait_ns_total": seen.lock_wait_ns,
             "io_slow": seen.slow,
             "io_sleep_ns_total": seen.sleep_ns,
             "io_spin_ns_total": seen.spin_ns,

@@ -77,6 +77,24 @@ pub fn let_sigusr1_interrupt() -> Result<()> {
     Ok(())
 }
 
+/// Sends SIGUSR1 to a thread of this process.
+///
+/// # Errors
+/// If there is no such thread.
+pub fn interrupt(tid: i32) -> Result<()> {
+    // SAFETY: the call takes three numbers and touches no memory.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_tgkill,
+            libc::c_long::from(libc::getpid()),
+            libc::c_long::from(tid),
+            libc::c_long::from(libc::SIGUSR1),
+        )
+    };
+    ensure!(result == 0, "tgkill: {}", io::Error::last_os_error());
+    Ok(())
+}
+
 /// Makes the kernel kill this process when the thread that started it ends.
 ///
 /// # Errors

@@ -21,11 +21,12 @@ use crate::{
     kernel::{
         host,
         mapped::{Mapped, Plain, PlainKey, Tallied},
+        namespaces,
         siblings::Siblings,
         tallies::{Tallies, fill},
         vms,
     },
-    model::{self, Account, Interval, Loss, Losses, OpenExit, Threads, VcpuAccount, losses},
+    model::{self, Account, Interval, Loss, Losses, OpenExit, Threads, Unseen, VcpuAccount, losses},
     snapshot::{
         self,
         accounting::{self, Times},
@@ -62,6 +63,8 @@ pub struct Missed {
     pub exits: u64,
     /// Of those that tell the parts.
     pub parts: u64,
+    /// Of those that the kernel should not have been able to skip.
+    pub doubtful: u64,
 }
 
 /// Takes intervals out of the maps.
@@ -87,6 +90,8 @@ pub struct Reader {
     global_before: Losses,
     number: u64,
     last_ns: u64,
+    /// Whether the kernel's pids are those of /proc.
+    pids_fit: bool,
 }
 
 /// The counters that belong to no vCPU.
@@ -133,12 +138,18 @@ impl Reader {
             global_before: Losses::default(),
             number: 0,
             last_ns: host::monotonic_ns(),
+            pids_fit: !namespaces::is_pid_namespace(),
         })
     }
 
     /// The threads seen so far.
     pub fn threads(&self) -> &Threads {
         &self.threads
+    }
+
+    /// Takes down which vCPUs had no exit yet.
+    pub fn note_unseen(&mut self, unseen: Vec<Unseen>) {
+        self.threads.unseen = unseen;
     }
 
     /// The parts that the attached programs tell apart.
@@ -318,7 +329,9 @@ impl Reader {
             let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(comm).into_owned()
         };
-        let told = || vms::name_of(vcpu.pid).or_else(|| vms::name_of(vcpu.tid));
+        // The kernel's pids are others than those of this process in a pid namespace.
+        let asked = |id: u32| if self.pids_fit { vms::name_of(id) } else { None };
+        let told = || asked(vcpu.pid).or_else(|| asked(vcpu.tid));
         sibling(false).or_else(told).or_else(|| sibling(true)).unwrap_or_else(thread)
     }
 
@@ -411,6 +424,7 @@ impl Reader {
         }
         now.add(Loss::MissedRuns, missed.exits);
         now.add(Loss::MissedParts, missed.parts);
+        now.add(Loss::DoubtfulRuns, missed.doubtful);
         interval.losses.merge(&now.since(&self.global_before));
         self.global_before = now;
         Ok(())

@@ -46,6 +46,8 @@ pub enum Loss {
     EarlyEntries,
     /// Samples whose exit code is in no table; they are shown by number.
     UnknownCodes,
+    /// Runs that the kernel skipped of programs that were thought not to be preempted.
+    DoubtfulRuns,
 }
 
 /// One row of the table of causes.
@@ -69,14 +71,14 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::UnpairedExits,
         "unpaired_exits",
         "unpaired exits",
-        "an exit followed an exit: the entry between them was not seen; the newer exit is kept",
+        "an exit followed an exit: the entry between them was not seen; the newer exit is kept. In a perf.data also an exit whose entry may be among lost events",
         true,
     ),
     info(
         Loss::UnpairedEntries,
         "unpaired_entries",
         "unpaired entries",
-        "an entry came without an exit before it, as after a failed VM entry",
+        "an entry came without an exit before it, as after a failed VM entry, or after lost events in a perf.data",
         true,
     ),
     info(
@@ -160,7 +162,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::LostRecords,
         "lost_records",
         "lost records",
-        "perf's buffer was full; record with a larger -m. A later entry may have closed an exit whose entry was lost",
+        "perf's buffer was full; record with a larger -m. An exit during which events were lost is no sample; it is counted as unpaired",
         true,
     ),
     info(
@@ -198,6 +200,13 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         "samples whose exit code is in no table; they are shown by number",
         false,
     ),
+    info(
+        Loss::DoubtfulRuns,
+        "doubtful_runs",
+        "doubtful runs",
+        "threads lost their CPU in programs that this kernel was thought to protect. Samples of a vCPU that moved to another thread, reasons of nested guests on AMD, and the time breakdown are in doubt; use --attach tp",
+        true,
+    ),
 ];
 
 /// The BPF side's per-vCPU counters and what they are here.
@@ -223,7 +232,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = Self::DoubtfulRuns as usize + 1;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {

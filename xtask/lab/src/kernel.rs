@@ -25,6 +25,9 @@ pub struct Kernel {
     /// Whether it is the one to boot for this architecture when none is named.
     #[serde(default)]
     pub default: bool,
+    /// Whether only the runs that name it boot it, because the usual machine cannot.
+    #[serde(default)]
+    pub special: bool,
     /// Tests that may skip there.
     pub expect_skips: Vec<String>,
 }

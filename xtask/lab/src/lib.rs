@@ -3,7 +3,7 @@
 //! [`Lab::boot`] takes a kernel from the cache and makes an initramfs of busybox, KVM's modules and programs
 //! of the caller. Then it runs one command under an emulator: QEMU for AMD and s390x, Bochs for Intel.
 
-mod apt;
+pub mod apt;
 pub mod bochs;
 mod elf;
 mod fetch;
@@ -11,6 +11,7 @@ mod guest;
 mod initramfs;
 mod kernel;
 pub mod libs;
+mod linux_guest;
 mod modules;
 pub mod process;
 mod qemu;
@@ -59,6 +60,8 @@ pub struct Spec {
     pub files: Vec<(PathBuf, String)>,
     /// Programs of the host that go with their libraries, at their own paths.
     pub programs: Vec<PathBuf>,
+    /// QEMU and a Linux guest for it are there, and `linux-guest NAME` starts them (x86-64 only).
+    pub linux_guest: bool,
     /// Environment of the command.
     pub env: Vec<(String, String)>,
     /// The command, as text for `sh`; without one a shell.
@@ -81,6 +84,7 @@ impl Spec {
             append: String::new(),
             files: Vec::new(),
             programs: Vec::new(),
+            linux_guest: false,
             env: Vec::new(),
             command: None,
             silence: SILENCE,
@@ -92,6 +96,19 @@ impl Spec {
     pub fn take(&mut self, program: PathBuf) {
         self.programs.push(program);
         self.mem = self.mem.max(self.machine.memory_with_programs_mib);
+    }
+
+    /// Adds QEMU and a Linux guest for it, and the memory that takes.
+    ///
+    /// # Errors
+    /// If the machine's kernel cannot run the host's QEMU, or its KVM is too slow for it.
+    pub fn take_linux_guest(&mut self) -> Result<()> {
+        if self.machine != target::AMD {
+            bail!("only the AMD machine has a Linux guest, not {}", self.machine.name);
+        }
+        self.linux_guest = true;
+        self.mem = self.mem.max(self.machine.memory_with_programs_mib);
+        Ok(())
     }
 }
 

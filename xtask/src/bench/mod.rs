@@ -91,7 +91,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let mut platforms = vec![Platform { kernel: first, machine: AMD }];
     if args.kernel.is_none() {
         platforms.push(Platform { kernel: first, machine: INTEL });
-        let others = matrix.of(Arch::X86_64).filter(|kernel| kernel.name != first.name);
+        let others = matrix.usual(Arch::X86_64).filter(|kernel| kernel.name != first.name);
         platforms.extend(others.map(|kernel| Platform { kernel, machine: AMD }));
     }
     let (mut sections, mut all) = (Vec::new(), ByMachine::new());

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::process::Command;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::runner::{Count, Runner, Step};
 use super::{TestArgs, Tier, deny, is_root};
@@ -141,9 +141,10 @@ fn lab(args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
         (None, run) => run.is_none(),
     };
     if let Some(name) = &args.kernel {
-        matrix.kernel(Arch::X86_64, Some(name))?;
+        let kernel = matrix.kernel(Arch::X86_64, Some(name))?;
+        ensure!(!kernel.special, "only special runs boot kernel {name}: name one with --run");
     }
-    for kernel in matrix.of(Arch::X86_64).filter(wanted) {
+    for kernel in matrix.usual(Arch::X86_64).filter(wanted) {
         let step = reported(format!("lab-{}", kernel.name), &kernel.expect_skips, args);
         let selection = [others.as_slice(), &strs(&args.filter)].concat();
         runner.step(&step, |log| lab_tests(Spec::new(kernel, AMD), &selection, log))?;
@@ -163,6 +164,9 @@ fn lab(args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
             spec.icount = run.icount;
             if run.with_perf {
                 spec.take(libs::perf()?);
+            }
+            if run.linux_guest {
+                spec.take_linux_guest()?;
             }
             lab_tests(spec, &selection, log)
         })?;

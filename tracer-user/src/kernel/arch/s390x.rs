@@ -29,6 +29,7 @@ pub(crate) static ARCH: Arch = Arch {
     ],
     offsets: None,
     isa: |_| Some(Isa::S390),
+    clock_sources: &["tod"],
     backend_optional: true,
     no_kvm,
 };

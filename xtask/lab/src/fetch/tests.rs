@@ -82,6 +82,7 @@ impl World {
             sources,
             busybox: Vec::new(),
             default: false,
+            special: false,
             expect_skips: Vec::new(),
         };
         let cache = self.dir.path().join("cache");
