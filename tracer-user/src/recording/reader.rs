@@ -350,7 +350,8 @@ impl<R: BufRead> Reader<R> {
             return Err("count, sum, min and max do not go together".into());
         }
         let start = interval.buckets.len();
-        if let Err(what) = hist::decode(&hist, count, &mut interval.buckets) {
+        let thin = hist.is_empty() && tracer_ebpf::subkey::is_thin(subkey);
+        if !thin && let Err(what) = hist::decode(&hist, count, &mut interval.buckets) {
             interval.buckets.truncate(start);
             return Err(what);
         }

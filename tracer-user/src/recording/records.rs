@@ -35,7 +35,8 @@ pub struct Slot<'a> {
     pub max_ns: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: PartsNs,
-    #[serde(borrow)]
+    /// Left out of a cause that is kept without a histogram.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
     pub hist: Cow<'a, str>,
 }
 

@@ -71,7 +71,11 @@ impl<W: Write> Writer<W> {
                 } else {
                     parts_ns(&cell.parts)
                 },
-                hist: hist::encode(interval.buckets_of(cell)).into(),
+                hist: if cell.buckets.is_empty() {
+                    "".into()
+                } else {
+                    hist::encode(interval.buckets_of(cell)).into()
+                },
             }))?;
         }
         for VcpuAccount { thread, account } in &interval.vcpus {
