@@ -15,7 +15,7 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode},
     model::{
-        Account, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, Selection,
+        Account, Crowded, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, Selection,
         Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
@@ -109,6 +109,8 @@ pub struct Rows {
     pub seen: Seen,
     /// VMs with vCPUs that had no exit yet, selected or not.
     pub unseen: Vec<Unseen>,
+    /// Tables that refused places.
+    pub crowded: Vec<Crowded>,
 }
 
 impl Rows {
@@ -148,6 +150,7 @@ impl Rows {
             self.seen = threads.seen();
         }
         self.unseen.clone_from(&threads.unseen);
+        self.crowded.clone_from(&threads.crowded);
         self.begin(source, |index| Some(threads.list[index].id()));
         if self.selection.wants_host(interval.host.as_deref()) {
             (self.first, self.last) = (interval.number, interval.number);
@@ -175,6 +178,8 @@ impl Rows {
         self.seen = store.seen();
         self.unseen.clear();
         self.unseen.extend_from_slice(store.unseen());
+        self.crowded.clear();
+        self.crowded.extend_from_slice(store.crowded());
         self.begin(Source::Store(store.revision()), |index| Some(threads[index].as_ref()?.id.clone()));
         self.cover(store);
         for (index, thread) in threads.iter().enumerate() {

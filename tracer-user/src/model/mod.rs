@@ -12,6 +12,7 @@ pub mod calendar;
 pub mod clock;
 pub mod columns;
 pub mod compare;
+pub mod crowded;
 mod finder;
 pub mod group;
 pub mod group_by;
@@ -31,6 +32,7 @@ pub mod threads;
 
 pub use account::{Account, VcpuAccount};
 pub use anonymize::Names;
+pub use crowded::Crowded;
 pub use group::Rows;
 pub use group_by::GroupBy;
 pub use ids::{HostId, ThreadId, VmId};

@@ -11,7 +11,8 @@ use std::collections::{HashMap, VecDeque};
 use crate::{
     decode::Isa,
     model::{
-        Account, Cell, HostId, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, ThreadId, VmId,
+        Account, Cell, Crowded, HostId, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, ThreadId,
+        VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
         threads::{Revision, Seen, Unseen},
@@ -130,6 +131,7 @@ pub struct Store {
     hosts: Vec<Coverage>,
     /// VMs with vCPUs that had no exit yet, as of the newest interval.
     unseen: Vec<Unseen>,
+    crowded: Vec<Crowded>,
     intervals: u64,
     /// From indices of intervals to threads of the store, as of this revision of theirs.
     named: Vec<usize>,
@@ -159,6 +161,7 @@ impl Store {
             free_cells: Vec::new(),
             finder: Finder::default(),
             unseen: Vec::new(),
+            crowded: Vec::new(),
             hosts: Vec::new(),
             intervals: 0,
             named: Vec::new(),
@@ -183,6 +186,11 @@ impl Store {
         (self.threads.len() - self.free_threads.len(), self.cells.len() - self.free_cells.len())
     }
 
+    /// Tables that refused places.
+    pub fn crowded(&self) -> &[Crowded] {
+        &self.crowded
+    }
+
     /// VMs with vCPUs that had no exit yet, as of the newest interval.
     pub fn unseen(&self) -> &[Unseen] {
         &self.unseen
@@ -194,6 +202,12 @@ impl Store {
         let NamedInterval { interval, threads } = of;
         self.see(of);
         self.unseen.clone_from(&threads.unseen);
+        for crowded in &threads.crowded {
+            match self.crowded.iter_mut().find(|known| known.table == crowded.table) {
+                Some(known) => known.merge(crowded),
+                None => self.crowded.push(crowded.clone()),
+            }
+        }
         self.intervals += 1;
         self.cover(of);
         let measured = interval.known;

@@ -8,7 +8,7 @@ use tracer_ebpf::subkey::{kind, kind_of};
 use crate::{
     decode::{Isa, decode, subkey},
     model::{
-        Row, Rows, Stats, Unseen, VmAccount,
+        Crowded, Row, Rows, Stats, Unseen, VmAccount,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
         row::{OpenRow, Totals},
@@ -54,6 +54,9 @@ impl Printer for JsonLines {
         });
         if !rows.unseen.is_empty() {
             block["unseen"] = rows.unseen.iter().map(unseen).collect();
+        }
+        if !rows.crowded.is_empty() {
+            block["crowded"] = rows.crowded.iter().map(crowded).collect();
         }
         serde_json::to_writer(&mut *out, &block)?;
         writeln!(out)
@@ -163,6 +166,12 @@ fn in_flight(OpenRow { thread, exit }: &OpenRow) -> Json {
 
 fn unseen(Unseen { pid, vm, open, seen, vcpus }: &Unseen) -> Json {
     json!({ "vm": vm, "pid": pid, "open": open, "seen": seen, "vcpus": vcpus })
+}
+
+fn crowded(Crowded { table, places, holder, hit }: &Crowded) -> Json {
+    let hit: Vec<_> = hit.iter().map(|it| json!({ "vm": it.vm, "pid": it.pid, "lost": it.count })).collect();
+    let holder = json!({ "vm": holder.vm, "pid": holder.pid, "places": holder.count });
+    json!({ "table": table.id(), "places": places, "holder": holder, "hit": hit })
 }
 
 struct Object(Map<String, Json>);

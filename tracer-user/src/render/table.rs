@@ -10,7 +10,7 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     decode::decode,
-    model::{GroupBy, Row, Rows, VmAccount, parts::PartInfo},
+    model::{Crowded, GroupBy, Row, Rows, VmAccount, crowded::Share, parts::PartInfo},
     render::{
         Printer, Span, View, escape, histogram, sorted,
         text::{Setter, Style},
@@ -158,6 +158,25 @@ fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
+    for Crowded { table, places, holder, hit } in &rows.crowded {
+        let name = |share: &Share| format!("{}[{}]", escape::terminal(&share.vm), share.pid);
+        let held = (name(holder), holder.count);
+        write!(
+            out,
+            "The {} refused places: {} holds {} of {places}; lost by",
+            table.title(),
+            held.0,
+            held.1
+        )?;
+        let shown = hit.iter().take(VMS);
+        for (at, share) in shown.enumerate() {
+            write!(out, "{} {} {}", if at == 0 { "" } else { "," }, name(share), share.count)?;
+        }
+        match hit.len().saturating_sub(VMS) {
+            0 => writeln!(out)?,
+            more => writeln!(out, " and {}", units::plural(more, "more VM"))?,
+        }
+    }
     for unseen in rows.unseen.iter().take(VMS) {
         writeln!(out, "{}[{}]: {unseen}", escape::terminal(&unseen.vm), unseen.pid)?;
     }
