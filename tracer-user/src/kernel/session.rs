@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::Result;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::RawTracePoint};
-use tracer_ebpf::{abi, config, quota, symbols};
+use tracer_ebpf::{abi, config, symbols};
 
 use crate::{
     kernel::{
@@ -18,6 +18,7 @@ use crate::{
         object::{self, Jit},
         plan::{Attach, Causes, Plan, Wanted},
         reader::{Missed, Reader},
+        sizes,
     },
     model::{Interval, MeasuredParts, Threads, Unseen},
 };
@@ -61,14 +62,6 @@ impl Default for Options {
             guest: false,
             verbose: 0,
         }
-    }
-}
-
-impl Options {
-    /// Capacity of the table of thin records: 128 bytes each, where a slot has 2304.
-    fn tallies(&self) -> u32 {
-        const FEWEST: u32 = 256;
-        self.slots.saturating_mul(2).max(FEWEST)
     }
 }
 
@@ -124,7 +117,7 @@ impl Session {
             (config::GUEST, options.guest.into()),
             (config::ASKED_VCPUS, options.vcpus),
             (config::ASKED_SLOTS, options.slots),
-            (config::ASKED_TALLIES, options.tallies()),
+            (config::ASKED_TALLIES, sizes::tallies(options.slots)),
             (config::MAX_CAUSES, options.max_causes),
         ];
         match plan {
@@ -136,8 +129,8 @@ impl Session {
             None => constants.extend([(config::SCHED, 1), (config::CAUSES, 1), (config::HALTS_ONLY, 1)]),
         }
         object::constants(&mut object, &constants)?;
-        let [slots, tallies, vcpus] = [options.slots, options.tallies(), options.vcpus]
-            .map(|asked| asked.saturating_add(quota::reserve(asked)));
+        let [slots, tallies, vcpus] =
+            [options.slots, sizes::tallies(options.slots), options.vcpus].map(sizes::with_reserve);
         let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)

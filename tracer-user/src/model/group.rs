@@ -15,8 +15,8 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode},
     model::{
-        Account, Crowded, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, Selection,
-        Stats, ThreadId, VmId,
+        Account, Crowded, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts,
+        Selection, Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
         row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
