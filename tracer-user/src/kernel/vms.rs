@@ -133,8 +133,9 @@ mod tests {
         let named = |arguments: &[&str]| {
             let mut qemu = Command::new("sh");
             qemu.arg0("qemu").args(["-c", "read line"]).args(arguments).stdin(Stdio::piped());
-            // Returns when the child has become the program.
             let mut child = qemu.spawn().unwrap();
+            // A child has its arguments some moments after the parent goes on.
+            while cmdline(child.id()).is_ok_and(|line| line.is_empty()) {}
             let found = (name_of(child.id()), cmdline(child.id()).map(|line| line.len()));
             child.kill().unwrap();
             child.wait().unwrap();

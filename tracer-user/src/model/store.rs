@@ -389,7 +389,9 @@ impl Store {
         let Some(&index) = self.thread_of.get(&id) else { return };
         if self.threads[index].as_ref().is_some_and(|thread| thread.ended) {
             let vm = self.vms.get_mut(&id.vm).expect("a held thread has a VM");
-            vm.threads.retain(|other| *other != index);
+            // It is one of the first: they are in the order of their coming.
+            let at = vm.threads.iter().position(|other| *other == index).expect("a VM has its threads");
+            vm.threads.remove(at);
             self.hand_over(index, id.vm);
         }
     }
