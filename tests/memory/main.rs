@@ -1,5 +1,5 @@
-//! A measurement for months holds no more memory than one of a minute: VMs and threads come and go, and the real
-//! loop runs over a made-up source.
+//! A measurement for months holds no more memory than one of a minute: VMs and threads come and go, and the
+//! real loop runs over a made-up source.
 
 mod allocator;
 mod fleet;

@@ -2,9 +2,9 @@
 //! it, see [`Rows`](crate::model::Rows).
 //!
 //! A store keeps threads of its own, so a reader may retire those of its intervals. Of the VMs that ended it
-//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number. So it does with the
-//! threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and memory
-//! goes with the vCPUs that run.
+//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number. So it does with
+//! the threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and
+//! memory goes with the vCPUs that run.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -396,7 +396,8 @@ impl Store {
         }
     }
 
-    /// Moves all of a thread to the one that stands for those of its vCPU number in a VM, and frees its place.
+    /// Moves all of a thread to the one that stands for those of its vCPU number in a VM, and frees its
+    /// place.
     fn hand_over(&mut self, index: usize, vm: VmId) {
         let thread = self.threads[index].take().expect("a VM's thread is held");
         self.thread_of.remove(&thread.id);
