@@ -2,9 +2,9 @@
 //! it, see [`Rows`](crate::model::Rows).
 //!
 //! A store keeps threads of its own, so a reader may retire those of its intervals. Of the VMs that ended it
-//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number. So it does with the
-//! threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and memory
-//! goes with the vCPUs that run.
+//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number. So it does with
+//! the threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and
+//! memory goes with the vCPUs that run.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -412,12 +412,15 @@ impl Store {
         let Some(&index) = self.thread_of.get(&id) else { return };
         if self.threads[index].as_ref().is_some_and(|thread| thread.ended) {
             let vm = self.vms.get_mut(&id.vm).expect("a held thread has a VM");
-            vm.threads.retain(|other| *other != index);
+            // It is one of the first: they are in the order of their coming.
+            let at = vm.threads.iter().position(|other| *other == index).expect("a VM has its threads");
+            vm.threads.remove(at);
             self.hand_over(index, id.vm);
         }
     }
 
-    /// Moves all of a thread to the one that stands for those of its vCPU number in a VM, and frees its place.
+    /// Moves all of a thread to the one that stands for those of its vCPU number in a VM, and frees its
+    /// place.
     fn hand_over(&mut self, index: usize, vm: VmId) {
         let thread = self.threads[index].take().expect("a VM's thread is held");
         self.thread_of.remove(&thread.id);

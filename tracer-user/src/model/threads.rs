@@ -1,8 +1,8 @@
 //! The threads that intervals name by index.
 //!
-//! A reader's list has a place for each thread that is alive, and for those that ended since the reading before:
-//! a place is given back at the reading after. So it is bounded by the kernel side's table of vCPUs, however many
-//! threads come and go. A recording's list has all of its threads; they are in its lines anyway.
+//! A reader's list has a place for each thread that is alive, and for those that ended since the reading
+//! before: a place is given back at the reading after. So it is bounded by the kernel side's table of vCPUs,
+//! however many threads come and go. A recording's list has all of its threads; they are in its lines anyway.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
