@@ -35,7 +35,7 @@ impl JsonLines {
 impl Printer for JsonLines {
     fn print(&mut self, out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         let (totals, wholes) = (rows.totals(), rows.wholes());
-        let block = json!({
+        let mut block = json!({
             "schema": SCHEMA,
             "span": span.name(),
             "interval": rows.last,
@@ -52,6 +52,10 @@ impl Printer for JsonLines {
             "guests": rows.guests().map(|row| self.row(rows, row, &Totals::default())).collect::<Vec<_>>(),
             "rows": sorted(rows, &self.view).iter().map(|row| self.row(rows, row, &wholes)).collect::<Vec<_>>(),
         });
+        let notes: Vec<_> = rows.notes().collect();
+        if !notes.is_empty() {
+            block["notes"] = json!(notes);
+        }
         serde_json::to_writer(&mut *out, &block)?;
         writeln!(out)
     }

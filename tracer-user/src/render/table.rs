@@ -144,5 +144,6 @@ fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
             decode(oldest.isa, oldest.code),
         )?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    rows.notes().try_for_each(|note| writeln!(out, "Note: {note}"))
 }

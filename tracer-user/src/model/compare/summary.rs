@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tracer_ebpf::{histogram::BUCKETS, part::Part};
 
 use crate::{
-    decode::{Isa, decode},
+    decode::{Isa, decode, may_be_halt},
     model::{Cell, GroupBy, Interval, Losses, Selection, Stats, Thread, Threads, kinds},
 };
 
@@ -142,6 +142,8 @@ pub struct RecordingSummary {
     pub losses: Losses,
     /// The instruction sets whose exit codes occur.
     pub isas: BTreeSet<Isa>,
+    /// Idle time may be in exits that do not tell: see [`may_be_halt`].
+    pub hidden_halts: bool,
     /// Whether the wait of halted guests was told apart; `None` without exits.
     pub waits_apart: Option<bool>,
 }
@@ -160,6 +162,7 @@ impl RecordingSummary {
             elapsed_ns: 0,
             losses: Losses::default(),
             isas: BTreeSet::new(),
+            hidden_halts: false,
             waits_apart: None,
         }
     }
@@ -243,6 +246,7 @@ impl RecordingSummary {
         let waits_apart = interval.known.has(Part::Halt);
         let idle = decode(cell.isa, cell.code).idle && !waits_apart;
         self.isas.insert(cell.isa);
+        self.hidden_halts |= !waits_apart && may_be_halt(cell.isa, cell.code);
         self.waits_apart = Some(self.waits_apart.unwrap_or(true) && waits_apart);
         let block = self.blocks.len() - 1;
         if !idle {
