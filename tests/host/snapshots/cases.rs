@@ -94,6 +94,10 @@ cases! {
         perf                Text "report perf.data"
         perf_by_vcpu_reason Text "report perf.data --by vcpu,reason"
         perf_s390x          Text "report perf-s390x.data"
+        perf_lost           Text "report perf-lost.data"
+        perf_pidns          Text "report perf-pidns.data --by vm"
+        perf_empty          Text "report perf-empty.data"
+        perf_sev_es         Text "report perf-sev-es.data"
         perf_saved          Saved "report perf.data --save saved"
 
         json                Json "report fleet.exitlat --format json"
@@ -104,6 +108,7 @@ cases! {
         json_losses         Json "report losses.exitlat --format json --by vm -g db01"
         json_s390x          Json "report s390x.exitlat --format json --vcpu 0 -f ^(Wait|Inst)"
         json_nothing        Json "report idle.exitlat --format json"
+        json_sev_es         Json "report perf-sev-es.data --format json -f ^vmgexit$"
         csv                 Text "report fleet.exitlat --format csv"
         csv_by_vcpu_reason  Text "report fleet.exitlat --format csv --by vcpu,reason -g web01"
         csv_by_part         Text "report fleet.exitlat --format csv --by part"
@@ -161,6 +166,8 @@ cases! {
         junit               Text "diff base.exitlat slow.exitlat --format junit"
         junit_rule          Text "diff base.exitlat slow.exitlat --format junit --fail-on p99:+10%"
         merged              Text "diff merged.exitlat merged.exitlat --by host,vm -g db01"
+        perf_empty          Text "diff perf.data perf-empty.data"
+        perf_sev_es         Text "diff perf.data perf-sev-es.data -f ^(hlt|vmgexit)$"
         other_machine       Text "diff base.exitlat s390x.exitlat"
     }
 

@@ -10,6 +10,7 @@ use std::{
 
 use exitlat_tests::{
     noise::{self, DISTRIBUTIONS, Effect, Load},
+    patched::Patched,
     program,
     synthetic::{GUESTS, Synthetic},
 };
@@ -29,6 +30,11 @@ pub fn place(dir: &Path, name: &str) {
         "parts.exitlat" => include_bytes!("../../fixtures/schema-2.exitlat").to_vec(),
         "s390x.exitlat" => include_bytes!("../../fixtures/lab-6.12-s390x.exitlat").to_vec(),
         "perf.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst")),
+        "perf-empty.data" => patched().empty(),
+        "perf-lost.data" => patched().lost(),
+        "perf-pidns.data" => patched().pid_namespace(),
+        "perf-sev-es.data" => patched().sev_es(),
+        "perf-triple-fault.data" => patched().triple_fault(),
         "perf-s390x.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-s390x.data.zst")),
 
         // Three VMs with parts, causes, time in the guest, losses, and an open exit.
@@ -71,6 +77,11 @@ pub fn place(dir: &Path, name: &str) {
     file.write_all(&content).unwrap();
     // perf.data does not say when it was recorded; the file does: 2026-11-21 09:15:00 UTC.
     file.set_modified(UNIX_EPOCH + Duration::from_secs(1_795_252_500)).unwrap();
+}
+
+/// The lab's recording of perf, to be changed.
+fn patched() -> Patched {
+    Patched::new(unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst")))
 }
 
 /// A recording of three guests, with parts of exits or without.

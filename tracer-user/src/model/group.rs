@@ -13,7 +13,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    decode::{Isa, decode},
+    decode::{Isa, decode, may_be_halt},
     model::{
         Account, Crowded, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts,
         Selection, Stats, ThreadId, VmId,
@@ -26,6 +26,8 @@ use crate::{
 };
 
 mod access;
+
+pub use access::HIDDEN_HALTS;
 
 /// What tells rows apart. Idle and handled time are never mixed in one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +89,8 @@ pub struct Rows {
     /// By place: where the time went of those who are there, if it was measured.
     accounts: Vec<Option<Account>>,
     sums: Totals,
+    /// Idle time may be in exits that do not tell.
+    hidden_halts: bool,
     folded: Vec<(HostId, u64)>,
     /// The selected hosts of a store, in the order of their newest intervals.
     hosts: Vec<usize>,
@@ -252,6 +256,7 @@ impl Rows {
         self.order.clear();
         self.vm_order.clear();
         self.sums = Totals::default();
+        self.hidden_halts = false;
         self.folded.clear();
         self.elapsed.clear();
         self.losses = Losses::default();
@@ -377,6 +382,7 @@ impl Rows {
         }
         // Where idle time was measured it is not in the samples; elsewhere the reason has to do.
         let idle = reason.idle && !measured.has(Part::Halt);
+        self.hidden_halts |= exit && !measured.has(Part::Halt) && may_be_halt(isa, code);
         // Samples with idle time stand beside those without it.
         let counts = match number {
             kind::HALTED => !self.idle,

@@ -71,6 +71,8 @@ pub(super) struct Session {
     unpacked: Vec<u8>,
     /// Ends of rounds that wait for packed events.
     marks: VecDeque<Mark>,
+    /// There was an exit or an entry.
+    fired: bool,
     damaged_samples: u64,
     /// Events of threads outside perf's pid namespace.
     outside: u64,
@@ -186,6 +188,7 @@ impl Session {
             unpacker: Unpacker::default(),
             unpacked: Vec::new(),
             marks: VecDeque::new(),
+            fired: false,
             damaged_samples: 0,
             outside: 0,
             nobodys: 0,
@@ -292,6 +295,7 @@ impl Session {
         let decoded = decoders.decode(sample.raw);
         self.in_ring(&sample)?;
         let Some(decoded) = decoded else { return Ok(()) };
+        self.fired = true;
         // The idle task runs no guest. The kernel writes 0 for threads that perf's pid namespace does not
         // have; the record itself has the number that the host knows the thread by.
         let (mut pid, mut tid) = (sample.pid, sample.tid);
@@ -460,8 +464,17 @@ impl Session {
         interval.end_unix_ms = written_unix_ms;
         // Both count the same: LOST when there was room again, LOST_SAMPLES at the end, from counters.
         interval.losses.add(Loss::LostRecords, self.lost.max(self.lost_samples));
-        let header = self.features.header(interval.start_unix_ms());
         let mut notes = Vec::new();
+        if !self.fired {
+            notes.push(match self.features.narrowed() {
+                Some(option) => format!(
+                    "the recording has KVM's events, but none fired: perf looked at `{option}` only; did a guest \
+                     run there, and may perf trace it?"
+                ),
+                None => "the recording has KVM's events, but none fired: no guest ran".to_owned(),
+            });
+        }
+        let header = self.features.header(interval.start_unix_ms());
         if self.damaged_samples != 0 {
             notes.push(format!("{} samples are damaged or lack their time or thread", self.damaged_samples));
         }

@@ -58,6 +58,10 @@ impl Printer for JsonLines {
         if !rows.crowded.is_empty() {
             block["crowded"] = rows.crowded.iter().map(crowded).collect();
         }
+        let notes: Vec<_> = rows.notes().collect();
+        if !notes.is_empty() {
+            block["notes"] = json!(notes);
+        }
         serde_json::to_writer(&mut *out, &block)?;
         writeln!(out)
     }

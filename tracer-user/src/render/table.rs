@@ -158,6 +158,7 @@ fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
+    rows.notes().try_for_each(|note| writeln!(out, "Note: {note}"))?;
     for Crowded { table, places, holder, hit } in &rows.crowded {
         let name = |share: &Share| format!("{}[{}]", escape::terminal(&share.vm), share.pid);
         let held = (name(holder), holder.count);
