@@ -80,7 +80,7 @@ pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>, open_vcpus: u
         btf(kernel, plan),
         jit(),
         clock(),
-        Finding::new("memlock", Status::Ok, rights.memlock(), ""),
+        Finding::new("memlock", Status::Ok, rights.memlock(!kernel.has(Feature::CgroupMemory)), ""),
         tables(open_vcpus),
     ]
 }
