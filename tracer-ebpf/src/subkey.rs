@@ -83,6 +83,12 @@ pub const fn is_thin(subkey: u64) -> bool {
     kind_of(subkey) >= kind::CR
 }
 
+/// Whether it is a return to the VMM, by its reason or among the others.
+#[inline(always)]
+pub const fn is_user_exit(subkey: u64) -> bool {
+    kind_of(subkey) == kind::USER_EXIT || subkey == new(kind::OTHER, kind::USER_EXIT as u64)
+}
+
 /// Where samples of a cause go that has no record of its own.
 #[inline(always)]
 pub const fn other(subkey: u64) -> u64 {

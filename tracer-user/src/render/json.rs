@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json, json};
-use tracer_ebpf::subkey::{kind, kind_of};
+use tracer_ebpf::subkey::is_user_exit;
 
 use crate::{
     decode::{Isa, decode, subkey},
@@ -110,7 +110,7 @@ impl JsonLines {
             let of_kind = rows
                 .causes_of(row)
                 .filter_map(|row| Some((row, row.cause?)))
-                .filter(|(_, cause)| (kind_of(*cause) == kind::USER_EXIT) == to_vmm)
+                .filter(|(_, cause)| is_user_exit(*cause) == to_vmm)
                 .filter_map(|(row, cause)| self.cause(rows, row, cause));
             let array: Vec<Json> = of_kind.collect();
             if !array.is_empty() {
