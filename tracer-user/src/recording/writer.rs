@@ -7,10 +7,14 @@ use tracer_ebpf::part::Part;
 use crate::model::provenance::Header;
 use crate::{
     decode::{decode, subkey},
-    model::{ClockChange, Interval, MeasuredParts, Parts, Threads, VcpuAccount, parts::PARTS},
+    model::{
+        ClockChange, Interval, LastExit, LastReason, MeasuredParts, Parts, Threads, VcpuAccount, parts::PARTS,
+    },
     recording::{
         hist,
-        records::{ClockLine, End, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
+        records::{
+            ClockLine, End, InFlight, IntervalLine, LastExitLine, Line, LossLine, PartsNs, Slot, VcpuLine,
+        },
     },
 };
 
@@ -102,6 +106,23 @@ impl<W: Write> Writer<W> {
                 isa: open.isa.0,
                 reason: open.code,
                 age_ns: open.age_ns,
+            }))?;
+        }
+        for &LastExit { thread, reason, count } in &interval.last_exits {
+            let thread = &threads.list[thread];
+            let LastReason { isa, code, user_exit } = reason;
+            self.line(&Line::LastExit(LastExitLine {
+                interval: number,
+                host: thread.host.as_deref().map(Into::into),
+                vm: thread.vm.as_str().into(),
+                pid: thread.pid,
+                tid: thread.tid,
+                vcpu: thread.vcpu,
+                isa: isa.0,
+                reason: code,
+                name: decode(isa, code).to_string().into(),
+                user_exit,
+                count,
             }))?;
         }
         self.line(&Line::Interval(IntervalLine {

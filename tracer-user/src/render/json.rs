@@ -8,7 +8,7 @@ use tracer_ebpf::subkey::{kind, kind_of};
 use crate::{
     decode::{Isa, decode, subkey},
     model::{
-        Row, Rows, Stats, VmAccount,
+        LastReason, Row, Rows, Stats, VmAccount, VmId,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
         row::{OpenRow, Totals},
@@ -48,6 +48,7 @@ impl Printer for JsonLines {
             "idle_ns": totals.idle_ns,
             "losses": rows.losses.nonzero().map(|(info, count)| (info.name, json!(count))).collect::<Object>().0,
             "in_flight": rows.open.iter().map(in_flight).collect::<Vec<_>>(),
+            "ended_in_exit": rows.last_exits.iter().map(ended_in_exit).collect::<Vec<_>>(),
             "vms": rows.vms().map(vm_account).collect::<Vec<_>>(),
             "guests": rows.guests().map(|row| self.row(rows, row, &Totals::default())).collect::<Vec<_>>(),
             "rows": sorted(rows, &self.view).iter().map(|row| self.row(rows, row, &wholes)).collect::<Vec<_>>(),
@@ -159,6 +160,14 @@ fn in_flight(OpenRow { thread, exit }: &OpenRow) -> Json {
         "host": thread.vm.host.name(), "vm": &*thread.vm.name, "pid": thread.vm.pid, "tid": thread.tid,
         "vcpu": thread.vcpu, "isa": exit.isa.to_string(), "code": exit.code,
         "reason": decode(exit.isa, exit.code).to_string(), "age_ns": exit.age_ns,
+    })
+}
+
+fn ended_in_exit(((vm, reason), count): (&(VmId, LastReason), &u64)) -> Json {
+    json!({
+        "host": vm.host.name(), "vm": &*vm.name, "pid": vm.pid, "isa": reason.isa.to_string(),
+        "code": reason.code, "reason": decode(reason.isa, reason.code).to_string(),
+        "user_exit": reason.user_exit_label(), "count": count,
     })
 }
 

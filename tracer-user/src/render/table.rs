@@ -1,15 +1,18 @@
 //! The table: perf kvm stat's, then quantiles; idle apart; guest time, where the VMs' time went, totals and
 //! losses below.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use tracer_ebpf::part::Part;
 
 use crate::{
     decode::{Isa, decode, subkey},
-    model::{GroupBy, Row, Rows, VmAccount, parts::PartInfo},
+    model::{GroupBy, LastReason, Row, Rows, VmAccount, parts::PartInfo},
     render::{
-        Printer, Span, View, histogram, sorted,
+        Printer, Span, View, escape, histogram, sorted,
         text::{Setter, Style},
         units,
     },
@@ -121,6 +124,37 @@ fn causes<'a>(rows: &'a Rows, row: &Row) -> Vec<(String, &'a Row)> {
     causes
 }
 
+/// The exits that no entry followed because their threads ended: what a VM died of stands nowhere else.
+fn last_exits(out: &mut dyn Write, rows: &Rows) -> io::Result<()> {
+    let (mut all, mut by_vm) = (BTreeMap::new(), BTreeMap::<_, BTreeMap<_, _>>::new());
+    for ((vm, reason), count) in &rows.last_exits {
+        *all.entry(*reason).or_insert(0) += count;
+        by_vm.entry(vm).or_default().insert(*reason, *count);
+    }
+    if all.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Ended in an exit: {}", last_reasons(&all))?;
+    if by_vm.len() == 1 {
+        return Ok(());
+    }
+    for (vm, reasons) in by_vm.iter().take(VMS) {
+        writeln!(out, "  {}: {}", escape::terminal(&vm.to_string()), last_reasons(reasons))?;
+    }
+    match by_vm.len().checked_sub(VMS + 1) {
+        Some(more) => writeln!(out, "  and {} more", units::plural(more + 1, "VM")),
+        None => Ok(()),
+    }
+}
+
+/// How many there were, and of which reasons, the most frequent first: `3 (shutdown 2, hlt 1)`.
+fn last_reasons(reasons: &BTreeMap<LastReason, u64>) -> String {
+    let mut sorted: Vec<_> = reasons.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let words: Vec<_> = sorted.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    format!("{} ({})", reasons.values().sum::<u64>(), words.join(", "))
+}
+
 fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
     let totals = rows.totals();
     writeln!(
@@ -145,5 +179,6 @@ fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
+    last_exits(out, rows)?;
     rows.notes().try_for_each(|note| writeln!(out, "Note: {note}"))
 }
