@@ -345,6 +345,9 @@ impl Replay {
             for (cause, loss) in losses::PER_VCPU {
                 interval.losses.add(loss, vcpu.lost[cause as usize]);
             }
+            if vcpu.state == state::DEAD {
+                interval.last_exits.extend(snapshot::last_exit(vcpu, thread));
+            }
             if vcpu.state == state::LIVE && vcpu.open_ns != 0 {
                 let age_ns = self.last_ns.saturating_sub(vcpu.open_ns);
                 interval.open.push(OpenExit { thread, isa: vcpu.open_isa, code: vcpu.open_code, age_ns });

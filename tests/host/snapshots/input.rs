@@ -1,7 +1,7 @@
 //! The files that cases name: fixtures, and recordings that were never made.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write as _,
     path::Path,
     sync::OnceLock,
@@ -56,6 +56,11 @@ pub fn place(dir: &Path, name: &str) {
         "short.exitlat" => guest("one", 0, 3, Effect::default(), 4),
 
         "merged.exitlat" => return merged(dir),
+        // As `perf record --threads` makes it.
+        "perf.dir" => {
+            fs::create_dir(&path).unwrap();
+            return fs::write(path.join("data"), b"PERFILE2h\0\0\0\0\0\0\0").unwrap();
+        }
         "torn.exitlat" => {
             let whole = fleet(11..=13);
             whole.as_bytes()[..whole.len() / 2].to_vec()
@@ -68,6 +73,25 @@ pub fn place(dir: &Path, name: &str) {
         "newer.exitlat" => fleet(11..=11).replacen("\"schema\":2", "\"schema\":99", 1).into_bytes(),
         "idle.exitlat" => only(&fleet(11..=11), &["header", "interval", "end"]).into_bytes(),
         "header.exitlat" => only(&fleet(11..=11), &["header"]).into_bytes(),
+        // What other tools make.
+        "trace.dat" => b"\x17\x08\x44tracing6\0\0\x08\0\x10\0\0header_page\0".to_vec(),
+        "script.txt" => {
+            b" fc_vcpu 1  5200 [039] 1377662.550600: kvm:kvm_exit: reason HLT rip 0x0 info 0 0\n".to_vec()
+        }
+        "text.xz" => b"\xfd7zXZ\0\0\x04".to_vec(),
+        "twice.gz" => gzip(&gzip(b"no recording\n")),
+
+        // Packed.
+        "fleet.gz" => gzip(fleet(11..=13).as_bytes()),
+        "perf.data.gz" => gzip(&unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst"))),
+        "perf.data.zst" => include_bytes!("../../fixtures/perf-6.1-svm.data.zst").to_vec(),
+        "torn.gz" => {
+            let whole = gzip(fleet(11..=13).as_bytes());
+            whole[..whole.len() / 2].to_vec()
+        }
+        // Small files of much content.
+        "bomb.zst" => zstd_zeros(b"", 1 << 31),
+        "bomb.data.zst" => zstd_zeros(b"PERFILE2h\0\0\0\0\0\0\0", 1 << 31),
         "empty" => Vec::new(),
         "text" => b"no recording\n".to_vec(),
         "exists.html" => b"a page\n".to_vec(),
@@ -82,6 +106,27 @@ pub fn place(dir: &Path, name: &str) {
 /// The lab's recording of perf, to be changed.
 fn patched() -> Patched {
     Patched::new(unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst")))
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A frame of zstd: these bytes, then so many zeros at least, four bytes for each 128 KiB.
+fn zstd_zeros(beginning: &[u8], zeros: usize) -> Vec<u8> {
+    const MOST: usize = 1 << 17;
+    let block = |size: usize, kind: u32, last: u32| (last | kind << 1 | (size as u32) << 3).to_le_bytes();
+    // A window of 128 KiB.
+    let mut out = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3];
+    out.extend(&block(beginning.len(), 0, 0)[..3]);
+    out.extend_from_slice(beginning);
+    for at in (0..zeros).step_by(MOST) {
+        out.extend(&block(MOST, 1, u32::from(at + MOST >= zeros))[..3]);
+        out.push(0);
+    }
+    out
 }
 
 /// A recording of three guests, with parts of exits or without.

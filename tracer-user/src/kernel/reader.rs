@@ -437,7 +437,9 @@ impl Reader {
         }
         owner.skipped = !consistent;
         if owner.gone {
-            interval.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
+            let last_exit = snapshot::last_exit(&vcpu, thread);
+            interval.losses.add(Loss::DiedInExit, u64::from(last_exit.is_some()));
+            interval.last_exits.extend(last_exit);
             self.owners[index].generation = 0;
             interval.ended.push(thread);
             self.retiring.push(thread);

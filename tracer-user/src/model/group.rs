@@ -5,7 +5,10 @@
 //! rows too. [`Rows::of_interval`] and [`Rows::of_store`] replace the rows; as long as the same rows come
 //! again they allocate nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use tracer_ebpf::{
     part::Part,
@@ -15,7 +18,7 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode, may_be_halt},
     model::{
-        Account, Crowded, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts,
+        Account, Crowded, GroupBy, HostId, LastReason, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts,
         Selection, Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
@@ -99,6 +102,8 @@ pub struct Rows {
     pub losses: Losses,
     /// Open exits of the newest interval, of each host.
     pub open: Vec<OpenRow>,
+    /// How many threads of each VM ended in exits of a reason.
+    pub last_exits: BTreeMap<(VmId, LastReason), u64>,
     /// Time covered.
     pub elapsed_ns: u64,
     /// Number of the first interval, 0 if there is none.
@@ -166,6 +171,9 @@ impl Rows {
             for exit in &interval.open {
                 self.add_open(exit);
             }
+            for last in &interval.last_exits {
+                self.add_last(last.thread, last.reason, last.count);
+            }
             for vcpu in &interval.vcpus {
                 self.add_account(vcpu.thread, &vcpu.account, 1);
             }
@@ -190,6 +198,10 @@ impl Rows {
             if let Some((thread, account)) = thread.as_ref().and_then(|t| Some((t, t.account.as_ref()?))) {
                 self.add_account(index, account, thread.accounts);
             }
+        }
+        for (index, thread) in threads.iter().enumerate() {
+            let last_exits = thread.iter().flat_map(|thread| &thread.last_exits);
+            last_exits.for_each(|(reason, count)| self.add_last(index, *reason, *count));
         }
         store.cells().for_each(|cell| self.add_cell(&cell));
         self.end();
@@ -261,6 +273,7 @@ impl Rows {
         self.elapsed.clear();
         self.losses = Losses::default();
         self.open.clear();
+        self.last_exits.clear();
         (self.elapsed_ns, self.first, self.last, self.end_unix_ms) = (0, 0, 0, 0);
         self.measured = MeasuredParts::default();
     }
@@ -360,6 +373,14 @@ impl Rows {
         let seat = self.seats[exit.thread].as_ref().expect("a thread with an open exit has a seat");
         if seat.wanted && self.selection.wants_reason(exit.isa, exit.code) {
             self.open.push(OpenRow { thread: seat.id.clone(), exit: exit.clone() });
+        }
+    }
+
+    fn add_last(&mut self, thread: usize, reason: LastReason, count: u64) {
+        let seat = self.seats[thread].as_ref().expect("a thread that ended in an exit has a seat");
+        if seat.wanted && self.selection.wants_reason(reason.isa, reason.code) {
+            let sum = self.last_exits.entry((seat.id.vm.clone(), reason)).or_insert(0);
+            *sum = sum.saturating_add(count);
         }
     }
 

@@ -6,12 +6,12 @@
 //! the threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and
 //! memory goes with the vCPUs that run.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::{
     decode::Isa,
     model::{
-        Account, Cell, Crowded, HostId, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, ThreadId,
+        Account, Cell, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, ThreadId,
         VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
@@ -84,9 +84,18 @@ pub(super) struct StoredThread {
     /// So many threads it stands for, of those that have an account.
     pub accounts: u64,
     cells: Vec<usize>,
+    /// The exits in which it ended, and how often: a number may be used again, and VMs that ended are one.
+    pub last_exits: BTreeMap<LastReason, u64>,
     ended: bool,
     /// Its index in the intervals.
     named: usize,
+}
+
+impl StoredThread {
+    fn add_last(&mut self, reason: LastReason, count: u64) {
+        let sum = self.last_exits.entry(reason).or_insert(0);
+        *sum = sum.saturating_add(count);
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -222,6 +231,10 @@ impl Store {
             let index = self.thread(of, cell.thread);
             self.add_cell(index, CellRef::of(cell, measured, interval.buckets_of(cell)));
         }
+        for last in &interval.last_exits {
+            let index = self.thread(of, last.thread);
+            self.threads[index].as_mut().expect("a named thread is held").add_last(last.reason, last.count);
+        }
         for &ended in &interval.ended {
             let index = self.thread(of, ended);
             self.end(index);
@@ -293,6 +306,7 @@ impl Store {
             account: None,
             accounts: 0,
             cells: Vec::new(),
+            last_exits: BTreeMap::new(),
             ended: heir,
             named: UNKNOWN,
         };
@@ -428,6 +442,9 @@ impl Store {
             *named = UNKNOWN;
         }
         let heir = self.held_thread(ThreadId { vm, vcpu: thread.id.vcpu, tid: None });
+        for (reason, count) in thread.last_exits {
+            self.threads[heir].as_mut().expect("just made sure of it").add_last(reason, count);
+        }
         if let Some(account) = thread.account {
             let heir = self.threads[heir].as_mut().expect("just made sure of it");
             heir.account.get_or_insert_default().merge(&account);

@@ -8,7 +8,7 @@ use tracer_ebpf::subkey::is_user_exit;
 use crate::{
     decode::{Isa, decode, subkey},
     model::{
-        Crowded, Row, Rows, Stats, Unseen, VmAccount,
+        Crowded, LastReason, Row, Rows, Stats, Unseen, VmAccount, VmId,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
         row::{OpenRow, Totals},
@@ -48,6 +48,7 @@ impl Printer for JsonLines {
             "idle_ns": totals.idle_ns,
             "losses": rows.losses.nonzero().map(|(info, count)| (info.name, json!(count))).collect::<Object>().0,
             "in_flight": rows.open.iter().map(in_flight).collect::<Vec<_>>(),
+            "ended_in_exit": rows.last_exits.iter().map(ended_in_exit).collect::<Vec<_>>(),
             "vms": rows.vms().map(vm_account).collect::<Vec<_>>(),
             "guests": rows.guests().map(|row| self.row(rows, row, &Totals::default())).collect::<Vec<_>>(),
             "rows": sorted(rows, &self.view).iter().map(|row| self.row(rows, row, &wholes)).collect::<Vec<_>>(),
@@ -176,6 +177,14 @@ fn crowded(Crowded { table, places, holder, hit }: &Crowded) -> Json {
     let hit: Vec<_> = hit.iter().map(|it| json!({ "vm": it.vm, "pid": it.pid, "lost": it.count })).collect();
     let holder = json!({ "vm": holder.vm, "pid": holder.pid, "places": holder.count });
     json!({ "table": table.id(), "places": places, "holder": holder, "hit": hit })
+}
+
+fn ended_in_exit(((vm, reason), count): (&(VmId, LastReason), &u64)) -> Json {
+    json!({
+        "host": vm.host.name(), "vm": &*vm.name, "pid": vm.pid, "isa": reason.isa.to_string(),
+        "code": reason.code, "reason": decode(reason.isa, reason.code).to_string(),
+        "user_exit": reason.user_exit_label(), "count": count,
+    })
 }
 
 struct Object(Map<String, Json>);
