@@ -64,8 +64,8 @@ impl Finding {
     }
 }
 
-/// All static findings, in the order in which to mend them, about this kernel and what would be attached, with
-/// so many vCPUs open. Loads nothing.
+/// All static findings, in the order in which to mend them, about this kernel and what would be attached,
+/// with so many vCPUs open. Loads nothing.
 pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>, open_vcpus: usize) -> Vec<Finding> {
     let rights = Rights::read();
     vec![

@@ -79,8 +79,8 @@ impl Rights {
         }
     }
 
-    /// Why the kernel refuses to load, and what to do; [`None`] if its error is no refusal. `maps_count` tells
-    /// whether maps count against the limit of locked memory.
+    /// Why the kernel refuses to load, and what to do; [`None`] if its error is no refusal. `maps_count`
+    /// tells whether maps count against the limit of locked memory.
     pub fn cannot_load(
         &self,
         error: &anyhow::Error,

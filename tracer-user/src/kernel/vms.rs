@@ -43,8 +43,8 @@ pub fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect()
 }
 
-/// The numbers of the vCPUs that a process has open, [`None`] if it has no VM or may not be looked into, and how
-/// many descriptors it has.
+/// The numbers of the vCPUs that a process has open, [`None`] if it has no VM or may not be looked into, and
+/// how many descriptors it has.
 pub fn open_vcpus(pid: u32) -> (Option<Vec<u32>>, usize) {
     let (mut is_vm, mut vcpus, mut descriptors) = (false, Vec::new(), 0);
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (None, 1) };
