@@ -251,8 +251,8 @@ fn intel_abuse_a_process_with_too_many_vcpus_leaves_places_to_others() {
     thread_bomb("--max-vcpus 64", 80, &VMX);
 }
 
-/// Under a tracer that was there before them: more than the table was asked to have, and fewer than it has with
-/// its reserve.
+/// Under a tracer that was there before them: more than the table was asked to have, and fewer than it has
+/// with its reserve.
 #[test]
 fn abuse_too_many_processes_leave_places_to_others() {
     under_attack("", &["processes", "--count", "1100"], &SVM);

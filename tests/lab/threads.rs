@@ -78,7 +78,8 @@ fn exact_for_vcpus_one_after_the_other_in_one_thread() {
     let (vcpus, table, classic) = on_both_paths("--vcpus 4 --single-thread cpuid=50 io=5 msr=7", "svm");
     let made = made(&vcpus);
     // The last exit of a vCPU is open when the thread goes on to the next one; that of the last one for ever.
-    let vcpus_told = |table: &Table| table.rows().iter().map(|row| row["vcpu"].as_u64()).collect::<BTreeSet<_>>();
+    let vcpus_told =
+        |table: &Table| table.rows().iter().map(|row| row["vcpu"].as_u64()).collect::<BTreeSet<_>>();
     for table in [&table, &classic] {
         let told = vcpus_told(table).len() as u64;
         assert_eq!(table.loss("moved"), told - 1, "{}", table.0);

@@ -2,8 +2,8 @@
 //!
 //! One number, so that it can be part of a key: the kind in the topmost byte, the kind's own value below it.
 //!
-//! Guests and VMMs choose most of the values. A value that the kernel has no name for is [`kind::OTHER`] before
-//! any table is asked, and each vCPU has a quota of causes (see [`crate::tables`]).
+//! Guests and VMMs choose most of the values. A value that the kernel has no name for is [`kind::OTHER`]
+//! before any table is asked, and each vCPU has a quota of causes (see [`crate::tables`]).
 
 use crate::breakdown::KVM_EXIT_ERROR;
 

@@ -1,7 +1,7 @@
 //! vCPUs that leave KVM_RUN because of a signal, and then wait for a lock of their VMM.
 //!
-//! QEMU kicks a vCPU whenever another of its threads needs it: for a short time, to change what the vCPU must not see
-//! half changed, or all of them for a long time, when the VM is paused.
+//! QEMU kicks a vCPU whenever another of its threads needs it: for a short time, to change what the vCPU must
+//! not see half changed, or all of them for a long time, when the VM is paused.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -195,7 +195,8 @@ pub fn decode(isa: Isa, code: u32) -> Decoded {
 }
 
 /// Whether exits of this reason may be halts, although the reason is none on which a vCPU waits: the guest's
-/// memory is encrypted, and what it asked for is not in the code. Idle time is in them unless it was measured.
+/// memory is encrypted, and what it asked for is not in the code. Idle time is in them unless it was
+/// measured.
 pub fn may_be_halt(isa: Isa, code: u32) -> bool {
     (isa, code) == (Isa::SVM, svm::VMGEXIT)
 }

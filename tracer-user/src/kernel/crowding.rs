@@ -37,8 +37,8 @@ impl Crowding {
         gained
     }
 
-    /// The tables that refused something, which is then forgotten. `held` gives for a table how many places it
-    /// has, and who holds those that are taken.
+    /// The tables that refused something, which is then forgotten. `held` gives for a table how many places
+    /// it has, and who holds those that are taken.
     pub fn take(&mut self, mut held: impl FnMut(Table) -> (u64, Vec<Share>)) -> Vec<Crowded> {
         let mut all = Vec::new();
         for table in [Table::Vcpus, Table::Slots] {

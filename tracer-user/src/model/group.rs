@@ -18,8 +18,8 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode, may_be_halt},
     model::{
-        Account, Crowded, GroupBy, HostId, LastReason, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts,
-        Selection, Stats, ThreadId, VmId,
+        Account, Crowded, GroupBy, HostId, LastReason, Loss, Losses, MeasuredParts, NamedInterval, OpenExit,
+        Parts, Selection, Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
         row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod access;
+mod order;
 
 pub use access::HIDDEN_HALTS;
 
@@ -477,41 +478,6 @@ impl Rows {
         let stats = &mut self.row(key, measured).stats;
         stats.sum_ns = stats.sum_ns.saturating_add(ns);
         self.sums.slices_ns = self.sums.slices_ns.saturating_add(ns);
-    }
-
-    /// Puts the rows in order.
-    fn end(&mut self) {
-        let (keys, ranks, rows) = (&self.keys, &self.ranks, &mut self.rows);
-        self.order.sort_unstable_by_key(|at| {
-            let Key { idle, place, reason, slice, cause } = keys[*at];
-            (idle, ranks[place], reason, slice, cause)
-        });
-        let mut head = None;
-        for (position, at) in self.order.iter().enumerate() {
-            rows[*at].rank = position;
-            if rows[*at].cause.is_none() {
-                head = Some(*at);
-                rows[*at].causes = position + 1..position + 1;
-            } else if let Some(head) = head {
-                let same = |key: Key| Key { cause: None, ..key };
-                if same(keys[head]) == same(keys[*at]) {
-                    rows[head].causes.end = position + 1;
-                }
-            }
-        }
-        let folded = |vm: &VmId, folded: &[(HostId, u64)]| {
-            let of_host = folded.iter().find(|(host, _)| *host == vm.host && vm.pid.is_none());
-            of_host.map_or(0, |(_, count)| *count)
-        };
-        for at in &self.order {
-            let row = &mut rows[*at];
-            row.ended = row.place.vm.as_ref().map_or(0, |vm| folded(vm, &self.folded));
-        }
-        for vm in &mut self.vms {
-            vm.ended = folded(&vm.vm, &self.folded);
-        }
-        let vms = &self.vms;
-        self.vm_order.sort_unstable_by(|a, b| vms[*a].vm.cmp(&vms[*b].vm));
     }
 }
 

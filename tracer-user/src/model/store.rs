@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::{
     decode::Isa,
     model::{
-        Account, Cell, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, ThreadId,
-        VmId,
+        Account, Cell, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval, OpenExit, Parts,
+        ThreadId, VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
         threads::{Revision, Seen, Unseen},

@@ -7,7 +7,7 @@
 //! | `type` | when | fields |
 //! |---|---|---|
 //! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the measured parts); merged: `sources` |
-//! | `slot` | for each interval and (vCPU thread, isa, reason, detail) that had samples | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause), `count`, `sum_ns`, `min_ns`, `max_ns`, `parts` (ns by name; left out if all is `kernel`), `hist` |
+//! | `slot` | for each interval and (vCPU thread, isa, reason, detail) that had samples | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause), `count`, `sum_ns`, `min_ns`, `max_ns`, `parts` (ns by name; left out if all is `kernel`), `hist` (but of `cr`, `msr`, `other`) |
 //! | `vcpu` | for each interval and vCPU thread, if parts were measured | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
 //! | `in_flight` | for each exit still open at the end of an interval | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |

@@ -16,7 +16,8 @@ use crate::{
     slots::Maps,
 };
 
-/// Arguments: `pid_tgid`, time, isa, code, vCPU number and, from bit 32 on, [`tracer_ebpf::abi::Vcpu::identity`].
+/// Arguments: `pid_tgid`, time, isa, code, vCPU number and, from bit 32 on,
+/// [`tracer_ebpf::abi::Vcpu::identity`].
 #[raw_tracepoint]
 pub fn synthetic_exit(ctx: RawTracePointContext) -> i32 {
     let pid_tgid = ctx.arg(0);
