@@ -276,7 +276,8 @@ impl Reader {
             self.thin.give_up_busy(interval);
         } else {
             // The next reading comes by all of them.
-            (self.slots.take_busy(), self.thin.take_busy());
+            self.slots.take_busy();
+            self.thin.take_busy();
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ impl HeaderFeatures {
                 let rest = word.strip_prefix(*option);
                 rest.is_some_and(|rest| !option.starts_with("--") || rest.starts_with('='))
             };
-            if NARROWING.iter().any(|option| joined(&option)) {
+            if NARROWING.iter().any(joined) {
                 return Some(word.clone());
             }
         }
