@@ -11,7 +11,7 @@ use crate::{
         Unsupported,
         arch::Arch,
         btf::Offsets,
-        hook::{Hook, IfMissing, Role, Unless, Way, at, flag, low32, optional, raw, record, tp, types},
+        hook::{Hook, How, IfMissing, Role, Unless, Way, at, flag, low32, optional, raw, record, tp, types},
     },
 };
 
@@ -44,7 +44,7 @@ const fn nested(event: &'static str) -> Hook {
     }
 }
 
-static HOOKS: [Hook; 7] = [
+static HOOKS: [Hook; 8] = [
     Hook {
         event: "kvm:kvm_fpu",
         role: Role::KvmRunEntry,
@@ -63,7 +63,21 @@ static HOOKS: [Hook; 7] = [
         event: "kvm:kvm_entry",
         role: Role::Entry,
         tells: "a vCPU enters its guest",
-        ways: &[raw(symbols::RAW_ENTRY, &[]), tp(symbols::TP_ENTRY, &[optional(config::OFF_ENTRY_VCPU, "vcpu_id", "one vCPU of each thread is known")])],
+        ways: &[
+            raw(symbols::RAW_ENTRY, &[]),
+            tp(
+                symbols::TP_ENTRY,
+                &[optional(config::OFF_ENTRY_VCPU, "vcpu_id", "one vCPU of each thread is known")],
+            ),
+        ],
+        unless: Unless::Never,
+        if_missing: IfMissing::Refuse,
+    },
+    Hook {
+        event: symbols::EXIT_STAMP_FUNCTION,
+        role: Role::ExitStamp,
+        tells: "a vCPU leaves its guest, before the host's interrupts run",
+        ways: &[Way { how: How::Kprobe, program: symbols::EXIT_STAMP, fields: &[] }],
         unless: Unless::Never,
         if_missing: IfMissing::Refuse,
     },
@@ -116,7 +130,11 @@ static HOOKS: [Hook; 7] = [
                 &[
                     low32(config::OFF_EXIT_REASON, "exit_reason"),
                     optional(config::OFF_EXIT_ISA, "isa", "the isa is that of the processor's vendor"),
-                    optional(config::OFF_EXIT_VCPU, "vcpu_id", "vCPUs are shown by thread, and one vCPU of each"),
+                    optional(
+                        config::OFF_EXIT_VCPU,
+                        "vcpu_id",
+                        "vCPUs are shown by thread, and one vCPU of each",
+                    ),
                 ],
             ),
         ],
