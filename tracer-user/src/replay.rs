@@ -457,7 +457,7 @@ mod tests {
                     prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
                     for idle in [false, true] {
                         let times = accounting::add_up(vcpu, idle, true, None, now_ns);
-                        let sum_ns = times.guest_ns + times.parts.total_ns() + vcpu.lost_ns;
+                        let sum_ns = times.guest_ns + times.parts.total_ns() + times.parked_ns + vcpu.lost_ns;
                         prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.breakdown);
                     }
                 }
