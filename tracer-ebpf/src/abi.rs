@@ -73,6 +73,9 @@ pub mod pseudo {
     pub const UNREADABLE: u32 = 1;
     /// KVM_RUN returned although the vCPU had entered its guest and no exit was reported: the entry failed.
     pub const ENTRY_FAILED: u32 = 2;
+    /// The exit was stamped ([`crate::event::stamp`]), and its event has not come yet. If an entry comes first,
+    /// the event was missed.
+    pub const STAMPED: u32 = 3;
 }
 
 /// Refers to a slot or thin record: its number plus one, so that zeroed memory refers to none.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     cli::{VmArgs, units, values},
-    kernel::plan::{Attach, Causes},
+    kernel::plan::{Attach, Causes, ExitStamp},
 };
 
 /// Which exits are traced, for how long, and with how much memory.
@@ -35,6 +35,9 @@ pub struct TraceArgs {
     /// Tracepoint type to attach to
     #[arg(long, value_enum, default_value = "auto")]
     pub attach: Attach,
+    /// Where exits are stamped
+    #[arg(long, value_enum, default_value = "event", value_name = "WHERE")]
+    pub exit_stamp: ExitStamp,
     /// Do not trace the scheduler. Context switches of other threads then cost nothing, but run-queue waits,
     /// sleeps and the VMM's own time are not told apart
     #[arg(long)]

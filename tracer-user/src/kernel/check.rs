@@ -106,6 +106,10 @@ pub fn may_load() -> Result<(), Unsupported> {
     }
 }
 
+/// What follows where the host's interrupts run before the exit event.
+const LATE_EXITS: &str = "before 6.5 kvm_amd reports an exit after the host's interrupts have run: their time counts as \
+                          the guest's, unless with --exit-stamp irqoff";
+
 fn release(kernel: &Kernel) -> Finding {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into());
     let intel = host::backends().contains(&"kvm_intel");
@@ -114,6 +118,8 @@ fn release(kernel: &Kernel) -> Finding {
     } else if intel && !kernel.has(Feature::FastPathEntries) {
         "before 5.11 exits that kvm_intel handles in its fast path have no entry: they are unpaired exits, and the \
          guest's time after them is not its own"
+    } else if kernel.has_late_exits() == Some(true) {
+        LATE_EXITS
     } else {
         ""
     };

@@ -16,7 +16,7 @@ use crate::{
         hook::{How, IfMissing},
         host, log,
         object::{self, Jit},
-        plan::{Attach, Causes, Plan, Wanted},
+        plan::{Attach, Causes, ExitStamp, Plan, Wanted},
         reader::{Missed, Reader},
         sizes,
     },
@@ -31,6 +31,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ex
 pub struct Options {
     /// By which tracepoints.
     pub attach: Attach,
+    /// Where exits are stamped.
+    pub exit_stamp: ExitStamp,
     /// Trace only the processes that [`Session::decide_process`] admits.
     pub filter: bool,
     /// Capacity of the slot table.
@@ -53,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             attach: Attach::Auto,
+            exit_stamp: ExitStamp::Event,
             filter: false,
             slots: abi::DEFAULT_SLOTS,
             vcpus: abi::DEFAULT_VCPUS,
@@ -81,7 +84,12 @@ impl Session {
     /// [`crate::kernel::Unsupported`] if the host lacks something; others if the kernel refuses.
     pub fn start(options: &Options, admitted: &[u32]) -> Result<Self> {
         check::may_load()?;
-        let wanted = Wanted { attach: options.attach, sched: options.sched, causes: options.causes.clone() };
+        let wanted = Wanted {
+            attach: options.attach,
+            exit_stamp: options.exit_stamp,
+            sched: options.sched,
+            causes: options.causes.clone(),
+        };
         let mut plan = Plan::choose(&Kernel::read(arch::host()), arch::host(), &wanted)?;
         let mut session = match Self::loaded(options, &plan) {
             // Typed loads need the JIT, whose setting other network namespaces do not show.
@@ -253,6 +261,11 @@ impl Session {
     /// How exits are seen and, if not in the cheapest way, why; for headers.
     pub fn path(&self) -> String {
         self.plan.as_ref().map(Plan::path).unwrap_or_default()
+    }
+
+    /// Where exits are stamped, for headers; see [`Plan::exit_stamp`].
+    pub fn exit_stamp(&self) -> &'static str {
+        self.plan.as_ref().map(Plan::exit_stamp).unwrap_or_default()
     }
 
     /// The parts that are told apart.

@@ -105,6 +105,7 @@ impl HeaderFeatures {
             start_unix_ms,
             buckets: Buckets::default(),
             parts: Vec::new(),
+            exit_stamp: String::new(),
             sources: Vec::new(),
         }
     }

@@ -67,6 +67,7 @@ pub fn synthetic_part(ctx: RawTracePointContext) -> i32 {
         }
         synthetic::OUT => breakdown::switched_out(entry.vcpu(), now_ns, Off(ctx.arg(3))),
         synthetic::IN => event::switched_in(&mut Maps, entry, now_ns),
+        synthetic::STAMP => event::stamp(&mut Maps, entry, now_ns),
         synthetic::WOKEN => breakdown::woken(entry.vcpu(), now_ns),
         _ => {}
     }
