@@ -28,6 +28,8 @@ mod namespaces;
 #[cfg(target_arch = "x86_64")]
 mod parts;
 #[cfg(target_arch = "x86_64")]
+mod paused;
+#[cfg(target_arch = "x86_64")]
 mod pauses;
 #[cfg(target_arch = "x86_64")]
 mod perf;

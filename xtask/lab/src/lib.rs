@@ -11,7 +11,6 @@ mod guest;
 mod initramfs;
 mod kernel;
 pub mod libs;
-mod linux_guest;
 mod modules;
 pub mod process;
 mod qemu;
@@ -60,8 +59,6 @@ pub struct Spec {
     pub files: Vec<(PathBuf, String)>,
     /// Programs of the host that go with their libraries, at their own paths.
     pub programs: Vec<PathBuf>,
-    /// QEMU and a Linux guest for it are there, and `linux-guest NAME` starts them (x86-64 only).
-    pub linux_guest: bool,
     /// Environment of the command.
     pub env: Vec<(String, String)>,
     /// The command, as text for `sh`; without one a shell.
@@ -84,7 +81,6 @@ impl Spec {
             append: String::new(),
             files: Vec::new(),
             programs: Vec::new(),
-            linux_guest: false,
             env: Vec::new(),
             command: None,
             silence: SILENCE,
@@ -96,19 +92,6 @@ impl Spec {
     pub fn take(&mut self, program: PathBuf) {
         self.programs.push(program);
         self.mem = self.mem.max(self.machine.memory_with_programs_mib);
-    }
-
-    /// Adds QEMU and a Linux guest for it, and the memory that takes.
-    ///
-    /// # Errors
-    /// If the machine's kernel cannot run the host's QEMU, or its KVM is too slow for it.
-    pub fn take_linux_guest(&mut self) -> Result<()> {
-        if self.machine != target::AMD {
-            bail!("only the AMD machine has a Linux guest, not {}", self.machine.name);
-        }
-        self.linux_guest = true;
-        self.mem = self.mem.max(self.machine.memory_with_programs_mib);
-        Ok(())
     }
 }
 

@@ -40,9 +40,6 @@ pub struct LabArgs {
     /// Put perf and its libraries into the guest.
     #[arg(long)]
     pub with_perf: bool,
-    /// Put QEMU and a Linux guest into the lab; `linux-guest NAME` starts them there (amd).
-    #[arg(long)]
-    pub with_linux_guest: bool,
     /// Copy a file into the guest, by default to /bin.
     #[arg(long, value_name = "FILE[:DEST]")]
     pub with: Vec<String>,
@@ -81,9 +78,6 @@ pub fn run(args: LabArgs) -> Result<u8> {
             bail!("this host's perf cannot run in an s390x guest");
         }
         spec.take(libs::perf()?);
-    }
-    if args.with_linux_guest {
-        spec.take_linux_guest()?;
     }
     spec.mem = args.mem.unwrap_or(spec.mem);
     if !args.bare {

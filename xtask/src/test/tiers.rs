@@ -165,9 +165,6 @@ fn lab(args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
             if run.with_perf {
                 spec.take(libs::perf()?);
             }
-            if run.linux_guest {
-                spec.take_linux_guest()?;
-            }
             lab_tests(spec, &selection, log)
         })?;
     }
