@@ -1,4 +1,5 @@
-//! Builds the null programs, which the bench compares exitlat with, and the programs that make interrupts long.
+//! Builds the null programs, which the bench compares exitlat with, and the programs that make interrupts
+//! long.
 
 use anyhow::Context as _;
 use aya_build::{Package, Toolchain};
