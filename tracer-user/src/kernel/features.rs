@@ -135,14 +135,15 @@ impl FeatureInfo {
             by: DetectedBy::Types,
         };
         match (self.detect, evidence.types) {
-            (Detect::Version, _) | (Detect::TypesElseVersion(_), None) => by_version(),
             (Detect::Files(has), _) => Presence { has: Some(has()), by: DetectedBy::Files },
             (Detect::Types(_), None) => Presence { has: None, by: DetectedBy::Types },
             (Detect::Types(has) | Detect::TypesElseVersion(has), Some(types)) => by_types(types, has),
             (Detect::VersionElseTypes(has), Some(types)) if evidence.version < self.since && has(types) => {
                 by_types(types, has)
             }
-            (Detect::VersionElseTypes(_), _) => by_version(),
+            (Detect::Version | Detect::VersionElseTypes(_), _) | (Detect::TypesElseVersion(_), None) => {
+                by_version()
+            }
             (Detect::VersionElseSymbol(symbol), _) => {
                 let old = evidence.version < self.since;
                 if old && (evidence.has_symbol)(symbol) {
