@@ -263,7 +263,7 @@ impl Session {
         self.plan.as_ref().map(Plan::path).unwrap_or_default()
     }
 
-    /// Where exits are stamped, for headers; see [`Plan::exit_stamp`].
+    /// Where exits are stamped, for headers; see `Plan::exit_stamp`.
     pub fn exit_stamp(&self) -> &'static str {
         self.plan.as_ref().map(Plan::exit_stamp).unwrap_or_default()
     }
