@@ -2,7 +2,7 @@
 //!
 //! Run by `cargo xtask test lab`, one test at a time, as root, on each kernel of `tests/kernels.toml`. Names
 //! that begin with `intel_` run on the VMX lab, those with `perf_` where perf is at hand, all others on the
-//! SVM lab. On s390x there are others, whose names begin with `s390x_`. Names that begin with `icount_` need
+//! SVM lab; those with `qemu_` need QEMU there. On s390x there are others, whose names begin with `s390x_`. Names that begin with `icount_` need
 //! time to be a number of instructions. Nothing here depends on how fast anything is.
 
 #[cfg(target_arch = "x86_64")]
@@ -18,11 +18,15 @@ mod intel;
 #[cfg(target_arch = "x86_64")]
 mod lifecycle;
 #[cfg(target_arch = "x86_64")]
+mod linux;
+#[cfg(target_arch = "x86_64")]
 mod parts;
 #[cfg(target_arch = "x86_64")]
 mod pauses;
 #[cfg(target_arch = "x86_64")]
 mod perf;
+#[cfg(target_arch = "x86_64")]
+mod qemu;
 #[cfg(target_arch = "s390x")]
 mod s390x;
 #[cfg(target_arch = "x86_64")]
