@@ -22,6 +22,8 @@ mod linux;
 #[cfg(target_arch = "x86_64")]
 mod parts;
 #[cfg(target_arch = "x86_64")]
+mod paused;
+#[cfg(target_arch = "x86_64")]
 mod pauses;
 #[cfg(target_arch = "x86_64")]
 mod perf;
