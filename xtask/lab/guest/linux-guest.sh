@@ -8,9 +8,9 @@ shift
 # A machine without PCI and ACPI boots in half of the time, and so does a kernel that trusts its host. XSAVE: sizes in
 # the CPUID of QEMU's emulation do not fit each other when features are left out, and the kernel complains.
 exec qemu-system-x86_64 -L /usr/share/qemu -accel kvm -cpu host,-xsave \
-    -machine microvm,acpi=off,rtc=on -bios qboot.rom -smp 2 -m 256 \
+    -machine microvm,acpi=off -bios qboot.rom -smp 2 -m 256 \
     -nodefaults -no-user-config -no-reboot -display none -net none \
     -name "guest=$name,debug-threads=on" \
     -kernel /linux-guest/vmlinuz -initrd /linux-guest/initramfs.cpio \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check cryptomgr.notests" \
+    -append "console=ttyS0 panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check cryptomgr.notests" \
     -serial stdio "$@"
