@@ -1,10 +1,11 @@
-//! What exitlat exports, read by the programs it is meant for: HdrHistogram in Java and Python, the
-//! OpenMetrics parser of Prometheus' own client, spreadsheets' CSV, a browser. And the files that GitHub
-//! reads, by its schemas.
+//! What exitlat exports, read by the programs it is meant for: HdrHistogram in Java, Python and C, the
+//! parsers of Prometheus' own client, promtool, node_exporter, spreadsheets' CSV, a browser. And the files that
+//! GitHub reads, by its schemas.
 //!
 //! `cargo xtask test foreign` brings them and says where they are.
 
 mod browser;
+mod prometheus;
 mod readers;
 mod repository;
 
@@ -35,6 +36,11 @@ fn prepared(variable: &str) -> PathBuf {
         Some(path) => path.into(),
         None => panic!("{variable} is not set: run this by `cargo xtask test foreign`"),
     }
+}
+
+/// A program that set-up has unpacked.
+fn unpacked(name: &str) -> PathBuf {
+    prepared("EXITLAT_FOREIGN_PROGRAMS").join("usr/bin").join(name)
 }
 
 /// Runs a script of this directory with the readers' Python.

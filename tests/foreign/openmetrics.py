@@ -1,11 +1,16 @@
-"""Parses OpenMetrics text with Prometheus' Python client and holds it against the JSON of the same dump."""
+"""Parses metrics with Prometheus' Python client and holds them against the JSON of the same dump.
+
+Files that end in .om are OpenMetrics; others are in the text format 0.0.4, for which the client has a parser of
+its own.
+"""
 
 import json
 import sys
 from collections import Counter, defaultdict
 from decimal import Decimal
 
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client import parser as text_format
+from prometheus_client.openmetrics import parser as openmetrics
 
 
 PARTS = ("guest", "kernel", "poll", "halt", "blocked", "runqueue", "user", "user_blocked", "stopped")
@@ -44,12 +49,15 @@ def main(metrics, rows):
     assert counts, "no rows at all"
     with open(metrics, encoding="utf-8") as text:
         text = text.read()
-    assert text.endswith("# EOF\n")
-    families = {family.name: family for family in text_string_to_metric_families(text)}
+    is_open = metrics.endswith(".om")
+    assert text.endswith("# EOF\n") == is_open
+    form = openmetrics if is_open else text_format
+    families = {family.name: family for family in form.text_string_to_metric_families(text)}
     exits = {key(s.labels): s.value for s in families["exitlat_exits"].samples}
     assert exits == counts, (set(exits) ^ set(counts))
     duration = families["exitlat_exit_duration_seconds"]
-    assert (duration.type, duration.unit) == ("histogram", "seconds")
+    assert (duration.type, duration.unit) == ("histogram", "seconds" if is_open else "")
+    assert families["exitlat_exits"].type == "counter"
     seen = 0
     for sample in duration.samples:
         name = key(sample.labels)
@@ -72,7 +80,9 @@ def main(metrics, rows):
         assert found == expected, (name, found, expected)
     lost = {s.labels["cause"]: s.value for s in families["exitlat_losses"].samples if s.value}
     assert lost == losses, (lost, losses)
-    assert families["exitlat_recording"].samples[0].labels["host"] == "node-17"
+    recording = families["exitlat_recording" if is_open else "exitlat_recording_info"]
+    assert recording.type == ("info" if is_open else "gauge")
+    assert recording.samples[0].labels["host"] == "node-17"
     print(f"samples: {sum(len(family.samples) for family in families.values())}")
 
 

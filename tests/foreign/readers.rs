@@ -1,10 +1,10 @@
-//! The readers of histograms, tables and metrics.
+//! The readers of histograms and tables.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
-use exitlat_tests::synthetic::Synthetic;
+use exitlat_tests::{program::text, synthetic::Synthetic};
 
-use crate::{PLAIN, SPLIT, directory, dump, export, prepared, python, run};
+use crate::{PLAIN, SPLIT, directory, dump, export, prepared, python, run, unpacked};
 
 /// HdrHistogram's Python port reads every histogram of the log, with the counts and in the buckets of the
 /// JSON.
@@ -51,21 +51,41 @@ fn java_makes_the_same_percentile_table() {
     assert_eq!(compared, fs::read_dir(&tables).unwrap().count());
 }
 
-/// The parser of Prometheus' Python client takes the text, and has the sums of the JSON.
+/// HdrHistogram in C reads the log of a host with a long name and a processor with a long model. It reads lines
+/// of the head into 128 bytes.
 #[test]
-fn prometheus_parses_the_metrics() {
-    let dir = directory("openmetrics");
-    let dump = dump(&dir, "dump", PLAIN);
-    let (metrics, json) = (dir.join("metrics.prom"), dir.join("rows.json"));
-    export(&dump, &metrics, &["--by", "vcpu,reason"]);
-    export(&dump, &json, &[]);
-    assert!(python("openmetrics.py", &[&metrics, &json]).starts_with("samples: "));
-    // With parts and the time of vCPUs.
-    let dump = crate::dump(&dir, "split", SPLIT);
-    export(&dump, &metrics, &["--by", "vcpu,reason", "--force"]);
-    export(&dump, &json, &["--force"]);
-    assert!(fs::read_to_string(&metrics).unwrap().contains("exitlat_vcpu_seconds_total"));
-    assert!(python("openmetrics.py", &[&metrics, &json]).starts_with("samples: "));
+fn c_reads_the_interval_log() {
+    let dir = directory("hlog-c");
+    let host = "compute-node-0017.eu-central-1.prod.example.com";
+    let cpu = "Intel(R) Xeon(R) Platinum 8480+ CPU @ 2.00GHz";
+    let text = String::from_utf8(SPLIT.dump()).unwrap();
+    let real = text.replacen("\"node-17\"", &format!("\"{host}\""), 1).replacen(
+        "\"a CPU\"",
+        &format!("\"{cpu}\""),
+        1,
+    );
+    let (dump, hlog) = (dir.join("dump"), dir.join("log.hlog"));
+    fs::write(&dump, real).unwrap();
+    export(&dump, &hlog, &["--by", "vm,reason"]);
+    let log = fs::read_to_string(&hlog).unwrap();
+    assert!(log.contains(host) && log.contains("Platinum 8480+"), "{log:.500}");
+    let table = decoded(&hlog).unwrap();
+    assert!(table.contains("#[Mean") && table.contains("1/(1-Percentile)"), "{table}");
+    // The lines are the limit: with one comment of 128 it reads nothing.
+    let long = format!("#[{}]\n{log}", "x".repeat(125));
+    fs::write(&hlog, long).unwrap();
+    assert!(decoded(&hlog).unwrap_err().contains("Failed"));
+}
+
+/// What HdrHistogram's decoder in C prints of a log, or its complaint. It runs with the C library that it was
+/// built for, which is newer than that of stable distributions.
+fn decoded(hlog: &Path) -> Result<String, String> {
+    let libraries = prepared("EXITLAT_FOREIGN_PROGRAMS").join("usr/lib/x86_64-linux-gnu");
+    let mut decoder = Command::new(libraries.join("ld-linux-x86-64.so.2"));
+    decoder.arg("--library-path").arg(&libraries).arg(unpacked("hdr_decoder")).arg(hlog);
+    let (_, out, err) = text(decoder.output().unwrap());
+    // Its status says nothing.
+    if err.is_empty() { Ok(out) } else { Err(err) }
 }
 
 /// A strict CSV reader has the same lines as the JSON, and no cell is a formula.

@@ -97,7 +97,7 @@ fn an_empty_dump_is_reported_as_empty() {
     let header = include_str!("../fixtures/lab-6.1-svm.exitlat").lines().next().unwrap();
     let header = serde_json::from_str(header).unwrap();
     let mut writer = Writer::new(file.reopen().unwrap(), header).unwrap();
-    writer.interval(&Interval { number: 1, ..Interval::default() }, &Threads::default()).unwrap();
+    writer.interval(Interval { number: 1, ..Interval::default() }.with(&Threads::default())).unwrap();
     writer.end("elapsed").unwrap();
     let (status, out, err) = run(&format!("report {}", file.path().display()));
     assert_eq!((status, err.as_str()), (Some(0), ""));

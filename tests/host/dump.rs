@@ -76,8 +76,8 @@ pub(super) fn interval(number: u64) -> Interval {
 
 fn dump() -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
-    writer.interval(&interval(1), &threads()).unwrap();
-    writer.interval(&interval(2), &threads()).unwrap();
+    writer.interval(interval(1).with(&threads())).unwrap();
+    writer.interval(interval(2).with(&threads())).unwrap();
     writer.end("elapsed").unwrap()
 }
 
@@ -323,7 +323,7 @@ fn what_the_clocks_did_comes_back() {
     changed.clock = Some(ClockChange { suspended_ms: 1500, stepped_ms: -2000 });
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     for interval in [&interval(1), &changed, &interval(3)] {
-        writer.interval(interval, &threads()).unwrap();
+        writer.interval(interval.with(&threads())).unwrap();
     }
     let dump = writer.end("elapsed").unwrap();
     let mut reader = Reader::new(Cursor::new(&dump)).unwrap();
@@ -331,7 +331,7 @@ fn what_the_clocks_did_comes_back() {
     let mut copy = Writer::new(Vec::new(), header()).unwrap();
     while reader.next_interval(&mut interval).unwrap() {
         clocks.push(interval.clock);
-        copy.interval(&interval, reader.threads()).unwrap();
+        copy.interval(interval.with(reader.threads())).unwrap();
     }
     assert_eq!(clocks, [None, changed.clock, None]);
     assert_eq!(reader.notes().len(), 2);

@@ -16,7 +16,7 @@ use tracer_user::{
         Export,
         hlog::Hlog,
         long::{Form, Long},
-        openmetrics::OpenMetrics,
+        openmetrics::{self, OpenMetrics},
     },
     model::{GroupBy, Interval, Rows},
 };
@@ -26,6 +26,10 @@ const PLAIN: Synthetic = Synthetic { split: false, incident: false };
 
 fn by(text: &str) -> GroupBy {
     text.parse().unwrap()
+}
+
+fn open_metrics() -> OpenMetrics {
+    OpenMetrics::new(header(), Rows::new(by("vm,reason")), openmetrics::Form::OpenMetrics)
 }
 
 /// What a format makes of intervals.
@@ -127,7 +131,7 @@ fn what_was_not_measured_is_empty() {
 /// Times of vCPUs and parts are counters, and add up to the time that passed.
 #[test]
 fn metrics_have_the_parts() {
-    let metrics = render(OpenMetrics::new(header(), Rows::new(by("vm,reason"))), &SPLIT.intervals());
+    let metrics = render(open_metrics(), &SPLIT.intervals());
     let sum = |start: &str| -> f64 {
         let lines = metrics.lines().filter(|line| line.starts_with(start));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
@@ -157,7 +161,7 @@ fn open_exits_are_those_at_each_hosts_end() {
     let (one, count) = (open[0].clone(), open[0].open.len());
     let in_flight = |hosts: [&str; 2]| {
         let intervals = hosts.map(|host| Interval { host: Some(host.to_owned()), ..one.clone() });
-        let metrics = render(OpenMetrics::new(header(), Rows::new(by("vm,reason"))), &intervals);
+        let metrics = render(open_metrics(), &intervals);
         let line = metrics.lines().find(|line| line.starts_with("exitlat_in_flight ")).unwrap();
         line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
     };
@@ -246,7 +250,7 @@ fn names_go_where_they_are_to_go() {
     let secrets = ["web01", "onerror", "calc", "node-17", "secret", "virsh", "/home"];
     let hash = format!("--names hash --names-key {}", key.display());
     for names in ["--names none", hash.as_str()] {
-        for format in ["hlog", "csv", "json", "openmetrics", "html"] {
+        for format in ["hlog", "csv", "json", "prometheus", "openmetrics", "html"] {
             let (status, out, err) = export(&dump, &format!("--format {format} --by vm,reason {names}"));
             assert_eq!((status, err.as_str()), (Some(0), ""), "{format}");
             let leaked: Vec<_> = secrets.iter().filter(|name| out.contains(**name)).collect();
@@ -279,6 +283,7 @@ fn an_empty_dump_is_exported() {
         ("hlog", "#[StartTime: 1795252500.000"),
         ("csv", "interval,start_ns"),
         ("json", "\"kind\":\"header\""),
+        ("prometheus", "exitlat_recording_info{tool="),
         ("openmetrics", "# EOF"),
         ("html", "There are no exits at all."),
     ] {

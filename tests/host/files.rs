@@ -69,7 +69,7 @@ impl Files {
         let mut interval = Interval::default();
         while reader.next_interval(&mut interval).unwrap() {
             change(&mut interval);
-            writer.interval(&interval, reader.threads()).unwrap();
+            writer.interval(interval.with(reader.threads())).unwrap();
         }
         self.file(name, &writer.end("elapsed").unwrap())
     }

@@ -11,6 +11,8 @@ mod files;
 mod generated;
 mod merge;
 mod merged;
+mod names;
+mod narrow;
 mod overwrite;
 mod perfdata;
 mod portable;

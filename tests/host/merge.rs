@@ -55,7 +55,7 @@ fn written(number: usize, dump: &Dump) -> Vec<u8> {
         interval.losses.add(Loss::UnpairedExits, end % 3);
         interval.open.push(OpenExit { thread: 0, isa: Isa::SVM, code: 1, age_ns: *end });
         interval.clock = (end % 4 == 0).then_some(ClockChange { suspended_ms: end + 1, stepped_ms: 0 });
-        writer.interval(&interval, &threads).unwrap();
+        writer.interval(interval.with(&threads)).unwrap();
     }
     writer.end("elapsed").unwrap()
 }

@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, io::Cursor};
 
-use exitlat_tests::{perfdata::Builder, scenario::Outcome};
+use exitlat_tests::{
+    patched::{LOST_EVENTS, Patched},
+    perfdata::Builder,
+    scenario::Outcome,
+};
 use tracer_user::{
     decode::decode,
     model::{Interval, Loss},
-    perfdata::{Error, PerfData, is_perf, is_stream, read_file, read_stream},
+    perfdata::{Error, Limits, PerfData, is_perf, is_stream, read_file, read_stream, read_stream_within},
     recording::{Reader, Writer},
 };
 
@@ -25,6 +29,11 @@ pub(super) fn unpacked(fixture: &[u8]) -> Vec<u8> {
 
 fn read(data: &[u8]) -> Result<PerfData, Error> {
     if is_stream(data) { read_stream(data, 1_000) } else { read_file(Cursor::new(data), 1_000) }
+}
+
+/// The lab's recording, to be changed.
+fn patched() -> Patched {
+    Patched::new(unpacked(fixture!("perf-6.1-svm.data.zst")))
 }
 
 /// By reason: count, sum, min and max.
@@ -155,7 +164,7 @@ fn a_recording_becomes_a_dump() {
     let PerfData { header, interval, threads, .. } =
         read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
     let mut writer = Writer::new(Vec::new(), header).unwrap();
-    writer.interval(&interval, &threads).unwrap();
+    writer.interval(interval.with(&threads)).unwrap();
     let dump = writer.end("converted").unwrap();
     let mut reader = Reader::new(Cursor::new(dump)).unwrap();
     let mut back = Interval::default();
@@ -269,4 +278,166 @@ fn damage_is_survived() {
         }
         assert!(refused > 20, "{refused}");
     }
+}
+
+/// Cycles were counted too.
+#[test]
+fn samples_of_other_events_are_left_out_in_silence() {
+    let mixed = read(&patched().other_event()).unwrap();
+    assert_eq!(mixed.notes, Vec::<String>::new());
+    assert_eq!(rows(&mixed), rows(&read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap()));
+}
+
+/// The kernel gives perf no numbers of threads that its pid namespace does not have; the tracepoints' own
+/// records have them.
+#[test]
+fn threads_outside_perfs_pid_namespace_stay_apart() {
+    let whole = read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
+    let inside = read(&patched().pid_namespace()).unwrap();
+    assert_eq!(rows(&inside), rows(&whole));
+    assert_eq!(inside.interval.losses.get(Loss::UnpairedExits), 0);
+    let threads: Vec<_> = inside.threads.list.iter().map(|t| (t.pid, t.tid, t.vcpu, &*t.vm)).collect();
+    assert_eq!(threads, [(0, 114, Some(0), "unknown"), (0, 115, Some(1), "unknown")]);
+    assert!(inside.notes[0].contains("pid namespace"), "{:?}", inside.notes);
+    assert_eq!(inside.notes.len(), 1);
+
+    // Nothing tells these two threads apart.
+    let mut builder = Builder::x86();
+    builder.sample(0, 0, 100, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, 0, 4)]);
+    builder.sample(0, 0, 150, 31, &[(8, 0x72, 4), (24, 2, 4), (28, 1, 4)]);
+    builder.sample(0, 0, 200, 32, &[(8, 0, 4)]);
+    let nobodys = read(&builder.file()).unwrap();
+    assert_eq!((nobodys.interval.exits(), nobodys.threads.list.len()), (0, 0));
+    assert!(
+        nobodys.notes.iter().any(|note| note.contains("3 of these events do not name")),
+        "{:?}",
+        nobodys.notes
+    );
+}
+
+/// The sixty lost events are an entry, 29 exits with their entries, and an exit.
+#[test]
+fn nothing_is_paired_across_lost_events() {
+    let whole = read(&unpacked(fixture!("perf-6.1-svm.data.zst"))).unwrap();
+    let lossy = read(&patched().lost()).unwrap();
+    let (ours, all) = (rows(&lossy), rows(&whole));
+    let samples = |rows: &Rows| rows.values().map(|row| row[0]).sum::<u64>();
+    // Of 31 exits one has lost its entry; the last one's entry follows.
+    assert_eq!(samples(&ours), samples(&all) - 31);
+    for (reason, [count, sum, min, max]) in &ours {
+        let [all_count, all_sum, all_min, all_max] = all[reason];
+        assert!(*count <= all_count && *sum <= all_sum && *min >= all_min && *max <= all_max, "{reason}");
+    }
+    let losses: Vec<_> = lossy.interval.losses.nonzero().map(|(info, count)| (info.name, count)).collect();
+    let early = whole.interval.losses.get(Loss::EarlyEntries);
+    let expected = [
+        ("unpaired_exits", 1),
+        ("unpaired_entries", 1),
+        ("lost_records", LOST_EVENTS),
+        ("died_in_exit", 2),
+        ("early_entries", early),
+    ];
+    assert_eq!(losses, expected);
+    assert_eq!(lossy.notes, Vec::<String>::new());
+}
+
+/// Ten exits of 100 ns each of a vCPU on a CPU, with a gap before one of the entries.
+fn with_gap(ring_cpu: u64, trailer_cpu: u64) -> Builder {
+    let mut builder = Builder::x86();
+    let thread = 8;
+    // IDs 11 and 12: the buffers of CPU 0, or the thread's own.
+    builder.words(69, 0, &[2, 11, 0, ring_cpu, thread, 12, 0, ring_cpu, thread]);
+    for at in (1_000..11_000).step_by(1_000) {
+        builder.sample(7, 8, at, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, 0, 4)]);
+        if at == 5_000 {
+            builder.lost(11, 3, (7, 8), 5_100, trailer_cpu);
+        }
+        builder.sample(7, 8, at + 100, 32, &[(8, 0, 4)]);
+    }
+    builder
+}
+
+#[test]
+fn a_gap_is_of_a_cpu_or_of_a_thread() {
+    let one = vec![("unpaired_exits", 1), ("unpaired_entries", 1), ("lost_records", 3)];
+    let none = vec![("lost_records", 3)];
+    // The samples are of CPU 0.
+    let cases = [(0, 0, &one), (1, 0, &none), (u64::MAX, 1, &one)];
+    for (ring_cpu, trailer_cpu, expected) in cases {
+        let recording = read(&with_gap(ring_cpu, trailer_cpu).file()).unwrap();
+        let losses = recording.interval.losses;
+        let losses: Vec<_> = losses.nonzero().map(|(info, count)| (info.name, count)).collect();
+        assert_eq!(losses, *expected, "{ring_cpu:x}");
+        assert_eq!(recording.interval.exits(), if *expected == none { 10 } else { 9 });
+    }
+}
+
+/// Some kernels only count.
+#[test]
+fn lost_events_without_a_place_are_said() {
+    let mut builder = Builder::x86();
+    builder.sample(7, 8, 100, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, 0, 4)]);
+    builder.sample(7, 8, 200, 32, &[(8, 0, 4)]);
+    builder.words(13, 0, &[5]);
+    let recording = read(&builder.file()).unwrap();
+    assert_eq!((recording.interval.exits(), recording.interval.losses.get(Loss::LostRecords)), (1, 5));
+    assert!(recording.notes[0].contains("when 5 of the lost events"), "{:?}", recording.notes);
+}
+
+/// The thread's last exit lost its entry, and then its end was seen, or nothing.
+#[test]
+fn an_exit_before_a_gap_is_neither_in_flight_nor_the_last() {
+    for ends in [true, false] {
+        let mut builder = Builder::x86();
+        builder.sample(7, 8, 100, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, 0, 4)]);
+        builder.lost(11, 3, (7, 8), 200, 0);
+        if ends {
+            builder.death(7, 8, 300);
+        }
+        let recording = read(&builder.file()).unwrap();
+        let outcome = Outcome::of(&recording.interval, &recording.threads);
+        assert_eq!(outcome.open, Vec::<String>::new());
+        assert_eq!(
+            outcome.losses,
+            [("lost_records".into(), 3), ("unpaired_exits".into(), 1)].into(),
+            "{ends}"
+        );
+    }
+}
+
+/// Two CPUs whose buffers perf empties in turn, 50 exits of each a round.
+fn rounds(count: u64) -> Builder {
+    let mut builder = Builder::x86();
+    for round in 0..count {
+        for (tid, vcpu) in [(8, 0), (9, 1)] {
+            for at in (0..50).map(|exit| 1_000_000 * round + 1_000 * exit + u64::from(tid)) {
+                builder.sample(7, tid, at, 31, &[(8, 0x7b, 4), (24, 2, 4), (28, vcpu, 4)]);
+                builder.sample(7, tid, at + 100 + vcpu, 32, &[(8, vcpu, 4)]);
+            }
+        }
+        builder.finished_round();
+    }
+    builder
+}
+
+/// A round is over when its packed events are out, long before the end.
+#[test]
+fn rounds_end_while_packed_events_flow() {
+    let plain = rounds(200);
+    let expected = rows(&read(&plain.stream()).unwrap());
+    assert_eq!(expected["io"][0], 200 * 100);
+    // Of 40,000. The marks lag by a window, which holds 700, and so does the newest event before each.
+    let limits = Limits { waiting_events: 2_500 };
+    for size in [33, 1_000, 60_000] {
+        let mut packed = plain.clone();
+        packed.pack(size);
+        let stream = packed.stream();
+        let recording = read_stream_within(Cursor::new(&stream), 1_000, limits).unwrap();
+        assert_eq!(rows(&recording), expected, "{size}");
+        assert_eq!(recording.notes, Vec::<String>::new(), "{size}");
+        let few = Limits { waiting_events: 600 };
+        assert!(matches!(read_stream_within(Cursor::new(&stream), 1_000, few), Err(Error::TooMuch { .. })));
+    }
+    let packed = read(&unpacked(fixture!("perf-6.1-svm-packed.data.zst"))).unwrap();
+    assert_eq!(packed.notes, Vec::<String>::new());
 }

@@ -145,7 +145,7 @@ fn each_file_is_a_dump_of_its_own() {
         let disk = Memory::with_room(usize::MAX);
         let mut recorder = Recorder::begin(disk.clone(), plan(switch), header(), 0).unwrap();
         for number in 1..=10 {
-            let outcome = recorder.interval(&second(number), &threads(), None, false).unwrap();
+            let outcome = recorder.interval(second(number).with(&threads()), None, false).unwrap();
             assert_eq!(outcome, Outcome::Written);
         }
         let totals = recorder.end("elapsed").unwrap();
@@ -173,7 +173,7 @@ fn a_file_is_larger_than_asked_by_one_interval_at_most() {
     let mut largest = 0;
     for number in 1..=50 {
         let before = disk.used();
-        recorder.interval(&second(number), &threads(), None, false).unwrap();
+        recorder.interval(second(number).with(&threads()), None, false).unwrap();
         largest = largest.max(disk.used() - before);
     }
     recorder.end("elapsed").unwrap();
@@ -187,7 +187,7 @@ fn asked_for_a_new_file_begins_at_once() {
     let disk = Memory::with_room(usize::MAX);
     let mut recorder = Recorder::begin(disk.clone(), plan("signal"), header(), 0).unwrap();
     for number in 1..=4 {
-        recorder.interval(&second(number), &threads(), None, number == 3).unwrap();
+        recorder.interval(second(number).with(&threads()), None, number == 3).unwrap();
     }
     recorder.end("interrupted").unwrap();
     let numbers: Vec<_> = disk.files.borrow().values().map(|dump| read(dump).0).collect();
@@ -201,7 +201,7 @@ fn only_so_many_files_are_kept() {
     let plan = Plan { max_files: Some(3), ..plan("1B") };
     let mut recorder = Recorder::begin(disk.clone(), plan, header(), 0).unwrap();
     for number in 1..=10 {
-        recorder.interval(&second(number), &threads(), None, false).unwrap();
+        recorder.interval(second(number).with(&threads()), None, false).unwrap();
         assert!(disk.names().len() <= 4);
     }
     let totals = recorder.end("elapsed").unwrap();
@@ -219,7 +219,7 @@ fn files_are_made_to_last_as_asked() {
         let plan = Plan { fsync, ..plan("2s") };
         let mut recorder = Recorder::begin(disk.clone(), plan, header(), 0).unwrap();
         for number in 1..=5 {
-            recorder.interval(&second(number), &threads(), None, false).unwrap();
+            recorder.interval(second(number).with(&threads()), None, false).unwrap();
         }
         recorder.end("elapsed").unwrap();
         assert_eq!((disk.names().len(), *disk.synced.borrow()), (3, synced), "{fsync:?}");
@@ -240,7 +240,7 @@ fn a_full_disk_tears_nothing_and_is_counted() {
             if number == 7 {
                 *disk.room.borrow_mut() = usize::MAX;
             }
-            let outcome = recorder.interval(&second(number), &threads(), None, false).unwrap();
+            let outcome = recorder.interval(second(number).with(&threads()), None, false).unwrap();
             match outcome {
                 Outcome::Written => kinds[0] += 1,
                 Outcome::Full | Outcome::StillFull => lost += 1,
@@ -279,7 +279,7 @@ fn a_disk_that_is_full_when_it_is_to_last_loses_the_interval() {
         [(1, false, Outcome::Written), (2, true, Outcome::Full), (3, false, Outcome::WrittenAgain(1))]
     {
         *disk.full_late.borrow_mut() = full;
-        assert_eq!(recorder.interval(&second(number), &threads(), None, false).unwrap(), outcome);
+        assert_eq!(recorder.interval(second(number).with(&threads()), None, false).unwrap(), outcome);
     }
     let totals = recorder.end("elapsed").unwrap();
     assert_eq!((totals.intervals, totals.lost_intervals, totals.bytes), (2, 1, disk.used() as u64));
@@ -297,7 +297,7 @@ fn what_is_lost_at_the_end_is_told() {
         let mut recorder = Recorder::begin(disk.clone(), plan("3K"), header(), 0).unwrap();
         let change = Some(Change { suspended_ms: 2_000, stepped_ms: 0 });
         for number in 1..=5 {
-            recorder.interval(&second(number), &threads(), change, false).unwrap();
+            recorder.interval(second(number).with(&threads()), change, false).unwrap();
         }
         let totals = recorder.end("interrupted").unwrap();
         let files: Vec<_> = disk.files.borrow().values().map(|dump| read(dump)).collect();
@@ -324,7 +324,7 @@ fn without_switching_a_full_disk_is_an_error() {
     let mut recorder = Recorder::begin(disk.clone(), Plan::default(), header(), 0).unwrap();
     let mut written = Vec::new();
     let error = (1..).find_map(|number| {
-        let outcome = recorder.interval(&second(number), &threads(), None, false);
+        let outcome = recorder.interval(second(number).with(&threads()), None, false);
         written.push(number);
         outcome.err()
     });
@@ -346,7 +346,7 @@ fn what_the_clocks_did_is_in_the_dump() {
         Some(Change { suspended_ms: 0, stepped_ms: -500 }),
     ];
     for (number, change) in (1..).zip(changes) {
-        recorder.interval(&second(number), &threads(), change, false).unwrap();
+        recorder.interval(second(number).with(&threads()), change, false).unwrap();
     }
     recorder.end("elapsed").unwrap();
     let (numbers, _, _, notes) = read(&disk.files.borrow()[""]);
@@ -371,7 +371,7 @@ fn real_files_on_a_real_disk() {
     let plan = Plan { max_files: Some(2), fsync: Fsync::Interval, ..plan("2s") };
     let mut recorder = Recorder::begin(disk, plan, header(), 0).unwrap();
     for number in 1..=7 {
-        recorder.interval(&second(number), &threads(), None, false).unwrap();
+        recorder.interval(second(number).with(&threads()), None, false).unwrap();
     }
     recorder.end("elapsed").unwrap();
     assert_eq!(fs::read_to_string(&taken).unwrap(), "somebody else's");
@@ -450,7 +450,7 @@ fn an_hour_has_a_bounded_size() {
     }
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     let before = writer.bytes();
-    writer.interval(&busy, &threads).unwrap();
+    writer.interval(busy.with(&threads)).unwrap();
     let each = writer.bytes() - before;
     let cells = (VCPUS * REASONS) as u64;
     println!(

@@ -137,7 +137,7 @@ fn open_exits_of_all_hosts_are_in_the_total() {
         let mut writer = Writer::new(Vec::new(), header(host)).unwrap();
         let mut interval = Interval::default();
         while reader.next_interval(&mut interval).unwrap() {
-            writer.interval(&interval, reader.threads()).unwrap();
+            writer.interval(interval.with(reader.threads())).unwrap();
         }
         files.file(host, &writer.end("elapsed").unwrap())
     });
@@ -165,7 +165,9 @@ fn a_quiet_host_can_be_chosen() {
     let files = Files::new();
     let busy = dump(&files, "busy", header("busy"), "web", Effect::default());
     let mut writer = Writer::new(Vec::new(), header("quiet")).unwrap();
-    writer.interval(&Interval { number: 1, end_ns: 5, ..Interval::default() }, &Default::default()).unwrap();
+    writer
+        .interval(Interval { number: 1, end_ns: 5, ..Interval::default() }.with(&Default::default()))
+        .unwrap();
     let quiet = files.file("quiet", &writer.end("elapsed").unwrap());
     let all = files.merged("all", &[&busy, &quiet]);
     assert_eq!(json(&["report", &all, "--host", "quiet"])["samples"], 0);

@@ -278,7 +278,11 @@ pub struct Live {
 
 impl Live {
     pub fn start(options: &str) -> Self {
-        let mut command = exitlat();
+        Self::of(&mut exitlat(), options)
+    }
+
+    /// The same, of a command that already says with which rights, or where, it runs.
+    pub fn of(command: &mut Command, options: &str) -> Self {
         command.args(["live", "-v", "--format", "json"]).args(options.split_whitespace());
         let mut child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let mut messages = BufReader::new(child.0.stderr.take().unwrap());

@@ -2,9 +2,14 @@
 //!
 //! Run by `cargo xtask test lab`, one test at a time, as root, on each kernel of `tests/kernels.toml`. Names
 //! that begin with `intel_` run on the VMX lab, those with `perf_` where perf is at hand, all others on the
-//! SVM lab; those with `qemu_` need QEMU there. On s390x there are others, whose names begin with `s390x_`. Names that begin with `icount_` need
-//! time to be a number of instructions. Nothing here depends on how fast anything is.
+//! SVM lab; those with `qemu_` need QEMU there. On s390x there are others, whose names begin with `s390x_`.
+//! Names that begin with `icount_` need time to be a number of instructions. Nothing here depends on how fast
+//! anything is.
 
+#[cfg(target_arch = "x86_64")]
+mod abuse;
+#[cfg(target_arch = "s390x")]
+mod abuse_s390x;
 #[cfg(target_arch = "x86_64")]
 mod counts;
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +25,8 @@ mod lifecycle;
 #[cfg(target_arch = "x86_64")]
 mod linux;
 #[cfg(target_arch = "x86_64")]
+mod namespaces;
+#[cfg(target_arch = "x86_64")]
 mod parts;
 #[cfg(target_arch = "x86_64")]
 mod paused;
@@ -29,6 +36,8 @@ mod pauses;
 mod perf;
 #[cfg(target_arch = "x86_64")]
 mod qemu;
+#[cfg(target_arch = "x86_64")]
+mod rights;
 #[cfg(target_arch = "s390x")]
 mod s390x;
 #[cfg(target_arch = "x86_64")]
@@ -37,3 +46,5 @@ mod slowdown;
 mod threads;
 #[cfg(target_arch = "x86_64")]
 mod times;
+#[cfg(target_arch = "x86_64")]
+mod vcpus;

@@ -1,4 +1,4 @@
-//! A host whose VMs live for one interval each, as a source of snapshots.
+//! A host whose VMs, or whose vCPU threads, live for one interval each, as a source of snapshots.
 
 use anyhow::Result;
 use tracer_ebpf::histogram::bucket_of;
@@ -10,46 +10,71 @@ use tracer_user::{
 
 use crate::allocator::held;
 
-/// VMs that come and go in a measurement.
-pub const VMS: u64 = 100_000;
-/// VMs that run at the same time.
-pub const VMS_AT_ONCE: u64 = 100;
-/// From this VM on nothing may grow.
-const SETTLED: u64 = 10_000;
+/// What comes and goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Churn {
+    /// How many of them in a measurement.
+    pub total: u64,
+    /// How many at the same time.
+    pub at_once: u64,
+    /// From this one on nothing may grow.
+    settled: u64,
+    thread: fn(u32) -> Thread,
+}
+
+/// VMs of one thread each.
+pub const VMS: Churn = Churn {
+    total: 100_000,
+    at_once: 100,
+    settled: 10_000,
+    thread: |number| named(number, number, 0, format!("guest-{number}")),
+};
+
+/// Threads of one VM, which runs on: its first thread stays.
+pub const THREADS: Churn = Churn {
+    total: 1_000_000,
+    at_once: 1000,
+    settled: 100_000,
+    thread: |number| named(7, number, number % 16, "web".to_owned()),
+};
+
+fn named(pid: u32, tid: u32, vcpu: u32, vm: String) -> Thread {
+    Thread { pid, tid, vcpu: Some(vcpu), vm, host: None }
+}
 
 /// Exits of VMX that every VM has one of: its number chooses which.
 const REASONS: u64 = 4;
 
 /// The host.
-#[derive(Default)]
 pub struct Fleet {
+    churn: Churn,
     threads: Threads,
     snapshots: u64,
     born: u64,
-    /// Places of the VMs that ended in the last snapshot.
+    /// Places of the threads that ended in the last snapshot.
     ended: Vec<usize>,
     settled: isize,
     end: isize,
 }
 
 impl Fleet {
+    /// A host without VMs yet, but for one that stays.
+    pub fn new(churn: Churn) -> Self {
+        let mut threads = Threads::default();
+        threads.add((churn.thread)(0));
+        Self { churn, threads, snapshots: 0, born: 0, ended: Vec::new(), settled: 0, end: 0 }
+    }
+
     /// Bytes held at the end, less those when the measurement had settled.
     pub fn growth(&self) -> isize {
-        assert_eq!(self.born, VMS, "every VM has come");
+        assert_eq!(self.born, self.churn.total, "all have come");
         self.end - self.settled
     }
 
-    /// A new VM; its place among the threads.
+    /// A new thread; its place among the threads.
     fn add(&mut self) -> usize {
         self.born += 1;
-        let number = self.born as u32;
-        self.threads.add(Thread {
-            pid: number,
-            tid: number,
-            vcpu: Some(0),
-            vm: format!("guest-{number}"),
-            host: None,
-        })
+        self.threads.add((self.churn.thread)(self.born as u32))
     }
 }
 
@@ -59,10 +84,10 @@ impl Source for Fleet {
     }
 
     fn snapshot(&mut self, interval: &mut Interval) -> Result<()> {
-        match self.born {
-            SETTLED => self.settled = held(),
-            VMS => self.end = held(),
-            _ => {}
+        if self.born == self.churn.settled {
+            self.settled = held();
+        } else if self.born == self.churn.total {
+            self.end = held();
         }
         interval.reset();
         self.snapshots += 1;
@@ -74,10 +99,10 @@ impl Source for Fleet {
         for place in self.ended.drain(..) {
             self.threads.retire(place);
         }
-        if self.born == VMS {
+        if self.born == self.churn.total {
             return Ok(());
         }
-        for _ in 0..VMS_AT_ONCE {
+        for _ in 0..self.churn.at_once {
             let place = self.add();
             interval.ended.push(place);
             self.ended.push(place);

@@ -1,5 +1,5 @@
-//! A measurement for months holds no more memory than one of a minute: VMs come and go, and the real loop
-//! runs over a made-up source.
+//! A measurement for months holds no more memory than one of a minute: VMs and threads come and go, and the real
+//! loop runs over a made-up source.
 
 mod allocator;
 mod fleet;
@@ -20,22 +20,22 @@ use tracer_user::{
     run::{self, Inputs, Schedule, Signals, Sink, StopReason},
 };
 
-use crate::fleet::{Fleet, VMS, VMS_AT_ONCE};
+use crate::fleet::{Churn, Fleet, THREADS, VMS};
 
-/// How much more may be held after 100,000 VMs than after 10,000.
+/// How much more may be held after all have come and gone than after the first tenth.
 const ALLOWED: isize = 2 << 20;
 
-/// Runs the loop until every VM has come and gone. The bytes that were held then, less those after the first
+/// Runs the loop until all have come and gone. The bytes that were held then, less those after the first
 /// tenth.
-fn growth(sink: &mut dyn Sink<Fleet>) -> isize {
+fn growth(churn: Churn, sink: &mut dyn Sink<Fleet>) -> isize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut fleet = Fleet::default();
+    let mut fleet = Fleet::new(churn);
     let why = runtime.block_on(async {
         let schedule = Schedule {
             display: Duration::from_millis(1),
             duration: None,
-            // One more than there are VMs for: the last of them have to be gone.
-            count: Some(VMS / VMS_AT_ONCE + 1),
+            // One more than there are intervals with new ones: the last of them have to be gone.
+            count: Some(churn.total / churn.at_once + 1),
             child: None,
         };
         let inputs = Inputs::start(schedule, Signals::none());
@@ -77,34 +77,34 @@ fn no_time_passes() -> Clocks {
 }
 
 /// Records everything, in files of this policy.
-fn recorded(plan: Plan) -> (isize, u64) {
+fn recorded(churn: Churn, plan: Plan) -> (isize, u64) {
     let recorder = Recorder::begin(Nowhere { files: 0 }, plan, header("lab"), 0).unwrap();
     let mut sink = RecordingSink::new(recorder, Location::Stream, no_time_passes);
-    let growth = growth(&mut sink);
+    let growth = growth(churn, &mut sink);
     let summary = sink.end(StopReason::Elapsed).unwrap();
-    assert_eq!(summary.samples, VMS, "one exit of each VM");
+    assert_eq!(summary.samples, churn.total, "one exit of each");
     (growth, summary.totals.files)
 }
 
 #[test]
 fn record_into_one_file_holds_no_vm_that_ended() {
-    let (growth, files) = recorded(Plan::default());
+    let (growth, files) = recorded(VMS, Plan::default());
     assert_eq!(files, 1);
-    assert!(growth < ALLOWED, "{growth} bytes more after {VMS} VMs");
+    assert!(growth < ALLOWED, "{growth} bytes more after {} VMs", VMS.total);
 }
 
 #[test]
 fn record_into_many_files_holds_neither_vms_nor_files() {
     let switch = Some(switch_policy("64K").unwrap());
     for max_files in [None, Some(3)] {
-        let (growth, files) = recorded(Plan { switch, max_files, ..Plan::default() });
+        let (growth, files) = recorded(VMS, Plan { switch, max_files, ..Plan::default() });
         assert!(files > 100, "{files}");
-        assert!(growth < ALLOWED, "{growth} bytes more after {VMS} VMs and {files} files");
+        assert!(growth < ALLOWED, "{growth} bytes more after {} VMs and {files} files", VMS.total);
     }
 }
 
 /// Shows everything as `exitlat live` with these options does.
-fn shown(options: &str) -> isize {
+fn shown(churn: Churn, options: &str) -> isize {
     let line = format!("exitlat live {options}");
     let Some(Command::Live(LiveArgs { view, by, total, .. })) =
         Cli::try_parse_from(line.split_whitespace()).unwrap().command
@@ -112,13 +112,25 @@ fn shown(options: &str) -> isize {
         panic!("{line}")
     };
     let screen = Screen::to_writer(Box::new(io::sink()), &view, by, Selection::default()).unwrap();
-    growth(&mut Tables::new(screen, if total { Shown::Total } else { Shown::Interval }))
+    growth(churn, &mut Tables::new(screen, if total { Shown::Total } else { Shown::Interval }))
 }
 
 #[test]
 fn live_folds_the_vms_that_ended() {
     for options in ["--by reason", "--by vm,reason", "--by vcpu,reason --total --format json"] {
-        let growth = shown(options);
-        assert!(growth < ALLOWED, "{options}: {growth} bytes more after {VMS} VMs");
+        let growth = shown(VMS, options);
+        assert!(growth < ALLOWED, "{options}: {growth} bytes more after {} VMs", VMS.total);
+    }
+}
+
+/// A VM that starts and ends threads for ever is one VM that runs: nothing of it is gone that could be folded
+/// but its threads.
+#[test]
+fn threads_that_come_and_go_in_one_vm_are_not_kept() {
+    let (growth, _) = recorded(THREADS, Plan::default());
+    assert!(growth < ALLOWED, "record: {growth} bytes more after {} threads", THREADS.total);
+    for options in ["--by reason", "--by vcpu --total"] {
+        let growth = shown(THREADS, options);
+        assert!(growth < ALLOWED, "{options}: {growth} bytes more after {} threads", THREADS.total);
     }
 }

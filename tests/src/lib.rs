@@ -1,7 +1,11 @@
 //! What the tests share: the workload, the scenarios, running exitlat.
 
+#[cfg(target_arch = "x86_64")]
+pub mod attack;
+pub mod causes;
 pub mod generated;
 pub mod noise;
+pub mod patched;
 pub mod perfdata;
 pub mod program;
 pub mod scenario;

@@ -1,5 +1,4 @@
-//! Recordings of made-up guests, the same for the same seed: what `diff` must tell apart, and what it must
-//! not.
+//! Synthetic recordings for the tests of `diff`: with and without a change, the same for the same seed.
 
 use std::{collections::BTreeMap, f64::consts::TAU, io};
 
@@ -8,14 +7,17 @@ use tracer_ebpf::histogram::bucket_of;
 use tracer_user::model::provenance::Header;
 use tracer_user::{
     decode::Isa,
-    model::{Cell, GroupBy, Interval, Loss, Parts, Selection, Thread, Threads, compare::RecordingSummary},
+    model::{
+        Cell, GroupBy, Interval, Loss, Parts, Selection, Thread, Threads,
+        compare::{RecordingSummary, Summarizer},
+    },
     recording::Writer,
 };
 
 /// How long exits of a reason take.
 #[derive(Clone, Copy, Debug)]
 pub struct Distribution {
-    /// What it is called.
+    /// Name for people.
     pub name: &'static str,
     /// The VMX reason that stands for it.
     pub code: u32,
@@ -23,7 +25,7 @@ pub struct Distribution {
     pub sample: fn(&mut Rng, f64) -> f64,
 }
 
-/// The kinds that exits come in.
+/// The distributions of the tests.
 pub const DISTRIBUTIONS: [Distribution; 5] = [
     Distribution { name: "10 to 30 us", code: 1, sample: |rng, _| 10_000.0 + 20_000.0 * rng.f64() },
     Distribution { name: "exponential", code: 10, sample: |rng, _| 20_000.0 * exponential(rng) },
@@ -58,7 +60,7 @@ pub struct Load {
     pub memory: f64,
 }
 
-/// What is different in a recording, for all its reasons.
+/// A change of all reasons of a recording.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Effect {
     /// Every tenth sample takes this much longer, in ns.
@@ -75,11 +77,11 @@ pub struct Effect {
 pub fn record(distributions: &[Distribution], load: Load, effect: Effect, rng: &mut Rng) -> RecordingSummary {
     let thread = Thread { pid: 1, tid: 1, vcpu: Some(0), vm: "guest".into(), ..Thread::default() };
     let threads = Threads::from(vec![thread]);
-    let mut side = RecordingSummary::new(GroupBy::REASON);
+    let mut side = Summarizer::new(GroupBy::REASON, Selection::default());
     for interval in intervals(distributions, load, effect, rng) {
-        side.add(&interval, &threads, &Selection::default());
+        side.add(interval.with(&threads));
     }
-    side
+    side.finish()
 }
 
 /// The intervals of such a recording, with a clock that starts at 0.
@@ -115,7 +117,7 @@ pub fn intervals(
     })
 }
 
-/// A recording as a dump: of a VM with this name, and where it says it was made.
+/// A recording as a file, of one VM with this name.
 pub fn dump(
     header: Header,
     vm: &str,
@@ -131,7 +133,7 @@ pub fn dump(
     for mut interval in intervals(distributions, load, effect, &mut Rng::with_seed(seed)) {
         interval.end_unix_ms += start;
         interval.losses.add(Loss::EarlyEntries, interval.number);
-        writer.interval(&interval, &threads)?;
+        writer.interval(interval.with(&threads))?;
     }
     writer.end("elapsed")
 }
@@ -186,7 +188,7 @@ fn push(interval: &mut Interval, code: u32, samples: impl Iterator<Item = u64>) 
     interval.cells.push(Cell { thread, isa, code, subkey, count, sum_ns, min_ns, max_ns, parts, buckets });
 }
 
-/// Above 0, up to 1.
+/// A uniform number above 0 and up to 1.
 fn uniform(rng: &mut Rng) -> f64 {
     1.0 - rng.f64()
 }
@@ -195,12 +197,12 @@ fn exponential(rng: &mut Rng) -> f64 {
     -uniform(rng).ln()
 }
 
-/// Box and Muller's.
+/// A standard normal number, by the method of Box and Muller.
 fn normal(rng: &mut Rng) -> f64 {
     (2.0 * exponential(rng)).sqrt() * (TAU * rng.f64()).cos()
 }
 
-/// The normal approximation, which is good enough for hundreds.
+/// A Poisson number, by the normal approximation: good enough for means of hundreds.
 fn poisson(rng: &mut Rng, mean: f64) -> u64 {
     (mean + mean.sqrt() * normal(rng)).round().max(0.0) as u64
 }

@@ -82,11 +82,15 @@ impl Builder {
     /// (`sample_id_all`).
     pub fn record(&mut self, kind: u32, misc: u16, body: &[u8]) {
         let trailer = if kind < 64 && kind != 9 { self.list(&[0, 0, 0, EVENT_ID]) } else { Vec::new() };
-        let body = [body, &trailer].concat();
+        self.framed(kind, misc, &[body, &trailer].concat());
+    }
+
+    /// Adds a record as it is.
+    fn framed(&mut self, kind: u32, misc: u16, body: &[u8]) {
         let mut record = self.number(u64::from(kind), 4);
         record.extend(self.number(u64::from(misc), 2));
         record.extend(self.number(8 + body.len() as u64, 2));
-        record.extend_from_slice(&body);
+        record.extend_from_slice(body);
         self.records.extend(record);
     }
 
@@ -94,6 +98,15 @@ impl Builder {
     pub fn words(&mut self, kind: u32, misc: u16, words: &[u64]) {
         let body = self.list(words);
         self.record(kind, misc, &body);
+    }
+
+    /// Adds the record of the kernel's about lost events: for which event, how many, and of process and
+    /// thread, when and where it was written.
+    pub fn lost(&mut self, event: u64, count: u64, (pid, tid): (u32, u32), time_ns: u64, cpu: u64) {
+        let mut body = self.list(&[event, count]);
+        body.extend([pid, tid].iter().flat_map(|number| self.number(u64::from(*number), 4)));
+        body.extend(self.list(&[time_ns, cpu, event]));
+        self.framed(2, 0, &body);
     }
 
     /// Adds the name of a process.
@@ -131,6 +144,41 @@ impl Builder {
     /// Adds the mark that ends a round.
     pub fn finished_round(&mut self) {
         self.record(68, 0, &[]);
+    }
+
+    /// Packs the records so far as `perf record -z` does, in pieces of `size` bytes, each a block that is not
+    /// compressed. Marks of rounds are never packed.
+    pub fn pack(&mut self, size: usize) {
+        // A window of 64 KiB.
+        let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 6 << 3];
+        let mut plain = Self { records: Vec::new(), ..self.clone() };
+        let (mut rest, mut run) = (&self.records[..], Vec::new());
+        while !rest.is_empty() {
+            let length = self.read(&rest[6..8]);
+            let (record, after) = rest.split_at(length);
+            rest = after;
+            let mark = self.read(&record[..4]) == 68;
+            if !mark {
+                run.extend_from_slice(record);
+            }
+            if mark || rest.is_empty() {
+                for piece in run.chunks(size) {
+                    packed.extend(&((piece.len() as u32) << 3).to_le_bytes()[..3]);
+                    packed.extend_from_slice(piece);
+                    plain.framed(81, 0, &std::mem::take(&mut packed));
+                }
+                run.clear();
+            }
+            if mark {
+                plain.finished_round();
+            }
+        }
+        *self = plain;
+    }
+
+    fn read(&self, bytes: &[u8]) -> usize {
+        let add = |sum: usize, byte: &u8| sum << 8 | usize::from(*byte);
+        if self.big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) }
     }
 
     /// The recording as a file.

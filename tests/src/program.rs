@@ -8,7 +8,7 @@ use std::{
 /// The program. The test harness builds it beside itself.
 ///
 /// # Panics
-/// If it is not there.
+/// If the program does not exist.
 pub fn exitlat() -> Command {
     let mut path: PathBuf = std::env::current_exe().expect("a running program has a path");
     path.pop();
@@ -25,7 +25,7 @@ pub fn exitlat() -> Command {
 /// Status, standard output and standard error.
 ///
 /// # Panics
-/// If the program prints something else than text.
+/// If the output is not UTF-8.
 pub fn text(output: Output) -> (Option<i32>, String, String) {
     let text = |bytes| String::from_utf8(bytes).expect("exitlat prints text");
     (output.status.code(), text(output.stdout), text(output.stderr))

@@ -17,7 +17,7 @@ const DESCRIPTOR_LEN: usize = 16;
 /// do not have the interface.
 ///
 /// # Errors
-/// If the kernel has the interface but what it says makes no sense.
+/// If the kernel has the interface but its data are damaged.
 pub fn read(vcpu: &impl AsRawFd) -> Result<Value> {
     // SAFETY: the request takes no argument and returns a new file descriptor or -1.
     let fd = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_GET_STATS_FD as _) };

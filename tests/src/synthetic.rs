@@ -1,7 +1,6 @@
-//! A recording that was never made: thirty intervals of three VMs, the same on every run, for what is
-//! exported.
+//! A synthetic recording for the tests of exports: thirty intervals of three VMs, the same on every run.
 //!
-//! Names of guests are as bad as a tenant can choose them.
+//! The names of its guests are as hostile as a tenant can choose them.
 
 use tracer_ebpf::{
     histogram::bucket_of,
@@ -17,7 +16,7 @@ use tracer_user::{
 
 /// Intervals of a recording.
 pub const INTERVALS: u64 = 30;
-/// Length of each, a little more than a second as under load.
+/// Length of an interval: a little more than a second, as under load.
 const LENGTH_NS: u64 = 1_000_300_000;
 /// Wall clock at the start: 2026-11-21 09:15:00 UTC.
 const START_UNIX_MS: u64 = 1_795_252_500_000;
@@ -31,8 +30,8 @@ pub const GUESTS: [(u32, &str); 3] = [
     (4103, "=cmd|' /C calc'!A1, \"x\"\r\n# EOF\\"),
 ];
 
-/// A reason: its code, exits an interval and vCPU, the middle duration in ns, how far the tail goes, and how
-/// the VMM has part in it.
+/// A reason: its code, exits per interval and vCPU, the median in ns, the length of the tail, and the share
+/// of the VMM.
 struct Load {
     code: u32,
     count: u64,
@@ -55,7 +54,7 @@ const LOADS: [Load; 8] = [
     Load { code: HLT, count: 70, middle: 900_000.0, tail: 0.8, user: 0.0, slow: false },
 ];
 
-/// What a recording has in it.
+/// Contents of a recording.
 #[derive(Clone, Copy, Debug)]
 pub struct Synthetic {
     /// Parts of exits, details, and the time of vCPUs, as a kernel that can tell them gives.
@@ -112,7 +111,7 @@ impl Synthetic {
         (1..=INTERVALS).map(|number| self.interval(number, &mut random)).collect()
     }
 
-    /// The recording as a dump.
+    /// The recording as a file.
     ///
     /// # Panics
     /// Never: memory does not fail.
@@ -121,7 +120,7 @@ impl Synthetic {
         write(header_with(parts), &self.intervals())
     }
 
-    /// Some intervals of one that knows no parts as a dump.
+    /// Some intervals of a recording without parts, as a file.
     ///
     /// # Panics
     /// Never: memory does not fail.
@@ -152,7 +151,7 @@ impl Synthetic {
     fn thread(self, thread: usize, interval: &mut Interval, random: &mut Random) {
         let mut spent = Parts::default();
         for (index, load) in LOADS.iter().enumerate() {
-            // Not every VM does everything.
+            // Some reasons occur in some VMs only.
             if (thread + index).is_multiple_of(5) {
                 continue;
             }
@@ -212,12 +211,12 @@ impl Synthetic {
 fn write(header: Header, intervals: &[Interval]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header).expect("memory does not fail");
     for interval in intervals {
-        writer.interval(interval, &threads()).expect("memory does not fail");
+        writer.interval(interval.with(&threads())).expect("memory does not fail");
     }
     writer.end("elapsed").expect("memory does not fail")
 }
 
-/// Shares of a time; the rest is KVM's.
+/// Divides a time into parts; the rest is the kernel's.
 fn split(total: u64, shares: &[(Part, f64)]) -> Parts {
     let mut parts = Parts::default();
     shares.iter().for_each(|(part, share)| parts.add(*part, (total as f64 * share) as u64));

@@ -22,6 +22,7 @@ fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
         Event::Woken { .. } => (synthetic::WOKEN, [0; 2]),
         Event::Cause { subkey } => (synthetic::CAUSE, [subkey, 0]),
         Event::Exit { .. } | Event::Entry { .. } | Event::Death => unreachable!("has a program of its own"),
+        Event::Lost => unreachable!("no event of the kernel's"),
     };
     vec![pid_tgid, now_ns, u64::from(what), more[0], more[1]]
 }
@@ -29,11 +30,13 @@ fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
 /// Runs an event in the kernel, on the given CPU.
 fn run(session: &mut Session, pid_tgid: u64, event: Event, cpu: u32) -> Result<()> {
     let (name, args) = match event {
-        Event::Exit { now_ns, isa, code, vcpu } => (
+        Event::Exit { now_ns, isa, code, vcpu, identity } => (
             symbols::SYNTHETIC_EXIT,
-            vec![pid_tgid, now_ns, u64::from(isa), u64::from(code), u64::from(vcpu)],
+            vec![pid_tgid, now_ns, u64::from(isa), u64::from(code), u64::from(vcpu) | identity << 32],
         ),
-        Event::Entry { now_ns } => (symbols::SYNTHETIC_ENTRY, vec![pid_tgid, now_ns]),
+        Event::Entry { now_ns, identity } => {
+            (symbols::SYNTHETIC_ENTRY, vec![pid_tgid, now_ns, identity.unwrap_or(0)])
+        }
         Event::Death => (symbols::SYNTHETIC_DEATH, vec![pid_tgid]),
         part => (symbols::SYNTHETIC_PART, part_args(pid_tgid, part)),
     };
@@ -67,6 +70,8 @@ fn scenarios() -> Result<()> {
             let (thread, event) = scenario::event(line)?;
             run(&mut session, thread, event, number as u32 % cpus())
                 .with_context(|| format!("{}: {line}", scenario.name))?;
+            // As every 100 ms: user space tells which vCPUs are of one process.
+            session.greet();
         }
         assert_eq!(take(&mut session)?, scenario.expect, "{}: {}", scenario.name, scenario.about);
     }
@@ -79,8 +84,8 @@ fn intervals_are_differences() -> Result<()> {
     let mut session = Session::load(&Options::default(), None)?;
     let thread = 10 << 32 | 1;
     let pair = |session: &mut Session, start: u64, ns: u64| -> Result<()> {
-        run(session, thread, Event::Exit { now_ns: start, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
-        run(session, thread, Event::Entry { now_ns: start + ns }, 0)
+        run(session, thread, Event::Exit { now_ns: start, isa: 2, code: 0x72, vcpu: 0, identity: 0 }, 0)?;
+        run(session, thread, Event::Entry { now_ns: start + ns, identity: None }, 0)
     };
     pair(&mut session, 1_000, 50)?;
     pair(&mut session, 2_000, 900)?;
@@ -97,8 +102,8 @@ fn dead_threads_give_their_places_back() -> Result<()> {
     let mut session = Session::load(&Options { vcpus: 2, slots: 2, ..Options::default() }, None)?;
     for tid in 1..=100u64 {
         let thread = 10 << 32 | tid;
-        run(&mut session, thread, Event::Exit { now_ns: 1_000 * tid, isa: 1, code: 10, vcpu: 0 }, 0)?;
-        run(&mut session, thread, Event::Entry { now_ns: 1_000 * tid + tid }, 0)?;
+        run(&mut session, thread, Event::Exit { now_ns: 1_000 * tid, isa: 1, code: 10, vcpu: 0, identity: 0 }, 0)?;
+        run(&mut session, thread, Event::Entry { now_ns: 1_000 * tid + tid, identity: None }, 0)?;
         run(&mut session, thread, Event::Death, 0)?;
         let outcome = take(&mut session)?;
         assert_eq!(
@@ -116,11 +121,11 @@ fn dead_threads_give_their_places_back() -> Result<()> {
 fn a_place_is_asked_for_again_when_there_is_one() -> Result<()> {
     let mut session = Session::load(&Options { vcpus: 1, slots: 8, ..Options::default() }, None)?;
     let (first, second) = (10 << 32 | 1, 10 << 32 | 2);
-    let exit = |now_ns| Event::Exit { now_ns, isa: 2, code: 0x72, vcpu: 0 };
+    let exit = |now_ns| Event::Exit { now_ns, isa: 2, code: 0x72, vcpu: 0, identity: 0 };
     run(&mut session, first, exit(100), 0)?;
     run(&mut session, second, exit(110), 0)?;
     for round in 1..=3 {
-        run(&mut session, second, Event::Entry { now_ns: round * 1_000 }, 0)?;
+        run(&mut session, second, Event::Entry { now_ns: round * 1_000, identity: None }, 0)?;
         run(&mut session, second, exit(round * 1_000 + 1), 0)?;
         let losses = take(&mut session)?.losses;
         let lost = if round == 1 { 2 } else { 1 };
@@ -129,7 +134,7 @@ fn a_place_is_asked_for_again_when_there_is_one() -> Result<()> {
     run(&mut session, first, Event::Death, 0)?;
     assert_eq!(take(&mut session)?.losses.into_iter().collect::<Vec<_>>(), [("died_in_exit".to_owned(), 1)]);
     run(&mut session, second, exit(5_000), 0)?;
-    run(&mut session, second, Event::Entry { now_ns: 5_030 }, 0)?;
+    run(&mut session, second, Event::Entry { now_ns: 5_030, identity: None }, 0)?;
     let outcome = take(&mut session)?;
     assert_eq!(outcome.cells["10/2/0 2:0x72"], [1, 30, 30, 30]);
     assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
@@ -155,9 +160,9 @@ fn many_machines() -> Result<()> {
                     let thread = (vm + 1) << 32 | (generation * 100_000 + vm * VCPUS + vcpu);
                     for code in 0..REASONS {
                         let (now_ns, ns) = (1_000_000 * (code + 1), 100 + 7 * code + vm);
-                        let exit = Event::Exit { now_ns, isa: 2, code: code as u32, vcpu: vcpu as u32 };
+                        let exit = Event::Exit { now_ns, isa: 2, code: code as u32, vcpu: vcpu as u32, identity: 0 };
                         run(&mut session, thread, exit, 0)?;
-                        run(&mut session, thread, Event::Entry { now_ns: now_ns + ns }, 0)?;
+                        run(&mut session, thread, Event::Entry { now_ns: now_ns + ns, identity: None }, 0)?;
                         samples += 1;
                     }
                     if generation == 1 && vm % 2 == 0 {
@@ -166,7 +171,8 @@ fn many_machines() -> Result<()> {
                 }
             }
             let outcome = take(&mut session)?;
-            let lost = outcome.losses.get("slot_table_full").copied().unwrap_or(0);
+            // A few slots lie in the reserve: this VM has more than that gives to one.
+            let lost = outcome.losses.get("slot_quota").copied().unwrap_or(0);
             assert_eq!(outcome.losses.len(), usize::from(lost != 0), "{:?}", outcome.losses);
             let free = if generation == 1 { slots } else { samples };
             assert_eq!((outcome.cells.len() as u64, lost), (samples.min(free), samples.saturating_sub(free)));
@@ -196,9 +202,9 @@ fn filtered(pids: impl IntoIterator<Item = u32>) -> Result<Session> {
 fn other_processes_are_filtered_out() -> Result<()> {
     let mut session = filtered([7, 10])?;
     for pid in [9u64, 10, 11, 7] {
-        run(&mut session, pid << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
-        run(&mut session, pid << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
-        run(&mut session, pid << 32 | 2, Event::Entry { now_ns: 200 }, 0)?;
+        run(&mut session, pid << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0, identity: 0 }, 0)?;
+        run(&mut session, pid << 32 | 1, Event::Entry { now_ns: 200, identity: None }, 0)?;
+        run(&mut session, pid << 32 | 2, Event::Entry { now_ns: 200, identity: None }, 0)?;
     }
     let outcome = take(&mut session)?;
     assert_eq!(outcome.cells.keys().collect::<Vec<_>>(), ["10/1/0 2:0x72", "7/1/0 2:0x72"]);
@@ -215,8 +221,8 @@ fn a_process_is_traced_once_it_is_judged() -> Result<()> {
     let exits = |session: &mut Session, from_ns: u64| -> Result<()> {
         for pid in [wanted, refused, ended] {
             let thread = pid << 32 | 1;
-            run(session, thread, Event::Exit { now_ns: from_ns, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
-            run(session, thread, Event::Entry { now_ns: from_ns + 100 }, 0)?;
+            run(session, thread, Event::Exit { now_ns: from_ns, isa: 2, code: 0x72, vcpu: 0, identity: 0 }, 0)?;
+            run(session, thread, Event::Entry { now_ns: from_ns + 100, identity: None }, 0)?;
         }
         Ok(())
     };
@@ -239,8 +245,8 @@ fn a_process_is_traced_once_it_is_judged() -> Result<()> {
 #[test]
 fn events_beyond_a_full_filter_are_counted() -> Result<()> {
     let mut session = filtered(1..=tracer_ebpf::abi::MAX_PROCESSES)?;
-    run(&mut session, 99_999 << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0 }, 0)?;
-    run(&mut session, 99_999 << 32 | 1, Event::Entry { now_ns: 200 }, 0)?;
+    run(&mut session, 99_999 << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0, identity: 0 }, 0)?;
+    run(&mut session, 99_999 << 32 | 1, Event::Entry { now_ns: 200, identity: None }, 0)?;
     let outcome = take(&mut session)?;
     assert_eq!(outcome.cells.len(), 0);
     assert_eq!(outcome.losses.into_iter().collect::<Vec<_>>(), [("filter_full".to_owned(), 2)]);

@@ -4,7 +4,7 @@
 
 use core::{
     fmt,
-    mem::{offset_of, size_of},
+    mem::{align_of, offset_of, size_of},
 };
 
 use crate::{
@@ -29,6 +29,12 @@ pub const ABSENT: u32 = u32::MAX;
 pub const DIRECT: usize = 256;
 /// Places in [`Vcpu::rare`].
 pub const RARE: usize = 32;
+/// Default capacity of the table of thin records.
+pub const DEFAULT_TALLIES: u32 = 8192;
+/// Causes that a vCPU may have by default; see [`crate::quota`].
+pub const DEFAULT_CAUSES: u32 = 64;
+/// Places in [`Vcpu::cache`]; a power of two.
+pub const CACHED: usize = 8;
 
 /// Instruction set of an exit code: the `isa` of KVM's tracepoint, or a number of our own where it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +67,15 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Refers to a slot: its number plus one, so that zeroed memory refers to none.
+/// Exit codes of [`Isa::NONE`]: what stands where there is no code.
+pub mod pseudo {
+    /// The exit's code could not be read.
+    pub const UNREADABLE: u32 = 1;
+    /// KVM_RUN returned although the vCPU had entered its guest and no exit was reported: the entry failed.
+    pub const ENTRY_FAILED: u32 = 2;
+}
+
+/// Refers to a slot or thin record: its number plus one, so that zeroed memory refers to none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct SlotRef(u32);
@@ -101,8 +115,10 @@ pub mod table {
     pub const VCPUS: u32 = 0;
     /// Slots.
     pub const SLOTS: u32 = 1;
+    /// Thin records.
+    pub const TALLIES: u32 = 2;
     /// Number of tables.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 /// Whether a process is traced, in the map that a filter asks.
@@ -121,8 +137,11 @@ pub mod state {
     pub const FREE: u32 = 0;
     /// The thread runs.
     pub const LIVE: u32 = 1;
-    /// The thread is gone; user space takes its last numbers and frees the entry.
+    /// The thread is gone, or has run too many other vCPUs since; user space takes the last numbers and frees
+    /// the entry.
     pub const DEAD: u32 = 2;
+    /// The thread runs another vCPU. No time passes for this entry.
+    pub const PARKED: u32 = 3;
 }
 
 /// Where the slot of an exit code outside the direct table is noted.
@@ -137,19 +156,31 @@ pub struct Rare {
     pub slot: SlotRef,
 }
 
+/// Where the slot or thin record of a cause was found last.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Cached {
+    /// The cause.
+    pub subkey: u64,
+    /// The exit code that it is below; its isa is [`Vcpu::isa`].
+    pub code: u32,
+    /// [`SlotRef::NONE`] if the place is not used.
+    pub slot: SlotRef,
+}
+
 /// What the thread does while an exit is open, as far as it is not simply running in KVM. See
 /// [`crate::breakdown`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Breakdown {
-    /// 1 if the open exit has, or may have, parts other than [`Part::Kernel`].
-    pub touched: u32,
     /// Where the thread is.
     pub mode: Mode,
     /// Why it is not on a CPU.
     pub off: Off,
     /// With which KVM_EXIT_* KVM returned to the VMM.
     pub user_reason: u32,
+    /// Keeps the layout explicit.
+    pub pad: u32,
     /// When this mode, or this time off the CPU, began.
     pub since_ns: u64,
     /// When the thread was last made runnable. The only field that other CPUs write.
@@ -168,72 +199,106 @@ pub struct Breakdown {
     pub preempted_for_ns: u64,
     /// Time in the VMM since KVM last returned to it.
     pub trip_ns: u64,
+    /// When the VMM seemed to call KVM_RUN, which nothing has confirmed yet; see [`Mode::CALLED`].
+    pub call_ns: u64,
+    /// Off the CPU since then.
+    pub call_away_ns: u64,
+    /// Asleep since then.
+    pub call_slept_ns: u64,
+    /// When the thread first fell asleep in the VMM after the last signal that made KVM_RUN return; 0 if it
+    /// never did.
+    pub kicked_ns: u64,
+    /// When it called KVM_RUN after that; 0 if it has not yet.
+    pub resumed_ns: u64,
 }
 
-/// One vCPU thread. Written only by that thread's events, and by user space before it is handed out and
-/// after the thread's death.
+/// One vCPU on one thread. Written only by that thread's events, by user space before it is handed out and
+/// after the thread's death, and, where a field says so, by user space at any time.
+///
+/// In lines of 64 bytes: an exit or entry without a pause touches the first line only, and of `direct` the
+/// one that has its code.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Vcpu {
-    /// `tgid << 32 | tid`; 0 while unused and after death.
-    pub pid_tgid: u64,
+    /// The kernel's `struct kvm_vcpu` that the thread runs, between two returns of KVM_RUN; 0 when it is not
+    /// known. Raw tracepoints are given it: within one call of KVM_RUN, which holds the vCPU's mutex, it
+    /// tells the thread.
+    pub kvm_vcpu: u64,
     /// Time of the exit that waits for its entry; 0 when the vCPU is in the guest.
     pub open_ns: u64,
-    /// Code of that exit.
+    /// Time of the last entry, moved on by what the thread then spent off its CPU; 0 before the first.
+    ///
+    /// `first_ns + guest_ns + exit_ns + lost_ns + away_ns + parked_ns` is `open_ns` while an exit is open,
+    /// else `entered_ns`.
+    pub entered_ns: u64,
+    /// Sum of the complete exit intervals.
+    pub exit_ns: u64,
+    /// Sum of the complete guest intervals.
+    pub guest_ns: u64,
+    /// The VMCB of the same time as `kvm_vcpu`, while it is that of the guest itself and not of a nested
+    /// guest; 0 when it is not known. AMD only.
+    pub vmcb: u64,
+    /// Code of the open exit, or of the last one.
     pub open_code: u32,
     /// Isa of that exit.
     pub open_isa: Isa,
     /// Isa of the codes in `direct`: that of the first exit.
     pub isa: Isa,
-    /// The kernel's vCPU number, or [`ABSENT`].
-    pub vcpu_id: u32,
-    /// See [`state`].
-    pub state: u32,
-    /// The thread's tgid; unlike `pid_tgid` it outlives the thread.
-    pub pid: u32,
-    /// The thread's tid; unlike `pid_tgid` it outlives the thread.
-    pub tid: u32,
-    /// Counts how often this entry was handed out, so that a reader notices a new owner.
-    pub generation: u32,
+    /// 1 if the open exit has, or may have, parts other than [`Part::Kernel`].
+    pub touched: u32,
+
+    /// `tgid << 32 | tid`; 0 while unused and after death.
+    pub pid_tgid: u64,
+    /// The kernel's `struct task_struct` of the thread, beside `kvm_vcpu` where a return of KVM_RUN can be
+    /// missed.
+    pub task: u64,
+    /// Cause of the open exit below its reason, see [`crate::subkey`]; 0 if none is known.
+    pub open_subkey: u64,
     /// When the first exit was seen.
     pub first_ns: u64,
-    /// Time of the last entry, moved on by what the thread then spent off its CPU; 0 before the first.
-    ///
-    /// `first_ns + guest_ns + exit_ns + lost_ns + away_ns` is `open_ns` while an exit is open, else
-    /// `entered_ns`.
-    pub entered_ns: u64,
-    /// Sum of the complete guest intervals.
-    pub guest_ns: u64,
-    /// Sum of the complete exit intervals.
-    pub exit_ns: u64,
     /// Time in intervals that were lost: of unpaired exits and entries, or because the clock went back.
     pub lost_ns: u64,
     /// Time off the CPU between entry and exit.
     pub away_ns: u64,
-    /// Cause of the open exit below its reason, see [`crate::subkey`]; 0 if none is known.
-    pub open_subkey: u64,
-    /// The kernel's `struct kvm_vcpu` that the thread runs, between two returns of KVM_RUN; 0 when it is not
-    /// known. Raw tracepoints are given it: within one call of KVM_RUN, which holds the vCPU's mutex, it
-    /// tells the thread.
-    pub kvm_vcpu: u64,
-    /// The kernel's `struct task_struct` of the thread, beside `kvm_vcpu` where a return of KVM_RUN can be
-    /// missed.
-    pub task: u64,
-    /// The control block of the same time, while it is that of the guest itself and not of a guest in it; 0
-    /// when it is not known. AMD only.
-    pub vmcb: u64,
-    /// The slot of the guest intervals.
-    pub guest_slot: SlotRef,
-    /// Not 0 while a program of `bpf/split.rs` is at work on the entry. From Linux 7.0 on raw tracepoints do
-    /// not keep the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs
+    /// Time in which the thread ran other vCPUs.
+    pub parked_ns: u64,
+    /// Not 0 while a program of `hooks/kvm_run.rs` is at work on the entry. From Linux 7.0 on raw tracepoints
+    /// do not keep the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs
     /// then leave it alone.
     pub busy: u32,
-    /// The parts of the open exit and of the complete ones.
-    pub breakdown: Breakdown,
+    /// Causes that have a slot or thin record.
+    pub causes: u32,
+
+    /// See [`state`].
+    pub state: u32,
+    /// Counts how often this entry was handed out, so that a reader notices a new owner.
+    pub generation: u32,
+    /// Which vCPU it is, as far as the events tell vCPUs of one thread apart: the address of its `struct
+    /// kvm_vcpu`, or its number plus one; 0 if they do not.
+    pub identity: u64,
+    /// The kernel's vCPU number, or [`ABSENT`].
+    pub vcpu_id: u32,
+    /// The thread's tgid; unlike `pid_tgid` it outlives the thread.
+    pub pid: u32,
+    /// The thread's tid; unlike `pid_tgid` it outlives the thread.
+    pub tid: u32,
+    /// The slot of the guest intervals.
+    pub guest_slot: SlotRef,
+    /// Index plus one of another entry of the same thread, in a ring; 0 if it has no other. See
+    /// [`crate::ring`].
+    pub next: u32,
+    /// Index plus one of another entry of the same process, in a ring; 0 if the process is not known yet.
+    /// Written by user space. See [`crate::pause`].
+    pub sibling: u32,
     /// Name of the thread at its first exit.
     pub comm: [u8; 16],
+
+    /// The parts of the open exit and of the complete ones.
+    pub breakdown: Breakdown,
     /// Indexed by [`loss::PerVcpu`].
     pub lost: [u64; loss::PerVcpu::COUNT],
+    /// Causes that were asked for lately, by [`crate::tables::cache_index`].
+    pub cache: [Cached; CACHED],
     /// By [`crate::slot::direct_index`].
     pub direct: [SlotRef; DIRECT],
     /// The codes that have no place in `direct`.
@@ -241,79 +306,120 @@ pub struct Vcpu {
 }
 
 /// Smallest and largest sample of one epoch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Extremes {
-    /// The epoch they belong to.
-    pub epoch: u32,
-    /// Keeps the layout explicit.
-    pub pad: u32,
     /// Shortest sample.
     pub min_ns: u64,
     /// Longest sample.
     pub max_ns: u64,
 }
 
-/// Aggregate of one (vCPU thread, isa, exit code). One writer: the vCPU thread.
+impl Extremes {
+    /// Those of no sample.
+    pub const NONE: Self = Self { min_ns: u64::MAX, max_ns: 0 };
+}
+
+/// Count, sum, minimum and maximum of the samples of one (vCPU, isa, exit code, subkey): what a slot begins
+/// with, and all of a thin record. One writer: the vCPU's thread.
 ///
 /// A reader is safe from half-done updates without ever stopping the writer: it reads `done`, copies, reads
 /// `begun`, and has a consistent copy if the two are equal.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Slot {
+#[repr(C, align(64))]
+pub struct Tally {
+    /// Samples whose update was begun; written first.
+    pub begun: u64,
+    /// Samples whose update is complete; written last. This is the count.
+    pub done: u64,
+    /// Sum of all samples.
+    pub sum_ns: u64,
+    /// By parity of the epoch. User space empties the other one before it raises the epoch.
+    pub extremes: [Extremes; 2],
+    /// Which of `extremes` samples go to. Starts at 1, 0 while it is not handed out; after that user space
+    /// raises it whenever it has taken the samples so far, so that minimum and maximum start afresh.
+    pub epoch: u32,
     /// Index of the vCPU.
     pub vcpu: u32,
+
+    /// Which samples of the exit, or which cause of it; see [`crate::subkey`].
+    pub subkey: u64,
     /// Isa of the code.
     pub isa: Isa,
     /// The exit code, flags included.
     pub code: u32,
-    /// Which of `extremes` samples go to. Starts at 1, 0 while the slot is not handed out; after that user
-    /// space raises it whenever it has taken the samples so far, so that minimum and maximum start afresh.
-    pub epoch: u32,
-    /// Which samples of the exit, or which cause of it; see [`crate::subkey`].
-    pub subkey: u64,
-    /// Samples whose update was begun; written first.
-    pub begun: u64,
-    /// Sum of all samples.
-    pub sum_ns: u64,
-    /// Sum of their parts; [`Part::Kernel`] stays 0, it is the rest.
+    /// The rest of the line: room for its worst sample.
+    pub room: [u64; 6],
+}
+
+/// A tally with parts and a histogram.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Slot {
+    /// Count, sum, minimum and maximum.
+    pub tally: Tally,
+    /// Sum of the parts; [`Part::Kernel`] stays 0, it is the rest.
     pub parts: [u64; Part::COUNT],
-    /// By parity of the epoch.
-    pub extremes: [Extremes; 2],
-    /// Samples whose update is complete; written last. This is the count.
-    pub done: u64,
     /// Samples per bucket, see [`crate::histogram`]. They wrap; the reader takes differences.
     pub buckets: [u32; BUCKETS],
 }
 
+/// How many places of each table the processes have whose tgid has the same place in the array, or all
+/// together. What is taken is counted by the BPF programs, what is given back by user space: a counter has
+/// one kind of writer. See [`crate::quota`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Held {
+    /// Places taken so far, by [`table`].
+    pub taken: [u64; table::COUNT as usize],
+    /// Places given back so far, by [`table`].
+    pub returned: [u64; table::COUNT as usize],
+    /// Events of threads that were refused an entry.
+    pub refused: u64,
+    /// The process that was last refused an entry.
+    pub refused_pid: u32,
+    /// Keeps the layout explicit.
+    pub pad: u32,
+}
+
+/// Elements of the array of [`Held`]: a power of two for processes, and one for all together.
+pub const HELD: usize = 4096 + 1;
+
 impl Vcpu {
     /// All zero.
     pub const UNUSED: Self = Self {
-        pid_tgid: 0,
+        kvm_vcpu: 0,
         open_ns: 0,
+        entered_ns: 0,
+        exit_ns: 0,
+        guest_ns: 0,
+        vmcb: 0,
         open_code: 0,
         open_isa: Isa::NONE,
         isa: Isa::NONE,
-        vcpu_id: 0,
-        state: state::FREE,
-        pid: 0,
-        tid: 0,
-        generation: 0,
+        touched: 0,
+        pid_tgid: 0,
+        task: 0,
+        open_subkey: 0,
         first_ns: 0,
-        entered_ns: 0,
-        guest_ns: 0,
-        exit_ns: 0,
         lost_ns: 0,
         away_ns: 0,
-        open_subkey: 0,
-        kvm_vcpu: 0,
-        task: 0,
-        vmcb: 0,
-        guest_slot: SlotRef::NONE,
+        parked_ns: 0,
         busy: 0,
-        breakdown: Breakdown::NONE,
+        causes: 0,
+        state: state::FREE,
+        generation: 0,
+        identity: 0,
+        vcpu_id: 0,
+        pid: 0,
+        tid: 0,
+        guest_slot: SlotRef::NONE,
+        next: 0,
+        sibling: 0,
         comm: [0; 16],
+        breakdown: Breakdown::NONE,
         lost: [0; loss::PerVcpu::COUNT],
+        cache: [Cached { subkey: 0, code: 0, slot: SlotRef::NONE }; CACHED],
         direct: [SlotRef::NONE; DIRECT],
         rare: [Rare { isa: Isa::NONE, code: 0, slot: SlotRef::NONE }; RARE],
     };
@@ -322,10 +428,10 @@ impl Vcpu {
 impl Breakdown {
     /// All zero: the thread runs, in the guest or in KVM.
     pub const NONE: Self = Self {
-        touched: 0,
         mode: Mode::KERNEL,
         off: Off::RUNNING,
         user_reason: 0,
+        pad: 0,
         since_ns: 0,
         woken_ns: 0,
         parts: [0; Part::COUNT],
@@ -335,6 +441,11 @@ impl Breakdown {
         preempted_ns: 0,
         preempted_for_ns: 0,
         trip_ns: 0,
+        call_ns: 0,
+        call_away_ns: 0,
+        call_slept_ns: 0,
+        kicked_ns: 0,
+        resumed_ns: 0,
     };
 }
 
@@ -354,25 +465,37 @@ pub struct SlotKey {
     pub subkey: u64,
 }
 
-impl Slot {
-    /// All zero.
+impl Tally {
+    /// All zero: not handed out.
     pub const UNUSED: Self = Self {
+        begun: 0,
+        done: 0,
+        sum_ns: 0,
+        extremes: [Extremes { min_ns: 0, max_ns: 0 }; 2],
+        epoch: 0,
         vcpu: 0,
+        subkey: 0,
         isa: Isa::NONE,
         code: 0,
-        epoch: 0,
-        subkey: 0,
-        begun: 0,
-        sum_ns: 0,
-        parts: [0; Part::COUNT],
-        extremes: [Extremes { epoch: 0, pad: 0, min_ns: 0, max_ns: 0 }; 2],
-        done: 0,
-        buckets: [0; BUCKETS],
+        room: [0; 6],
     };
 }
 
-const _: () = assert!(size_of::<Breakdown>() == 72 + 16 * Part::COUNT);
-const _: () = assert!(size_of::<Vcpu>() == 192 + size_of::<Breakdown>() + 4 * DIRECT + 12 * RARE);
-const _: () = assert!(offset_of!(Vcpu, lost) == 152 + size_of::<Breakdown>());
-const _: () = assert!(size_of::<Slot>() == 96 + 8 * Part::COUNT + 4 * BUCKETS);
-const _: () = assert!(offset_of!(Slot, buckets) == 96 + 8 * Part::COUNT);
+impl Slot {
+    /// All zero: not handed out.
+    pub const UNUSED: Self =
+        Self { tally: Tally::UNUSED, parts: [0; Part::COUNT], buckets: [0; BUCKETS] };
+}
+
+/// Bytes that a CPU fetches at once.
+const LINE: usize = 64;
+
+const _: () = assert!(offset_of!(Vcpu, touched) == LINE - 4 && offset_of!(Vcpu, pid_tgid) == LINE);
+const _: () = assert!(offset_of!(Vcpu, state) == 2 * LINE && offset_of!(Vcpu, breakdown) == 3 * LINE - 8);
+const _: () = assert!(offset_of!(Vcpu, lost) == 3 * LINE - 8 + size_of::<Breakdown>());
+const _: () = assert!(size_of::<Breakdown>() == 112 + 16 * Part::COUNT);
+const _: () = assert!(size_of::<Vcpu>().is_multiple_of(LINE) && align_of::<Vcpu>() == LINE);
+const _: () = assert!(offset_of!(Tally, vcpu) == LINE - 4 && size_of::<Tally>() == 2 * LINE);
+const _: () = assert!(offset_of!(Slot, parts) == 2 * LINE && offset_of!(Slot, buckets) == 3 * LINE);
+const _: () = assert!(size_of::<Slot>() == 3 * LINE + 4 * BUCKETS && size_of::<Slot>().is_multiple_of(LINE));
+const _: () = assert!(size_of::<Held>() == LINE);

@@ -5,7 +5,11 @@
 //! whoever wakes it. Every function charges the time since the last one to one part. [`Part::Kernel`] is
 //! never charged: it is what the others leave of the interval, so the parts sum to it whatever happened.
 
-use crate::{abi::Vcpu, part::Part};
+use crate::{
+    abi::{Isa, Vcpu},
+    part::Part,
+    pause,
+};
 
 /// Where the thread is while an exit is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,11 @@ impl Mode {
     pub const KERNEL: Self = Self(0);
     /// Returned to the VMM.
     pub const USER: Self = Self(1);
+    /// The VMM seems to have called KVM_RUN. x86 tells by the loading of the guest's FPU registers, which
+    /// other calls do too: those for MSRs that the FPU state holds (`__msr_io`, arch/x86/kvm/x86.c). An entry, a
+    /// halt or a return confirms it; if the registers are loaded once more before that, it was another call,
+    /// and the thread was in the VMM all the time.
+    pub const CALLED: Self = Self(2);
 }
 
 /// Why the thread is not on a CPU.
@@ -53,6 +62,28 @@ pub struct Trip {
     pub ns: u64,
 }
 
+/// Whether a vCPU that leaves its guest for this reason wants to halt: HLT, MWAIT of Intel and AMD, and what
+/// protected guests ask for, of which a halt cannot be told apart. On s390 only a wait state blocks.
+#[inline(always)]
+pub const fn is_halt(isa: Isa, code: u32) -> bool {
+    match isa {
+        Isa::VMX => matches!(code, 12 | 36),
+        Isa::SVM => matches!(code, 0x78 | 0x8b | 0x8c | 0x403),
+        _ => true,
+    }
+}
+
+/// A stretch in which a thread slept in the VMM after a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sleep {
+    /// When it began.
+    pub from_ns: u64,
+    /// When it ended.
+    pub until_ns: u64,
+    /// How much of it the thread slept.
+    pub most_ns: u64,
+}
+
 /// What a thread's `prev_state` in `sched_switch` means: bits of `include/linux/sched.h`. `preempted` is the
 /// tracepoint's own argument; in the classic record it is bit 8 (TASK_REPORT_MAX).
 #[inline(always)]
@@ -79,7 +110,10 @@ pub const fn user_reason(reason: u32, errno: i32) -> u32 {
     const EFAULT: i32 = -14;
     const EHWPOISON: i32 = -133;
     const MEMORY_FAULT: u32 = 39;
-    if errno >= 0 || (reason == MEMORY_FAULT && (errno == EFAULT || errno == EHWPOISON)) {
+    if errno >= 0 {
+        // The VMM can write to the reason at any time: it must not look like an error.
+        if reason < KVM_EXIT_ERROR { reason } else { KVM_EXIT_ERROR - 1 }
+    } else if reason == MEMORY_FAULT && (errno == EFAULT || errno == EHWPOISON) {
         reason
     } else if errno == EINTR {
         KVM_EXIT_INTR
@@ -95,8 +129,8 @@ pub fn left_kvm(vcpu: &mut Vcpu, now_ns: u64, reason: u32) -> Option<Trip> {
         return None;
     }
     let trip = entered_kvm(vcpu, now_ns);
+    vcpu.touched = 1;
     let breakdown = &mut vcpu.breakdown;
-    breakdown.touched = 1;
     breakdown.mode = Mode::USER;
     breakdown.since_ns = now_ns;
     breakdown.user_reason = reason;
@@ -107,19 +141,68 @@ pub fn left_kvm(vcpu: &mut Vcpu, now_ns: u64, reason: u32) -> Option<Trip> {
     trip
 }
 
-/// The VMM called KVM_RUN.
+/// The VMM called KVM_RUN, or another call that looks the same. Tells a sleep since the last such call as
+/// [`switched_in`] does.
+#[inline(always)]
+pub fn called_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
+    switched_in(vcpu, now_ns);
+    if vcpu.open_ns == 0 || vcpu.breakdown.mode == Mode::KERNEL {
+        return None;
+    }
+    let mut slept = None;
+    let breakdown = &mut vcpu.breakdown;
+    if breakdown.mode == Mode::CALLED {
+        // The last call was another one.
+        let in_user_ns = now_ns.saturating_sub(breakdown.call_ns);
+        let ran_ns = in_user_ns.saturating_sub(breakdown.call_away_ns);
+        let slept_ns = breakdown.call_slept_ns;
+        let part = sleep_part(Mode::USER, Off::ASLEEP, breakdown.user_reason);
+        breakdown.parts[Part::User as usize] += ran_ns;
+        breakdown.parts[Part::Blocked as usize] -= slept_ns;
+        breakdown.parts[part as usize] += slept_ns;
+        breakdown.trip_ns += ran_ns;
+        if matches!(part, Part::UserBlocked) {
+            breakdown.trip_ns += slept_ns;
+            if breakdown.user_reason == KVM_EXIT_INTR && slept_ns >= pause::SHORTEST_NS {
+                slept = Some(Sleep { from_ns: breakdown.call_ns, until_ns: now_ns, most_ns: slept_ns });
+            }
+        }
+        breakdown.halting_ns = 0;
+        breakdown.asleep_ns = 0;
+        if breakdown.resumed_ns == breakdown.call_ns {
+            breakdown.resumed_ns = 0;
+        }
+    } else {
+        let ran_ns = since(vcpu, now_ns);
+        let breakdown = &mut vcpu.breakdown;
+        breakdown.parts[Part::User as usize] += ran_ns;
+        breakdown.trip_ns += ran_ns;
+    }
+    let breakdown = &mut vcpu.breakdown;
+    breakdown.mode = Mode::CALLED;
+    breakdown.since_ns = now_ns;
+    breakdown.call_ns = now_ns;
+    breakdown.call_away_ns = 0;
+    breakdown.call_slept_ns = 0;
+    if breakdown.kicked_ns != 0 && breakdown.resumed_ns == 0 {
+        breakdown.resumed_ns = now_ns;
+    }
+    slept
+}
+
+/// KVM_RUN is under way: the VMM called it at this moment, or before.
 #[inline(always)]
 pub fn entered_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Trip> {
     // A thread that does something has a CPU, whether or not that was seen.
     switched_in(vcpu, now_ns);
-    if vcpu.open_ns == 0 || vcpu.breakdown.mode != Mode::USER {
+    if vcpu.open_ns == 0 || vcpu.breakdown.mode == Mode::KERNEL {
         return None;
     }
-    let ran_ns = since(vcpu, now_ns);
-    let breakdown = &mut vcpu.breakdown;
-    breakdown.mode = Mode::KERNEL;
-    breakdown.parts[Part::User as usize] += ran_ns;
-    Some(Trip { reason: breakdown.user_reason, ns: breakdown.trip_ns + ran_ns })
+    if vcpu.breakdown.mode == Mode::USER {
+        called_kvm(vcpu, now_ns);
+    }
+    vcpu.breakdown.mode = Mode::KERNEL;
+    Some(Trip { reason: vcpu.breakdown.user_reason, ns: vcpu.breakdown.trip_ns })
 }
 
 /// The thread lost its CPU.
@@ -127,11 +210,17 @@ pub fn entered_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Trip> {
 pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
     if vcpu.open_ns != 0 {
         let ran_ns = since(vcpu, now_ns);
+        vcpu.touched = 1;
         let breakdown = &mut vcpu.breakdown;
-        breakdown.touched = 1;
         if breakdown.mode == Mode::USER {
             breakdown.parts[Part::User as usize] += ran_ns;
             breakdown.trip_ns += ran_ns;
+            let asleep = why == Off::INTERRUPTIBLE || why == Off::ASLEEP;
+            let stays = breakdown.kicked_ns != 0 && breakdown.resumed_ns == 0;
+            if asleep && breakdown.user_reason == KVM_EXIT_INTR && !stays {
+                breakdown.kicked_ns = now_ns;
+                breakdown.resumed_ns = 0;
+            }
         } else if why == Off::INTERRUPTIBLE && breakdown.asleep_ns == 0 {
             breakdown.asleep_ns = now_ns;
         }
@@ -140,12 +229,13 @@ pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
     vcpu.breakdown.since_ns = now_ns;
 }
 
-/// The thread got a CPU.
+/// The thread got a CPU. The sleep is told if it may have been a pause of the whole VM: a long one in the VMM,
+/// after a signal.
 #[inline(always)]
-pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
+pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
     let why = vcpu.breakdown.off;
     if why == Off::RUNNING {
-        return;
+        return None;
     }
     let from_ns = vcpu.breakdown.since_ns;
     let away_ns = since(vcpu, now_ns);
@@ -168,14 +258,17 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
         breakdown.closed[Part::Blocked as usize] += slept_ns;
         vcpu.entered_ns += away_ns;
         vcpu.away_ns += away_ns;
-        return;
+        return None;
     }
-    breakdown.touched = 1;
+    vcpu.touched = 1;
     breakdown.parts[Part::Runqueue as usize] += waited_ns;
+    if breakdown.mode == Mode::CALLED {
+        breakdown.call_away_ns += away_ns;
+    }
     if why == Off::RUNNABLE {
         breakdown.preempted_ns = from_ns;
         breakdown.preempted_for_ns = waited_ns;
-        return;
+        return None;
     }
     match sleep_part(breakdown.mode, why, breakdown.user_reason) {
         Part::Stopped => breakdown.parts[Part::Stopped as usize] += slept_ns,
@@ -183,14 +276,31 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) {
         Part::UserBlocked => {
             breakdown.parts[Part::UserBlocked as usize] += slept_ns;
             breakdown.trip_ns += slept_ns;
+            if breakdown.user_reason == KVM_EXIT_INTR && slept_ns >= pause::SHORTEST_NS {
+                let (from_ns, until_ns) = (now_ns - away_ns, now_ns - waited_ns);
+                return Some(Sleep { from_ns, until_ns, most_ns: slept_ns });
+            }
         }
         _ => {
             breakdown.parts[Part::Blocked as usize] += slept_ns;
+            if breakdown.mode == Mode::CALLED {
+                breakdown.call_slept_ns += slept_ns;
+            }
             if why == Off::INTERRUPTIBLE {
                 breakdown.halting_ns += slept_ns;
             }
         }
     }
+    None
+}
+
+/// So much of the sleep that ended just now was a pause of the whole VM.
+#[inline(always)]
+pub fn was_paused(vcpu: &mut Vcpu, paused_ns: u64) {
+    let breakdown = &mut vcpu.breakdown;
+    breakdown.parts[Part::UserBlocked as usize] -= paused_ns;
+    breakdown.parts[Part::Stopped as usize] += paused_ns;
+    breakdown.trip_ns -= paused_ns;
 }
 
 /// Which part a sleep is, as far as that is known when it begins.
@@ -234,8 +344,8 @@ pub fn halted(vcpu: &mut Vcpu, now_ns: u64, ns: u64, waited: bool, sched: bool) 
         return;
     }
     let left_ns = kernel_ns(vcpu, now_ns);
+    vcpu.touched = 1;
     let breakdown = &mut vcpu.breakdown;
-    breakdown.touched = 1;
     if !sched {
         let part = if waited { Part::Halt } else { Part::Poll };
         breakdown.parts[part as usize] += ns.min(left_ns);
@@ -274,21 +384,25 @@ pub fn close(vcpu: &mut Vcpu) {
 /// The open exit was lost, and its parts with it.
 #[inline(always)]
 pub fn discard(vcpu: &mut Vcpu) {
-    if vcpu.breakdown.touched != 0 {
+    if vcpu.touched != 0 {
         forget(vcpu);
     }
 }
 
 #[inline(always)]
 fn forget(vcpu: &mut Vcpu) {
+    vcpu.touched = 0;
     let breakdown = &mut vcpu.breakdown;
-    breakdown.touched = 0;
     breakdown.off = Off::RUNNING;
     breakdown.mode = Mode::KERNEL;
     breakdown.parts = [0; Part::COUNT];
     breakdown.halting_ns = 0;
     breakdown.asleep_ns = 0;
     breakdown.preempted_ns = 0;
+    // Others that wake up later still ask for a stay that is over.
+    if breakdown.resumed_ns == 0 {
+        breakdown.kicked_ns = 0;
+    }
 }
 
 /// What the parts leave of an interval of `total_ns`: [`Part::Kernel`].

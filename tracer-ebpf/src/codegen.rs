@@ -1,5 +1,15 @@
 //! What has to be said to the compiler twice because it also compiles for BPF.
 
+/// The smaller and the larger of two times, without a branch: in a loop the verifier would follow both ways of
+/// each. Times are below 2^63.
+#[inline(always)]
+pub(crate) fn min_max(a: u64, b: u64) -> (u64, u64) {
+    let more = b.wrapping_sub(a);
+    // All ones if `b` is the smaller one. Hidden, or the compiler would make a branch of it.
+    let negative = opaque(((more as i64) >> 63) as usize) as u64;
+    (a.wrapping_add(more & negative), b.wrapping_sub(more & negative))
+}
+
 /// Hides where a number comes from, so that a bound check after it stays in the program: the compiler can
 /// prove the bound, the verifier cannot.
 #[inline(always)]

@@ -27,6 +27,8 @@ marks! {
     OFF_EXIT_ISA,
     /// Offset of `vcpu_id` in the record of `kvm:kvm_exit`, or [`crate::abi::ABSENT`].
     OFF_EXIT_VCPU,
+    /// Offset of `vcpu_id` in the record of `kvm:kvm_entry`, or [`crate::abi::ABSENT`].
+    OFF_ENTRY_VCPU,
     /// Offset of the 32-bit exit reason from a VMX vCPU, or [`crate::abi::ABSENT`].
     OFF_VMX_REASON,
     /// Offset of the pointer to the VMCB from an SVM vCPU, or [`crate::abi::ABSENT`].
@@ -63,6 +65,8 @@ marks! {
     OFF_SIE_ICPTCODE,
     /// Offset of `id` there.
     OFF_SIE_VCPU,
+    /// Offset of `id` in the record of `kvm:kvm_s390_sie_enter`.
+    OFF_SIE_ENTER_VCPU,
     /// Offset of `instruction` in the record of `kvm:kvm_s390_intercept_instruction`.
     OFF_INSTRUCTION,
     /// Offset of `code` in the record of `kvm:kvm_s390_handle_diag`.
@@ -87,6 +91,17 @@ marks! {
     OFF_MSR_NUMBER,
     /// The isa of events whose record has none.
     ISA_DEFAULT,
+    /// How many places the table of vCPUs was asked to have; see [`crate::quota`].
+    ASKED_VCPUS,
+    /// How many places the table of slots was asked to have.
+    ASKED_SLOTS,
+    /// How many places the table of thin records was asked to have.
+    ASKED_TALLIES,
+    /// How many causes a vCPU may have.
+    MAX_CAUSES,
+    /// 1 where `kvm_vcpu_wakeup` comes at the end of halts only; else also when a vCPU waits for something
+    /// else (before commit fac426889439, Linux 5.17).
+    HALTS_ONLY,
     /// 1 if only the processes are traced that [`crate::symbols::TRACED`] has as such; 0 traces all.
     FILTER,
 }

@@ -12,8 +12,8 @@
 //! [`Tables`] only.
 
 use crate::{
-    abi::{Isa, SlotKey},
-    breakdown::{self, Trip},
+    abi::{Isa, SlotKey, pseudo},
+    breakdown::{self, Sleep, Trip},
     pairing::{self, Entry, Exit},
     part::Part,
     slot,
@@ -41,7 +41,7 @@ pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Isa, c
 /// A vCPU entered its guest.
 #[inline(always)]
 pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
-    if tables.vcpu(entry).breakdown.touched != 0 {
+    if tables.vcpu(entry).touched != 0 {
         return tables.close_in_parts(entry, now_ns);
     }
     let Entry::Closed(ns) = pairing::on_entry(tables.vcpu(entry), now_ns) else { return };
@@ -61,8 +61,7 @@ pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
 /// A vCPU entered its guest, and the exit before that has parts.
 #[inline(always)]
 pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
-    // Where nothing marks the KVM_RUN entry, the stay in the VMM ends here.
-    kvm_run_entry(tables, entry, now_ns);
+    kvm_run_confirmed(tables, entry, now_ns);
     let vcpu = tables.vcpu(entry);
     let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
     let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_subkey);
@@ -76,7 +75,7 @@ pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
         tables::plain(tables, entry)
     } else {
         tables.sample(SlotKey { subkey: subkey::new(kind::WHOLE, 0), ..key }, ns);
-        tables::below(tables, SlotKey { subkey: subkey::new(kind::HALTED, 0), ..key })
+        tables::keyed(tables, &SlotKey { subkey: subkey::new(kind::HALTED, 0), ..key })
     };
     if let Some(slot) = tables.slot(slot) {
         slot::record_parts(slot, handled_ns, &parts);
@@ -95,24 +94,66 @@ pub fn cause<T: Tables>(tables: &mut T, entry: T::Entry, subkey: u64) {
     }
 }
 
-/// KVM_RUN returns to the VMM, for a KVM_EXIT_* reason (see [`breakdown::user_reason`]).
+/// KVM_RUN returns to the VMM, for a KVM_EXIT_* reason (see [`breakdown::user_reason`]). If no exit was
+/// reported since the last entry, that entry failed: an exit of its own kind, or the VMM's time would be the
+/// guest's.
 #[inline(always)]
 pub fn kvm_run_return<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, reason: u32) {
+    let vcpu = tables.vcpu(entry);
+    if vcpu.open_ns == 0 && vcpu.entered_ns != 0 {
+        exit(tables, entry, now_ns, Isa::NONE, pseudo::ENTRY_FAILED);
+    }
     let trip = breakdown::left_kvm(tables.vcpu(entry), now_ns, reason);
     end_trip(tables, entry, trip);
 }
 
-/// The VMM called KVM_RUN.
+/// The VMM called KVM_RUN, or another call that looks the same.
 #[inline(always)]
 pub fn kvm_run_entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
+    let slept = breakdown::called_kvm(tables.vcpu(entry), now_ns);
+    after_sleep(tables, entry, slept);
+}
+
+/// An event that happens within KVM_RUN only: the VMM's stay is over, where nothing else has told.
+#[inline(always)]
+fn kvm_run_confirmed<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     let trip = breakdown::entered_kvm(tables.vcpu(entry), now_ns);
     end_trip(tables, entry, trip);
+}
+
+/// KVM let the vCPU halt for `ns` up to now; see [`breakdown::halted`].
+#[inline(always)]
+pub fn halted<T: Tables>(
+    tables: &mut T,
+    entry: T::Entry,
+    now_ns: u64,
+    ns: u64,
+    waited: bool,
+    sched: bool,
+) {
+    kvm_run_confirmed(tables, entry, now_ns);
+    breakdown::halted(tables.vcpu(entry), now_ns, ns, waited, sched);
+}
+
+/// The thread got a CPU.
+#[inline(always)]
+pub fn switched_in<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
+    let slept = breakdown::switched_in(tables.vcpu(entry), now_ns);
+    after_sleep(tables, entry, slept);
+}
+
+#[inline(always)]
+fn after_sleep<T: Tables>(tables: &mut T, entry: T::Entry, slept: Option<Sleep>) {
+    if let Some(sleep) = slept {
+        let paused_ns = tables.paused_ns(entry, sleep);
+        breakdown::was_paused(tables.vcpu(entry), paused_ns);
+    }
 }
 
 #[inline(always)]
 fn end_trip<T: Tables>(tables: &mut T, entry: T::Entry, trip: Option<Trip>) {
     if let Some(Trip { reason, ns }) = trip {
-        let key = tables::key_below(tables, entry, subkey::new(kind::USER_EXIT, u64::from(reason)));
+        let key = tables::key_below(tables, entry, subkey::user_exit(reason));
         tables.sample(key, ns);
     }
 }

@@ -14,11 +14,15 @@ pub enum PerVcpu {
     SlotTableFull = 3,
     /// The vCPU had more rare exit codes than it has places for.
     RareCodesFull = 4,
+    /// Few slots were left, and the process has more than the reserve gives to one.
+    SlotQuota = 5,
+    /// The vCPU went on in another thread, or the thread to another vCPU, while the exit was open.
+    Moved = 6,
 }
 
 impl PerVcpu {
     /// Number of causes.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = Self::Moved as usize + 1;
 }
 
 /// Losses that cannot be charged to a vCPU thread, counted in the `LOST` map.
@@ -34,9 +38,12 @@ pub enum Global {
     ReadFailed = 2,
     /// An event of a process that is not judged yet, for which the filter had no place left.
     FilterFull = 3,
+    /// An exit of a thread that was refused an entry: few were left, and its process has more than the
+    /// reserve gives to one.
+    VcpuQuota = 4,
 }
 
 impl Global {
     /// Number of causes.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = Self::VcpuQuota as usize + 1;
 }

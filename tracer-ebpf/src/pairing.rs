@@ -6,7 +6,8 @@
 //! wins.
 //!
 //! Between a thread's first exit and its newest event no nanosecond is left out: each is in a guest interval,
-//! in an exit interval, or in [`Vcpu::lost_ns`]. The reader checks that sum.
+//! in an exit interval, in [`Vcpu::lost_ns`] or, while the thread runs other vCPUs, in [`Vcpu::parked_ns`].
+//! The reader checks that sum.
 
 use crate::{
     abi::{Isa, Vcpu},
@@ -87,7 +88,7 @@ pub fn stamp_ns(vcpu: &Vcpu) -> u64 {
 
 /// Where the thread's intervals add up to. Equal to [`stamp_ns`] in every consistent copy of an entry.
 pub fn accounted_ns(vcpu: &Vcpu) -> u64 {
-    [vcpu.guest_ns, vcpu.exit_ns, vcpu.lost_ns, vcpu.away_ns]
+    [vcpu.guest_ns, vcpu.exit_ns, vcpu.lost_ns, vcpu.away_ns, vcpu.parked_ns]
         .into_iter()
         .fold(vcpu.first_ns, u64::wrapping_add)
 }

@@ -24,9 +24,9 @@ pub enum Part {
 
 impl Part {
     /// Number of parts.
-    pub const COUNT: usize = 8;
-    /// All of them, in the order of their indices.
-    pub const ALL: [Self; Self::COUNT] = [
+    pub const COUNT: usize = Self::ALL.len();
+    /// All parts, in the order of their indices.
+    pub const ALL: [Self; 8] = [
         Self::Kernel,
         Self::Poll,
         Self::Halt,

@@ -1,7 +1,7 @@
 //! Where a sample is added up: the way from an exit code to its slot, and the update of a slot.
 
 use crate::{
-    abi::{DIRECT, Isa, Slot, SlotRef, Vcpu},
+    abi::{DIRECT, Isa, Slot, SlotRef, Tally, Vcpu},
     codegen::{masked, opaque},
     histogram::{BUCKETS, bucket_of},
     part::Part,
@@ -98,48 +98,63 @@ pub fn has_place(vcpu: &Vcpu, isa: Isa, code: u32) -> bool {
 }
 
 /// Adds one sample.
-///
-/// All accesses are volatile, which keeps the compiler from reordering them: `begun` comes first and `done`
-/// last. The processors that matter here (x86, s390x) do not reorder stores among themselves.
 #[inline(always)]
 pub fn record(slot: &mut Slot, ns: u64) {
-    record_with(slot, ns, |_| {});
+    let Slot { tally, buckets, .. } = slot;
+    let count = begin(tally, ns);
+    bucket(buckets, ns);
+    end(tally, count);
 }
 
 /// Adds one sample that has parts.
 #[inline(always)]
 pub fn record_parts(slot: &mut Slot, ns: u64, parts: &[u64; Part::COUNT]) {
-    record_with(slot, ns, |slot| {
-        for (sum, part) in slot.parts.iter_mut().zip(parts) {
-            add(sum, *part);
-        }
-    });
+    let Slot { tally, parts: sums, buckets } = slot;
+    let count = begin(tally, ns);
+    for (sum, part) in sums.iter_mut().zip(parts) {
+        add(sum, *part);
+    }
+    bucket(buckets, ns);
+    end(tally, count);
+}
+
+/// Adds one sample to a thin record.
+#[inline(always)]
+pub fn record_thin(tally: &mut Tally, ns: u64) {
+    let count = begin(tally, ns);
+    end(tally, count);
+}
+
+/// Begins an update. All accesses are volatile, which keeps the compiler from reordering them: `begun` comes
+/// first and `done` last. The processors that matter here (x86, s390x) do not reorder stores among themselves.
+#[inline(always)]
+fn begin(tally: &mut Tally, ns: u64) -> u64 {
+    let count = get(&tally.begun).wrapping_add(1);
+    set(&mut tally.begun, count);
+    add(&mut tally.sum_ns, ns);
+    let extremes = &mut tally.extremes[get(&tally.epoch) as usize & 1];
+    if ns < get(&extremes.min_ns) {
+        set(&mut extremes.min_ns, ns);
+    }
+    if ns > get(&extremes.max_ns) {
+        set(&mut extremes.max_ns, ns);
+    }
+    count
 }
 
 #[inline(always)]
-fn record_with(slot: &mut Slot, ns: u64, more: impl FnOnce(&mut Slot)) {
-    let count = get(&slot.begun).wrapping_add(1);
-    set(&mut slot.begun, count);
-    add(&mut slot.sum_ns, ns);
-    more(slot);
-    let epoch = get(&slot.epoch);
-    let extremes = &mut slot.extremes[epoch as usize & 1];
-    if get(&extremes.epoch) != epoch {
-        set(&mut extremes.epoch, epoch);
-        set(&mut extremes.min_ns, ns);
-        set(&mut extremes.max_ns, ns);
-    } else if ns < get(&extremes.min_ns) {
-        set(&mut extremes.min_ns, ns);
-    } else if ns > get(&extremes.max_ns) {
-        set(&mut extremes.max_ns, ns);
-    }
+fn bucket(buckets: &mut [u32; BUCKETS], ns: u64) {
     const MASK: i32 = BUCKETS.next_power_of_two() as i32 - 1;
     let bucket = masked::<MASK>(bucket_of(ns) as u64);
     if bucket < BUCKETS {
-        let samples = &mut slot.buckets[bucket];
+        let samples = &mut buckets[bucket];
         set(samples, get(samples).wrapping_add(1));
     }
-    set(&mut slot.done, count);
+}
+
+#[inline(always)]
+fn end(tally: &mut Tally, count: u64) {
+    set(&mut tally.done, count);
 }
 
 #[inline(always)]
@@ -163,6 +178,7 @@ fn add(place: &mut u64, more: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::Extremes;
 
     #[test]
     fn codes_find_their_slots_again() {
@@ -196,19 +212,32 @@ mod tests {
     #[test]
     fn extremes_belong_to_their_epoch() {
         let mut slot = Slot::UNUSED;
+        slot.tally.extremes = [Extremes::NONE; 2];
         let mut record_in = |epoch, ns| {
-            slot.epoch = epoch;
+            // As a reader does it when it has taken the slot.
+            if epoch != slot.tally.epoch {
+                slot.tally.extremes[epoch as usize & 1] = Extremes::NONE;
+            }
+            slot.tally.epoch = epoch;
             record(&mut slot, ns);
-            slot
+            slot.tally
         };
         record_in(1, 500);
         record_in(1, 300);
-        let slot = record_in(2, 900);
-        assert_eq!((slot.extremes[1].min_ns, slot.extremes[1].max_ns), (300, 500));
-        assert_eq!((slot.extremes[0].min_ns, slot.extremes[0].max_ns), (900, 900));
-        let slot = record_in(3, 700);
-        assert_eq!((slot.extremes[1].min_ns, slot.extremes[1].max_ns), (700, 700));
-        assert_eq!((slot.begun, slot.done, slot.sum_ns), (4, 4, 2400));
+        let tally = record_in(2, 900);
+        assert_eq!(tally.extremes[1], Extremes { min_ns: 300, max_ns: 500 });
+        assert_eq!(tally.extremes[0], Extremes { min_ns: 900, max_ns: 900 });
+        let tally = record_in(3, 700);
+        assert_eq!(tally.extremes[1], Extremes { min_ns: 700, max_ns: 700 });
+        assert_eq!((tally.begun, tally.done, tally.sum_ns), (4, 4, 2400));
         assert_eq!(slot.buckets.iter().sum::<u32>(), 4);
+    }
+
+    #[test]
+    fn a_thin_record_is_exact() {
+        let mut tally = Tally { epoch: 1, extremes: [Extremes::NONE; 2], ..Tally::UNUSED };
+        [30, 10, 20].into_iter().for_each(|ns| record_thin(&mut tally, ns));
+        assert_eq!((tally.done, tally.sum_ns), (3, 60));
+        assert_eq!(tally.extremes[1], Extremes { min_ns: 10, max_ns: 30 });
     }
 }

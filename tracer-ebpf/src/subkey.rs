@@ -1,6 +1,11 @@
 //! What a slot holds beside its exit code: which of the exit's samples, or which cause below the reason.
 //!
 //! One number, so that it can be part of a key: the kind in the topmost byte, the kind's own value below it.
+//!
+//! Guests and VMMs choose most of the values. A value that the kernel has no name for is [`kind::OTHER`] before
+//! any table is asked, and each vCPU has a quota of causes (see [`crate::tables`]).
+
+use crate::breakdown::KVM_EXIT_ERROR;
 
 const KIND_SHIFT: u32 = 56;
 const VALUE_MASK: u64 = (1 << KIND_SHIFT) - 1;
@@ -43,6 +48,9 @@ pub mod kind {
     pub const CR: u8 = 12;
     /// An access of an x86 MSR that KVM emulates; the value is the MSR's number, with [`super::WRITE`].
     pub const MSR: u8 = 13;
+    /// Causes that have no record of their own: their value is unknown, or the vCPU's quota is used up. The
+    /// value is their kind.
+    pub const OTHER: u8 = 14;
 }
 
 /// A detail. Bits of `value` that have no place are dropped.
@@ -61,6 +69,80 @@ pub const fn kind_of(subkey: u64) -> u8 {
 #[inline(always)]
 pub const fn value_of(subkey: u64) -> u64 {
     subkey & VALUE_MASK
+}
+
+/// Whether it is a cause, of which there may be many: a quota holds for it.
+#[inline(always)]
+pub const fn is_cause(subkey: u64) -> bool {
+    kind_of(subkey) > kind::GUEST
+}
+
+/// Whether its samples are in a thin record: count, sum, minimum and maximum, without a histogram.
+#[inline(always)]
+pub const fn is_thin(subkey: u64) -> bool {
+    kind_of(subkey) >= kind::CR
+}
+
+/// Where samples of a cause go that has no record of its own.
+#[inline(always)]
+pub const fn other(subkey: u64) -> u64 {
+    match kind_of(subkey) {
+        kind::OTHER => subkey,
+        kind => new(kind::OTHER, kind as u64),
+    }
+}
+
+/// A return to the VMM, by [`crate::breakdown::user_reason`]. The reason is in memory that the VMM can write
+/// to at any time.
+#[inline(always)]
+pub const fn user_exit(reason: u32) -> u64 {
+    /// Room for the reasons of kernels to come.
+    const KNOWN: u32 = 64;
+    let cause = new(kind::USER_EXIT, reason as u64);
+    if reason < KNOWN || reason >= KVM_EXIT_ERROR { cause } else { other(cause) }
+}
+
+/// An s390 DIAGNOSE. The guest chooses the code.
+#[inline(always)]
+pub const fn diag(code: u16) -> u64 {
+    let cause = new(kind::DIAG, code as u64);
+    match code {
+        0x10 | 0x44 | 0x9c | 0x204 | 0x258 | 0x288 | 0x308 | 0x500 | 0x501 => cause,
+        _ => other(cause),
+    }
+}
+
+/// An s390 SIGP. The guest chooses the order.
+#[inline(always)]
+pub const fn sigp(order: u8) -> u64 {
+    /// One bit for each order that has a name.
+    const KNOWN: u32 = 0x00ec_7a7e;
+    let cause = new(kind::SIGP, order as u64);
+    if order < 32 && KNOWN >> order & 1 != 0 { cause } else { other(cause) }
+}
+
+/// An s390 instruction that was intercepted, from the `instruction` field of KVM's events.
+#[inline(always)]
+pub const fn instruction(text: u64) -> u64 {
+    new(kind::INSTRUCTION, instruction_key(text))
+}
+
+/// An s390 operation exception, from the `instruction` field of KVM's events.
+#[inline(always)]
+pub const fn operation(text: u64) -> u64 {
+    new(kind::OPERATION, instruction_key(text))
+}
+
+/// An s390 program interruption.
+#[inline(always)]
+pub const fn program(code: u16) -> u64 {
+    new(kind::PROGRAM, code as u64)
+}
+
+/// An s390 validity intercept.
+#[inline(always)]
+pub const fn validity(why: u16) -> u64 {
+    new(kind::VALIDITY, why as u64)
 }
 
 /// The key by which the kernel names an s390 instruction, from the `instruction` field of its events: the

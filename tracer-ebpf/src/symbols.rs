@@ -7,6 +7,12 @@
 pub const VCPUS: &str = "VCPUS";
 /// Aggregates: array of [`crate::abi::Slot`], mmapable.
 pub const SLOTS: &str = "SLOTS";
+/// Thin records: array of [`crate::abi::Tally`], mmapable.
+pub const TALLIES: &str = "TALLIES";
+/// Free indices of [`TALLIES`]: stack, filled by user space.
+pub const FREE_TALLIES: &str = "FREE_TALLIES";
+/// Who holds how many places: array of [`crate::abi::Held`], mmapable.
+pub const HELD: &str = "HELD";
 /// Thread (tid) to index in [`VCPUS`]: hash.
 pub const VCPU_OF: &str = "VCPU_OF";
 /// [`crate::abi::SlotKey`] to slot number: hash.

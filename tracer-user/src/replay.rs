@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 
 use tracer_ebpf::{
-    abi::{ABSENT, Isa, Slot, SlotKey, SlotRef, Vcpu, state},
+    abi::{ABSENT, DEFAULT_CAUSES, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, state, table},
     breakdown::{self, Off},
     event,
     loss::PerVcpu,
-    tables::Tables,
+    part::Part,
+    ring,
+    tables::{Place, Tables},
 };
 
 use crate::{
@@ -29,12 +31,18 @@ pub enum Event {
         code: u32,
         /// The kernel's vCPU number.
         vcpu: u32,
+        /// Which vCPU of its thread; see [`tracer_ebpf::abi::Vcpu::identity`].
+        identity: u64,
     },
     /// A vCPU entered its guest.
     Entry {
         /// When.
         now_ns: u64,
+        /// Which vCPU of its thread, if the event tells.
+        identity: Option<u64>,
     },
+    /// Events of the thread were lost here: what was open stays without its partner.
+    Lost,
     /// A thread ended.
     Death,
     /// KVM_RUN returned to the VMM.
@@ -89,14 +97,14 @@ impl Event {
     pub fn now_ns(self) -> Option<u64> {
         match self {
             Self::Exit { now_ns, .. }
-            | Self::Entry { now_ns }
+            | Self::Entry { now_ns, .. }
             | Self::LeftKvm { now_ns, .. }
             | Self::EnteredKvm { now_ns }
             | Self::Halted { now_ns, .. }
             | Self::SwitchedOut { now_ns, .. }
             | Self::SwitchedIn { now_ns }
             | Self::Woken { now_ns } => Some(now_ns),
-            Self::Death | Self::Cause { .. } => None,
+            Self::Lost | Self::Death | Self::Cause { .. } => None,
         }
     }
 }
@@ -108,6 +116,7 @@ struct Vectors {
     max_slots: usize,
     vcpus: Vec<Vcpu>,
     slots: Vec<Slot>,
+    tallies: Vec<Tally>,
     slot_of: HashMap<SlotKey, SlotRef>,
 }
 
@@ -118,6 +127,11 @@ impl Tables for Vectors {
         entry as u32
     }
 
+    fn entry_at(&mut self, index: u32) -> Option<usize> {
+        let index = index as usize;
+        (index < self.vcpus.len()).then_some(index)
+    }
+
     fn vcpu(&mut self, entry: usize) -> &mut Vcpu {
         &mut self.vcpus[entry]
     }
@@ -126,19 +140,25 @@ impl Tables for Vectors {
         self.slots.get_mut(slot.number() as usize)
     }
 
-    fn pop_free(&mut self) -> SlotRef {
+    fn tally(&mut self, tally: SlotRef) -> Option<&mut Tally> {
+        self.tallies.get_mut(tally.number() as usize)
+    }
+
+    /// One source of events has the tables for itself: there is no quota but each vCPU's own.
+    fn pop_free(&mut self, table: u32, _pid: u32) -> Place {
+        if table == table::TALLIES {
+            self.tallies.push(Tally::UNUSED);
+            return Place::Free(SlotRef::new(self.tallies.len() as u32 - 1));
+        }
         if self.slots.len() == self.max_slots {
-            return SlotRef::NONE;
+            return Place::Full;
         }
         self.slots.push(Slot::UNUSED);
-        SlotRef::new(self.slots.len() as u32 - 1)
+        Place::Free(SlotRef::new(self.slots.len() as u32 - 1))
     }
 
     /// Only after [`Tables::note_key`] failed, which it never does here.
-    fn push_free(&mut self, slot: SlotRef) {
-        debug_assert_eq!(slot.number() as usize + 1, self.slots.len());
-        self.slots.pop();
-    }
+    fn push_free(&mut self, _table: u32, _pid: u32, _slot: SlotRef) {}
 
     fn find_key(&mut self, key: &SlotKey) -> SlotRef {
         self.slot_of.get(key).copied().unwrap_or(SlotRef::NONE)
@@ -157,8 +177,8 @@ impl Tables for Vectors {
         false
     }
 
-    fn count_loss(&mut self, index: u32, loss: PerVcpu) {
-        self.vcpus[index as usize].lost[loss as usize] += 1;
+    fn max_causes(&self) -> u32 {
+        DEFAULT_CAUSES
     }
 }
 
@@ -184,6 +204,7 @@ impl Replay {
                 max_slots,
                 vcpus: Vec::new(),
                 slots: Vec::new(),
+                tallies: Vec::new(),
                 slot_of: HashMap::new(),
             },
             losses: Losses::default(),
@@ -201,14 +222,20 @@ impl Replay {
         }
         let known = self.of.get(&pid_tgid).copied();
         let entry = match (event, known) {
-            (Event::Exit { now_ns, isa, vcpu, .. }, _) => {
-                match self.find_or_register(pid_tgid, now_ns, Isa(isa), vcpu) {
+            (Event::Exit { now_ns, isa, vcpu, identity, .. }, _) => {
+                match self.find_or_register(pid_tgid, now_ns, Isa(isa), vcpu, identity) {
                     Some(entry) => entry,
                     None => {
                         self.vcpus_full = true;
                         return self.losses.add(Loss::VcpuTableFull, 1);
                     }
                 }
+            }
+            (Event::Entry { now_ns, identity: Some(identity) }, Some(entry))
+                if self.tables.vcpus[entry].identity != identity =>
+            {
+                _ = self.change(pid_tgid, entry, identity, now_ns);
+                return;
             }
             (_, Some(entry)) => entry,
             (Event::Entry { .. }, None) if !self.vcpus_full => {
@@ -219,50 +246,88 @@ impl Replay {
         let tables = &mut self.tables;
         match event {
             Event::Exit { now_ns, isa, code, .. } => event::exit(tables, entry, now_ns, Isa(isa), code),
-            Event::Entry { now_ns } => event::entry(tables, entry, now_ns),
+            Event::Entry { now_ns, .. } => event::entry(tables, entry, now_ns),
+            Event::Lost => lose(tables.vcpu(entry)),
             Event::Death => {
                 self.of.remove(&pid_tgid);
-                let vcpu = tables.vcpu(entry);
-                vcpu.state = state::DEAD;
-                self.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
+                let of_thread = tables.vcpus.iter_mut().filter(|vcpu| vcpu.pid_tgid == pid_tgid);
+                for vcpu in of_thread {
+                    self.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
+                    ring::give_up(vcpu);
+                }
             }
             Event::LeftKvm { now_ns, reason, errno } => {
                 event::kvm_run_return(tables, entry, now_ns, breakdown::user_reason(reason, errno));
             }
             Event::EnteredKvm { now_ns } => event::kvm_run_entry(tables, entry, now_ns),
             Event::Halted { now_ns, ns, waited } => {
-                breakdown::halted(tables.vcpu(entry), now_ns, ns, waited, true);
+                event::halted(tables, entry, now_ns, ns, waited, true);
             }
-            Event::SwitchedOut { now_ns, why } => breakdown::switched_out(tables.vcpu(entry), now_ns, why),
-            Event::SwitchedIn { now_ns } => breakdown::switched_in(tables.vcpu(entry), now_ns),
+            Event::SwitchedOut { now_ns, why } => {
+                breakdown::switched_out(tables.vcpu(entry), now_ns, why);
+            }
+            Event::SwitchedIn { now_ns } => event::switched_in(tables, entry, now_ns),
             Event::Woken { now_ns } => breakdown::woken(tables.vcpu(entry), now_ns),
             Event::Cause { subkey } => event::cause(tables, entry, subkey),
         }
     }
 
-    fn find_or_register(&mut self, pid_tgid: u64, now_ns: u64, isa: Isa, vcpu_id: u32) -> Option<usize> {
-        let Vectors { vcpus, max_vcpus, .. } = &mut self.tables;
-        if let Some(&entry) = self.of.get(&pid_tgid) {
-            // Where only entries carry the number it may come late.
-            let known = &mut vcpus[entry].vcpu_id;
-            *known = if *known == ABSENT { vcpu_id } else { *known };
-            return Some(entry);
+    fn find_or_register(
+        &mut self,
+        pid_tgid: u64,
+        now_ns: u64,
+        isa: Isa,
+        vcpu_id: u32,
+        identity: u64,
+    ) -> Option<usize> {
+        let before = self.of.get(&pid_tgid).copied();
+        if let Some(entry) = before {
+            if self.tables.vcpus[entry].identity == identity {
+                // Where only entries carry the number it may come late.
+                let known = &mut self.tables.vcpus[entry].vcpu_id;
+                *known = if *known == ABSENT { vcpu_id } else { *known };
+                return Some(entry);
+            }
+            if let Some(entry) = self.change(pid_tgid, entry, identity, now_ns) {
+                // The entry that belongs to the exit was not seen.
+                self.tables.vcpus[entry].entered_ns = 0;
+                return Some(entry);
+            }
         }
+        let Vectors { vcpus, max_vcpus, .. } = &mut self.tables;
         if vcpus.len() == *max_vcpus {
             return None;
         }
+        let (new, pid) = (vcpus.len(), (pid_tgid >> 32) as u32);
+        // Into the ring of its process.
+        let of_process = vcpus.iter_mut().find(|vcpu| vcpu.pid == pid);
+        let sibling = of_process.map(|first| std::mem::replace(&mut first.sibling, new as u32 + 1));
         vcpus.push(Vcpu {
             pid_tgid,
-            pid: (pid_tgid >> 32) as u32,
+            pid,
             tid: pid_tgid as u32,
             first_ns: now_ns,
             isa,
             vcpu_id,
+            identity,
+            sibling: sibling.unwrap_or(new as u32 + 1),
             state: state::LIVE,
             ..Vcpu::UNUSED
         });
-        self.of.insert(pid_tgid, vcpus.len() - 1);
-        Some(vcpus.len() - 1)
+        if let Some(before) = before {
+            ring::insert(&mut self.tables, before, new);
+        }
+        self.of.insert(pid_tgid, new);
+        Some(new)
+    }
+
+    /// The thread runs another vCPU: its entry of that, if it has one.
+    fn change(&mut self, pid_tgid: u64, entry: usize, identity: u64, now_ns: u64) -> Option<usize> {
+        ring::park(&mut self.tables.vcpus[entry], now_ns);
+        let other = ring::find(&mut self.tables, entry, identity)?;
+        ring::resume(&mut self.tables.vcpus[other], now_ns);
+        self.of.insert(pid_tgid, other);
+        Some(other)
     }
 
     /// All that has come, as one interval, and the threads it speaks of.
@@ -289,21 +354,39 @@ impl Replay {
             let start = interval.buckets.len();
             let filled = slot.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
             interval.buckets.extend(filled.map(|(bucket, count)| (bucket as u16, *count)));
-            let extremes = slot.extremes[1];
-            interval.cells.push(Cell {
-                thread: slot.vcpu as usize,
-                isa: slot.isa,
-                code: slot.code,
-                subkey: slot.subkey,
-                count: slot.done,
-                sum_ns: slot.sum_ns,
-                min_ns: extremes.min_ns,
-                max_ns: extremes.max_ns,
-                parts: snapshot::parts(slot.subkey, slot.parts, slot.sum_ns),
-                buckets: start..interval.buckets.len(),
-            });
+            let cell = cell(&slot.tally, slot.parts, start..interval.buckets.len());
+            interval.cells.push(cell);
         }
+        let thin = self.tables.tallies.iter().map(|tally| cell(tally, [0; Part::COUNT], 0..0));
+        interval.cells.extend(thin);
         (interval, threads)
+    }
+}
+
+/// The samples of a slot or thin record that was never read before.
+fn cell(tally: &Tally, parts: [u64; Part::COUNT], buckets: std::ops::Range<usize>) -> Cell {
+    let extremes = tally.extremes[1];
+    Cell {
+        thread: tally.vcpu as usize,
+        isa: tally.isa,
+        code: tally.code,
+        subkey: tally.subkey,
+        count: tally.done,
+        sum_ns: tally.sum_ns,
+        min_ns: extremes.min_ns,
+        max_ns: extremes.max_ns,
+        parts: snapshot::parts(tally.subkey, parts, tally.sum_ns),
+        buckets,
+    }
+}
+
+/// The open exit is over, nobody knows since when. Whatever comes next is counted from where it began: an
+/// entry has no exit before it.
+fn lose(vcpu: &mut Vcpu) {
+    if vcpu.open_ns != 0 {
+        vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;
+        vcpu.entered_ns = std::mem::take(&mut vcpu.open_ns);
+        breakdown::discard(vcpu);
     }
 }
 
@@ -312,8 +395,6 @@ mod tests {
     use proptest::prelude::*;
     use tracer_ebpf::pairing::{accounted_ns, stamp_ns};
 
-    use tracer_ebpf::part::Part;
-
     use super::*;
     use crate::model::Parts;
     use crate::snapshot::accounting;
@@ -321,11 +402,14 @@ mod tests {
     fn event() -> impl Strategy<Value = (u64, Event)> {
         let time = 0u64..1_000;
         let kind = prop_oneof![
-            (0u32..3).prop_map(|code| Event::Exit { now_ns: 0, isa: 2, code, vcpu: 0 }),
-            Just(Event::Entry { now_ns: 0 }),
-            Just(Event::Entry { now_ns: 0 }),
+            (0u32..3, 0u64..20).prop_map(|(code, identity)| {
+                Event::Exit { now_ns: 0, isa: 2, code, vcpu: 0, identity: identity.saturating_sub(15) }
+            }),
+            Just(Event::Entry { now_ns: 0, identity: None }),
+            Just(Event::Entry { now_ns: 0, identity: None }),
             (2u32..7, -5i32..1).prop_map(|(reason, errno)| Event::LeftKvm { now_ns: 0, reason, errno }),
             Just(Event::EnteredKvm { now_ns: 0 }),
+            Just(Event::Lost),
             (0u64..2_000, any::<bool>()).prop_map(|(ns, waited)| Event::Halted { now_ns: 0, ns, waited }),
             (1u32..5).prop_map(|why| Event::SwitchedOut { now_ns: 0, why: Off(why) }),
             Just(Event::SwitchedIn { now_ns: 0 }),
@@ -336,15 +420,17 @@ mod tests {
 
     fn at(event: Event, t: u64) -> Event {
         match event {
-            Event::Exit { isa, code, vcpu, .. } => Event::Exit { now_ns: t, isa, code, vcpu },
-            Event::Entry { .. } => Event::Entry { now_ns: t },
+            Event::Exit { isa, code, vcpu, identity, .. } => {
+                Event::Exit { now_ns: t, isa, code, vcpu, identity }
+            }
+            Event::Entry { identity, .. } => Event::Entry { now_ns: t, identity },
             Event::LeftKvm { reason, errno, .. } => Event::LeftKvm { now_ns: t, reason, errno },
             Event::EnteredKvm { .. } => Event::EnteredKvm { now_ns: t },
             Event::Halted { ns, waited, .. } => Event::Halted { now_ns: t, ns, waited },
             Event::SwitchedOut { why, .. } => Event::SwitchedOut { now_ns: t, why },
             Event::SwitchedIn { .. } => Event::SwitchedIn { now_ns: t },
             Event::Woken { .. } => Event::Woken { now_ns: t },
-            Event::Death | Event::Cause { .. } => event,
+            Event::Lost | Event::Death | Event::Cause { .. } => event,
         }
     }
 
@@ -353,7 +439,7 @@ mod tests {
         /// in its parts, those of the thread in guest, parts or what was lost.
         #[test]
         fn no_nanosecond_is_lost_or_counted_twice(events in proptest::collection::vec(event(), 1..60)) {
-            let mut replay = Replay::new(1, 1_000);
+            let mut replay = Replay::new(30, 1_000);
             let mut now_ns = 1_000;
             for (later_ns, event) in events {
                 now_ns += later_ns;
@@ -361,7 +447,7 @@ mod tests {
                 for vcpu in &replay.tables.vcpus {
                     prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
                     for idle in [false, true] {
-                        let times = accounting::add_up(vcpu, idle, true, now_ns);
+                        let times = accounting::add_up(vcpu, idle, true, None, now_ns);
                         let sum_ns = times.guest_ns + times.parts.total_ns() + vcpu.lost_ns;
                         prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.breakdown);
                     }

@@ -1,4 +1,4 @@
-//! Building our own programs and finding out where cargo put them.
+//! Builds the programs of this repository and finds where cargo put them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -44,22 +44,23 @@ pub const REFRESH: Program =
 /// Cargo's optimised profile.
 pub const RELEASE: &str = "release";
 
-/// How to build.
+/// Options of a build.
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
-    /// Cargo's name for it; its usual one if not given.
+    /// Cargo's profile; the usual one if not given.
     pub name: Option<&'static str>,
-    /// The target, if it is not this host.
+    /// The target triple, if it is not this host's.
     pub target: Option<String>,
 }
 
 impl Profile {
-    /// As in a release.
+    /// The options of a release.
     pub fn shipped(arch: Arch) -> Self {
         Self { name: Some(RELEASE), target: Some(triple(arch).to_owned()) }
     }
 
-    /// For guests: the same BPF programs, and user space that is built in a fraction of the time.
+    /// The options for guests: the BPF programs of a release, and user space that builds in a fraction of the
+    /// time.
     pub fn lab(arch: Arch) -> Self {
         Self { name: Some("lab"), target: Some(triple(arch).to_owned()) }
     }

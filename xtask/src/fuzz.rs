@@ -17,11 +17,11 @@ use crate::process::{Output, display, probe, run as run_tool, status};
 use crate::setup::{self, Purpose};
 use crate::toolchain::{BPF_ENV, bpf, bpf_cargo};
 
-/// Where libFuzzer's random numbers begin, so that a run can be repeated.
+/// Seed of libFuzzer's random numbers, so that a run can be repeated.
 const SEED: u32 = 1;
 /// Limits of memory and time for one input.
 const LIMITS: [&str; 2] = ["-rss_limit_mb=1024", "-timeout=60"];
-/// Larger than every seed.
+/// Limit of an input's length in bytes, beyond that of every seed.
 const MAX_LENGTH: &str = "-max_len=16384";
 
 #[derive(Deserialize)]
@@ -37,15 +37,15 @@ struct Bin {
 /// Arguments of `fuzz`.
 #[derive(Debug, Args)]
 pub struct FuzzArgs {
-    /// For how long each: seconds, or with a unit like 2m.
+    /// Time for each target: seconds, or with a unit like 2m.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
     pub time: u64,
-    /// Only this one [default: all of them, one after the other].
+    /// Target to run [default: all of them, one after the other].
     #[arg(value_name = "TARGET")]
     pub target: Option<String>,
 }
 
-/// Runs it.
+/// Runs the command.
 pub fn run(args: &FuzzArgs) -> Result<u8> {
     setup::run_for(Purpose::Fuzz)?;
     let targets = targets()?;
@@ -73,7 +73,7 @@ pub fn targets() -> Result<Vec<String>> {
 /// Builds all targets.
 pub fn build(output: Output<'_>) -> Result<()> {
     let mut cargo = bpf_cargo();
-    // No sanitizer: these paths have no unsafe code, and without one nothing must be built again.
+    // The targets have no unsafe code. Without a sanitizer the standard library needs no build.
     cargo.args(["fuzz", "build", "--sanitizer", "none", "--target", &triple()?, "--fuzz-dir"]).arg(dir());
     run_tool(cargo.env("CARGO_TARGET_DIR", target_dir()).env(BPF_ENV, bpf()), output)
 }
@@ -108,7 +108,7 @@ fn dir() -> PathBuf {
     paths::root().join("tests/fuzz")
 }
 
-/// Its own directory: other flags in the usual one would make cargo build things twice.
+/// Build directory of the targets. Their flags would make cargo rebuild everything in the usual one.
 fn target_dir() -> PathBuf {
     paths::target().join("fuzz")
 }

@@ -1,4 +1,4 @@
-//! The lab's guests with our own programs in them.
+//! Guests of the lab with programs of this repository in them.
 
 use std::io::{self, IsTerminal};
 
@@ -11,10 +11,10 @@ use crate::build::{EXITLAT, LAB_TESTS, Profile, Program, SIE_WORKLOAD, WORKLOAD,
 use crate::paths;
 use crate::process::Output;
 
-/// Boots a guest, runs the command, passes its output on; returns its status.
+/// Boots a guest, runs the command and passes its output on. Returns the command's status.
 ///
 /// # Errors
-/// If the kernel cannot be had, or the guest is lost.
+/// If the kernel is not available, or the guest does not end as it should.
 pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
     let lab = Lab { cache: paths::cache()?, work: paths::target().join("lab") };
     lab.boot(spec, sink)
@@ -28,10 +28,10 @@ fn programs(arch: Arch) -> [(Program, &'static str); 2] {
     };
     [(EXITLAT, "/bin/exitlat"), (workload, "/bin/workload")]
 }
-/// The lab tests, likewise.
+/// The lab tests and their path in the guest.
 const TESTS: (Program, &str) = (LAB_TESTS, "/bin/lab-tests");
 
-/// Builds exitlat and workload as they are shipped and takes them along.
+/// Builds exitlat and workload as they are shipped, and puts them into the guest.
 pub fn add_programs(spec: &mut Spec, output: Output<'_>) -> Result<()> {
     let arch = spec.machine.arch;
     for (program, to) in programs(arch) {
@@ -41,7 +41,7 @@ pub fn add_programs(spec: &mut Spec, output: Output<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Builds the lab tests and takes them along.
+/// Builds the lab tests and puts them into the guest.
 pub fn add_tests(spec: &mut Spec, output: Output<'_>) -> Result<()> {
     let (program, to) = TESTS;
     spec.files.push((build(program, &Profile::lab(spec.machine.arch), output)?, to.to_owned()));
@@ -52,7 +52,7 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// Rows and columns, if our output goes to a terminal.
+/// Rows and columns of the terminal, if the output is one.
 pub fn terminal() -> Option<(u16, u16)> {
     if !io::stdout().is_terminal() {
         return None;

@@ -8,17 +8,17 @@ use std::sync::OnceLock;
 
 use crate::process::probe;
 
-/// The nightly that is installed where there is none.
+/// The nightly that set-up installs if there is none.
 pub const BPF_NIGHTLY: &str = "nightly-2026-05-20";
 /// The commit date of the compiler in [`BPF_NIGHTLY`]; a plain `nightly` must be at least as new.
 const BPF_NIGHTLY_COMMITTED: &str = "2026-05-19";
-/// The environment variable that hands the toolchain to the build script.
+/// The environment variable from which build scripts take the nightly.
 pub const BPF_ENV: &str = "EXITLAT_BPF_TOOLCHAIN";
 /// The linker of the BPF object. 0.10.1 writes BTF that kernels reject, 0.11 wants a system LLVM.
 pub const BPF_LINKER: &str = "0.10.4";
 /// The version of cargo-fuzz, which drives libFuzzer.
 pub const CARGO_FUZZ: &str = "0.13.1";
-/// What checks the dependencies: duplicates, licences, sources, advisories.
+/// The version of cargo-deny, which checks duplicates, licences, sources and advisories.
 pub const CARGO_DENY: &str = "0.20.2";
 /// The target of everything that is shipped or run in a guest: static, so that it runs on any x86-64 Linux.
 pub const MUSL: &str = "x86_64-unknown-linux-musl";
@@ -36,7 +36,7 @@ pub fn installed_bpf() -> Option<&'static str> {
     new_enough(&version).then_some("nightly")
 }
 
-/// Whether `rustc --version` tells of a nightly that is at least as new as ours.
+/// Whether this output of `rustc --version` is of a nightly at least as new as [`BPF_NIGHTLY`].
 fn new_enough(version: &str) -> bool {
     let committed = version.trim().trim_end_matches(')').rsplit(' ').next().unwrap_or_default();
     version.contains("-nightly")
@@ -44,7 +44,7 @@ fn new_enough(version: &str) -> bool {
         && committed >= BPF_NIGHTLY_COMMITTED
 }
 
-/// The nightly for BPF: what is installed, else what set-up would install.
+/// The nightly for BPF: the installed one, else the one that set-up would install.
 pub fn bpf() -> &'static str {
     static CHOICE: OnceLock<&str> = OnceLock::new();
     CHOICE.get_or_init(|| installed_bpf().unwrap_or(BPF_NIGHTLY))
@@ -61,7 +61,7 @@ pub fn cargo() -> Command {
 pub fn bpf_cargo() -> Command {
     let mut cargo = Command::new("rustup");
     cargo.args(["run", bpf(), "cargo"]).current_dir(crate::paths::root());
-    // Set by the stable cargo that started us; they would reach the nightly's compiler.
+    // The stable cargo that started this program sets them; the nightly's compiler must not see them.
     for name in ["RUSTC", "RUSTDOC", "CARGO", "RUSTUP_TOOLCHAIN"] {
         cargo.env_remove(name);
     }

@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
     let (mut interval, mut intervals) = (Interval::default(), 0);
     while let Ok(true) = reader.next_interval(&mut interval) {
         store.add(interval.with(reader.threads()));
-        writer.interval(&interval, reader.threads()).unwrap();
+        writer.interval(interval.with(reader.threads())).unwrap();
         intervals += 1;
     }
     Rows::new("vcpu,reason".parse().unwrap()).of_store(&store);

@@ -127,6 +127,7 @@ cases! {
         hgrm_many           Text "export fleet.exitlat --format hgrm"
         hgrm_directory      Text "export fleet.exitlat --format hgrm --by vm -o ."
         folded              Text "export fleet.exitlat --format folded"
+        prometheus          Text "export fleet.exitlat --format prometheus -f ^hlt$ -g web02"
         openmetrics         Text "export fleet.exitlat --format openmetrics -f ^hlt$ -g web02"
         openmetrics_by_vcpu Text "export fleet.exitlat --format openmetrics --by vcpu -f ^vintr$ -g web02"
         openmetrics_by_vm   Text "export hostile.exitlat --format openmetrics --by vm -p 4102"

@@ -5,7 +5,7 @@
 //! ```
 //! runs it and prints, as one JSON line, what a correct tracer must have counted. See [`exitlat_tests::sie`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::thread;
@@ -45,6 +45,9 @@ struct Cli {
     /// Enter no guest before this file exists
     #[arg(long, value_name = "FILE")]
     go: Option<PathBuf>,
+    /// When all vCPUs are done make FILE.done, and keep their threads until FILE exists
+    #[arg(long, value_name = "FILE", conflicts_with = "in_turns")]
+    hold: Option<PathBuf>,
     /// The steps, done in order by every vCPU: KIND=COUNT
     #[arg(value_name = "STEP", required = true)]
     steps: Vec<Step>,
@@ -71,30 +74,43 @@ fn run(cli: &Cli) -> Result<()> {
     let mut vm = Vm::new(&vec![steps.clone(); cli.vcpus as usize], behaviour)?;
     if let Some(ready) = &cli.ready {
         let text = json!({ "pid": std::process::id() }).to_string();
-        // In one step: who sees the file sees all of it.
+        // A rename is atomic: readers never see half of the file.
         let partial = ready.with_extension("partial");
         std::fs::write(&partial, text)
             .and_then(|()| std::fs::rename(&partial, ready))
             .context("cannot say so")?;
     }
-    while cli.go.as_ref().is_some_and(|go| !go.exists()) {
-        thread::sleep(Duration::from_millis(1));
+    if let Some(go) = &cli.go {
+        wait_for(go);
     }
     let since = Instant::now();
-    let outcomes = if cli.in_turns { in_turns(&mut vm)? } else { at_once(&mut vm)? };
+    let outcomes = if cli.in_turns { in_turns(&mut vm)? } else { at_once(&mut vm, cli.hold.as_deref())? };
     println!("{}", report(&vm, &steps, &outcomes, since.elapsed())?);
     Ok(())
 }
 
-fn at_once(vm: &mut Vm) -> Result<Vec<Outcome>> {
+fn wait_for(file: &Path) {
+    while !file.exists() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn at_once(vm: &mut Vm, hold: Option<&Path>) -> Result<Vec<Outcome>> {
     let vcpus = vm.vcpus();
-    let start = Barrier::new(vcpus.len());
+    let together = Barrier::new(vcpus.len());
     thread::scope(|scope| {
         let run = |vcpu| {
-            let start = &start;
+            let together = &together;
             scope.spawn(move || {
-                start.wait();
-                exitlat_tests::sie::vm::Vcpu::run(vcpu)
+                together.wait();
+                let outcome = exitlat_tests::sie::vm::Vcpu::run(vcpu);
+                if let Some(hold) = hold {
+                    if together.wait().is_leader() {
+                        std::fs::write(hold.with_added_extension("done"), "").context("cannot say so")?;
+                    }
+                    wait_for(hold);
+                }
+                outcome
             })
         };
         let threads: Vec<_> = vcpus.iter_mut().map(run).collect();

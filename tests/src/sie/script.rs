@@ -5,9 +5,9 @@
 pub const LEN: usize = 64;
 /// 64-bit addressing, nothing enabled.
 pub const PSW_PLAIN: u64 = 0x0000_0001_8000_0000;
-/// Added to it: wait, for external interrupts.
+/// Bits of the PSW mask: wait, external interrupts enabled.
 pub const PSW_WAIT_ENABLED: u64 = 0x0102_0000_0000_0000;
-/// Added to it: wait, for nothing.
+/// Bit of the PSW mask: wait, no interrupts enabled.
 pub const PSW_WAIT_DISABLED: u64 = 0x0002_0000_0000_0000;
 /// Where the guest's last exit is.
 pub const END: u64 = 0xdead;

@@ -12,7 +12,7 @@ use super::script::{PSW_WAIT_DISABLED, PSW_WAIT_ENABLED, Record};
 /// A kind of exit.
 #[derive(Debug, PartialEq)]
 pub struct Kind {
-    /// What is typed.
+    /// Name on the command line.
     pub name: &'static str,
     /// The record.
     pub record: Record,
@@ -22,6 +22,27 @@ pub struct Kind {
     pub cause: Option<&'static str>,
     /// The counters of KVM that it raises by one, in `struct kvm_vcpu_stat` of arch/s390.
     pub counted: &'static [&'static str],
+    /// How each exit of a step differs from the one before.
+    pub sweep: Sweep,
+}
+
+/// What is added to a field for each further exit of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// To the four bytes after the first two of the instruction.
+    pub ipb: u32,
+    /// To the program interruption code.
+    pub iprcc: u16,
+}
+
+impl Kind {
+    /// The record of this exit of a step, counted from 0.
+    pub fn nth(&self, number: u64) -> Record {
+        let mut record = self.record;
+        record.ipb = record.ipb.wrapping_add(self.sweep.ipb.wrapping_mul(number as u32));
+        record.iprcc = record.iprcc.wrapping_add(self.sweep.iprcc.wrapping_mul(number as u16));
+        record
+    }
 }
 
 /// An instruction with this as the first four bytes that matter.
@@ -56,20 +77,29 @@ pub const ARM_TIMER: u16 = 0x8001;
 const TIMED_WAIT: Record = Record { wait: PSW_WAIT_ENABLED, ..other(0x1c) };
 
 macro_rules! kinds {
-    ($($name:literal: $record:expr => $reason:literal $(/ $cause:literal)?, [$($counted:literal),*];)+) => {
+    ($($name:literal: $record:expr $(, sweep $sweep:expr)? => $reason:literal $(/ $cause:literal)?,
+        [$($counted:literal),*];)+) => {
         &[$(Kind {
             name: $name,
             record: $record,
             reason: $reason,
             cause: kinds!(@cause $($cause)?),
             counted: &[$($counted),*],
+            sweep: kinds!(@sweep $($sweep)?),
         }),+]
     };
+    (@sweep $sweep:expr) => { $sweep };
+    (@sweep) => { Sweep { ipb: 0, iprcc: 0 } };
     (@cause $cause:literal) => { Some($cause) };
     (@cause) => { None };
 }
 
-/// All kinds.
+/// In the instructions of [`diag`] and [`sigp`]: the next code.
+const NEXT_CODE: Sweep = Sweep { ipb: 1 << 16, iprcc: 0 };
+const NEXT_PROGRAM: Sweep = Sweep { ipb: 0, iprcc: 1 };
+
+/// All kinds. The sweeps begin above all codes that KVM knows, each of their exits with another code. So they
+/// have too many causes to be named here.
 pub static KINDS: &[Kind] = kinds! {
     "host": other(0) => "Host interruption", ["exit_null"];
     "fault": Record { fault: true, ..NOTHING } => "Host interruption" / "Fault of the host inside SIE", [];
@@ -118,14 +148,19 @@ pub static KINDS: &[Kind] = kinds! {
     "intenable": other(0x64) => "ICPT_INT_ENABLE", [];
     "pvinstr": Record { icptcode: 0x68, ..b2(0x02) } => "ICPT_PV_INSTR" / "0xB2 STIDP",
         ["exit_instruction", "instruction_stidp"];
+    "diagsweep": diag(0x1000, [0; 3]), sweep NEXT_CODE => "Instruction",
+        ["exit_instruction", "exit_userspace"];
+    "sigpsweep": sigp(0x20), sweep NEXT_CODE => "Instruction", ["exit_instruction", "exit_userspace"];
+    "progsweep": Record { iprcc: 0x1000, ..other(0x08) }, sweep NEXT_PROGRAM =>
+        "Program interruption", ["exit_program_interruption"];
 };
 
-/// So many exits of a kind, as typed: `diag44=1000`.
+/// Exits of one kind, on the command line as `diag44=1000`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Which.
+    /// The kind of exit.
     pub kind: &'static Kind,
-    /// How many.
+    /// Number of exits.
     pub count: u64,
 }
 
@@ -146,7 +181,7 @@ impl FromStr for Step {
 /// Numbers by name.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// What these steps amount to: samples by reason, of these by cause, and KVM's counters.
+/// The expected sums of these steps: samples by reason, samples by cause, and KVM's counters.
 pub fn expected(steps: &[Step]) -> (Counts, BTreeMap<&'static str, Counts>, Counts) {
     let (mut reasons, mut causes, mut counted) = (Counts::new(), BTreeMap::new(), Counts::new());
     for Step { kind, count } in steps.iter().filter(|step| step.count != 0) {
@@ -176,6 +211,15 @@ mod tests {
         assert_eq!((counted["instruction_diagnose_44"], counted["exit_wait_state"]), (7, 1));
         assert!("diag45=1".parse::<Step>().unwrap_err().contains("diag44"));
         assert!("diag44".parse::<Step>().is_err() && "diag44=x".parse::<Step>().is_err());
+    }
+
+    #[test]
+    fn sweeps_count_on() {
+        let step = |text: &str| text.parse::<Step>().unwrap().kind;
+        assert_eq!(step("diagsweep=1").nth(0x2f), diag(0x102f, [0; 3]));
+        assert_eq!(step("sigpsweep=1").nth(3), sigp(0x23));
+        assert_eq!(step("progsweep=1").nth(0x300).iprcc, 0x1300);
+        assert_eq!(step("diag44=1").nth(7), diag(0x44, [0; 3]));
     }
 
     #[test]

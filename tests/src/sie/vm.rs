@@ -81,7 +81,7 @@ const _: () = {
     assert!(offset_of!(Regs, crs) == 200 && offset_of!(Regs, pp) == 352);
 };
 
-/// How the VMM behaves and how long the guest computes.
+/// Behaviour of the VMM and the guest.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Behaviour {
     /// Time in the guest before each exit.
@@ -110,7 +110,7 @@ pub struct Vcpu {
     behaviour: Behaviour,
 }
 
-/// What came of a vCPU's run.
+/// Result of a vCPU's run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The thread.
@@ -128,7 +128,7 @@ pub struct Outcome {
 }
 
 impl Vm {
-    /// Makes it, with a vCPU for each script.
+    /// Creates a virtual machine with a vCPU for each script.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -160,7 +160,7 @@ impl Vm {
         Ok(Self { fd, vcpus, _memory: memory })
     }
 
-    /// Its vCPUs, to be run by a thread each.
+    /// Its vCPUs. Run each in a thread of its own.
     pub fn vcpus(&mut self) -> &mut [Vcpu] {
         &mut self.vcpus
     }
@@ -183,11 +183,11 @@ fn write_script(steps: &[Step], target: u64, guest: Duration) -> Vec<u8> {
     let ticks = u32::try_from(guest.as_micros()).unwrap_or(u32::MAX).saturating_mul(TOD_PER_US);
     let mut bytes = Vec::new();
     for Step { kind, count } in steps {
-        let mut record = kind.record;
-        if record.ipa >> 8 == 0xae {
-            record.registers[2] = target;
-        }
         for number in 0..*count {
+            let mut record = kind.nth(number);
+            if record.ipa >> 8 == 0xae {
+                record.registers[2] = target;
+            }
             bytes.extend(record.encode(ticks, 0x1_0000 + 4 * (number % 0x1000)));
         }
     }
@@ -264,7 +264,7 @@ impl Vcpu {
             run.dirty_regs |= SYNC_ARCH0;
         }
         let wall = begun.elapsed();
-        // SAFETY: no requirements.
+        // SAFETY: the call has no requirements.
         let tid = unsafe { libc::gettid() } as u32;
         Ok(Outcome { tid, wall, returns, spun, waited, stats: stats::read(&self.fd)? })
     }

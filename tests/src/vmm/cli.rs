@@ -21,6 +21,7 @@ use super::plan::{Plan, Step};
 use super::process::{self, Config};
 use super::run::Behaviour;
 use super::sys;
+use crate::attack;
 
 /// Runs virtual machines that make an exactly known number of VM exits, and prints that number as JSON.
 #[derive(Debug, Parser)]
@@ -82,6 +83,9 @@ struct Cli {
     /// Move to another CPU on every port exit (among those of --pin, or all)
     #[arg(long)]
     migrate: bool,
+    /// Call KVM_RUN in a loop that never enters a guest, until killed
+    #[arg(long)]
+    never_enter: bool,
     /// Sleep in the VMM on every port exit
     #[arg(long, value_name = "US", default_value_t = 0)]
     io_sleep_us: u64,
@@ -115,6 +119,7 @@ struct Cli {
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
     let result = match arguments.as_slice() {
+        [_, word, ..] if word == "attack" => return attack::cli::main(&arguments[1..]),
         [_, flag, name, ..] if flag == NAME_FLAG => run_vm(name),
         _ => run_all(&arguments),
     };
@@ -183,6 +188,7 @@ impl Cli {
                 slow_every: self.io_slow_every,
                 gate: self.io_gate.clone(),
                 hand_over: self.hand_over,
+                never_enter: self.never_enter,
                 migrate,
                 lock: None,
             },

@@ -38,6 +38,8 @@ pub struct Behaviour {
     pub migrate: Vec<usize>,
     /// Wait for this whenever a signal has ended KVM_RUN.
     pub lock: Option<Arc<Lock>>,
+    /// Call KVM_RUN again and again in a way that it returns before it enters the guest; for ever.
+    pub never_enter: bool,
 }
 
 /// What the VMM saw of a vCPU that has finished.
@@ -110,6 +112,8 @@ impl Vcpu {
 
     fn run_guest(&mut self, behaviour: &Behaviour, seen: &mut Seen) -> Result<()> {
         let mmio_address = self.mmio_address();
+        // Read by KVM_RUN before it enters the guest: it returns with EINTR.
+        self.fd.set_kvm_immediate_exit(u8::from(behaviour.never_enter));
         let mut calls = 0u64;
         loop {
             calls += 1;

@@ -1,16 +1,19 @@
-//! Entries of threads: how one is found, registered and retired, and which `struct kvm_vcpu` a thread runs.
+//! Entries of threads: how one is found, registered and retired, and which vCPU a thread runs.
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_task};
 use tracer_ebpf::{
     abi::{Isa, Vcpu, state, table},
     breakdown,
     config::PREEMPTIBLE,
-    slot,
+    loss::Global,
+    ring, slot,
+    tables::Place,
 };
 
 use crate::{
     config::flag,
-    maps::{self, FREE_VCPUS, VCPU_OF, VCPUS},
+    maps::{self, FREE_VCPUS, LOST, VCPU_OF, VCPUS, bump},
+    slots::Maps,
 };
 
 /// An entry that exists: its index, and where it is.
@@ -98,7 +101,8 @@ pub fn find_tid(tid: u32) -> Option<EntryRef> {
     if hint.nobody() {
         return None;
     }
-    let is_its = |entry: &EntryRef| entry.vcpu().tid == tid && entry.vcpu().state == state::LIVE;
+    // Dead entries have none.
+    let is_its = |entry: &EntryRef| entry.vcpu().pid_tgid as u32 == tid;
     if let Some(entry) = EntryRef::at(hint.index())
         && is_its(&entry)
     {
@@ -116,28 +120,80 @@ fn find_by_hash(tid: u32) -> Option<EntryRef> {
     EntryRef::at(index)
 }
 
-/// Gives a thread an entry, which [`publish`] still has to show. User space has zeroed it, but for the
-/// generation.
+/// Gives a thread its first entry, or one more, which [`publish`] still has to show. User space has zeroed it,
+/// but for the generation. [`None`] if there is none; then it is noted whom that hit.
+#[inline(always)]
+pub fn register(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32) -> Option<EntryRef> {
+    EntryRef::at(take_entry(pid_tgid, now_ns, isa, identity, vcpu_id).wrapping_sub(1))
+}
+
+/// The entry's index plus one, or 0: more would not fit into the registers of a call.
 #[inline(never)]
-pub fn register(pid_tgid: u64, now_ns: u64, isa: Isa, vcpu_id: u32) -> Option<EntryRef> {
-    let tid = pid_tgid as u32;
-    let index = maps::take(&FREE_VCPUS, table::VCPUS)?;
-    let entry = EntryRef::at(index)?;
+fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32) -> u32 {
+    let (pid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let index = match maps::take::<{ table::VCPUS }>(&FREE_VCPUS, pid) {
+        Place::Free(place) => place.number(),
+        refused => {
+            let loss = if refused == Place::Full { Global::VcpuTableFull } else { Global::VcpuQuota };
+            bump(&LOST, loss as u32);
+            maps::note_refused(pid);
+            return 0;
+        }
+    };
+    let Some(entry) = EntryRef::at(index) else { return 0 };
+    let before = find(pid_tgid);
     if VCPU_OF.insert(tid, index, 0).is_err() {
-        let _ = FREE_VCPUS.push(index, 0);
-        return None;
+        maps::put_back::<{ table::VCPUS }>(&FREE_VCPUS, pid, index);
+        bump(&LOST, Global::VcpuTableFull as u32);
+        return 0;
     }
     maps::hint(tid).point_to(index);
-    maps::hint(tid).came();
     let vcpu = entry.vcpu();
-    vcpu.pid = (pid_tgid >> 32) as u32;
+    vcpu.pid = pid;
     vcpu.tid = tid;
     vcpu.first_ns = now_ns;
     vcpu.isa = isa;
     vcpu.comm = bpf_get_current_comm().unwrap_or_default();
     vcpu.vcpu_id = vcpu_id;
+    vcpu.identity = identity;
     vcpu.pid_tgid = pid_tgid;
-    Some(entry)
+    match before {
+        Some(before) => ring::insert(&mut Maps, before, entry),
+        None => maps::hint(tid).came(),
+    }
+    index + 1
+}
+
+/// The thread of this entry runs another vCPU from now on: parks the entry, and takes the thread's entry of
+/// that vCPU, if it has one.
+#[inline(always)]
+pub fn change(index: u32, identity: u64, now_ns: u64) -> Option<EntryRef> {
+    EntryRef::at(change_entry(index, identity, now_ns).wrapping_sub(1))
+}
+
+#[cold]
+#[inline(never)]
+fn change_entry(index: u32, identity: u64, now_ns: u64) -> u32 {
+    let Some(entry) = EntryRef::at(index) else { return 0 };
+    ring::park(entry.vcpu(), now_ns);
+    let Some(other) = ring::find(&mut Maps, entry, identity) else { return 0 };
+    ring::resume(other.vcpu(), now_ns);
+    let tid = entry.vcpu().pid_tgid as u32;
+    maps::hint(tid).point_to(other.index);
+    let _ = VCPU_OF.insert(tid, other.index, 0);
+    other.index + 1
+}
+
+/// Whether another thread has run this `struct kvm_vcpu` since the thread of this entry did.
+#[inline(always)]
+pub fn has_moved(entry: EntryRef, kvm_vcpu: u64) -> bool {
+    // SAFETY: in bounds; a stale value only costs the checks below.
+    let last = unsafe { maps::run_hint(kvm_vcpu).read_volatile() }.wrapping_sub(1);
+    last != entry.index
+        && EntryRef::at(last).is_some_and(|last| {
+            let vcpu = last.vcpu();
+            vcpu.identity == kvm_vcpu && vcpu.pid == entry.vcpu().pid && vcpu.tid != entry.vcpu().tid
+        })
 }
 
 /// Shows a new entry to user space, which takes it as it is once it sees generation and state in this order.
@@ -149,16 +205,21 @@ pub fn publish(entry: EntryRef) {
     slot::set(&mut vcpu.state, state::LIVE);
 }
 
-/// A thread is gone. Its entry stays for user space to read, open exit included.
+/// A thread is gone. Its entries stay for user space to read, open exit included.
 #[inline(always)]
 pub fn retire(tid: u32, now_ns: impl FnOnce() -> u64) {
     let Some(entry) = find_tid(tid) else { return };
-    let vcpu = entry.vcpu();
-    breakdown::ended(vcpu, now_ns());
-    vcpu.pid_tgid = 0;
-    vcpu.kvm_vcpu = 0;
+    breakdown::ended(entry.vcpu(), now_ns());
     let _ = VCPU_OF.remove(tid);
     maps::hint(tid).left();
-    // Last: from here on the entry is user space's.
-    slot::set(&mut vcpu.state, state::DEAD);
+    let mut next = entry.vcpu().next;
+    ring::give_up(entry.vcpu());
+    for _ in 0..ring::MOST {
+        let Some(other) = EntryRef::at(next.wrapping_sub(1)) else { return };
+        if other.index == entry.index {
+            return;
+        }
+        next = other.vcpu().next;
+        ring::give_up(other.vcpu());
+    }
 }

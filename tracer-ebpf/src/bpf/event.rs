@@ -4,7 +4,7 @@
 use aya_ebpf::{EbpfContext, helpers::bpf_ktime_get_ns};
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
-    abi::{Isa, table},
+    abi::{ABSENT, Isa, table},
     event,
     loss::Global,
     pairing,
@@ -23,38 +23,51 @@ pub fn clock_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// A vCPU left its guest. `vcpu_id` is asked for at the thread's first exit only. The thread's entry, if it
+/// Tells vCPUs of one thread apart by their numbers, see [`tracer_ebpf::abi::Vcpu::identity`]: 0 if the event
+/// has none.
+#[inline(always)]
+pub fn by_number(vcpu_id: u32) -> u64 {
+    if vcpu_id == ABSENT { 0 } else { u64::from(vcpu_id) + 1 }
+}
+
+/// A vCPU left its guest. `identity` tells the vCPUs of one thread apart, see
+/// [`tracer_ebpf::abi::Vcpu::identity`]; `vcpu_id` is asked for at a vCPU's first exit only. Its entry, if it
 /// had one.
 #[inline(always)]
 pub fn exit<C: EbpfContext>(
     ctx: &C,
     pid_tgid: u64,
     now_ns: u64,
-    isa: Isa,
-    code: u32,
+    (isa, code): (Isa, u32),
+    identity: u64,
     vcpu_id: impl FnOnce(&C) -> u32,
 ) -> Option<EntryRef> {
     if let Some(entry) = entries::find(pid_tgid) {
-        event::exit(&mut Maps, entry, now_ns, isa, code);
-        return Some(entry);
+        if entry.vcpu().identity == identity {
+            event::exit(&mut Maps, entry, now_ns, isa, code);
+            return Some(entry);
+        }
+        if let Some(entry) = entries::change(entry.index, identity, now_ns) {
+            // The entry that belongs to it was not seen.
+            entry.vcpu().entered_ns = 0;
+            event::exit(&mut Maps, entry, now_ns, isa, code);
+            return Some(entry);
+        }
     }
-    match entries::register(pid_tgid, now_ns, isa, vcpu_id(ctx)) {
+    match entries::register(pid_tgid, now_ns, isa, identity, vcpu_id(ctx)) {
         Some(entry) => {
             debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa.0, code);
             pairing::on_exit(entry.vcpu(), now_ns, isa, code);
             entries::publish(entry);
         }
-        None => {
-            bump(&LOST, Global::VcpuTableFull as u32);
-            debug!(ctx, "thread {}: the vCPU table is full", pid_tgid as u32);
-        }
+        None => debug!(ctx, "thread {}: no entry of the vCPU table", pid_tgid as u32),
     }
     None
 }
 
-/// A vCPU entered its guest. The thread's entry, if it has one.
+/// A vCPU entered its guest; which one, if the event tells. The thread's entry, if it has one.
 #[inline(always)]
-pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<EntryRef> {
+pub fn entry(pid_tgid: u64, now_ns: u64, identity: Option<u64>) -> Option<EntryRef> {
     let Some(entry) = entries::find(pid_tgid) else {
         // A thread that found no place has had its exit counted.
         if !maps::is_full(table::VCPUS) {
@@ -62,6 +75,12 @@ pub fn entry(pid_tgid: u64, now_ns: u64) -> Option<EntryRef> {
         }
         return None;
     };
+    if let Some(identity) = identity
+        && entry.vcpu().identity != identity
+    {
+        // Without an exit before it, it only says that the vCPU is in its guest.
+        return entries::change(entry.index, identity, now_ns);
+    }
     event::entry(&mut Maps, entry, now_ns);
     Some(entry)
 }

@@ -6,9 +6,16 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{DEFAULT_SLOTS, DEFAULT_VCPUS, HINTS, MAX_PROCESSES, Slot, SlotKey, Vcpu, table},
-    loss, symbols,
+    abi::{
+        DEFAULT_SLOTS, DEFAULT_TALLIES, DEFAULT_VCPUS, HELD as HELD_LEN, HINTS, Held, MAX_PROCESSES, Slot,
+        SlotKey, SlotRef, Tally, Vcpu, table,
+    },
+    config::{ASKED_SLOTS, ASKED_TALLIES, ASKED_VCPUS},
+    loss, quota, symbols,
+    tables::Place,
 };
+
+use crate::config::value;
 
 /// Written by the events of the owning thread; mapped and read by user space.
 #[map]
@@ -16,12 +23,20 @@ pub static VCPUS: Array<Vcpu> = Array::with_max_entries(DEFAULT_VCPUS, BPF_F_MMA
 /// Written by the events of the owning thread; mapped and read by user space.
 #[map]
 pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_SLOTS, BPF_F_MMAPABLE);
-/// Thread (tid) to vCPU index. Written at a thread's first exit and at its death.
+/// Thin records: written and read as the slots are.
+#[map]
+pub static TALLIES: Array<Tally> = Array::with_max_entries(DEFAULT_TALLIES, BPF_F_MMAPABLE);
+/// Who holds how many places of the tables, by the low bits of the tgid; all together in the last element.
+/// Written when a place is taken, and by user space when it is given back.
+#[map]
+static HELD: Array<Held> = Array::with_max_entries(HELD_LEN as u32, BPF_F_MMAPABLE);
+/// Thread (tid) to the index of the vCPU that it runs. Written at a thread's first exit and at its death.
 #[map]
 pub static VCPU_OF: HashMap<u32, u32> = HashMap::with_max_entries(DEFAULT_VCPUS, 0);
-/// Slots with a detail. Written at the first sample of each, and by user space when their vCPU is dead.
+/// Slots with a subkey, and thin records. Written at the first sample of each, and by user space when their
+/// vCPU is dead.
 #[map]
-pub static SLOT_OF: HashMap<SlotKey, u32> = HashMap::with_max_entries(DEFAULT_SLOTS, 0);
+pub static SLOT_OF: HashMap<SlotKey, u32> = HashMap::with_max_entries(DEFAULT_SLOTS + DEFAULT_TALLIES, 0);
 /// Free entries. A stack because it hands out numbers on every kernel from 5.10 on: atomic operations that
 /// return the old value came with 5.12 (commit 5ca419f2864a).
 #[map]
@@ -29,6 +44,9 @@ pub static FREE_VCPUS: Stack<u32> = Stack::with_max_entries(DEFAULT_VCPUS, 0);
 /// Free slots, in a stack like that of the vCPU entries.
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_SLOTS, 0);
+/// Free thin records, in another such stack.
+#[map]
+pub static FREE_TALLIES: Stack<u32> = Stack::with_max_entries(DEFAULT_TALLIES, 0);
 /// Not 0: the table had no free entry when it was last asked. Set here, cleared by user space when it has
 /// handed entries back. The stacks have one lock for all CPUs: with a full table every exit that lacks an
 /// entry would wait for it.
@@ -113,17 +131,22 @@ impl HintAt {
     #[inline(always)]
     fn count(&self, more: i64) {
         // SAFETY: in bounds.
-        let threads = unsafe { &raw mut (*self.0).threads };
-        #[cfg(target_arch = "bpf")]
-        // SAFETY: changes what `threads` points to only.
-        unsafe {
-            core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) threads, in(reg) more, options(nostack));
-        }
-        #[cfg(not(target_arch = "bpf"))]
-        // SAFETY: as above; nothing runs the programs there.
-        unsafe {
-            *threads = (*threads).wrapping_add_signed(more);
-        }
+        add(unsafe { &raw mut (*self.0).threads }, more);
+    }
+}
+
+/// Adds to a counter that several CPUs write. Rust has no atomic addition for BPF.
+#[inline(always)]
+fn add(counter: *mut u64, more: i64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: changes what `counter` points to only.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) more, options(nostack));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: callers give what lives; nothing runs the programs there.
+    unsafe {
+        *counter = (*counter).wrapping_add_signed(more);
     }
 }
 
@@ -135,21 +158,77 @@ pub fn run_hint(kvm_vcpu: u64) -> *mut u32 {
     (&raw mut HINTS_BY_VCPU).cast::<u32>().wrapping_add(index as usize)
 }
 
-/// Takes a free entry of a table.
+/// The processes that are counted together with this one.
 #[inline(always)]
-pub fn take(free: &Stack<u32>, table: u32) -> Option<u32> {
-    let full = FULL.get_ptr_mut(table)?;
+fn held_by(pid: u32) -> Option<*mut Held> {
+    HELD.get_ptr_mut(pid & (HELD_LEN as u32 - 2))
+}
+
+/// Takes a free place of a table for a process.
+#[inline(always)]
+pub fn take<const TABLE: u32>(free: &Stack<u32>, pid: u32) -> Place {
+    let Some(full) = FULL.get_ptr_mut(TABLE) else { return Place::Full };
+    let (Some(mine), Some(all)) = (held_by(pid), HELD.get_ptr_mut(HELD_LEN as u32 - 1)) else {
+        return Place::Full;
+    };
     // SAFETY: an element of an array lives as long as the program, here and below.
     if unsafe { full.read_volatile() } != 0 {
-        return None;
+        return Place::Full;
+    }
+    let asked = match TABLE {
+        table::VCPUS => value::<ASKED_VCPUS>(),
+        table::SLOTS => value::<ASKED_SLOTS>(),
+        _ => value::<ASKED_TALLIES>(),
+    };
+    // SAFETY: as above. A count that is a moment old lets one more or one less pass.
+    let held = |held: *mut Held| unsafe {
+        let (taken, returned) = ((*held).taken[TABLE as usize], (*held).returned[TABLE as usize]);
+        taken.wrapping_sub(returned)
+    };
+    if !quota::admits(TABLE, asked, held(all), held(mine)) {
+        return Place::Refused;
     }
     // An error is no answer: the lock could not be had.
-    let entry = free.pop().ok()?;
-    if entry.is_none() {
-        // SAFETY: as above.
-        unsafe { full.write_volatile(1) };
+    match free.pop() {
+        Ok(Some(entry)) => {
+            count_taken::<TABLE>(mine, all, 1);
+            Place::Free(SlotRef::new(entry))
+        }
+        Ok(None) => {
+            // SAFETY: as above.
+            unsafe { full.write_volatile(1) };
+            Place::Full
+        }
+        Err(_) => Place::Full,
     }
-    entry
+}
+
+/// Puts a place back that nobody has seen.
+#[inline(always)]
+pub fn put_back<const TABLE: u32>(free: &Stack<u32>, pid: u32, entry: u32) {
+    if let (Some(mine), Some(all)) = (held_by(pid), HELD.get_ptr_mut(HELD_LEN as u32 - 1)) {
+        count_taken::<TABLE>(mine, all, -1);
+    }
+    let _ = free.push(entry, 0);
+}
+
+#[inline(always)]
+fn count_taken<const TABLE: u32>(mine: *mut Held, all: *mut Held, more: i64) {
+    for held in [mine, all] {
+        // SAFETY: in bounds.
+        add(unsafe { &raw mut (*held).taken[TABLE as usize] }, more);
+    }
+}
+
+/// Notes that a process was refused an entry.
+#[inline(always)]
+pub fn note_refused(pid: u32) {
+    if let Some(held) = held_by(pid) {
+        // SAFETY: in bounds. One process or the other is noted.
+        unsafe { (&raw mut (*held).refused_pid).write_volatile(pid) };
+        // SAFETY: in bounds.
+        add(unsafe { &raw mut (*held).refused }, 1);
+    }
 }
 
 /// Whether a table had no free entry when it was last asked.

@@ -1,17 +1,17 @@
 //! The maps as the tables that the shared rules work on.
 
 use tracer_ebpf::{
-    abi::{Isa, Slot, SlotKey, SlotRef, Vcpu, table},
-    config::{CAUSES, GUEST},
-    event,
-    loss::PerVcpu,
-    tables::{self, Tables},
+    abi::{Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, table},
+    breakdown::Sleep,
+    config::{CAUSES, GUEST, MAX_CAUSES},
+    event, pause,
+    tables::{self, Place, Tables},
 };
 
 use crate::{
-    config::flag,
+    config::{flag, value},
     entries::EntryRef,
-    maps::{self, FREE_SLOTS, SLOT_OF, SLOTS},
+    maps::{self, FREE_SLOTS, FREE_TALLIES, SLOT_OF, SLOTS, TALLIES},
 };
 
 /// All maps.
@@ -26,6 +26,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn entry_at(&mut self, index: u32) -> Option<EntryRef> {
+        EntryRef::at(index)
+    }
+
+    #[inline(always)]
     fn vcpu(&mut self, entry: EntryRef) -> &mut Vcpu {
         entry.vcpu()
     }
@@ -33,18 +38,31 @@ impl Tables for Maps {
     #[inline(always)]
     fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot> {
         // SAFETY: array elements live as long as the program; a slot belongs to one thread, whose events do
-        // not overlap. User space writes a slot's epoch only, once the slot is published.
+        // not overlap. User space writes the epoch and the extremes of the next one only, once the slot is
+        // published.
         SLOTS.get_ptr_mut(slot.number()).map(|slot| unsafe { &mut *slot })
     }
 
     #[inline(always)]
-    fn pop_free(&mut self) -> SlotRef {
-        maps::take(&FREE_SLOTS, table::SLOTS).map_or(SlotRef::NONE, SlotRef::new)
+    fn tally(&mut self, tally: SlotRef) -> Option<&mut Tally> {
+        // SAFETY: as above.
+        TALLIES.get_ptr_mut(tally.number()).map(|tally| unsafe { &mut *tally })
     }
 
     #[inline(always)]
-    fn push_free(&mut self, slot: SlotRef) {
-        let _ = FREE_SLOTS.push(slot.number(), 0);
+    fn pop_free(&mut self, table: u32, pid: u32) -> Place {
+        match table {
+            table::TALLIES => maps::take::<{ table::TALLIES }>(&FREE_TALLIES, pid),
+            _ => maps::take::<{ table::SLOTS }>(&FREE_SLOTS, pid),
+        }
+    }
+
+    #[inline(always)]
+    fn push_free(&mut self, table: u32, pid: u32, slot: SlotRef) {
+        match table {
+            table::TALLIES => maps::put_back::<{ table::TALLIES }>(&FREE_TALLIES, pid, slot.number()),
+            _ => maps::put_back::<{ table::SLOTS }>(&FREE_SLOTS, pid, slot.number()),
+        }
     }
 
     #[inline(always)]
@@ -69,10 +87,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count_loss(&mut self, index: u32, loss: PerVcpu) {
-        if let Some(entry) = EntryRef::at(index) {
-            entry.vcpu().lost[loss as usize] += 1;
-        }
+    fn max_causes(&self) -> u32 {
+        value::<MAX_CAUSES>() as u32
     }
 
     #[inline(always)]
@@ -88,6 +104,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn sample(&mut self, key: SlotKey, ns: u64) {
         sample(key.vcpu, key.isa.0, key.code, key.subkey, ns);
+    }
+
+    #[inline(always)]
+    fn paused_ns(&mut self, entry: EntryRef, sleep: Sleep) -> u64 {
+        paused_ns(entry.index, sleep.from_ns, sleep.until_ns, sleep.most_ns)
     }
 }
 
@@ -105,6 +126,13 @@ fn close_in_parts(index: u32, now_ns: u64) {
 #[inline(never)]
 fn rare_or_new(index: u32) -> u32 {
     EntryRef::at(index).map_or(SlotRef::NONE, |entry| tables::rare_or_new(&mut Maps, entry)).raw()
+}
+
+#[cold]
+#[inline(never)]
+fn paused_ns(index: u32, from_ns: u64, until_ns: u64, most_ns: u64) -> u64 {
+    let Some(entry) = EntryRef::at(index) else { return 0 };
+    pause::paused_ns(&mut Maps, entry, Sleep { from_ns, until_ns, most_ns })
 }
 
 #[inline(never)]

@@ -18,7 +18,7 @@ Examples:
   exitlat export good.exitlat --format csv -g 'web*' | head
   exitlat export good.exitlat --names hash -o for-a-friend.html
 
-Without --format, the extension of FILE decides: .hlog, .hgrm, .csv, .json, .prom, .html.
+Without --format, the extension of FILE decides: .hlog, .hgrm, .csv, .json, .prom, .om, .html.
 Without -o the export goes to standard output. A .hgrm file holds one row; several rows need a directory.";
 
 /// `exitlat export`.
@@ -74,7 +74,9 @@ pub enum ExportFormat {
     Csv,
     /// The same as JSON lines, with the histograms
     Json,
-    /// OpenMetrics text, the sums of the recording
+    /// Prometheus' text format 0.0.4, for node_exporter's textfile collector; the sums of the recording
+    Prometheus,
+    /// The same as OpenMetrics 1.0 text
     Openmetrics,
     /// Folded stacks for flame graphs: rows and the parts of their time, in ns
     Folded,
@@ -84,13 +86,14 @@ pub enum ExportFormat {
 
 impl ExportFormat {
     /// Extensions of file names that name a format.
-    pub const EXTENSIONS: [(&'static str, Self); 9] = [
+    pub const EXTENSIONS: [(&'static str, Self); 10] = [
         ("hlog", Self::Hlog),
         ("hgrm", Self::Hgrm),
         ("csv", Self::Csv),
         ("json", Self::Json),
         ("jsonl", Self::Json),
-        ("prom", Self::Openmetrics),
+        ("prom", Self::Prometheus),
+        ("om", Self::Openmetrics),
         ("folded", Self::Folded),
         ("html", Self::Html),
         ("htm", Self::Html),

@@ -99,7 +99,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::model::{NamePattern, Selection, columns::SortKey};
+    use crate::model::{NameList, Selection, columns::SortKey};
 
     fn live(line: &str) -> LiveArgs {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
@@ -187,8 +187,10 @@ mod tests {
         for command in ["report a", "diff a b", "export a"] {
             let selection = Selection::from(&select(format!("exitlat {command} {options}")));
             assert_eq!((selection.pids, selection.vcpus), (vec![1, 2], vec![3]), "{command}");
-            let typed =
-                |names: Vec<NamePattern>| names.iter().map(|n| n.typed().to_owned()).collect::<Vec<_>>();
+            let typed = |lists: Vec<NameList>| {
+                let names = lists.iter().flat_map(NameList::names);
+                names.map(|name| name.typed().to_owned()).collect::<Vec<_>>()
+            };
             assert_eq!(
                 (typed(selection.guests), typed(selection.hosts)),
                 (vec!["web*".into(), "db".into()], vec!["h".into()])

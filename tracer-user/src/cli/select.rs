@@ -3,7 +3,7 @@
 use clap::Args;
 use regex::Regex;
 
-use crate::model::{NamePattern, Selection};
+use crate::model::{NameList, Selection};
 
 /// VMs.
 #[derive(Args, Clone, Debug, Default)]
@@ -11,9 +11,10 @@ pub struct VmArgs {
     /// Only these processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
-    /// Only VMs of this name (QEMU's -name, otherwise the process name); may be a glob like 'web*'
-    #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
-    pub guest: Vec<NamePattern>,
+    /// Only VMs of these names (QEMU's -name, otherwise the process name) or globs like 'web*'; a comma in a
+    /// name is written ,,
+    #[arg(short, long, value_name = "NAME,...")]
+    pub guest: Vec<NameList>,
 }
 
 /// Exits of a VM.
@@ -34,8 +35,8 @@ pub struct SelectArgs {
     #[command(flatten)]
     pub vms: VmArgs,
     /// Only these hosts (name or glob) of a merged recording
-    #[arg(long, value_delimiter = ',', value_name = "NAME")]
-    pub host: Vec<NamePattern>,
+    #[arg(long, value_name = "NAME,...")]
+    pub host: Vec<NameList>,
     /// Their exits.
     #[command(flatten)]
     pub exits: ExitArgs,

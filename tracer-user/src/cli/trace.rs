@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use tracer_ebpf::abi;
 
 use crate::{
     cli::{VmArgs, units, values},
@@ -22,12 +21,17 @@ pub struct TraceArgs {
     /// Stop after this time: seconds, or with units like 90m or 1d
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub duration: Option<Duration>,
-    /// Capacity in (vCPU, reason) pairs; each takes 2.2 KiB of memory
-    #[arg(long, default_value_t = abi::DEFAULT_SLOTS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    pub slots: u32,
-    /// Capacity in vCPU threads
-    #[arg(long, default_value_t = abi::DEFAULT_VCPUS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
-    pub max_vcpus: u32,
+    /// Capacity in (vCPU, reason) pairs; each takes 2.3 KiB of memory. Without this option it goes by the vCPUs
+    /// that are open at the start: 30 for each, from 4096 to 131072
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub slots: Option<u32>,
+    /// Capacity in vCPU threads. Without this option it is twice the number of vCPUs that are open at the start,
+    /// from 1024 to 8192
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    pub max_vcpus: Option<u32>,
+    /// Causes that each vCPU may have; the rest is counted as `other`
+    #[arg(long, default_value_t = tracer_ebpf::abi::DEFAULT_CAUSES, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub max_causes: u32,
     /// Tracepoint type to attach to
     #[arg(long, value_enum, default_value = "auto")]
     pub attach: Attach,

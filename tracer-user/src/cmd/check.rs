@@ -11,19 +11,27 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     cli::{CheckArgs, CheckFormat},
-    cmd::{DONE, UNSUPPORTED},
+    cmd::{DONE, FAILED, UNSUPPORTED},
     kernel::{
-        activity, arch,
+        Unsupported,
+        activity::Meaning,
+        arch,
+        census::{self, Census},
         check::{self, Finding, Status},
-        features::{FeatureInfo, Kernel},
+        features::{DetectedBy, FeatureInfo, Kernel, Presence},
+        namespaces,
         plan::Plan,
         session::{Options, Session},
+        sizes::Sizes,
     },
     model::{Interval, MeasuredParts},
+    render::escape,
 };
 
 /// How long to look for exits.
 const PROBE: Duration = Duration::from_secs(1);
+/// So many VMs with vCPUs that had no exit are named at most.
+const UNSEEN: usize = 10;
 
 /// Runs the command.
 ///
@@ -32,17 +40,31 @@ const PROBE: Duration = Duration::from_secs(1);
 pub async fn run(args: &CheckArgs) -> Result<u8> {
     let kernel = Kernel::read(arch::host());
     let plan = check::plan(&kernel);
-    let mut found = check::findings(&kernel, &plan);
-    let is_blocked = |found: &[Finding]| found.iter().any(|finding| finding.status == Status::Blocker);
-    if !args.no_probe && !is_blocked(&found) {
-        found.extend(probe().await);
+    let mut census = Census::default();
+    if !namespaces::is_pid_namespace() {
+        census.look_at_all(&census::ThisHost);
+    }
+    let mut found = check::findings(&kernel, &plan, census.open());
+    let has = |found: &[Finding], status| found.iter().any(|finding| finding.status == status);
+    if !args.no_probe && !has(&found, Status::Blocker) {
+        for finding in probe(&mut census).await {
+            // What loaded programs tell is more certain.
+            match found.iter_mut().find(|known| known.subject == finding.subject) {
+                Some(known) => *known = finding,
+                None => found.push(finding),
+            }
+        }
     }
     let events = plan.as_ref().map(events).unwrap_or_default();
     match args.format {
         CheckFormat::Table => table(&found, &events, &kernel)?,
         CheckFormat::Json => json_object(&found, &events, &kernel)?,
     }
-    Ok(if is_blocked(&found) { UNSUPPORTED } else { DONE })
+    Ok(match () {
+        () if has(&found, Status::Blocker) => UNSUPPORTED,
+        () if has(&found, Status::Fault) => FAILED,
+        () => DONE,
+    })
 }
 
 /// One event of the table, as it is on this kernel.
@@ -73,42 +95,61 @@ fn events(plan: &Plan) -> Vec<Event> {
 }
 
 /// Loads, attaches, and looks for exits.
-async fn probe() -> Vec<Finding> {
-    match attached().await {
-        Ok(findings) => findings,
-        Err(error) => {
-            let remedy = "please report it with this output";
-            vec![Finding::new("programs", Status::Blocker, format!("{error:#}"), remedy)]
-        }
-    }
+async fn probe(census: &mut Census) -> Vec<Finding> {
+    let error = match attached(census).await {
+        Ok(findings) => return findings,
+        Err(error) => error,
+    };
+    let (found, remedy) = match error.downcast_ref::<Unsupported>() {
+        Some(Unsupported { what, remedy }) => (what.clone(), remedy.as_str()),
+        None => (format!("{error:#}"), "please report it with this output"),
+    };
+    vec![Finding::new("programs", Status::Blocker, found, remedy)]
 }
 
-async fn attached() -> Result<Vec<Finding>> {
-    let mut session = Session::start(&Options::default(), &[])?;
-    let silence = session.listen()?;
+async fn attached(census: &mut Census) -> Result<Vec<Finding>> {
+    let sizes = Sizes::for_open(census.open());
+    let options = Options { slots: sizes.slots, vcpus: sizes.vcpus, ..Options::default() };
+    let mut session = Session::start(&options, &[])?;
+    let activity = session.listen()?;
     tokio::time::sleep(PROBE).await;
     // In this order: an exit comes before what it leads to.
-    let counts = silence.counts()?;
+    let counts = activity.counts()?;
     let mut interval = Interval::default();
     session.read(&mut interval)?;
     let exits = interval.exits() + interval.open.len() as u64;
-    let moved = activity::moved(&counts);
-    let text = activity::explain(exits, &counts);
-    let seen = match (exits, moved) {
-        (1.., _) => Finding::new("exits in 1 s", Status::Ok, text, ""),
-        (0, true) => {
-            Finding::new("exits in 1 s", Status::Blocker, text, "trace on a host with kvm_intel or kvm_amd")
-        }
-        (0, false) => Finding::new("exits in 1 s", Status::Note, text, "start a guest and check again"),
+    let (status, remedy) = match counts.meaning(exits) {
+        Meaning::Exits => (Status::Ok, ""),
+        Meaning::Quiet => (Status::Note, "start a guest and check again"),
+        Meaning::Unknown => (Status::Note, "start a guest and check again; a guest that runs shows exits"),
+        Meaning::Spinning => (Status::Fault, "see the log of the VMM; `perf top` shows which thread it is"),
+        Meaning::Silent => (Status::Blocker, "trace on a host with kvm_intel or kvm_amd"),
     };
+    let seen = Finding::new("exits in 1 s", status, counts.explain(exits), remedy);
     let breakdown = session.plan().map(Plan::breakdown).unwrap_or_default();
-    let parts = if MeasuredParts::of(&Part::ALL) == session.known() {
-        Finding::new("time breakdown", Status::Ok, breakdown, "")
-    } else {
-        Finding::new("time breakdown", Status::Note, breakdown, "what is not told apart is shown as `?`")
+    let (status, remedy) = match session.plan() {
+        Some(plan) if plan.is_breakdown_in_doubt() => (
+            Status::Note,
+            "the kernel refuses the tracepoints that would not be skipped; skipped events are counted as missed_parts",
+        ),
+        _ if MeasuredParts::of(&Part::ALL) == session.known() => (Status::Ok, ""),
+        _ => (Status::Note, "what is not told apart is shown as `?`"),
     };
+    let parts = Finding::new("time breakdown", status, breakdown, remedy);
     let programs = format!("load and attach by {}", session.path());
-    Ok(vec![Finding::new("programs", Status::Ok, programs, ""), parts, seen])
+    let mut findings = vec![Finding::new("programs", Status::Ok, programs, ""), parts, seen];
+    findings.extend(session.is_jited().map(check::jit_of_programs));
+    let unseen = census.unseen(session.threads(), |_, _| true);
+    if !unseen.is_empty() {
+        let vms = unseen.iter().map(|vm| format!("{}[{}]: {vm}", escape::terminal(&vm.vm), vm.pid));
+        let mut vms: Vec<String> = vms.take(UNSEEN).collect();
+        if let Some(more) = unseen.len().checked_sub(UNSEEN + 1) {
+            vms.push(format!("and {} more VMs", more + 1));
+        }
+        let remedy = "idle for long, stuck in its guest, or never started";
+        findings.push(Finding::new("open vCPUs", Status::Note, vms.join("; "), remedy));
+    }
+    Ok(findings)
 }
 
 fn table(findings: &[Finding], events: &[Event], kernel: &Kernel) -> io::Result<()> {
@@ -128,11 +169,12 @@ fn table(findings: &[Finding], events: &[Event], kernel: &Kernel) -> io::Result<
         }
     }
     writeln!(out, "\nFeatures of kernels")?;
-    for (info, present) in kernel.features() {
+    for (info, Presence { has, by }) in kernel.features() {
         let FeatureInfo { name, since, commit, brings, without, .. } = info;
         let release = format!("{}.{}", since.0, since.1);
-        writeln!(out, "{:<8} {name:<26} {release:>4} {commit}: {brings}", word(present))?;
-        if present == Some(false) {
+        let how = if by == DetectedBy::Version { " (by the version alone)" } else { "" };
+        writeln!(out, "{:<8} {name:<26} {release:>4} {commit}: {brings}{how}", word(has))?;
+        if has == Some(false) {
             writeln!(out, "{:<8} {:<26} -> {without}", "", "")?;
         }
     }
@@ -163,10 +205,10 @@ fn json_object(findings: &[Finding], events: &[Event], kernel: &Kernel) -> io::R
         .collect();
     let features: Vec<_> = kernel
         .features()
-        .map(|(info, present)| {
+        .map(|(info, Presence { has, by })| {
             let FeatureInfo { name, since, commit, brings, without, .. } = info;
             json!({
-                "name": name, "present": present, "detected_by": info.detected_by(),
+                "name": name, "present": has, "detected_by": by.word(),
                 "since": format!("{}.{}", since.0, since.1), "commit": commit,
                 "brings": brings, "without": without,
             })

@@ -9,11 +9,15 @@ use anyhow::{Result, anyhow};
 
 use crate::{
     cli::{DiffArgs, DiffFormat, Location, Usage, location},
-    cmd::{DONE, REGRESSED, select, unless_closed, view},
+    cmd::{
+        DONE, REGRESSED,
+        select::{self, Recorded},
+        unless_closed, view,
+    },
     files::Input,
     model::{
         GroupBy, Interval, Selection, Threads,
-        compare::{Comparison, RecordingSummary, Settings, compare},
+        compare::{Comparison, RecordingSummary, Settings, Summarizer, compare},
         provenance::{self, Difference, Header},
     },
     render::diff::{Origin, Report, SIDES, json, junit, table},
@@ -27,6 +31,12 @@ struct Recording {
     notes: Vec<String>,
 }
 
+impl Recording {
+    fn names(&self) -> Recorded<'_> {
+        Recorded { header: &self.header, threads: &self.threads }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -35,10 +45,11 @@ struct Recording {
 pub fn run(args: &DiffArgs) -> Result<u8> {
     let files = [&args.base, &args.new];
     location::read_once(files)?;
-    let selection = Selection::from(&args.select);
+    let mut selection = Selection::from(&args.select);
+    select::settle(&mut selection, &files)?;
     let base = read(files[0], args.by, &selection)?;
     let new = read(files[1], args.by, &selection)?;
-    select::found(&selection, &[(&base.header, &base.threads), (&new.header, &new.threads)])?;
+    select::found(&selection, &[base.names(), new.names()])?;
 
     let differences = provenance::differences(&base.header, &new.header);
     let incomparable = obstacles(&differences, [&base.side, &new.side]);
@@ -88,12 +99,12 @@ fn rules_match(comparison: &Comparison, by: GroupBy) -> Result<(), Usage> {
 
 fn read(file: &Location, by: GroupBy, selection: &Selection) -> Result<Recording> {
     let mut reader = Input::open(file)?.with_hosts();
-    let (mut interval, mut side) = (Interval::default(), RecordingSummary::new(by));
+    let (mut interval, mut side) = (Interval::default(), Summarizer::new(by, selection.clone()));
     while reader.next_interval(&mut interval)? {
-        side.add(&interval, reader.threads(), selection);
+        side.add(interval.with(reader.threads()));
     }
     let (header, threads) = (reader.header().clone(), reader.threads().clone());
-    Ok(Recording { header, side, threads, notes: reader.notes().to_vec() })
+    Ok(Recording { header, side: side.finish(), threads, notes: reader.notes().to_vec() })
 }
 
 fn recorded(header: &Header) -> String {

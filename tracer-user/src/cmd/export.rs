@@ -7,7 +7,10 @@ use hdrhistogram::Histogram;
 
 use crate::{
     cli::{ExportArgs, ExportFormat, Location, NamesMode, Usage, location},
-    cmd::{DONE, select},
+    cmd::{
+        DONE,
+        select::{self, Recorded},
+    },
     export::{
         Export,
         folded::Folded,
@@ -15,7 +18,7 @@ use crate::{
         hlog::Hlog,
         html::{Data, Html},
         long::{Form, Long},
-        openmetrics::OpenMetrics,
+        openmetrics::{self, OpenMetrics},
     },
     files::{AtomicOutput, Existing, Input, cannot_write},
     model::{
@@ -39,25 +42,30 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     }
     location::read_once(args.diff_base.iter().chain([&args.file]))?;
     let mut names = Names::new(policy(args)?);
+    // Threads are chosen by their own names, whatever is shown; left are reasons.
+    let mut asked = Selection { fields: None, ..Selection::from(&args.select) };
+    let files: Vec<_> = args.diff_base.iter().chain([&args.file]).collect();
+    select::settle(&mut asked, &files)?;
     let base = match &args.diff_base {
-        Some(base) => Some(page_data(base, args, &mut names)?),
+        Some(base) => Some(page_data(base, args, &asked, &mut names)?),
         None => None,
     };
     let mut source = Source::open(&args.file, by_host(args))?;
     let header = source.header(&names);
     let rows = rows(args, format);
     let mut export: Box<dyn Export> = match format {
-        ExportFormat::Hgrm => return curves(args, source, &mut names, rows),
+        ExportFormat::Hgrm => return curves(args, &asked, source, &mut names, rows),
         ExportFormat::Hlog => Box::new(Hlog::new(header, rows)),
         ExportFormat::Csv => Box::new(Long::new(header, rows, Form::Csv)),
         ExportFormat::Json => Box::new(Long::new(header, rows, Form::Json)),
-        ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, rows)),
+        ExportFormat::Prometheus => Box::new(OpenMetrics::new(header, rows, openmetrics::Form::Prometheus)),
+        ExportFormat::Openmetrics => Box::new(OpenMetrics::new(header, rows, openmetrics::Form::OpenMetrics)),
         ExportFormat::Folded => Box::new(Folded::new(rows)),
         ExportFormat::Html => Box::new(Html::new(Data::new(header, rows), base)),
     };
     let (to, existing) = (&args.output, Existing::forced(args.force));
     write(to, existing, |out| {
-        source.each(args, &mut names, |interval| {
+        source.each(&asked, &mut names, |interval| {
             export.interval(out, interval).with_context(|| cannot_write(to))
         })?;
         export.finish(out).with_context(|| cannot_write(to))
@@ -65,8 +73,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     Ok(DONE)
 }
 
-/// Rows as asked for, none yet. Threads are chosen before, by their own names, whatever is shown; left are
-/// reasons.
+/// Rows as asked for, none yet. Threads are chosen before; left are reasons.
 fn rows(args: &ExportArgs, format: ExportFormat) -> Rows {
     let selection = Selection { fields: args.select.exits.fields.clone(), ..Selection::default() };
     Rows::new(args.by.unwrap_or_else(|| default_by(format))).with_selection(selection)
@@ -80,7 +87,7 @@ fn by_host(args: &ExportArgs) -> bool {
 fn default_by(format: ExportFormat) -> GroupBy {
     let (vm, vcpu) = match format {
         ExportFormat::Csv | ExportFormat::Json => (true, true),
-        ExportFormat::Openmetrics | ExportFormat::Folded => (true, false),
+        ExportFormat::Prometheus | ExportFormat::Openmetrics | ExportFormat::Folded => (true, false),
         ExportFormat::Hlog | ExportFormat::Hgrm | ExportFormat::Html => (false, false),
     };
     GroupBy { vm, vcpu, ..GroupBy::REASON }
@@ -140,23 +147,21 @@ impl Source {
     /// Gives each interval to `take`, with the names replaced.
     fn each(
         &mut self,
-        args: &ExportArgs,
+        asked: &Selection,
         names: &mut Names,
         mut take: impl FnMut(NamedInterval<'_>) -> Result<()>,
     ) -> Result<()> {
-        // Threads are chosen here, by their own names, whatever is shown; left are reasons.
-        let asked = Selection { fields: None, ..Selection::from(&args.select) };
         let mut interval = Interval::default();
         names.next_threads();
         while self.0.next_interval(&mut interval)? {
             let threads = self.0.threads();
             if asked.wants_host(interval.host.as_deref()) {
-                narrow(&mut interval, threads, &asked);
+                narrow(&mut interval, threads, asked);
                 interval.host = interval.host.as_deref().map(|host| names.told_host(host));
                 take(interval.with(names.threads(threads)))?;
             }
         }
-        select::found(&asked, &[(self.0.header(), self.0.threads())])?;
+        select::found(asked, &[Recorded { header: self.0.header(), threads: self.0.threads() }])?;
         self.0.print_notes();
         Ok(())
     }
@@ -171,10 +176,10 @@ fn narrow(interval: &mut Interval, threads: &Threads, asked: &Selection) {
 }
 
 /// The data of a page for a whole recording.
-fn page_data(location: &Location, args: &ExportArgs, names: &mut Names) -> Result<Data> {
+fn page_data(location: &Location, args: &ExportArgs, asked: &Selection, names: &mut Names) -> Result<Data> {
     let mut source = Source::open(location, by_host(args))?;
     let mut data = Data::new(source.header(names), rows(args, ExportFormat::Html));
-    source.each(args, names, |interval| {
+    source.each(asked, names, |interval| {
         data.add(interval);
         Ok(())
     })?;
@@ -183,9 +188,15 @@ fn page_data(location: &Location, args: &ExportArgs, names: &mut Names) -> Resul
 }
 
 /// Percentile tables: one to a file or standard output, several to a directory.
-fn curves(args: &ExportArgs, mut source: Source, names: &mut Names, mut rows: Rows) -> Result<u8> {
+fn curves(
+    args: &ExportArgs,
+    asked: &Selection,
+    mut source: Source,
+    names: &mut Names,
+    mut rows: Rows,
+) -> Result<u8> {
     let mut store = Store::keeping(usize::MAX);
-    source.each(args, names, |interval| {
+    source.each(asked, names, |interval| {
         store.add(interval);
         Ok(())
     })?;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     cli::LiveArgs,
     cmd::{
-        DONE, UNSUPPORTED,
+        DONE, FAILED, UNSUPPORTED,
         view::{Paint, Screen},
     },
     model::{Interval, Selection, Store},
@@ -48,7 +48,11 @@ pub async fn run(args: LiveArgs) -> Result<u8> {
     let why = run::run(&mut source, inputs, &mut sinks).await?;
     tables.end(why)?;
     let verdict = if everything { notice.conclude(&mut source, why).await? } else { Verdict::Traceable };
-    Ok(if verdict == Verdict::Silent { UNSUPPORTED } else { DONE })
+    Ok(match verdict {
+        Verdict::Traceable => DONE,
+        Verdict::Silent => UNSUPPORTED,
+        Verdict::Spinning => FAILED,
+    })
 }
 
 /// The block that is printed after each interval.

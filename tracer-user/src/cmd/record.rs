@@ -121,7 +121,7 @@ impl<S: Source, F: Store> Sink<S> for RecordingSink<F> {
         self.samples += interval.exits();
         let change = self.watch.see((self.clocks)());
         let asked = trigger == Trigger::Switch;
-        let outcome = self.recorder.interval(interval, source.threads(), change, asked);
+        let outcome = self.recorder.interval(interval.with(source.threads()), change, asked);
         let outcome = outcome.with_context(|| cannot_record(&self.output))?;
         if let Some(text) = told(outcome, interval.number) {
             say!("exitlat: {text}");

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::{Format, Location, ReportArgs, Usage},
     cmd::{
-        DONE, select, unless_closed,
+        DONE,
+        select::{self, Recorded},
+        unless_closed,
         view::{Paint, Screen},
     },
     files::{AtomicOutput, Existing, Input, cannot_write},
@@ -21,7 +23,8 @@ use crate::{
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub fn run(args: &ReportArgs) -> Result<u8> {
-    let selection = Selection::from(&args.select);
+    let mut selection = Selection::from(&args.select);
+    select::settle(&mut selection, &[&args.file])?;
     let mut screen = Screen::new(&args.view, args.by, selection.clone(), Paint::Below)?;
     let mut input = Input::open(&args.file)?;
     if args.by.host || !selection.hosts.is_empty() {
@@ -38,7 +41,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     let mut total = Store::keeping(usize::MAX);
     while input.next_interval(&mut interval)? {
         if let Some(Copy { writer, location }) = &mut copy {
-            writer.interval(&interval, input.threads()).with_context(|| cannot_write(location))?;
+            writer.interval(interval.with(input.threads())).with_context(|| cannot_write(location))?;
         }
         total.add(interval.with(input.threads()));
         if args.intervals {
@@ -46,7 +49,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
             if copy.is_some() { unless_closed(printed)? } else { printed? }
         }
     }
-    select::found(&selection, &[(input.header(), input.threads())])?;
+    select::found(&selection, &[Recorded { header: input.header(), threads: input.threads() }])?;
     if let Some(Copy { writer, location }) = copy {
         writer.end("converted").with_context(|| cannot_write(&location))?.finish()?;
     }

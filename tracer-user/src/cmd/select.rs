@@ -1,27 +1,57 @@
 //! Names and pids that were asked for, against those of a recording.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Result;
 
 use crate::{
-    cli::Usage,
+    cli::{Location, Usage},
+    files::Input,
     model::{
-        NamePattern, Selection, Threads,
+        Interval, NameList, Selection, Threads,
         provenance::{self, Header},
     },
     render::escape,
 };
 
+/// A recording and the threads that it names.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'a> {
+    /// Where it was made.
+    pub header: &'a Header,
+    /// All threads up to its end.
+    pub threads: &'a Threads,
+}
+
+/// Finds out what names with commas and brackets mean, by the VMs and hosts of these recordings: a name that
+/// exists is meant before a list or a glob. Where such names were asked for the recordings are read once more.
+/// A stream can be read once only, so there names and globs are both taken.
+///
+/// # Errors
+/// Those of reading.
+pub fn settle(selection: &mut Selection, files: &[&Location]) -> Result<()> {
+    if selection.is_settled() {
+        return Ok(());
+    }
+    let mut interval = Interval::default();
+    for file in files.iter().filter(|file| file.path().is_some_and(Path::is_file)) {
+        let mut input = Input::open(file)?.with_hosts();
+        provenance::sources(input.header()).iter().for_each(|source| selection.notice_host(&source.host));
+        while input.next_interval(&mut interval)? {}
+        input.threads().list.iter().for_each(|thread| selection.notice(thread));
+    }
+    Ok(())
+}
+
 /// Whether each name that was asked for is in at least one of these recordings.
 ///
 /// # Errors
 /// [`Usage`] if a name matches nothing, with the names there are.
-pub fn found(selection: &Selection, recordings: &[(&Header, &Threads)]) -> Result<()> {
-    let threads = || recordings.iter().flat_map(|(_, threads)| &threads.list);
-    let all = |wanted: &[NamePattern], what: &str, names: BTreeSet<String>| {
-        let Some(missing) = wanted.iter().find(|wanted| !names.iter().any(|name| wanted.matches(name)))
-        else {
+pub fn found(selection: &Selection, recordings: &[Recorded<'_>]) -> Result<()> {
+    let threads = || recordings.iter().flat_map(|recorded| &recorded.threads.list);
+    let all = |wanted: &[NameList], what: &str, names: BTreeSet<String>| {
+        let mut wanted = wanted.iter().flat_map(NameList::names);
+        let Some(missing) = wanted.find(|wanted| !names.iter().any(|name| wanted.matches(name))) else {
             return Ok(());
         };
         let names: Vec<_> = names.iter().map(|name| escape::terminal(name)).collect();
@@ -34,7 +64,7 @@ pub fn found(selection: &Selection, recordings: &[(&Header, &Threads)]) -> Resul
     all(&selection.guests, "VM", threads().map(|thread| thread.vm.clone()).collect())?;
     // Also those on which no guest ran.
     let hosts =
-        recordings.iter().flat_map(|(header, _)| provenance::sources(header)).map(|source| source.host);
+        recordings.iter().flat_map(|recorded| provenance::sources(recorded.header)).map(|source| source.host);
     all(&selection.hosts, "host", hosts.collect())?;
     Ok(())
 }

@@ -23,6 +23,7 @@ macro_rules! reasons {
 
 pub mod kernel_table;
 pub mod kvm_exit;
+pub mod pseudo;
 pub mod pvm;
 pub mod s390;
 pub mod subkey;
@@ -63,6 +64,7 @@ pub fn isa_of_vendor(vendor: &str) -> Option<Isa> {
 /// The table of exit reasons of an instruction set, if there is one.
 pub fn reasons(isa: Isa) -> Option<&'static [ReasonInfo]> {
     match isa {
+        Isa::NONE => Some(pseudo::REASONS),
         Isa::VMX => Some(vmx::REASONS),
         Isa::SVM => Some(svm::REASONS),
         Isa::PVM => Some(pvm::REASONS),

@@ -59,7 +59,7 @@ const fn cause(kind: u8, isas: Isas, label: fn(u64) -> Cow<'static, str>) -> Cau
 }
 
 /// All kinds of causes.
-static CAUSES: [Cause; 10] = [
+static CAUSES: [Cause; 11] = [
     cause(kind::USER_EXIT, Isas::All, user_exit),
     cause(kind::INSTRUCTION, Isas::S390, |value| named("instruction", instruction::KEYS, value)),
     cause(kind::DIAG, Isas::S390, |value| named("DIAG", diag::CODES, value)),
@@ -70,6 +70,9 @@ static CAUSES: [Cause; 10] = [
     cause(kind::SIE_FAULT, Isas::S390, |_| Cow::Borrowed("Fault of the host inside SIE")),
     cause(kind::CR, Isas::X86, |value| access(value, |number| format!("CR{number}"))),
     cause(kind::MSR, Isas::X86, |value| access(value, |number| format!("MSR {number:#x}"))),
+    cause(kind::OTHER, Isas::All, |value| {
+        Cow::Borrowed(if value == u64::from(kind::USER_EXIT) { "other returns to the VMM" } else { "other" })
+    }),
 ];
 
 fn named(what: &str, table: &'static [Label], value: u64) -> Cow<'static, str> {

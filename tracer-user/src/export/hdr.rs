@@ -5,12 +5,12 @@ use tracer_ebpf::histogram::midpoint_of;
 
 use crate::model::Stats;
 
-/// The longest time that can be told from a longer one: 13 days.
+/// The longest duration that a histogram holds: 13 days.
 const HIGH: u64 = 1 << 50;
-/// Eight cells or more for each of our buckets, and maxima to a thousandth.
+/// Three digits: at least eight cells for each bucket of exitlat, and maxima within 0.1 %.
 const DIGITS: u8 = 3;
 
-/// A histogram with room for any time that is met, for use again and again.
+/// An empty histogram for any duration, to be filled repeatedly.
 pub fn empty() -> Histogram<u64> {
     Histogram::new_with_bounds(1, HIGH, DIGITS).expect("constant bounds are valid")
 }

@@ -5,8 +5,10 @@
 //! comma or a space; such and other unusual characters are percent-encoded in it.
 //!
 //! Start and base time are the start of the first interval; the times of the lines count from there, by the
-//! clock that [`span`] says. Another host's interval
-//! that began a little earlier stands there too.
+//! clock that [`span`] says. Another host's interval that began a little earlier stands there too.
+//!
+//! HdrHistogram_c reads the lines before the first histogram into 128 bytes. The rest of a longer one is to it
+//! a line that is neither comment nor histogram, and it gives up. So long comments are broken.
 
 use core::time::Duration;
 use std::io::{self, Write};
@@ -32,6 +34,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%').add(b'/').add
 /// The heading of the columns, as HdrHistogram's own writer prints it.
 const LEGEND: &str = r#""StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram""#;
 
+/// Bytes of a comment's text: with the marks around it and a line feed it fits into the 128 bytes that
+/// HdrHistogram_c reads a line into, one of which ends the string.
+const COMMENT_BYTES: usize = 120;
+
 /// Writes an interval log.
 pub struct Hlog {
     header: Header,
@@ -52,13 +58,17 @@ impl Hlog {
     fn head(&mut self, out: &mut dyn Write, start_unix_ms: u64) -> io::Result<()> {
         let start = format!("{}.{:03} (seconds since epoch)]", start_unix_ms / 1000, start_unix_ms % 1000);
         // The crate's own lines for these times take a clock's reading; there is no clock here.
-        IntervalLogWriterBuilder::new()
-            .add_comment("[Histogram log format version 1.3]")
-            .add_comment(&format!("[{}]", origin(&self.header)))
-            .add_comment("[times of exits in nanoseconds]")
-            .add_comment(&format!("[StartTime: {start}"))
-            .add_comment(&format!("[BaseTime: {start}"))
-            .begin_log_with(&mut Output(out), &mut self.serializer)?;
+        let mut log = IntervalLogWriterBuilder::new();
+        log.add_comment("[Histogram log format version 1.3]");
+        for line in comments(&format!("[{}]", origin(&self.header))) {
+            log.add_comment(&line);
+        }
+        log.add_comment(
+            "[Times of exits in nanoseconds; Interval_Max too, in place of the usual milliseconds]",
+        )
+        .add_comment(&format!("[StartTime: {start}"))
+        .add_comment(&format!("[BaseTime: {start}"))
+        .begin_log_with(&mut Output(out), &mut self.serializer)?;
         writeln!(out, "{LEGEND}")
     }
 }
@@ -103,6 +113,30 @@ impl Export for Hlog {
     }
 }
 
+/// A text as comments of at most [`COMMENT_BYTES`], broken at spaces where there are any. Those after the first
+/// begin with a space: no word of theirs is taken for one of the log's own comments, as `[StartTime:` is.
+fn comments(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive(' ') {
+        let mut rest = word;
+        while !rest.is_empty() {
+            let line = lines.last_mut().expect("never empty");
+            if line.len() + rest.trim_end().len() <= COMMENT_BYTES {
+                line.push_str(rest);
+                break;
+            }
+            // A word that no line has room for is cut.
+            if line.len() <= 1 {
+                let (head, tail) = rest.split_at(rest.floor_char_boundary(COMMENT_BYTES - line.len()));
+                line.push_str(head);
+                rest = tail;
+            }
+            lines.push(" ".to_owned());
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect()
+}
+
 /// The tag of a row: its words, with slashes between them.
 pub fn tag(row: &Row) -> String {
     let mut words: Vec<String> =
@@ -136,7 +170,34 @@ mod tests {
         model::{Cell, GroupBy, Interval, Thread, Threads},
     };
 
+    #[test]
+    fn a_comment_is_broken_between_words() {
+        assert_eq!(comments("[recorded on lab]"), ["[recorded on lab]"]);
+        let model = "Intel(R) Xeon(R) Platinum 8480+ CPU @ 2.00GHz";
+        let text = format!(
+            "[recorded on node-17.example.com (Linux 6.12.48+deb13-amd64, kvm_intel, raw tracepoints, {model}) by exitlat 0.1.0]"
+        );
+        assert_eq!(
+            comments(&text),
+            [
+                "[recorded on node-17.example.com (Linux 6.12.48+deb13-amd64, kvm_intel, raw tracepoints, Intel(R) Xeon(R) Platinum 8480+",
+                " CPU @ 2.00GHz) by exitlat 0.1.0]"
+            ]
+        );
+    }
+
     proptest! {
+        /// Whatever a header says, its comments are short, none but the first begins as it likes, and nothing
+        /// is lost.
+        #[test]
+        fn every_origin_fits(text in "[a-z é仮]{0,40}( [a-z仮é]{0,300}){0,5}") {
+            let lines = comments(&text);
+            prop_assert!(lines.iter().all(|line| line.len() <= COMMENT_BYTES), "{lines:?}");
+            prop_assert!(lines.iter().skip(1).all(|line| line.starts_with(' ')), "{lines:?}");
+            let letters = |text: &str| text.chars().filter(|c| *c != ' ').collect::<String>();
+            prop_assert_eq!(letters(&lines.concat()), letters(&text));
+        }
+
         /// Whatever a tenant calls a guest, its tag is one word that a log can hold, and comes back.
         #[test]
         fn every_name_makes_a_tag(name in any::<String>()) {

@@ -31,7 +31,7 @@ use crate::{
 /// Shape of the JSON objects.
 pub const SCHEMA: &str = "exitlat.export/1";
 
-/// Which of the two forms.
+/// CSV or JSON lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// RFC 4180, with a heading.
@@ -40,7 +40,7 @@ pub enum Form {
     Json,
 }
 
-/// A line.
+/// One line of the output.
 struct Line<'a> {
     interval: &'a Interval,
     kind: String,
@@ -80,7 +80,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Says of a thread what groups are told apart by.
+    /// Fills in host, VM and vCPU of a thread, as far as rows are grouped by them.
     fn of_thread(self, thread: &'a Thread, by: GroupBy) -> Self {
         let Thread { pid, tid, vcpu, vm, host: _ } = thread;
         Self {
@@ -106,7 +106,7 @@ impl<'a> Line<'a> {
             count: row.stats.count,
             sum_ns: Some(row.stats.sum_ns),
             stats: Some(&row.stats),
-            // Causes have none of their own.
+            // A cause has no parts of its own.
             parts: (exit || row.parts != Parts::default()).then_some(row.parts),
             ..self
         }
@@ -122,9 +122,9 @@ enum Field {
     Number(Option<u64>),
     Mean(Option<f64>),
     Flag(bool),
-    /// Our own word; empty for none.
+    /// A word of this program, safe in all formats; empty for none.
     Word(String),
-    /// A name that others chose.
+    /// A name from outside, which may hold any character.
     Name(Option<String>),
 }
 
@@ -186,7 +186,7 @@ pub struct Long {
 }
 
 impl Long {
-    /// One line for each of these groups.
+    /// Lines grouped as `rows` are.
     pub fn new(header: Header, rows: Rows, form: Form) -> Self {
         Self { form, header, rows, begun: false }
     }

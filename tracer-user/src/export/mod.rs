@@ -1,7 +1,6 @@
 //! Recordings in the formats of other tools. Pure: intervals in, bytes out.
 //!
-//! Each format is an [`Export`]. What can be written as it comes is written with each interval; what needs
-//! the whole is written at the end.
+//! Each format is an [`Export`]. It writes with each interval as far as it can, and the rest at the end.
 
 use std::io::{self, Write};
 
@@ -19,23 +18,23 @@ pub mod html;
 pub mod long;
 pub mod openmetrics;
 
-/// A format.
+/// A format of another tool.
 pub trait Export {
-    /// Takes an interval.
+    /// Adds an interval, and writes it if the format allows that.
     ///
     /// # Errors
     /// Those of the output.
     fn interval(&mut self, out: &mut dyn Write, of: NamedInterval<'_>) -> io::Result<()>;
 
-    /// The intervals are over.
+    /// Writes the rest. Call it after the last interval.
     ///
     /// # Errors
     /// Those of the output.
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Begin and end of an interval by one clock for all intervals, in ns: the host's own, and in a merged dump,
-/// whose hosts have a clock each, the wall clock.
+/// Begin and end of an interval in ns: by the host's monotonic clock, or by the wall clock in a merged
+/// recording, whose hosts have no other clock in common.
 pub fn span(header: &Header, interval: &Interval) -> (u64, u64) {
     if header.sources.is_empty() {
         return (interval.start_ns, interval.end_ns);
@@ -44,7 +43,7 @@ pub fn span(header: &Header, interval: &Interval) -> (u64, u64) {
     (end_ns.saturating_sub(interval.elapsed_ns()), end_ns)
 }
 
-/// Where a recording comes from, as words for one line.
+/// Describes the origin of a recording in one line.
 pub fn origin(header: &Header) -> String {
     let Header { tool, host, kernel, cpu, backend, path, .. } = header;
     let host = if host.is_empty() { String::new() } else { format!(" on {host}") };

@@ -1,6 +1,10 @@
-//! OpenMetrics 1.0 text: the sums of a whole recording as counters and histograms.
+//! Metrics as text: the sums of a whole recording as counters and histograms.
 //!
-//! There is a crate that writes this format; it prints bucket bounds in a form that the format's own parser
+//! There are two forms of the same samples. [`Form::OpenMetrics`] is OpenMetrics 1.0. [`Form::Prometheus`] is
+//! the older text format 0.0.4, the only one that node_exporter's textfile collector reads: it has no type
+//! `info`, no units and no end mark, and a counter's family carries the suffix of its samples.
+//!
+//! There is a crate that writes OpenMetrics; it prints bucket bounds in a form that the format's own parser
 //! refuses, and sums as rounded floating-point numbers. All sums here are exact decimals.
 //!
 //! A bound of a histogram says how many exits took at most that long. Buckets of ours end before a power of
@@ -28,58 +32,92 @@ use crate::{
 /// next.
 const BOUNDS: std::ops::RangeInclusive<u32> = 8..=35;
 
+/// Which text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4.
+    Prometheus,
+}
+
+/// The type of a family, which decides the suffixes of its samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    Info,
+    Gauge,
+    Counter,
+    Histogram,
+}
+
+impl Type {
+    /// Its word, and the suffix of the family's name in this form.
+    fn words(self, form: Form) -> (&'static str, &'static str) {
+        match (self, form) {
+            (Self::Info, Form::OpenMetrics) => ("info", ""),
+            // The format has no such type. The name is that of the sample in both forms.
+            (Self::Info, Form::Prometheus) => ("gauge", "_info"),
+            (Self::Gauge, _) => ("gauge", ""),
+            (Self::Counter, Form::OpenMetrics) => ("counter", ""),
+            (Self::Counter, Form::Prometheus) => ("counter", "_total"),
+            (Self::Histogram, _) => ("histogram", ""),
+        }
+    }
+}
+
 /// The head of a family: its name, type, unit and what it is.
 struct Family {
     name: &'static str,
-    kind: &'static str,
+    kind: Type,
     unit: &'static str,
     help: &'static str,
 }
 
 const DUMP: Family =
-    Family { name: "exitlat_recording", kind: "info", unit: "", help: "Where the recording comes from." };
+    Family { name: "exitlat_recording", kind: Type::Info, unit: "", help: "Where the recording comes from." };
 const ELAPSED: Family = Family {
     name: "exitlat_elapsed_seconds",
-    kind: "gauge",
+    kind: Type::Gauge,
     unit: "seconds",
     help: "Time that the recording covers.",
 };
 const EXITS: Family =
-    Family { name: "exitlat_exits", kind: "counter", unit: "", help: "VM exits that came to their end." };
+    Family { name: "exitlat_exits", kind: Type::Counter, unit: "", help: "VM exits that came to their end." };
 const DURATION: Family = Family {
     name: "exitlat_exit_duration_seconds",
-    kind: "histogram",
+    kind: Type::Histogram,
     unit: "seconds",
     help: "Time from a VM exit to the next entry of the same vCPU.",
 };
 const EXIT_PARTS: Family = Family {
     name: "exitlat_exit_part_seconds",
-    kind: "counter",
+    kind: Type::Counter,
     unit: "seconds",
     help: "What the time of exits consists of.",
 };
 const VCPU: Family = Family {
     name: "exitlat_vcpu_seconds",
-    kind: "counter",
+    kind: Type::Counter,
     unit: "seconds",
     help: "Where the time of vCPU threads went.",
 };
 const IN_FLIGHT: Family = Family {
     name: "exitlat_in_flight",
-    kind: "gauge",
+    kind: Type::Gauge,
     unit: "",
     help: "Exits that had not come to their end when the recording ended.",
 };
 const LOST: Family = Family {
     name: "exitlat_losses",
-    kind: "counter",
+    kind: Type::Counter,
     unit: "",
     help: "What the numbers lack (missing=true), and what else is worth knowing.",
 };
 
-/// Writes OpenMetrics at the end.
+/// Writes the metrics at the end.
 #[derive(Debug)]
 pub struct OpenMetrics {
+    form: Form,
     header: Header,
     rows: Rows,
     store: Store,
@@ -87,12 +125,12 @@ pub struct OpenMetrics {
 
 impl OpenMetrics {
     /// Sums of these rows.
-    pub fn new(header: Header, rows: Rows) -> Self {
-        Self { header, rows, store: Store::keeping(usize::MAX) }
+    pub fn new(header: Header, rows: Rows, form: Form) -> Self {
+        Self { form, header, rows, store: Store::keeping(usize::MAX) }
     }
 
     fn text(&self) -> String {
-        let mut out = Text(String::new());
+        let mut out = Text { text: String::new(), form: self.form };
         let Header { tool, host, kernel, arch, cpu, backend, path, .. } = &self.header;
         let origin = [
             ("tool", tool),
@@ -126,8 +164,10 @@ impl OpenMetrics {
             ("_total", labels, losses.get(info.loss).to_string())
         });
         out.family(&LOST, lost);
-        out.0.push_str("# EOF\n");
-        out.0
+        if self.form == Form::OpenMetrics {
+            out.text.push_str("# EOF\n");
+        }
+        out.text
     }
 }
 
@@ -147,7 +187,10 @@ type Labels = Vec<(&'static str, String)>;
 /// The suffix of the name, the labels, and the number as it is printed.
 type Sample = (&'static str, Labels, String);
 
-struct Text(String);
+struct Text {
+    text: String,
+    form: Form,
+}
 
 impl Text {
     /// A family and its samples; nothing if there are none.
@@ -157,17 +200,18 @@ impl Text {
         if samples.peek().is_none() {
             return;
         }
+        let (kind, ending) = kind.words(self.form);
         // Writing to a string does not fail.
-        let _ = writeln!(self.0, "# TYPE {name} {kind}");
-        if !unit.is_empty() {
-            let _ = writeln!(self.0, "# UNIT {name} {unit}");
+        let _ = writeln!(self.text, "# TYPE {name}{ending} {kind}");
+        if !unit.is_empty() && self.form == Form::OpenMetrics {
+            let _ = writeln!(self.text, "# UNIT {name} {unit}");
         }
-        let _ = writeln!(self.0, "# HELP {name} {help}");
+        let _ = writeln!(self.text, "# HELP {name}{ending} {help}");
         for (suffix, labels, number) in samples {
             let labels: Vec<String> =
                 labels.iter().map(|(name, value)| format!("{name}=\"{}\"", label_value(value))).collect();
             let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-            let _ = writeln!(self.0, "{name}{suffix}{labels} {number}");
+            let _ = writeln!(self.text, "{name}{suffix}{labels} {number}");
         }
     }
 }

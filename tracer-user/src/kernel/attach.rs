@@ -9,6 +9,7 @@ use aya::{
 use crate::kernel::{
     Unsupported,
     hook::{Hook, How, Way},
+    rights::Rights,
 };
 
 /// Loads a program of the table, not yet attached.
@@ -96,17 +97,15 @@ fn loaded(name: &str, outcome: Result<(), ProgramError>) -> Result<()> {
     }
 }
 
-/// A kernel's "not permitted" is a property of the host, everything else is a failure of ours.
+/// A refusal to load is a property of the host, everything else is a failure of ours.
 pub fn refused(error: anyhow::Error) -> anyhow::Error {
-    let denied = error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.raw_os_error() == Some(libc::EPERM))
-    });
-    if denied {
-        anyhow!(Unsupported::new(
-            format!("the kernel does not permit BPF here ({error:#})"),
-            "run as root; in a container it needs CAP_BPF and CAP_PERFMON; `exitlat check` tells more"
-        ))
-    } else {
-        error.context("the kernel refused the BPF programs")
+    match Rights::read().cannot_load(&error) {
+        Some(unsupported) => anyhow!(unsupported),
+        None => error.context("the kernel refused the BPF programs"),
     }
+}
+
+/// Whether the kernel refuses an attachment to this process, or on this host: why, and what to do.
+pub fn refusal(error: &anyhow::Error) -> Option<Unsupported> {
+    Rights::read().cannot_attach(error)
 }

@@ -6,8 +6,11 @@ use crate::kernel::{
     Unsupported, arch,
     features::{Feature, Kernel},
     hook::{How, Role},
-    host,
+    host, namespaces,
+    object::{self, Jit},
     plan::{Plan, Wanted},
+    rights::{Rights, SYS_PTRACE},
+    sizes::Sizes,
     tracefs,
 };
 
@@ -18,6 +21,8 @@ pub enum Status {
     Ok,
     /// Works, with less comfort or more cost.
     Note,
+    /// Tracing works, and shows that something else does not.
+    Fault,
     /// Tracing is not possible.
     Blocker,
 }
@@ -28,6 +33,7 @@ impl Status {
         match self {
             Self::Ok => "ok",
             Self::Note => "note",
+            Self::Fault => "FAULT",
             Self::Blocker => "MISSING",
         }
     }
@@ -58,27 +64,24 @@ impl Finding {
     }
 }
 
-/// Capabilities by bit, `include/uapi/linux/capability.h`.
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_SYS_PTRACE: u32 = 19;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
-
-/// All static findings, in the order in which to mend them, about this kernel and what would be attached.
-/// Loads nothing.
-pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>) -> Vec<Finding> {
+/// All static findings, in the order in which to mend them, about this kernel and what would be attached, with
+/// so many vCPUs open. Loads nothing.
+pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>, open_vcpus: usize) -> Vec<Finding> {
+    let rights = Rights::read();
     vec![
         release(kernel),
         kvm_modules(),
         isa(),
         tracefs_mount(),
         events(plan),
-        rights(),
-        names(),
+        may(&rights),
+        names(&rights),
         lockdown(),
         btf(kernel, plan),
         jit(),
-        memlock(),
+        clock(),
+        Finding::new("memlock", Status::Ok, rights.memlock(), ""),
+        tables(open_vcpus),
     ]
 }
 
@@ -95,7 +98,7 @@ pub fn plan(kernel: &Kernel) -> Result<Plan, Unsupported> {
 /// # Errors
 /// [`Unsupported`] if it may not.
 pub fn may_load() -> Result<(), Unsupported> {
-    let finding = rights();
+    let finding = may(&Rights::read());
     if finding.status == Status::Blocker {
         Err(Unsupported::new(finding.found, finding.remedy))
     } else {
@@ -171,28 +174,34 @@ fn events(plan: &Result<Plan, Unsupported>) -> Finding {
     Finding::new("KVM events", status, found, lost.join("; "))
 }
 
-fn effective_capabilities() -> u64 {
-    let status = read("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
-}
-
-fn rights() -> Finding {
-    let caps = effective_capabilities();
-    let has = |cap: u32| caps & (1 << cap) != 0;
-    if has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON)) {
-        return Finding::new("rights", Status::Ok, "may load tracing programs", "");
+fn may(rights: &Rights) -> Finding {
+    if !rights.may_load() {
+        let found = "this process may not load tracing programs: it has neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON";
+        return Finding::new("rights", Status::Blocker, found, "run as root: sudo exitlat");
     }
-    let found = "this process may not load tracing programs: it has neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON";
-    Finding::new("rights", Status::Blocker, found, "run as root: sudo exitlat")
+    match rights.doubtful_level() {
+        None => Finding::new("rights", Status::Ok, "may load tracing programs", ""),
+        Some(level) => Finding::new(
+            "rights",
+            Status::Note,
+            format!(
+                "may load tracing programs; kernel.perf_event_paranoid is {level}, at which Debian's and Ubuntu's \
+                 kernels may refuse it all but raw tracepoints"
+            ),
+            "if they do: sysctl kernel.perf_event_paranoid=2, or run with CAP_SYS_ADMIN",
+        ),
+    }
 }
 
-fn names() -> Finding {
-    if effective_capabilities() & (1 << CAP_SYS_PTRACE) != 0 {
+fn names(rights: &Rights) -> Finding {
+    if namespaces::is_pid_namespace() {
+        let found = format!("those of threads, and no -p or -g: {}", namespaces::PIDS_DO_NOT_FIT);
+        Finding::new("VM names", Status::Note, found, namespaces::HOST_PIDS)
+    } else if rights.has(SYS_PTRACE) {
         Finding::new("VM names", Status::Ok, "may look into the VMs' processes", "")
     } else {
-        let remedy =
-            "without CAP_SYS_PTRACE the list of VMs is incomplete; names still come from command lines";
+        let remedy = "without CAP_SYS_PTRACE the list of VMs is incomplete, and vCPUs without exits are not named; \
+                      names still come from command lines";
         Finding::new("VM names", Status::Note, "may not look into other processes", remedy)
     }
 }
@@ -228,28 +237,78 @@ fn btf(kernel: &Kernel, plan: &Result<Plan, Unsupported>) -> Finding {
 }
 
 fn jit() -> Finding {
-    match read("/proc/sys/net/core/bpf_jit_enable").as_deref() {
-        Some("0") => Finding::new(
+    match object::jit() {
+        Jit::Off => Finding::new(
             "BPF JIT",
             Status::Note,
             "off",
             "programs are interpreted, each exit costs more: sysctl net.core.bpf_jit_enable=1",
         ),
-        Some(_) => Finding::new("BPF JIT", Status::Ok, "on", ""),
-        None => Finding::new(
+        Jit::On => compiled(),
+        Jit::NotShown => Finding::new(
             "BPF JIT",
             Status::Note,
-            "this kernel has none",
-            "programs are interpreted, each exit costs more",
+            "not known before programs are loaded: this network namespace does not show the setting",
+            "without a JIT programs are interpreted, and each exit costs more",
         ),
     }
 }
 
-fn memlock() -> Finding {
-    let limits = read("/proc/self/limits").unwrap_or_default();
-    let soft = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"));
-    let soft = soft.and_then(|line| line.split_whitespace().next()).unwrap_or("unknown");
-    Finding::new("memlock", Status::Ok, format!("{soft} (counts before 5.11 only; raised when needed)"), "")
+/// What the programs that are loaded tell of the JIT, which is more than the setting does.
+pub fn jit_of_programs(are_compiled: bool) -> Finding {
+    if are_compiled {
+        compiled()
+    } else {
+        Finding::new(
+            "BPF JIT",
+            Status::Note,
+            "this kernel uses none",
+            "programs are interpreted, each exit costs more",
+        )
+    }
+}
+
+fn compiled() -> Finding {
+    match read("/proc/sys/net/core/bpf_jit_harden").as_deref() {
+        Some("2") => Finding::new(
+            "BPF JIT",
+            Status::Note,
+            "on, and hardened for root too",
+            "each exit costs more, as constants are blinded: sysctl net.core.bpf_jit_harden=1 spares root's programs",
+        ),
+        _ => Finding::new("BPF JIT", Status::Ok, "on", ""),
+    }
+}
+
+/// Every exit reads the clock twice.
+fn clock() -> Finding {
+    let source = read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    let source = source.unwrap_or_else(|| "unknown".to_owned());
+    let quick = arch::host().clock_sources;
+    if quick.contains(&source.as_str()) {
+        Finding::new("clock source", Status::Ok, source, "")
+    } else {
+        let remedy = format!(
+            "may take a microsecond or more to read, twice at each exit, which shows in all latencies; quick ones here \
+             are {}",
+            quick.join(", ")
+        );
+        Finding::new("clock source", Status::Note, source, remedy)
+    }
+}
+
+fn tables(open_vcpus: usize) -> Finding {
+    let sizes = Sizes::for_open(open_vcpus);
+    let found = format!(
+        "{} slots and {} vCPU threads, {:.1} MiB; {open_vcpus} vCPUs are open now",
+        sizes.slots,
+        sizes.vcpus,
+        sizes.bytes() as f64 / f64::from(1 << 20),
+    );
+    match sizes.too_small(open_vcpus) {
+        None => Finding::new("tables", Status::Ok, found, ""),
+        Some(remedy) => Finding::new("tables", Status::Note, found, remedy),
+    }
 }
 
 fn read(path: &str) -> Option<String> {

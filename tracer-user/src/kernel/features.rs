@@ -2,7 +2,10 @@
 //! versions of kernels; whatever shows in types, files or records is looked for there, as distributions port
 //! features back.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+};
 
 use crate::kernel::{
     Unsupported,
@@ -10,7 +13,8 @@ use crate::kernel::{
     btf::{Cast, DIR, Types},
     cpuinfo,
     host::{self, Version},
-    object, tracefs,
+    object::{self, Jit},
+    tracefs,
 };
 
 /// The oldest kernel that is tested.
@@ -35,6 +39,8 @@ pub enum Feature {
     FastPathEntries,
     /// Programs on raw tracepoints that can be preempted.
     PreemptibleRaw,
+    /// `kvm_vcpu_wakeup` at the end of halts only.
+    HaltsOnly,
     /// Memory of maps charged to the cgroup, not to RLIMIT_MEMLOCK.
     CgroupMemory,
 }
@@ -61,27 +67,93 @@ pub struct FeatureInfo {
 /// How a feature is detected.
 #[derive(Clone, Copy, Debug)]
 enum Detect {
-    /// By the version. Kernels to which the commit was ported back are mistaken.
+    /// By the version: nothing shows it. Kernels to which the commit was ported back are mistaken.
     Version,
     /// By files of the kernel.
     Files(fn() -> bool),
     /// In the kernel's types (BTF).
     Types(fn(&Types) -> bool),
+    /// In the kernel's types; by the version where there are none.
+    TypesElseVersion(fn(&Types) -> bool),
+    /// By the version, and on older kernels by a later function of KVM: KVM is ported back as a whole.
+    VersionElseSymbol(&'static str),
 }
 
-impl FeatureInfo {
-    /// How it is detected, in one word.
-    pub fn detected_by(&self) -> &'static str {
-        match self.detect {
-            Detect::Version => "version",
-            Detect::Files(_) => "files",
-            Detect::Types(_) => "types",
+/// By what it was told whether a kernel has a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DetectedBy {
+    /// Its version, which says nothing of commits that were ported back.
+    Version,
+    /// Its files.
+    Files,
+    /// Its types.
+    Types,
+    /// Its symbols.
+    Symbols,
+}
+
+impl DetectedBy {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::Files => "files",
+            Self::Types => "types",
+            Self::Symbols => "symbols",
         }
     }
 }
 
+/// What is known of a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Whether the kernel has it; [`None`] if that cannot be told.
+    pub has: Option<bool>,
+    /// How that was told.
+    pub by: DetectedBy,
+}
+
+/// Where a feature is looked for.
+struct Evidence<'a> {
+    version: Version,
+    types: Option<&'a Types>,
+    has_symbol: &'a dyn Fn(&str) -> bool,
+}
+
+impl FeatureInfo {
+    fn presence(&self, evidence: &Evidence<'_>) -> Presence {
+        let by_version = || Presence { has: Some(evidence.version >= self.since), by: DetectedBy::Version };
+        let by_types = |types: &Types, has: fn(&Types) -> bool| Presence {
+            has: Some(has(types)),
+            by: DetectedBy::Types,
+        };
+        match (self.detect, evidence.types) {
+            (Detect::Version, _) | (Detect::TypesElseVersion(_), None) => by_version(),
+            (Detect::Files(has), _) => Presence { has: Some(has()), by: DetectedBy::Files },
+            (Detect::Types(_), None) => Presence { has: None, by: DetectedBy::Types },
+            (Detect::Types(has) | Detect::TypesElseVersion(has), Some(types)) => by_types(types, has),
+            (Detect::VersionElseSymbol(symbol), _) => {
+                let old = evidence.version < self.since;
+                if old && (evidence.has_symbol)(symbol) {
+                    Presence { has: Some(true), by: DetectedBy::Symbols }
+                } else {
+                    by_version()
+                }
+            }
+        }
+    }
+}
+
+/// Whether the kernel or one of its modules has a function or variable of this name. Anybody may read the
+/// names; addresses are not asked for.
+fn has_symbol(name: &str) -> bool {
+    let Ok(file) = fs::File::open("/proc/kallsyms") else { return false };
+    let named = |line: String| line.split_whitespace().nth(2) == Some(name);
+    BufReader::new(file).lines().map_while(Result::ok).any(named)
+}
+
 /// All of them.
-pub static FEATURES: [FeatureInfo; 9] = [
+pub static FEATURES: [FeatureInfo; 10] = [
     FeatureInfo {
         feature: Feature::ModuleBtf,
         name: "BTF of modules",
@@ -144,7 +216,8 @@ pub static FEATURES: [FeatureInfo; 9] = [
         commit: "d95df9510679",
         brings: "kvm_entry also after exits that kvm_intel handles in its fast path",
         without: "on Intel such exits are unpaired, and the guest's time after them is not its own",
-        detect: Detect::Version,
+        // Of 5.14.
+        detect: Detect::VersionElseSymbol("kvm_stats_read"),
     },
     FeatureInfo {
         feature: Feature::PreemptibleRaw,
@@ -153,7 +226,18 @@ pub static FEATURES: [FeatureInfo; 9] = [
         commit: "a46023d5616e",
         brings: "threads can lose their CPU in a raw program, which others then skip: tracepoints tell the breakdown",
         without: "raw tracepoints tell the breakdown",
-        detect: Detect::Version,
+        // The member was `srcu` when SRCU guarded other tracepoints than these, up to 6.12.
+        detect: Detect::TypesElseVersion(|types| types.has_member("tp_transition_snapshot", "srcu_gp")),
+    },
+    FeatureInfo {
+        feature: Feature::HaltsOnly,
+        name: "kvm_vcpu_wakeup of halts only",
+        since: Version(5, 17),
+        commit: "fac426889439",
+        brings: "the event that ends a halt comes at no other wait of a vCPU",
+        without: "it is believed where the exit's reason is a halt; another wait then is no idle time",
+        // Came one commit before (c3858335c711).
+        detect: Detect::Types(|types| types.has_member("kvm_vcpu_stat_generic", "blocking")),
     },
     FeatureInfo {
         feature: Feature::CgroupMemory,
@@ -162,7 +246,8 @@ pub static FEATURES: [FeatureInfo; 9] = [
         commit: "80ee81e0403c",
         brings: "maps do not count against RLIMIT_MEMLOCK",
         without: "the limit is raised",
-        detect: Detect::Version,
+        // Before, each map kept its share of the limit.
+        detect: Detect::TypesElseVersion(|types| !types.has_member("bpf_map", "memory")),
     },
 ];
 
@@ -177,12 +262,12 @@ pub struct Kernel {
     pub(super) kvm_types: Result<Vec<(i32, u32)>, String>,
     /// Constants for the events of the scheduler, or why the kernel's types do not give them.
     pub(super) sched_types: Result<Vec<(i32, u32)>, String>,
-    /// Numbers for typed loads, where they can be used.
+    /// Numbers for typed loads, where they can be used. Without a JIT the kernel refuses them.
     pub(super) cast: Option<Cast>,
     /// The processor's flags.
     pub(super) cpu_flags: Vec<String>,
-    /// Which features it has, in the order of [`FEATURES`]; [`None`] if that cannot be told.
-    pub(super) present: [Option<bool>; FEATURES.len()],
+    /// Which features it has, in the order of [`FEATURES`].
+    pub(super) present: [Presence; FEATURES.len()],
     /// Its version.
     pub(super) version: Version,
 }
@@ -197,32 +282,28 @@ impl Kernel {
             None => Err("types are not asked".to_owned()),
         };
         let version = host::kernel_version();
-        let detect = |info: &FeatureInfo| match info.detect {
-            Detect::Version => Some(version >= info.since),
-            Detect::Files(has) => Some(has()),
-            Detect::Types(has) => types.as_ref().ok().map(|types| has(types)),
-        };
+        let evidence = Evidence { version, types: types.as_ref().ok().copied(), has_symbol: &has_symbol };
         let offsets = |types: &Types| arch.offsets.map_or(Ok(Vec::new()), |of| of(types, &host::backends()));
         let sched = |types: &Types| types.sched().map(|it| it.constants()).map_err(|error| error.to_string());
         Self {
             format: Box::new(tracefs::format_text),
             kvm_types: types.clone().and_then(offsets),
             sched_types: types.clone().and_then(sched),
-            cast: types.clone().ok().and_then(Types::cast).filter(|_| object::jit_enabled()),
+            cast: types.clone().ok().and_then(Types::cast).filter(|_| object::jit() != Jit::Off),
             cpu_flags: cpuinfo::flags(),
-            present: std::array::from_fn(|index| detect(&FEATURES[index])),
+            present: std::array::from_fn(|index| FEATURES[index].presence(&evidence)),
             version,
         }
     }
 
-    /// The list, and which of it this kernel has; [`None`] if that cannot be told.
-    pub fn features(&self) -> impl Iterator<Item = (&'static FeatureInfo, Option<bool>)> {
+    /// The list, and which of it this kernel has.
+    pub fn features(&self) -> impl Iterator<Item = (&'static FeatureInfo, Presence)> {
         FEATURES.iter().zip(self.present)
     }
 
     /// Whether it has a feature for certain.
     pub fn has(&self, feature: Feature) -> bool {
-        self.features().any(|(info, present)| info.feature == feature && present == Some(true))
+        self.features().any(|(info, presence)| info.feature == feature && presence.has == Some(true))
     }
 
     /// Whether it is older than all kernels that are tested.
@@ -251,6 +332,51 @@ mod tests {
             ["5.10", "6.1", "6.12", "7.2"].map(|kernel| has(&types(kernel))),
             [false, true, true, true]
         );
+    }
+
+    /// What is known of a feature on a made-up kernel.
+    fn presence(
+        feature: Feature,
+        version: Version,
+        structures: Option<&[(&str, &str)]>,
+        symbols: &[&str],
+    ) -> Presence {
+        let types = structures.map(Types::of_structures);
+        let has_symbol = |name: &str| symbols.contains(&name);
+        let info = FEATURES.iter().find(|info| info.feature == feature).unwrap();
+        info.presence(&Evidence { version, types: types.as_ref(), has_symbol: &has_symbol })
+    }
+
+    #[test]
+    fn what_was_ported_back_is_found_and_what_was_taken_out_is_not() {
+        fn raw(version: Version, structures: Option<&[(&str, &str)]>) -> Presence {
+            presence(Feature::PreemptibleRaw, version, structures, &[])
+        }
+        fn memory(structures: Option<&[(&str, &str)]>) -> Presence {
+            presence(Feature::CgroupMemory, Version(4, 18), structures, &[])
+        }
+        fn entries(version: Version, symbols: &[&str]) -> Presence {
+            presence(Feature::FastPathEntries, version, None, symbols)
+        }
+        let by_types = |has| Presence { has: Some(has), by: DetectedBy::Types };
+        let (old, new) = (("tp_transition_snapshot", "srcu"), ("tp_transition_snapshot", "srcu_gp"));
+        assert_eq!(raw(Version(6, 12), Some(&[new])), by_types(true), "a real-time kernel");
+        assert_eq!(raw(Version(6, 12), Some(&[old])), by_types(false));
+        assert_eq!(raw(Version(7, 0), Some(&[])), by_types(false));
+        let by_version = |has| Presence { has: Some(has), by: DetectedBy::Version };
+        assert_eq!(
+            [Version(6, 12), Version(7, 0)].map(|version| raw(version, None)),
+            [by_version(false), by_version(true)]
+        );
+
+        assert_eq!(memory(Some(&[("bpf_map", "memory")])), by_types(false));
+        assert_eq!(memory(Some(&[("bpf_map", "objcg")])), by_types(true));
+        assert_eq!(memory(None), by_version(false));
+
+        let by_symbols = Presence { has: Some(true), by: DetectedBy::Symbols };
+        assert_eq!(entries(Version(4, 18), &["kvm_stats_read"]), by_symbols);
+        assert_eq!(entries(Version(5, 10), &["kvm_init"]), by_version(false));
+        assert_eq!(entries(Version(5, 11), &[]), by_version(true));
     }
 
     #[test]

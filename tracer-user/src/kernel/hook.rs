@@ -27,6 +27,15 @@ pub struct Hook {
     pub if_missing: IfMissing,
 }
 
+impl Hook {
+    /// The raw tracepoint program that can stand in for the tracepoint program `refused` after loading: the
+    /// loader writes no constant into it.
+    pub fn raw_without_fields(&self, refused: &Way) -> Option<&'static Way> {
+        let raw = self.ways.iter().find(|way| way.how == How::Raw && way.fields.is_empty());
+        raw.filter(|_| refused.how == How::Tp)
+    }
+}
+
 /// One program for an event.
 #[derive(Debug)]
 pub struct Way {
@@ -107,6 +116,13 @@ impl Role {
     /// Whether the event belongs to the breakdown of exits, not to the exits themselves.
     pub fn is_breakdown(self) -> bool {
         self < Self::ThreadEnd
+    }
+
+    /// Whether nothing that interrupts its program runs the same program, so that the kernel skips none of
+    /// its runs unless threads can lose their CPU in it.
+    pub fn is_exclusive(self) -> bool {
+        use Role::{HaltEnd, KvmRunEntry, KvmRunReturn, NestedEntry, ThreadEnd};
+        matches!(self, KvmRunReturn | HaltEnd | KvmRunEntry | ThreadEnd | NestedEntry)
     }
 
     /// Whether it is one of the scheduler's events, which fire for every thread of the host.

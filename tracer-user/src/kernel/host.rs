@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     decode::Isa,
-    kernel::{arch, cpuinfo},
+    kernel::{arch, cpuinfo, namespaces},
     model::clock::Clocks,
 };
 
@@ -80,9 +80,14 @@ fn trimmed(text: String) -> String {
     text.trim().to_owned()
 }
 
-/// CLOCK_MONOTONIC, the clock of `bpf_ktime_get_ns`.
+/// CLOCK_MONOTONIC of the host, the clock of `bpf_ktime_get_ns`, whatever time namespace this process is in.
 pub fn monotonic_ns() -> u64 {
-    clock(ClockId::Monotonic)
+    clock(ClockId::Monotonic).wrapping_add_signed(-namespaces::clock_offsets().monotonic_ns)
+}
+
+/// CLOCK_BOOTTIME of the host.
+fn boot_ns() -> u64 {
+    clock(ClockId::Boottime).wrapping_add_signed(-namespaces::clock_offsets().boot_ns)
 }
 
 /// All clocks at one moment, or nearly so: this thread may lose its CPU between two of them, so it tries
@@ -92,9 +97,9 @@ pub fn clocks() -> Clocks {
     const NEAR_NS: u64 = 1_000_000;
     let mut clocks = Clocks { monotonic_ns: 0, boot_ns: 0, unix_ms: 0 };
     for _ in 0..TRIES {
-        let boot_ns = clock(ClockId::Boottime);
-        clocks = Clocks { monotonic_ns: monotonic_ns(), boot_ns, unix_ms: unix_ms() };
-        if clock(ClockId::Boottime) - boot_ns < NEAR_NS {
+        let before_ns = boot_ns();
+        clocks = Clocks { monotonic_ns: monotonic_ns(), boot_ns: before_ns, unix_ms: unix_ms() };
+        if boot_ns() - before_ns < NEAR_NS {
             break;
         }
     }

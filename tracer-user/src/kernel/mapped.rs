@@ -12,8 +12,9 @@ use std::{
 
 use memmap2::{MmapMut, MmapOptions};
 use tracer_ebpf::{
-    abi::{Extremes, Slot, SlotKey, Vcpu},
+    abi::{Breakdown, Extremes, Held, Slot, SlotKey, Tally, Vcpu, table},
     histogram::{BUCKETS, bucket_of},
+    part::Part,
 };
 
 /// Types whose array may be mapped: plain data, any bytes are valid.
@@ -25,8 +26,64 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for Vcpu {}
 // SAFETY: as above.
 unsafe impl Plain for Slot {}
+// SAFETY: as above.
+unsafe impl Plain for Tally {}
+// SAFETY: as above.
+unsafe impl Plain for Held {}
 
-/// A key of the map of details, as aya wants it.
+/// Slots and thin records: both begin with a [`Tally`], which tells when a copy is consistent.
+///
+/// # Safety
+/// The type begins with a [`Tally`]; behind its first [`Tallied::HEAD`] words come the buckets, if it has any.
+pub unsafe trait Tallied: Plain {
+    /// Words of eight bytes before the buckets.
+    const HEAD: usize;
+    /// Number of buckets.
+    const BUCKETS: usize;
+
+    /// What it begins with.
+    fn tally(&self) -> &Tally;
+
+    /// The parts of its samples; zeroes where it has none.
+    fn parts(&self) -> [u64; Part::COUNT] {
+        [0; Part::COUNT]
+    }
+
+    /// Its histogram, if it has one.
+    fn buckets(&self) -> Option<&[u32; BUCKETS]> {
+        None
+    }
+}
+
+// SAFETY: see its definition.
+unsafe impl Tallied for Slot {
+    const HEAD: usize = offset_of!(Slot, buckets) / size_of::<u64>();
+    const BUCKETS: usize = BUCKETS;
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn parts(&self) -> [u64; Part::COUNT] {
+        self.parts
+    }
+
+    fn buckets(&self) -> Option<&[u32; BUCKETS]> {
+        Some(&self.buckets)
+    }
+}
+
+// SAFETY: it is nothing else.
+unsafe impl Tallied for Tally {
+    const HEAD: usize = size_of::<Tally>() / size_of::<u64>();
+    const BUCKETS: usize = 0;
+
+    fn tally(&self) -> &Tally {
+        self
+    }
+}
+
+/// A key of the map of subkeys, as aya wants it.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct PlainKey(pub SlotKey);
@@ -111,13 +168,10 @@ impl Mapped<Vcpu> {
     }
 }
 
-/// The extremes of no sample. No epoch has its number.
-const NO_EXTREMES: Extremes = Extremes { epoch: 0, pad: 0, min_ns: u64::MAX, max_ns: 0 };
-
-/// What is remembered of a slot's extremes between takings.
+/// What is remembered of a tally between takings.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// The last epoch's as they were when it was taken.
+    /// The extremes of the last epoch as they were when it was taken.
     late: Extremes,
     /// A taking that was begun and could not be ended, or was put back.
     begun: Option<Taken>,
@@ -125,7 +179,7 @@ pub struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { late: NO_EXTREMES, begun: None }
+        Self { late: Extremes::NONE, begun: None }
     }
 }
 
@@ -152,34 +206,38 @@ impl Taken {
     const NOTHING: Self = Self { min_ns: u64::MAX, max_ns: 0, buckets: 0..0 };
 }
 
-impl Mapped<Slot> {
-    /// Number of complete samples of a slot; [`None`] while it is not handed out.
+impl<T: Tallied> Mapped<T> {
+    fn tally(&self, index: usize) -> *const Tally {
+        self.at(index).cast()
+    }
+
+    /// Number of complete samples; [`None`] while it is not handed out.
     pub fn done(&self, index: usize) -> Option<u64> {
-        let slot = self.at(index);
+        let tally = self.tally(index);
         // SAFETY: as in `copy`.
         let (done, epoch) = unsafe {
             (
-                std::ptr::read_volatile(&raw const (*slot).done),
-                std::ptr::read_volatile(&raw const (*slot).epoch),
+                std::ptr::read_volatile(&raw const (*tally).done),
+                std::ptr::read_volatile(&raw const (*tally).epoch),
             )
         };
         (epoch != 0).then_some(done)
     }
 
-    /// Number of samples of a slot, with one that is being added.
+    /// Number of samples, with one that is being added.
     pub fn begun(&self, index: usize) -> u64 {
         // SAFETY: as in `copy`.
-        unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).begun) }
+        unsafe { std::ptr::read_volatile(&raw const (*self.tally(index)).begun) }
     }
 
-    /// Index of the vCPU that a slot in use belongs to.
+    /// Index of the vCPU that one in use belongs to.
     pub fn owner(&self, index: usize) -> usize {
         // SAFETY: as in `copy`.
-        unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).vcpu) as usize }
+        unsafe { std::ptr::read_volatile(&raw const (*self.tally(index)).vcpu) as usize }
     }
 
-    /// Copies a slot into `copy` and starts its next epoch. `memory` is what the last taking left of this
-    /// slot. [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
+    /// Copies a slot or thin record into `copy` and starts its next epoch. `memory` is what the last taking
+    /// left of it. [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
     ///
     /// Of the buckets only those are copied that the extremes tell of, most of a slot's bytes being buckets
     /// that nothing has changed. All of them are after a taking that could not be ended or was put back.
@@ -188,17 +246,18 @@ impl Mapped<Slot> {
     /// extremes are those of its samples when none came between the copy and the new epoch either; else it
     /// is taken again, and the extremes of all epochs passed are joined. What is left is an update that read
     /// the old epoch before it became visible (a store buffer's delay): it shows as a change of the old
-    /// epoch's extremes at the next taking, and is joined there.
-    pub fn take(&mut self, index: usize, copy: &mut Slot, memory: &mut Memory) -> Option<Taken> {
+    /// epoch's extremes at the next taking, and is joined there. Those are emptied only then, for the epoch
+    /// after: every update that could still write to them is complete by that copy.
+    pub fn take(&mut self, index: usize, copy: &mut T, memory: &mut Memory) -> Option<Taken> {
         let Memory { late, begun } = memory;
         let mut whole = begun.is_some();
         let mut taken = begun.take().unwrap_or(Taken::NOTHING);
-        let join = |taken: &mut Taken, extremes: &Extremes| {
+        let join = |taken: &mut Taken, extremes: Extremes| {
             taken.min_ns = taken.min_ns.min(extremes.min_ns);
             taken.max_ns = taken.max_ns.max(extremes.max_ns);
         };
         for _ in 0..TRIES {
-            let Some(buckets) = self.copy_consistent(index, copy, whole) else {
+            let Some(buckets) = self.copy_consistent(index, copy, *late, whole) else {
                 // The first round may have started a new epoch: its extremes are nowhere else any more.
                 *begun = whole.then_some(taken);
                 return None;
@@ -206,29 +265,28 @@ impl Mapped<Slot> {
             taken.buckets = buckets;
             // Once the epoch has been changed the extremes do not tell of all that is new.
             whole = true;
-            let current = copy.extremes[copy.epoch as usize & 1];
-            let former = copy.extremes[(copy.epoch as usize & 1) ^ 1];
-            if former.epoch != late.epoch && former.epoch == copy.epoch.wrapping_sub(1) {
-                // An epoch that was empty when it was taken, and got its first sample late.
-                join(&mut taken, &former);
-            } else if former.epoch == late.epoch && former.epoch != NO_EXTREMES.epoch {
-                if former.min_ns < late.min_ns {
-                    join(&mut taken, &Extremes { max_ns: former.min_ns, ..former });
-                }
-                if former.max_ns > late.max_ns {
-                    join(&mut taken, &Extremes { min_ns: former.max_ns, ..former });
-                }
+            let &Tally { epoch, extremes, done, .. } = copy.tally();
+            let (current, former) = (extremes[epoch as usize & 1], extremes[(epoch as usize & 1) ^ 1]);
+            if former.min_ns < late.min_ns {
+                join(&mut taken, Extremes { max_ns: former.min_ns, ..former });
             }
-            if current.epoch == copy.epoch {
-                join(&mut taken, &current);
-                *late = current;
+            if former.max_ns > late.max_ns {
+                join(&mut taken, Extremes { min_ns: former.max_ns, ..former });
             }
-            let slot = self.at(index).cast_mut();
-            // SAFETY: in bounds, aligned; user space is the only writer of this field once the slot is used.
-            unsafe { std::ptr::write_volatile(&raw mut (*slot).epoch, copy.epoch.wrapping_add(1).max(1)) };
+            join(&mut taken, current);
+            *late = current;
+            let tally = self.tally(index).cast_mut();
+            // SAFETY: in bounds, aligned; user space is the only writer of the epoch once it is handed out,
+            // and of extremes that no epoch uses.
+            unsafe {
+                (&raw mut (*tally).extremes[(epoch as usize & 1) ^ 1]).write_volatile(Extremes::NONE);
+            }
+            fence(Ordering::SeqCst);
+            // SAFETY: as above.
+            unsafe { (&raw mut (*tally).epoch).write_volatile(epoch.wrapping_add(1).max(1)) };
             fence(Ordering::SeqCst);
             // SAFETY: as in `copy`.
-            if unsafe { std::ptr::read_volatile(&raw const (*slot).begun) } == copy.done {
+            if unsafe { std::ptr::read_volatile(&raw const (*tally).begun) } == done {
                 break;
             }
         }
@@ -236,27 +294,34 @@ impl Mapped<Slot> {
     }
 
     /// Copies what precedes the buckets, and which buckets; [`None`] if the writer was at it each time.
-    fn copy_consistent(&self, index: usize, into: &mut Slot, whole: bool) -> Option<Range<usize>> {
-        const HEAD: usize = offset_of!(Slot, buckets) / size_of::<u64>();
-        let slot = self.at(index);
+    fn copy_consistent(
+        &self,
+        index: usize,
+        into: &mut T,
+        late: Extremes,
+        whole: bool,
+    ) -> Option<Range<usize>> {
+        let from = self.at(index).cast::<u64>();
+        let tally = self.tally(index);
+        let to = std::ptr::from_mut(into).cast::<u64>();
         for _ in 0..TRIES {
             // SAFETY: as in `copy`, here and below.
-            let done = unsafe { std::ptr::read_volatile(&raw const (*slot).done) };
+            let done = unsafe { std::ptr::read_volatile(&raw const (*tally).done) };
             fence(Ordering::Acquire);
-            // SAFETY: both are slots, which begin with this many bytes of integers.
-            unsafe {
-                let head = std::ptr::read_volatile(slot.cast::<[u64; HEAD]>());
-                std::ptr::from_mut(into).cast::<[u64; HEAD]>().write(head);
+            for word in 0..T::HEAD {
+                // SAFETY: both begin with this many words.
+                unsafe { to.add(word).write(std::ptr::read_volatile(from.add(word))) };
             }
-            let buckets = if whole { 0..BUCKETS } else { touched(&into.extremes) };
-            let to = (&raw mut *into).cast::<u64>();
-            for pair in HEAD + buckets.start / 2..HEAD + buckets.end.div_ceil(2) {
+            let all = 0..T::BUCKETS;
+            let buckets = if whole || T::BUCKETS == 0 { all } else { touched(into.tally(), late) };
+            for pair in T::HEAD + buckets.start / 2..T::HEAD + buckets.end.div_ceil(2) {
                 // SAFETY: as above; behind the head are an even number of buckets in both.
-                unsafe { to.add(pair).write(std::ptr::read_volatile(slot.cast::<u64>().add(pair))) };
+                unsafe { to.add(pair).write(std::ptr::read_volatile(from.add(pair))) };
             }
             fence(Ordering::Acquire);
             // SAFETY: as above.
-            if unsafe { std::ptr::read_volatile(&raw const (*slot).begun) } == done && into.done == done {
+            let begun = unsafe { std::ptr::read_volatile(&raw const (*tally).begun) };
+            if begun == done && into.tally().done == done {
                 return Some(buckets);
             }
             std::hint::spin_loop();
@@ -265,13 +330,48 @@ impl Mapped<Slot> {
     }
 }
 
-/// The buckets of the samples that have these extremes.
-fn touched(extremes: &[Extremes; 2]) -> Range<usize> {
-    let used = || extremes.iter().filter(|extremes| extremes.epoch != NO_EXTREMES.epoch);
-    match (used().map(|used| used.min_ns).min(), used().map(|used| used.max_ns).max()) {
-        // In a copy of half an update, which is then not used, they may be the wrong way round.
-        (Some(min_ns), Some(max_ns)) => bucket_of(min_ns)..bucket_of(max_ns.max(min_ns)) + 1,
+/// The buckets that samples since the last taking can be in: those of the current epoch, and those of the
+/// former one, which had `late` then.
+fn touched(tally: &Tally, late: Extremes) -> Range<usize> {
+    let (mut all, former) = (tally.extremes[tally.epoch as usize & 1], tally.extremes[(tally.epoch as usize & 1) ^ 1]);
+    if former != late {
+        // A late sample of it.
+        all = Extremes { min_ns: all.min_ns.min(former.min_ns), max_ns: all.max_ns.max(former.max_ns) };
+    }
+    // In a copy of half an update, which is then not used, they may be the wrong way round.
+    match all {
+        Extremes { min_ns, max_ns } if min_ns <= max_ns => bucket_of(min_ns)..bucket_of(max_ns) + 1,
         _ => 0..BUCKETS,
+    }
+}
+
+impl Mapped<Vcpu> {
+    /// What the thread of an entry is doing, as it is at the moment; fields may be of different moments.
+    pub fn breakdown(&self, index: usize) -> Breakdown {
+        // SAFETY: as in `copy`.
+        unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).breakdown) }
+    }
+
+    /// Links an entry to another one of its process, or to none.
+    pub fn set_sibling(&mut self, index: usize, sibling: u32) {
+        let vcpu = self.at(index).cast_mut();
+        // SAFETY: in bounds, aligned; user space is the only writer of this field.
+        unsafe { (&raw mut (*vcpu).sibling).write_volatile(sibling) };
+    }
+}
+
+impl Mapped<Held> {
+    /// A place of a table that a process held has been given back.
+    pub fn give_back(&mut self, pid: u32, table: u32) {
+        const _: () = assert!(table::COUNT == 3);
+        for index in [pid as usize & (self.len - 2), self.len - 1] {
+            let held = self.at(index).cast_mut();
+            // SAFETY: in bounds, aligned; user space is the only writer of this field.
+            unsafe {
+                let returned = &raw mut (*held).returned[table as usize];
+                returned.write_volatile(returned.read_volatile().wrapping_add(1));
+            }
+        }
     }
 }
 
@@ -282,6 +382,8 @@ mod tests {
     use tracer_ebpf::slot;
 
     use super::*;
+
+    const HANDED_OUT: Tally = Tally { epoch: 1, extremes: [Extremes::NONE; 2], ..Tally::UNUSED };
 
     fn one_slot() -> Mapped<Slot> {
         let map = MmapMut::map_anon(size_of::<Slot>()).unwrap();
@@ -296,7 +398,7 @@ mod tests {
         let mut slots = one_slot();
         let address = slots.at(0).cast_mut() as usize;
         // SAFETY: nobody else uses it yet.
-        unsafe { (*(address as *mut Slot)).epoch = 1 };
+        unsafe { (*(address as *mut Slot)).tally = HANDED_OUT };
         let finished = AtomicBool::new(false);
         let (mut count, mut sum) = (0, 0);
         let mut copy = slots.copy(0);
@@ -317,12 +419,12 @@ mod tests {
                 if slots.done(0) != Some(count)
                     && let Some(taken) = slots.take(0, &mut copy, &mut memory)
                 {
-                    assert!(copy.done > count);
+                    assert!(copy.tally.done > count);
                     let gained = |known: &[u32], copied: &[u32]| -> u64 {
                         copied.iter().zip(known).map(|(new, old)| u64::from(new.wrapping_sub(*old))).sum()
                     };
                     let some = taken.buckets.clone();
-                    if gained(&known[some.clone()], &copy.buckets[some.clone()]) != copy.done - count {
+                    if gained(&known[some.clone()], &copy.buckets[some.clone()]) != copy.tally.done - count {
                         // An update that had the epoch before the last: all buckets add up.
                         assert_ne!(some, 0..BUCKETS);
                         memory.put_back(taken);
@@ -330,9 +432,9 @@ mod tests {
                     }
                     known[some.clone()].copy_from_slice(&copy.buckets[some]);
                     // Samples rise by one, so the extremes say exactly which samples were taken.
-                    assert_eq!((taken.min_ns, taken.max_ns), (count + 1, copy.done));
-                    assert!(copy.sum_ns > sum);
-                    (count, sum) = (copy.done, copy.sum_ns);
+                    assert_eq!((taken.min_ns, taken.max_ns), (count + 1, copy.tally.done));
+                    assert!(copy.tally.sum_ns > sum);
+                    (count, sum) = (copy.tally.done, copy.tally.sum_ns);
                 }
                 if last && before == count {
                     break;
@@ -352,7 +454,7 @@ mod tests {
         let slot = slots.at(0).cast_mut();
         let (mut copy, mut memory) = (slots.copy(0), Memory::default());
         // SAFETY: nobody else uses it, here and below.
-        unsafe { (*slot).epoch = 1 };
+        unsafe { (*slot).tally = HANDED_OUT };
         // SAFETY: as above.
         let record = |ns| unsafe { slot::record(&mut *slot, ns) };
         let mut take = |memory: &mut Memory| {
@@ -369,7 +471,6 @@ mod tests {
         record(7_000);
         let (min_ns, max_ns, taken) = take(&mut memory);
         assert_eq!((min_ns, max_ns), (7_000, 7_000));
-        // The former epoch's as well: a late sample of it would be there.
-        assert_eq!(taken.buckets, bucket_of(5_000)..bucket_of(7_000) + 1);
+        assert_eq!(taken.buckets, bucket_of(7_000)..bucket_of(7_000) + 1);
     }
 }

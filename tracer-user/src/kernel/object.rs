@@ -21,9 +21,25 @@ const MOVE: u8 = 0xb7;
 /// As source register of a call: the number is that of a kernel function (`BPF_PSEUDO_KFUNC_CALL`).
 const KERNEL_FUNCTION: u8 = 2;
 
-/// Whether this machine's programs are compiled, which calls of kernel functions need.
-pub fn jit_enabled() -> bool {
-    std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").is_ok_and(|text| text.trim() != "0")
+/// Whether programs are compiled, which calls of kernel functions need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jit {
+    /// They are.
+    On,
+    /// They are interpreted.
+    Off,
+    /// The setting is not there: this kernel has no JIT, or this is not the first network namespace, the only
+    /// one with the file (`net_core_table`, net/core/sysctl_net_core.c).
+    NotShown,
+}
+
+/// Looks at the setting.
+pub fn jit() -> Jit {
+    match std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").as_deref().map(str::trim) {
+        Ok("0") => Jit::Off,
+        Ok(_) => Jit::On,
+        Err(_) => Jit::NotShown,
+    }
 }
 
 /// One instruction of eight bytes, in this machine's byte order.

@@ -119,6 +119,9 @@ impl Missing {
     }
 }
 
+/// What follows from a raw program where the kernel may skip it.
+const SKIPPABLE: &str = "the kernel may skip its program; such runs are counted";
+
 /// All that will be attached.
 #[derive(Debug)]
 pub struct Plan {
@@ -130,6 +133,8 @@ pub struct Plan {
     pub cast: Option<Cast>,
     /// Raw programs outside of the scheduler can be preempted.
     pub preemptible: bool,
+    /// The event that ends a halt comes at no other wait.
+    pub halts_only: bool,
     /// Why exits are not seen by raw tracepoints.
     why_not_raw: Option<String>,
 }
@@ -141,8 +146,9 @@ impl Plan {
     /// [`Unsupported`] if the kernel lacks an event that is needed, or the means that `wanted` asks for.
     pub fn choose(kernel: &Kernel, arch: &Arch, wanted: &Wanted) -> Result<Self, Unsupported> {
         let preemptible = kernel.has(Feature::PreemptibleRaw);
+        let halts_only = kernel.has(Feature::HaltsOnly);
         let mut plan =
-            Self { attachments: Vec::new(), missing: Vec::new(), cast: None, preemptible, why_not_raw: None };
+            Self { attachments: Vec::new(), missing: Vec::new(), cast: None, preemptible, halts_only, why_not_raw: None };
         let table = Table { kernel, hooks: arch.events(), preemptible };
         let exit = plan.exits(&table, arch, wanted.attach)?;
         let breakdown: &[How] =
@@ -254,6 +260,23 @@ impl Plan {
         let Some(place) = self.attachments.iter().position(|it| it.way.program == program) else { return };
         let hook = self.attachments.remove(place).hook;
         self.missing.extend(Missing::new(hook, why));
+    }
+
+    /// Puts a raw program in the place of one to which the kernel does not let attach.
+    pub(super) fn replace(&mut self, program: &str, raw: &'static Way) {
+        let Some(attachment) = self.attachments.iter_mut().find(|it| it.way.program == program) else {
+            return;
+        };
+        attachment.way = raw;
+        attachment.constants.clear();
+        if self.preemptible {
+            attachment.without.push(SKIPPABLE);
+        }
+    }
+
+    /// Whether programs tell the breakdown that the kernel may skip, though others would do.
+    pub fn is_breakdown_in_doubt(&self) -> bool {
+        self.attachments.iter().any(|it| it.hook.role.is_breakdown() && it.without.contains(&SKIPPABLE))
     }
 
     /// The constants that the programs need, each once; all others of the object are absent.
@@ -426,4 +449,4 @@ fn unlike(hook: &Hook, field: &Field) -> Unsupported {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

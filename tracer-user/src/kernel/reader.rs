@@ -2,17 +2,16 @@
 //! lives, unless it has to wait for one that stands still in the middle of an update, and
 //! allocates for new ones only, and for slots whose samples leave the span of buckets that they have used.
 
-use std::{mem, thread, time::Duration};
+use std::{thread, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{Slot, SlotKey, Vcpu, state, table},
-    histogram::{BUCKETS, bounds_of},
-    loss,
+    abi::{Held, Slot, SlotKey, Tally, Vcpu, state, table},
+    loss, pairing,
     part::Part,
     subkey, symbols,
 };
@@ -20,32 +19,26 @@ use tracer_ebpf::{
 use crate::{
     decode::decode,
     kernel::{
-        baseline::Counts,
         host,
-        mapped::{Mapped, Memory, Plain, PlainKey, Taken},
+        mapped::{Mapped, Plain, PlainKey, Tallied},
+        namespaces,
+        siblings::Siblings,
+        tallies::{Tallies, fill},
         vms,
     },
-    model::{self, Account, Cell, Interval, Loss, Losses, OpenExit, Parts, Threads, VcpuAccount, losses},
+    model::{self, Account, Interval, Loss, Losses, OpenExit, Threads, Unseen, VcpuAccount, losses},
     snapshot::{
         self,
         accounting::{self, Times},
     },
 };
 
-/// What is remembered of a slot between readings.
-#[derive(Debug, Default)]
-struct Known {
-    done: u64,
-    sum_ns: u64,
-    parts: [u64; Part::COUNT],
-    memory: Memory,
-    counts: Counts,
-}
-
 /// What is remembered of a vCPU entry between readings.
 #[derive(Clone, Debug, Default)]
 struct Owner {
     generation: u32,
+    /// Of the process.
+    pid: u32,
     thread: usize,
     lost: [u64; loss::PerVcpu::COUNT],
     times: Times,
@@ -70,34 +63,35 @@ pub struct Missed {
     pub exits: u64,
     /// Of those that tell the parts.
     pub parts: u64,
+    /// Of those that the kernel should not have been able to skip.
+    pub doubtful: u64,
 }
 
 /// Takes intervals out of the maps.
 pub struct Reader {
     vcpus: Mapped<Vcpu>,
-    slots: Mapped<Slot>,
+    slots: Tallies<Slot>,
+    thin: Tallies<Tally>,
+    held: Mapped<Held>,
+    siblings: Siblings,
     /// Programs that are loaded later refer to the maps by these descriptors.
-    _maps: [MapData; 2],
+    _maps: [MapData; 4],
     free_vcpus: Stack<MapData, u32>,
-    free_slots: Stack<MapData, u32>,
     slot_of: HashMap<MapData, PlainKey, u32>,
     lost: PerCpuArray<MapData, u64>,
     full: Array<MapData, u32>,
     /// How often the programs are still to be told that a table has free entries.
     reopen: [u8; table::COUNT as usize],
     measured: model::MeasuredParts,
-    /// By slot, as far as slots have been used.
-    known: Vec<Known>,
     owners: Vec<Owner>,
     threads: Threads,
     /// Told by the last interval to have ended: their places are free from the next reading on.
     retiring: Vec<usize>,
     global_before: Losses,
-    copy: Box<Slot>,
-    /// Slots that were being written to at every try of this reading.
-    busy: Vec<usize>,
     number: u64,
     last_ns: u64,
+    /// Whether the kernel's pids are those of /proc.
+    pids_fit: bool,
 }
 
 /// The counters that belong to no vCPU.
@@ -106,6 +100,7 @@ const GLOBAL: [(loss::Global, Loss); loss::Global::COUNT] = [
     (loss::Global::EarlyEntries, Loss::EarlyEntries),
     (loss::Global::ReadFailed, Loss::ReadFailed),
     (loss::Global::FilterFull, Loss::FilterFull),
+    (loss::Global::VcpuQuota, Loss::VcpuQuota),
 ];
 
 impl Reader {
@@ -118,19 +113,21 @@ impl Reader {
             map_array(take(ebpf, symbols::VCPUS)?).context("cannot map the vCPU table")?;
         let (slots, slot_map) =
             map_array(take(ebpf, symbols::SLOTS)?).context("cannot map the slot table")?;
+        let (thin, thin_map) =
+            map_array(take(ebpf, symbols::TALLIES)?).context("cannot map the table of thin records")?;
+        let (held, held_map) =
+            map_array(take(ebpf, symbols::HELD)?).context("cannot map the table of quotas")?;
         let mut free_vcpus = Stack::try_from(take(ebpf, symbols::FREE_VCPUS)?)?;
-        let mut free_slots = Stack::try_from(take(ebpf, symbols::FREE_SLOTS)?)?;
         fill(&mut free_vcpus, vcpus.len())?;
-        fill(&mut free_slots, slots.len())?;
-        let copy = Box::new(slots.copy(0));
         Ok(Self {
-            known: Vec::new(),
             owners: vec![Owner::default(); vcpus.len()],
             vcpus,
-            slots,
-            _maps: [vcpu_map, slot_map],
+            slots: Tallies::new(slots, Stack::try_from(take(ebpf, symbols::FREE_SLOTS)?)?)?,
+            thin: Tallies::new(thin, Stack::try_from(take(ebpf, symbols::FREE_TALLIES)?)?)?,
+            held,
+            siblings: Siblings::default(),
+            _maps: [vcpu_map, slot_map, thin_map, held_map],
             free_vcpus,
-            free_slots,
             slot_of: HashMap::try_from(take(ebpf, symbols::SLOT_OF)?)?,
             lost: PerCpuArray::try_from(take(ebpf, symbols::LOST)?)?,
             full: Array::try_from(take(ebpf, symbols::FULL)?)?,
@@ -139,16 +136,20 @@ impl Reader {
             threads: Threads::default(),
             retiring: Vec::new(),
             global_before: Losses::default(),
-            copy,
-            busy: Vec::new(),
             number: 0,
             last_ns: host::monotonic_ns(),
+            pids_fit: !namespaces::is_pid_namespace(),
         })
     }
 
     /// The threads seen so far.
     pub fn threads(&self) -> &Threads {
         &self.threads
+    }
+
+    /// Takes down which vCPUs had no exit yet.
+    pub fn note_unseen(&mut self, unseen: Vec<Unseen>) {
+        self.threads.unseen = unseen;
     }
 
     /// The parts that the attached programs tell apart.
@@ -179,22 +180,10 @@ impl Reader {
         self.last_ns = interval.end_ns;
         self.retiring.drain(..).for_each(|thread| self.threads.retire(thread));
         self.greet();
-        let mut unused = 0;
-        for index in 0..self.slots.len() {
-            match self.slots.done(index) {
-                Some(done) => self.read_slot(index, done, interval, last)?,
-                // Slots are handed out from the lowest on, and returned ones first: what follows many that
-                // were never used was never used. One alone may be about to be.
-                None if index >= self.known.len() => {
-                    unused += 1;
-                    if unused > UNUSED {
-                        break;
-                    }
-                }
-                None => {}
-            }
-        }
+        self.read_table(Self::slots, interval, last)?;
+        self.read_table(Self::thin, interval, last)?;
         self.read_busy(interval, last)?;
+        self.siblings.look(&self.vcpus, self.owners.iter().map(|owner| owner.pid));
         for index in 0..self.vcpus.len() {
             if self.owners[index].generation != 0 {
                 self.read_vcpu(index, interval, last)?;
@@ -204,24 +193,74 @@ impl Reader {
         self.read_global(interval, missed)
     }
 
+    fn slots(&mut self) -> (&mut Tallies<Slot>, u32) {
+        (&mut self.slots, table::SLOTS)
+    }
+
+    fn thin(&mut self) -> (&mut Tallies<Tally>, u32) {
+        (&mut self.thin, table::TALLIES)
+    }
+
+    fn read_table<T: Tallied>(
+        &mut self,
+        of: fn(&mut Self) -> (&mut Tallies<T>, u32),
+        interval: &mut Interval,
+        last: bool,
+    ) -> Result<()> {
+        let mut unused = 0;
+        for index in 0..of(self).0.len() {
+            match of(self).0.owner(index) {
+                Some(owner) => self.read_tally(of, index, owner, interval, last)?,
+                // Places are handed out from the lowest on, and returned ones first: what follows many that
+                // were never used was never used. One alone may be about to be.
+                None if index >= of(self).0.used() => {
+                    unused += 1;
+                    if unused > UNUSED {
+                        break;
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for the slots that were being written to.
     fn read_busy(&mut self, interval: &mut Interval, last: bool) -> Result<()> {
         for _ in 0..PATIENCE {
-            if self.busy.is_empty() {
+            let (slots, thin) = (self.slots.take_busy(), self.thin.take_busy());
+            if slots.is_empty() && thin.is_empty() {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(1));
-            for index in mem::take(&mut self.busy) {
-                if let Some(done) = self.slots.done(index) {
-                    self.read_slot(index, done, interval, last)?;
-                }
+            for index in slots {
+                self.read_again(Self::slots, index, interval, last)?;
+            }
+            for index in thin {
+                self.read_again(Self::thin, index, interval, last)?;
             }
         }
-        for index in self.busy.drain(..).filter(|_| last) {
-            let unread = self.slots.begun(index).saturating_sub(self.known[index].done);
-            interval.losses.add(Loss::Unread, unread);
+        if last {
+            self.slots.give_up_busy(interval);
+            self.thin.give_up_busy(interval);
+        } else {
+            // The next reading comes by all of them.
+            (self.slots.take_busy(), self.thin.take_busy());
         }
         Ok(())
+    }
+
+    fn read_again<T: Tallied>(
+        &mut self,
+        of: fn(&mut Self) -> (&mut Tallies<T>, u32),
+        index: usize,
+        interval: &mut Interval,
+        last: bool,
+    ) -> Result<()> {
+        match of(self).0.owner(index) {
+            Some(owner) => self.read_tally(of, index, owner, interval, last),
+            None => Ok(()),
+        }
     }
 
     /// Where entries have been handed back, the programs shall ask for one again. They are told at the next
@@ -250,6 +289,8 @@ impl Reader {
             }
             self.owners[index].gone = state == state::DEAD;
         }
+        let (vcpus, owners) = (&mut self.vcpus, &self.owners);
+        self.siblings.link(vcpus, owners.iter().map(|owner| owner.pid));
     }
 
     /// The thread of a vCPU entry, a new one if the entry has a new owner.
@@ -260,6 +301,7 @@ impl Reader {
             let thread = snapshot::thread(&vcpu, self.name_of(&vcpu));
             self.owners[index] = Owner {
                 generation,
+                pid: vcpu.pid,
                 thread: self.threads.add(thread),
                 lost: Default::default(),
                 times: Times { until_ns: vcpu.first_ns, ..Times::default() },
@@ -287,74 +329,36 @@ impl Reader {
             let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(comm).into_owned()
         };
-        let told = || vms::name_of(vcpu.pid).or_else(|| vms::name_of(vcpu.tid));
+        // The kernel's pids are others than those of this process in a pid namespace.
+        let asked = |id: u32| if self.pids_fit { vms::name_of(id) } else { None };
+        let told = || asked(vcpu.pid).or_else(|| asked(vcpu.tid));
         sibling(false).or_else(told).or_else(|| sibling(true)).unwrap_or_else(thread)
     }
 
-    fn read_slot(&mut self, index: usize, done: u64, interval: &mut Interval, last: bool) -> Result<()> {
-        let owner = self.slots.owner(index);
+    /// Reads a slot or thin record, and takes it back if its thread has ended.
+    fn read_tally<T: Tallied>(
+        &mut self,
+        of: fn(&mut Self) -> (&mut Tallies<T>, u32),
+        index: usize,
+        owner: usize,
+        interval: &mut Interval,
+        last: bool,
+    ) -> Result<()> {
         let thread = self.meet(owner);
-        if index >= self.known.len() {
-            self.known.resize_with(index + 1, Known::default);
-        }
-        let known = &mut self.known[index];
         // Read before the samples are taken: a thread that is dead now writes no more.
         let dead = self.vcpus.state(owner).0 == state::DEAD;
-        let done = if dead { self.slots.done(index).unwrap_or(done) } else { done };
-        // At the end also for a first sample that is being added.
-        if done != known.done || (last && self.slots.begun(index) != done) {
-            let start = interval.buckets.len();
-            let (taken, count) = loop {
-                let Some(taken) = self.slots.take(index, &mut self.copy, &mut known.memory) else {
-                    self.busy.push(index);
-                    return Ok(());
-                };
-                let count =
-                    self.copy.done.checked_sub(known.done).context("bug: a slot's count went back")?;
-                let gained = known.counts.gains(&self.copy.buckets, &taken.buckets, &mut interval.buckets);
-                if gained == count {
-                    break (taken, count);
-                }
-                ensure!(
-                    taken.buckets != (0..BUCKETS),
-                    "bug: slot {index} gained {count} samples, its buckets {gained}"
-                );
-                interval.buckets.truncate(start);
-                known.memory.put_back(taken);
-            };
-            let copy = &*self.copy;
-            let sum_ns = copy.sum_ns.checked_sub(known.sum_ns).context("bug: a slot's sum went back")?;
-            known.counts.keep(&copy.buckets, &taken.buckets);
-            let parts = parts_since(copy, known, sum_ns)?;
-            (known.done, known.sum_ns, known.parts) = (copy.done, copy.sum_ns, copy.parts);
-            let (isa, code, subkey) = (copy.isa, copy.code, copy.subkey);
-            let buckets = start..interval.buckets.len();
-            let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
-            interval.cells.push(Cell {
-                thread,
-                isa,
-                code,
-                subkey,
-                count,
-                sum_ns,
-                min_ns,
-                max_ns,
-                parts,
-                buckets,
-            });
+        let (tallies, table) = of(self);
+        if !tallies.read(index, thread, last, interval)? || !dead {
+            return Ok(());
         }
-        if dead {
-            *known = Known::default();
-            let Slot { isa, code, subkey, .. } = self.slots.copy(index);
-            // The slot of the guest intervals is noted in the vCPU's entry.
-            if subkey != 0 && subkey::kind_of(subkey) != subkey::kind::GUEST {
-                let key = SlotKey { vcpu: owner as u32, isa, code, pad: 0, subkey };
-                self.slot_of.remove(&PlainKey(key)).context("cannot forget the slot of a detail")?;
-            }
-            self.slots.clear(index);
-            self.free_slots.push(index as u32, 0).context("cannot hand back a slot")?;
-            self.reopen[table::SLOTS as usize] = 2;
+        let Tally { isa, code, subkey, .. } = tallies.free(index)?;
+        // The slot of the guest intervals is noted in the vCPU's entry.
+        if subkey != 0 && subkey::kind_of(subkey) != subkey::kind::GUEST {
+            let key = SlotKey { vcpu: owner as u32, isa, code, pad: 0, subkey };
+            self.slot_of.remove(&PlainKey(key)).context("cannot forget the slot of a cause")?;
         }
+        self.held.give_back(self.owners[owner].pid, table);
+        self.reopen[table as usize] = 2;
         Ok(())
     }
 
@@ -373,13 +377,20 @@ impl Reader {
         }
         let (isa, code) = (vcpu.open_isa, vcpu.open_code);
         // Of a dead thread nothing is later than its end.
-        let until_ns = if vcpu_state == state::DEAD { vcpu.breakdown.since_ns } else { copied_ns };
+        let until_ns = match vcpu_state {
+            state::DEAD => vcpu.breakdown.since_ns,
+            // The thread runs another vCPU since then.
+            state::PARKED => pairing::stamp_ns(&vcpu),
+            _ => copied_ns,
+        };
         // A thread that was in the way of every try is left for the next reading, which covers both; once, or
         // time that does not add up would never be seen.
         if consistent || vcpu_state == state::DEAD || owner.skipped || last {
             let sched = self.measured.has(Part::Runqueue);
             let idle = decode(isa, code).idle;
-            let times = accounting::add_up(&vcpu, idle, sched, until_ns.max(owner.times.until_ns));
+            let paused_ns = self.siblings.paused_since_ns(vcpu.pid, until_ns);
+            let until_ns = until_ns.max(owner.times.until_ns);
+            let times = accounting::add_up(&vcpu, idle, sched, paused_ns, until_ns);
             let account = Account { measured: self.measured, ..times.since(&owner.times) };
             owner.times = times;
             if account.elapsed_ns != 0 {
@@ -393,6 +404,9 @@ impl Reader {
             interval.ended.push(thread);
             self.retiring.push(thread);
             self.vcpus.recycle(index);
+            self.siblings.forget(index);
+            self.owners[index].pid = 0;
+            self.held.give_back(vcpu.pid, table::VCPUS);
             self.free_vcpus.push(index as u32, 0).context("cannot hand back a vCPU entry")?;
             self.reopen[table::VCPUS as usize] = 2;
         } else if vcpu_state == state::LIVE && (1..=interval.end_ns).contains(&vcpu.open_ns) {
@@ -410,34 +424,11 @@ impl Reader {
         }
         now.add(Loss::MissedRuns, missed.exits);
         now.add(Loss::MissedParts, missed.parts);
+        now.add(Loss::DoubtfulRuns, missed.doubtful);
         interval.losses.merge(&now.since(&self.global_before));
         self.global_before = now;
         Ok(())
     }
-}
-
-/// The parts that the new samples of a slot consist of.
-fn parts_since(copy: &Slot, known: &Known, sum_ns: u64) -> Result<Parts> {
-    let mut gained = [0; Part::COUNT];
-    for (gained, (new, old)) in gained.iter_mut().zip(copy.parts.iter().zip(known.parts)) {
-        *gained = new.checked_sub(old).context("bug: a part went back")?;
-    }
-    Ok(snapshot::parts(copy.subkey, gained, sum_ns))
-}
-
-/// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be
-/// missing from `taken`; its bucket is not, so the extremes are widened to the bounds of the outermost
-/// buckets.
-fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (u64, u64) {
-    if count == 1 {
-        return (sum_ns, sum_ns);
-    }
-    let bounds = |bucket: Option<&(u16, u32)>| bucket.map(|(bucket, _)| bounds_of(usize::from(*bucket)));
-    let (Some((_, low_end)), Some((high_start, _))) = (bounds(buckets.first()), bounds(buckets.last()))
-    else {
-        return (taken.min_ns, taken.max_ns);
-    };
-    (taken.min_ns.min(low_end - 1), taken.max_ns.max(high_start))
 }
 
 /// Maps an array into memory. aya has no call for it, but gives the descriptor.
@@ -445,12 +436,4 @@ fn map_array<T: Plain>(map: Map) -> Result<(Mapped<T>, MapData)> {
     let Map::Array(data) = map else { bail!("it is no array") };
     let len = data.info()?.max_entries();
     Ok((Mapped::new(data.fd(), len)?, data))
-}
-
-/// Pushes all numbers below `len`, so that 0 is handed out first.
-fn fill(stack: &mut Stack<MapData, u32>, len: usize) -> Result<()> {
-    for index in (0..len as u32).rev() {
-        stack.push(index, 0).context("cannot fill the list of free entries")?;
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::Result;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::RawTracePoint};
-use tracer_ebpf::{abi, config, symbols};
+use tracer_ebpf::{abi, config, quota, symbols};
 
 use crate::{
     kernel::{
@@ -13,12 +13,13 @@ use crate::{
         arch, attach, check,
         features::Kernel,
         filter::ProcessFilter,
-        hook::How,
-        host, log, object,
+        hook::{How, IfMissing},
+        host, log,
+        object::{self, Jit},
         plan::{Attach, Causes, Plan, Wanted},
         reader::{Missed, Reader},
     },
-    model::{Interval, MeasuredParts, Threads},
+    model::{Interval, MeasuredParts, Threads, Unseen},
 };
 
 /// The programs, built for this machine's byte order by the build script.
@@ -35,6 +36,8 @@ pub struct Options {
     pub slots: u32,
     /// Capacity of the vCPU table.
     pub vcpus: u32,
+    /// Causes that each vCPU may have.
+    pub max_causes: u32,
     /// Follow the scheduler's events.
     pub sched: bool,
     /// Which causes are told below a reason.
@@ -52,11 +55,20 @@ impl Default for Options {
             filter: false,
             slots: abi::DEFAULT_SLOTS,
             vcpus: abi::DEFAULT_VCPUS,
+            max_causes: abi::DEFAULT_CAUSES,
             sched: true,
             causes: Causes::Usual,
             guest: false,
             verbose: 0,
         }
+    }
+}
+
+impl Options {
+    /// Capacity of the table of thin records: 128 bytes each, where a slot has 2304.
+    fn tallies(&self) -> u32 {
+        const FEWEST: u32 = 256;
+        self.slots.saturating_mul(2).max(FEWEST)
     }
 }
 
@@ -78,7 +90,15 @@ impl Session {
         check::may_load()?;
         let wanted = Wanted { attach: options.attach, sched: options.sched, causes: options.causes.clone() };
         let mut plan = Plan::choose(&Kernel::read(arch::host()), arch::host(), &wanted)?;
-        let mut session = Self::load(options, Some(&plan))?;
+        let mut session = match Self::loaded(options, &plan) {
+            // Typed loads need the JIT, whose setting other network namespaces do not show.
+            Err(error) if plan.cast.is_some() && object::jit() == Jit::NotShown => {
+                ::log::debug!("no typed loads: {error:#}");
+                plan.cast = None;
+                Self::loaded(options, &plan)?
+            }
+            session => session?,
+        };
         for pid in admitted {
             session.decide_process(*pid, true)?;
         }
@@ -102,23 +122,34 @@ impl Session {
             (config::CAST, (casts != 0).into()),
             (config::PREEMPTIBLE, plan.is_some_and(|plan| plan.preemptible).into()),
             (config::GUEST, options.guest.into()),
+            (config::ASKED_VCPUS, options.vcpus),
+            (config::ASKED_SLOTS, options.slots),
+            (config::ASKED_TALLIES, options.tallies()),
+            (config::MAX_CAUSES, options.max_causes),
         ];
         match plan {
-            Some(plan) => constants.extend(plan.constants()),
+            Some(plan) => {
+                constants.extend(plan.constants());
+                constants.push((config::HALTS_ONLY, plan.halts_only.into()));
+            }
             // The events come from a test, which brings all kinds.
-            None => constants.extend([(config::SCHED, 1), (config::CAUSES, 1)]),
+            None => constants.extend([(config::SCHED, 1), (config::CAUSES, 1), (config::HALTS_ONLY, 1)]),
         }
         object::constants(&mut object, &constants)?;
+        let [slots, tallies, vcpus] = [options.slots, options.tallies(), options.vcpus]
+            .map(|asked| asked.saturating_add(quota::reserve(asked)));
         let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(symbols::LOG_LEVEL, &log_level, true)
-            .map_max_entries(symbols::SLOTS, options.slots)
-            .map_max_entries(symbols::SLOT_OF, options.slots)
-            .map_max_entries(symbols::FREE_SLOTS, options.slots)
-            .map_max_entries(symbols::VCPUS, options.vcpus)
-            .map_max_entries(symbols::VCPU_OF, options.vcpus)
-            .map_max_entries(symbols::FREE_VCPUS, options.vcpus)
+            .map_max_entries(symbols::SLOTS, slots)
+            .map_max_entries(symbols::TALLIES, tallies)
+            .map_max_entries(symbols::SLOT_OF, slots.saturating_add(tallies))
+            .map_max_entries(symbols::FREE_SLOTS, slots)
+            .map_max_entries(symbols::FREE_TALLIES, tallies)
+            .map_max_entries(symbols::VCPUS, vcpus)
+            .map_max_entries(symbols::VCPU_OF, vcpus)
+            .map_max_entries(symbols::FREE_VCPUS, vcpus)
             .load(&object)
             .map_err(|error| attach::refused(error.into()))?;
         let reader = Reader::new(&mut ebpf)?;
@@ -126,28 +157,45 @@ impl Session {
         Ok(Self { ebpf, reader, filter, plan: None })
     }
 
-    /// Attaches in the order of the plan. All programs are loaded before one is attached, to keep the time
-    /// between the attachments short.
-    fn attach(&mut self, plan: &mut Plan) -> Result<()> {
+    /// Loads the object and all programs of the plan. They are loaded before one is attached, to keep the
+    /// time between the attachments short.
+    fn loaded(options: &Options, plan: &Plan) -> Result<Self> {
+        let mut session = Self::load(options, Some(plan))?;
         for attachment in &plan.attachments {
-            attach::load(&mut self.ebpf, attachment.way)?;
+            attach::load(&mut session.ebpf, attachment.way)?;
         }
+        Ok(session)
+    }
+
+    /// Attaches in the order of the plan. What the kernel refuses is known only by trying.
+    fn attach(&mut self, plan: &mut Plan) -> Result<()> {
         let mut refused = Vec::new();
         for attachment in &plan.attachments {
             let (hook, way) = (attachment.hook, attachment.way);
-            match attach::attach(&mut self.ebpf, hook, way) {
-                Ok(()) => {}
-                // Whether a function can be probed is known only by trying.
-                Err(error) if way.how == How::Kprobe => refused.push((way.program, format!("{error:#}"))),
-                Err(error) if hook.role.is_breakdown() => {
-                    return Err(error.context("cannot attach the time-breakdown programs; try --no-sched"));
-                }
-                Err(error) => return Err(error.context("cannot attach to the KVM tracepoints")),
+            let Err(error) = attach::attach(&mut self.ebpf, hook, way) else { continue };
+            let refusal = attach::refusal(&error);
+            if way.how != How::Kprobe && refusal.is_none() {
+                return Err(error.context(match hook.role.is_breakdown() {
+                    true => "cannot attach the time-breakdown programs; try --no-sched",
+                    false => "cannot attach to the KVM tracepoints",
+                }));
             }
+            let instead = refusal.is_some().then(|| hook.raw_without_fields(way)).flatten();
+            if let Some(raw) = instead {
+                attach::load(&mut self.ebpf, raw)?;
+                attach::attach(&mut self.ebpf, hook, raw)?;
+            } else if hook.if_missing == IfMissing::Refuse {
+                return Err(refusal.map_or(error, anyhow::Error::new));
+            }
+            let why = refusal.map_or_else(|| format!("{error:#}"), |refusal| refusal.what);
+            refused.push((way.program, instead, why));
         }
-        for (program, why) in refused {
+        for (program, instead, why) in refused {
             ::log::debug!("{why}");
-            plan.give_up(program, why);
+            match instead {
+                Some(raw) => plan.replace(program, raw),
+                None => plan.give_up(program, why),
+            }
         }
         Ok(())
     }
@@ -252,12 +300,66 @@ impl Session {
             let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
         };
-        let mut missed = Missed { exits: 0, parts: 0 };
-        for attachment in self.plan.iter().flat_map(|plan| &plan.attachments) {
-            let runs = of(attachment.way.program).unwrap_or(0);
-            let breakdown = attachment.hook.role.is_breakdown();
-            *(if breakdown { &mut missed.parts } else { &mut missed.exits }) += runs;
+        self.plan.as_ref().map(|plan| missed(plan, |program| of(program).unwrap_or(0))).unwrap_or_default()
+    }
+
+    /// Whether the programs that are loaded were compiled; [`None`] if the kernel does not say.
+    pub fn is_jited(&self) -> Option<bool> {
+        let attachment = self.plan.as_ref()?.attachments.first()?;
+        let info = self.ebpf.program(attachment.way.program)?.info().ok()?;
+        Some(info.size_jitted() != 0)
+    }
+
+    /// Takes down which vCPUs had no exit yet.
+    pub fn note_unseen(&mut self, unseen: Vec<Unseen>) {
+        self.reader.note_unseen(unseen);
+    }
+}
+
+/// The runs that the kernel skipped, by what is lost with them. `of` gives them by program.
+fn missed(plan: &Plan, of: impl Fn(&str) -> u64) -> Missed {
+    let mut missed = Missed::default();
+    for attachment in &plan.attachments {
+        let runs = of(attachment.way.program);
+        if attachment.way.how == How::Raw && !plan.preemptible && attachment.hook.role.is_exclusive() {
+            missed.doubtful += runs;
+        } else if attachment.hook.role.is_breakdown() {
+            missed.parts += runs;
+        } else {
+            missed.exits += runs;
         }
-        missed
+    }
+    missed
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_ebpf::symbols;
+
+    use super::*;
+    use crate::kernel::plan::tests::{AMD, kernel, preemptible};
+
+    #[test]
+    fn runs_that_cannot_be_skipped_put_the_threads_in_doubt() {
+        let arch = &arch::x86::ARCH;
+        let skipped = |program: &str| match program {
+            symbols::LEFT_KVM => 1,
+            symbols::NESTED => 10,
+            symbols::THREAD_EXIT => 100,
+            symbols::RAW_SWITCH => 1000,
+            symbols::RAW_EXIT => 10_000,
+            symbols::TP_LEFT_KVM => 100_000,
+            symbols::TP_THREAD_EXIT => 1_000_000,
+            _ => 0,
+        };
+        let plan = |kernel| Plan::choose(&kernel, arch, &Wanted::default()).unwrap();
+        let missed = |plan: &Plan| {
+            let Missed { exits, parts, doubtful } = missed(plan, skipped);
+            [exits, parts, doubtful]
+        };
+        let nonpreemptible = plan(kernel(arch, Some(AMD), &["kvm:kvm_nested_vmrun"]));
+        assert_eq!(missed(&nonpreemptible), [10_000, 1000, 111]);
+        let preemptible = plan(preemptible(kernel(arch, Some(AMD), &["kvm:kvm_nested_vmrun"])));
+        assert_eq!(missed(&preemptible), [1_010_000, 101_000, 0], "there it is expected");
     }
 }

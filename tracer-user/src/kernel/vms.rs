@@ -1,6 +1,17 @@
 //! Which processes are VMs, and what they are called. Best effort: a name never fails a trace.
 
-use std::{collections::BTreeMap, fs, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
+
+use crate::model::{pattern::split_at_commas, threads::bounded_name};
+
+/// What is read of a command line. Linux allows some megabytes, and whoever starts a VM chooses them.
+const CMDLINE_BYTES: u64 = 64 << 10;
 
 /// A process that has a VM open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,28 +28,37 @@ pub struct Vm {
 /// the list is short.
 pub fn list() -> Vec<Vm> {
     let mut found = BTreeMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    for pid in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-        if let Some(vcpus) = vcpus_of(pid) {
+    for pid in pids() {
+        if let (Some(vcpus), _) = open_vcpus(pid) {
             let name = name_of(pid).unwrap_or_else(|| format!("pid {pid}"));
-            found.insert(pid, Vm { pid, name, vcpus });
+            found.insert(pid, Vm { pid, name, vcpus: vcpus.len() });
         }
     }
     found.into_values().collect()
 }
 
-/// Number of vCPUs a process has open; [`None`] if it has no VM.
-fn vcpus_of(pid: u32) -> Option<usize> {
-    let (mut is_vm, mut vcpus) = (false, 0);
-    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+/// All processes.
+pub fn pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect()
+}
+
+/// The numbers of the vCPUs that a process has open, [`None`] if it has no VM or may not be looked into, and how
+/// many descriptors it has.
+pub fn open_vcpus(pid: u32) -> (Option<Vec<u32>>, usize) {
+    let (mut is_vm, mut vcpus, mut descriptors) = (false, Vec::new(), 0);
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (None, 1) };
+    for entry in entries.flatten() {
+        descriptors += 1;
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let target = target.as_os_str().as_bytes();
-        if target.starts_with(b"anon_inode:kvm-vcpu") {
-            vcpus += 1;
+        // `anon_inode:kvm-vcpu:3`.
+        if let Some(number) = target.strip_prefix(b"anon_inode:kvm-vcpu:") {
+            vcpus.extend(str::from_utf8(number).ok().and_then(|number| number.parse::<u32>().ok()));
         }
         is_vm |= target.starts_with(b"anon_inode:kvm-v");
     }
-    is_vm.then_some(vcpus)
+    (is_vm.then_some(vcpus), descriptors)
 }
 
 /// Whether a process exists.
@@ -53,16 +73,24 @@ pub fn process_of_thread(tid: u32) -> Option<u32> {
     (process != tid).then_some(process)
 }
 
-/// Name of the VM in a process: QEMU's `-name`, else the name of the process. [`None`] if the process has
-/// ended, also if it is still a zombie, which has a name left but no arguments.
+/// Name of the VM in a process: QEMU's `-name`, else the name of the process; cut by [`bounded_name`].
+/// [`None`] if the process has ended, also if it is still a zombie, which has a name left but no arguments.
 pub fn name_of(pid: u32) -> Option<String> {
-    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|cmdline| !cmdline.is_empty())?;
+    let cmdline = cmdline(pid).ok().filter(|cmdline| !cmdline.is_empty())?;
     let arguments: Vec<String> = cmdline
         .split(|byte| *byte == 0)
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect();
     let comm = || fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|comm| comm.trim_end().to_owned());
-    guest_name(&arguments).or_else(comm).filter(|name| !name.is_empty())
+    let name = guest_name(&arguments).or_else(comm).filter(|name| !name.is_empty())?;
+    Some(bounded_name(&name).into_owned())
+}
+
+/// The first [`CMDLINE_BYTES`] of a process's arguments, each ended by a zero byte.
+fn cmdline(pid: u32) -> io::Result<Vec<u8>> {
+    let mut cmdline = Vec::new();
+    File::open(format!("/proc/{pid}/cmdline"))?.take(CMDLINE_BYTES).read_to_end(&mut cmdline)?;
+    Ok(cmdline)
 }
 
 /// The guest's name on a QEMU command line: `-name NAME` or `-name guest=NAME,...`, the last one wins, a
@@ -73,6 +101,7 @@ pub fn name_of(pid: u32) -> Option<String> {
 /// let line = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
 /// assert_eq!(guest_name(&line("qemu -name guest=web01,debug-threads=on -m 1G")), Some("web01".into()));
 /// assert_eq!(guest_name(&line("qemu -name a,,b")), Some("a,b".into()));
+/// assert_eq!(guest_name(&line("qemu -name guest=foo=1,,bar=2,debug-threads=on")), Some("foo=1,bar=2".into()));
 /// assert_eq!(guest_name(&line("qemu -m 1G")), None);
 /// ```
 pub fn guest_name(arguments: &[String]) -> Option<String> {
@@ -80,29 +109,15 @@ pub fn guest_name(arguments: &[String]) -> Option<String> {
         .iter()
         .zip(arguments.iter().skip(1))
         .filter(|(flag, _)| matches!(flag.as_str(), "-name" | "--name"));
-    let options = split_options(values.next_back()?.1);
+    let options = split_at_commas(values.next_back()?.1);
     let mut named = options.iter().filter_map(|option| option.strip_prefix("guest="));
     named.next_back().map(str::to_owned).or_else(|| options.into_iter().find(|option| !option.contains('=')))
-}
-
-/// Splits `a,b=c` at single commas; doubled ones stand for one.
-fn split_options(text: &str) -> Vec<String> {
-    let mut options = vec![String::new()];
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        if c == ',' && characters.next_if_eq(&',').is_none() {
-            options.push(String::new());
-        } else {
-            options.last_mut().expect("never empty").push(c);
-        }
-    }
-    options
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        io::Read as _,
+        os::unix::process::CommandExt as _,
         process::{Command, Stdio},
     };
 
@@ -119,5 +134,25 @@ mod tests {
         assert_eq!(name_of(child.id()), None);
         child.wait().unwrap();
         assert_eq!(name_of(child.id()), None);
+    }
+
+    /// A command line may be megabytes, and so may a name on it.
+    #[test]
+    fn what_is_read_of_a_process_is_bounded() {
+        let named = |arguments: &[&str]| {
+            let mut qemu = Command::new("sh");
+            qemu.arg0("qemu").args(["-c", "read line"]).args(arguments).stdin(Stdio::piped());
+            // Returns when the child has become the program.
+            let mut child = qemu.spawn().unwrap();
+            let found = (name_of(child.id()), cmdline(child.id()).map(|line| line.len()));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            found
+        };
+        let long = "n".repeat(100_000);
+        let (name, length) = named(&["-name", &long]);
+        assert_eq!((name.unwrap(), length.unwrap() as u64), ("n".repeat(255) + "…", CMDLINE_BYTES));
+        // Beyond it no name is looked for: the process's own is left.
+        assert_eq!(named(&[&long, "-name", "web"]).0.as_deref(), Some("sh"));
     }
 }

@@ -207,6 +207,14 @@ pub fn choose(typed: &str) -> Result<Vec<&'static Column>, String> {
     Ok(chosen)
 }
 
+/// The column with this id.
+///
+/// # Panics
+/// If there is none: ids are words of this program.
+pub fn column_of(id: &str) -> &'static Column {
+    COLUMNS.iter().find(|column| column.id == id).expect("a column of the list")
+}
+
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole != 0).then(|| part as f64 / whole as f64)
 }

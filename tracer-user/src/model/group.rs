@@ -21,7 +21,7 @@ use crate::{
         kinds,
         row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
         store::{CellRef, Store},
-        threads::{Revision, Seen},
+        threads::{Revision, Seen, Unseen},
     },
 };
 
@@ -107,6 +107,8 @@ pub struct Rows {
     pub measured: MeasuredParts,
     /// All VMs and threads so far, selected or not.
     pub seen: Seen,
+    /// VMs with vCPUs that had no exit yet, selected or not.
+    pub unseen: Vec<Unseen>,
 }
 
 impl Rows {
@@ -145,6 +147,7 @@ impl Rows {
         if self.source != Some(source) {
             self.seen = threads.seen();
         }
+        self.unseen.clone_from(&threads.unseen);
         self.begin(source, |index| Some(threads.list[index].id()));
         if self.selection.wants_host(interval.host.as_deref()) {
             (self.first, self.last) = (interval.number, interval.number);
@@ -170,6 +173,8 @@ impl Rows {
     pub fn of_store(&mut self, store: &Store) {
         let threads = store.threads();
         self.seen = store.seen();
+        self.unseen.clear();
+        self.unseen.extend_from_slice(store.unseen());
         self.begin(Source::Store(store.revision()), |index| Some(threads[index].as_ref()?.id.clone()));
         self.cover(store);
         for (index, thread) in threads.iter().enumerate() {

@@ -57,7 +57,8 @@ pub struct ThreadId {
     pub vm: VmId,
     /// The kernel's vCPU number, where the events carry it.
     pub vcpu: Option<u32>,
-    /// The thread; [`None`] for all threads of VMs that ended.
+    /// The thread; [`None`] for all threads of VMs that ended, and for those of this vCPU that ended in a VM
+    /// which runs on.
     pub tid: Option<u32>,
 }
 
@@ -65,9 +66,10 @@ pub struct ThreadId {
 impl fmt::Display for ThreadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.vcpu, self.tid) {
+            (Some(vcpu), None) if self.vm.pid.is_some() => write!(f, "{vcpu} (ended)"),
             (Some(vcpu), _) => write!(f, "{vcpu}"),
             (None, Some(tid)) => write!(f, "tid {tid}"),
-            (None, None) => f.write_str("-"),
+            (None, None) => f.write_str(if self.vm.pid.is_some() { "(ended)" } else { "-" }),
         }
     }
 }
@@ -83,8 +85,10 @@ mod tests {
         assert_eq!(VmId::ended(HostId::new(Some("a"))).to_string(), "VMs that ended");
         let thread = |vcpu, tid| ThreadId { vm: vm.clone(), vcpu, tid }.to_string();
         assert_eq!(
-            [thread(Some(3), Some(9)), thread(None, Some(9)), thread(None, None)],
-            ["3", "tid 9", "-"]
+            [thread(Some(3), Some(9)), thread(None, Some(9)), thread(Some(3), None), thread(None, None)],
+            ["3", "tid 9", "3 (ended)", "(ended)"]
         );
+        let ended = |vcpu| ThreadId { vm: VmId::ended(HostId::default()), vcpu, tid: None }.to_string();
+        assert_eq!([ended(Some(3)), ended(None)], ["3", "-"]);
     }
 }

@@ -23,7 +23,7 @@ pub struct KindInfo {
 }
 
 /// All kinds, in the order of their numbers.
-pub static KINDS: [KindInfo; 14] = [
+pub static KINDS: [KindInfo; 15] = [
     info(kind::PLAIN, "exit", false, "exits that did not halt; all of their time is handled time"),
     info(kind::HALTED, "exit", false, "exits that halted or were stopped: their handled time"),
     info(kind::WHOLE, "whole", false, "the same exits with their idle and stopped time"),
@@ -43,6 +43,12 @@ pub static KINDS: [KindInfo; 14] = [
     info(kind::SIE_FAULT, "sie_fault", false, "s390x: a fault of the host inside SIE"),
     info(kind::CR, "cr", true, "x86: an access of a control register, on request"),
     info(kind::MSR, "msr", true, "x86: an access of an MSR that KVM emulates, on request"),
+    info(
+        kind::OTHER,
+        "other",
+        true,
+        "causes without a record of their own: their value is unknown, or the vCPU has its 64 causes; the value is their kind",
+    ),
 ];
 
 const fn info(number: u8, id: &'static str, value: bool, meaning: &'static str) -> KindInfo {

@@ -20,6 +20,12 @@ pub enum Loss {
     RareCodesFull,
     /// Exits of threads for which the vCPU table had no place.
     VcpuTableFull,
+    /// Samples of a process that had more slots than the reserve gives to one.
+    SlotQuota,
+    /// Exits of threads of a process that had more vCPUs than the reserve gives to one.
+    VcpuQuota,
+    /// Exits during which the vCPU went to another thread, or the thread to another vCPU.
+    Moved,
     /// Fields of event records that could not be read.
     ReadFailed,
     /// An event of a process for which the filter had no place.
@@ -40,6 +46,8 @@ pub enum Loss {
     EarlyEntries,
     /// Samples whose exit code is in no table; they are shown by number.
     UnknownCodes,
+    /// Runs that the kernel skipped of programs that were thought not to be preempted.
+    DoubtfulRuns,
 }
 
 /// One row of the table of causes.
@@ -63,14 +71,14 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::UnpairedExits,
         "unpaired_exits",
         "unpaired exits",
-        "an exit followed an exit: the entry between them was not seen; the newer exit is kept",
+        "an exit followed an exit: the entry between them was not seen; the newer exit is kept. In a perf.data also an exit whose entry may be among lost events",
         true,
     ),
     info(
         Loss::UnpairedEntries,
         "unpaired_entries",
         "unpaired entries",
-        "an entry came without an exit before it, as after a failed VM entry",
+        "an entry came without an exit before it, as after a failed VM entry, or after lost events in a perf.data",
         true,
     ),
     info(
@@ -102,10 +110,31 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         true,
     ),
     info(
+        Loss::SlotQuota,
+        "slot_quota",
+        "slots refused",
+        "the slot table was full but for its reserve, and this VM had 48 slots or more; use a larger --slots",
+        true,
+    ),
+    info(
+        Loss::VcpuQuota,
+        "vcpu_quota",
+        "vCPUs refused",
+        "exits of threads that got no entry: the vCPU table was full but for its reserve, and their process had four or more; use a larger --max-vcpus",
+        true,
+    ),
+    info(
+        Loss::Moved,
+        "moved",
+        "vCPU moved",
+        "the vCPU went on in another thread, or the thread to another vCPU, while the exit was open",
+        true,
+    ),
+    info(
         Loss::ReadFailed,
         "read_failed",
         "unreadable records",
-        "the reason could not be read; the sample is shown under code 0xffffffff",
+        "the reason could not be read; the sample is shown as `unreadable`",
         true,
     ),
     info(
@@ -133,7 +162,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::LostRecords,
         "lost_records",
         "lost records",
-        "perf's buffer was full; record with a larger -m. A later entry may have closed an exit whose entry was lost",
+        "perf's buffer was full; record with a larger -m. An exit during which events were lost is no sample; it is counted as unpaired",
         true,
     ),
     info(
@@ -171,6 +200,13 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         "samples whose exit code is in no table; they are shown by number",
         false,
     ),
+    info(
+        Loss::DoubtfulRuns,
+        "doubtful_runs",
+        "doubtful runs",
+        "threads lost their CPU in programs that this kernel was thought to protect. Samples of a vCPU that moved to another thread, reasons of nested guests on AMD, and the time breakdown are in doubt; use --attach tp",
+        true,
+    ),
 ];
 
 /// The BPF side's per-vCPU counters and what they are here.
@@ -180,6 +216,8 @@ pub const PER_VCPU: [(PerVcpu, Loss); PerVcpu::COUNT] = [
     (PerVcpu::ClockBack, Loss::ClockBack),
     (PerVcpu::SlotTableFull, Loss::SlotTableFull),
     (PerVcpu::RareCodesFull, Loss::RareCodesFull),
+    (PerVcpu::SlotQuota, Loss::SlotQuota),
+    (PerVcpu::Moved, Loss::Moved),
 ];
 
 const fn info(
@@ -194,7 +232,7 @@ const fn info(
 
 impl Loss {
     /// Number of causes.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = Self::DoubtfulRuns as usize + 1;
 
     /// The cause with this machine-readable name.
     pub fn from_name(name: &str) -> Option<Self> {

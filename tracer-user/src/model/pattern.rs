@@ -1,14 +1,16 @@
-//! A name as typed on the command line: itself, or a glob.
+//! Names as typed on the command line: exact ones, globs, and lists of both.
 
 use std::{convert::Infallible, str::FromStr};
 
 use glob::Pattern;
 
-/// What names are wanted.
+use crate::model::threads::bounded_name;
+
+/// A name or a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamePattern {
     typed: String,
-    /// None if what was typed is no glob.
+    /// [`None`] if what was typed is no glob, or if there is something of exactly that name.
     pattern: Option<Pattern>,
 }
 
@@ -28,12 +30,101 @@ impl NamePattern {
     pub fn typed(&self) -> &str {
         &self.typed
     }
+
+    /// There is something of this name. If that is what was typed, nothing else is meant from now on.
+    fn notice(&mut self, name: &str) {
+        if self.typed == name {
+            self.pattern = None;
+        }
+    }
 }
 
 impl FromStr for NamePattern {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self { typed: text.to_owned(), pattern: Pattern::new(text).ok() })
+        Ok(Self { typed: bounded_name(text).into_owned(), pattern: Pattern::new(text).ok() })
     }
+}
+
+/// The value of one option: names and globs with commas between them.
+///
+/// Names may have commas and brackets themselves. A doubled comma stands for one, as on QEMU's command line.
+/// And what exists decides: if there is something whose name is the whole text, that alone is meant, and if
+/// there is something whose name is one of the globs, that glob means nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameList {
+    typed: String,
+    names: Vec<NamePattern>,
+}
+
+impl NameList {
+    /// Whether a name is meant, as far as it is known what there is; see [`NameList::notice`].
+    pub fn matches(&self, name: &str) -> bool {
+        self.names.iter().any(|wanted| wanted.matches(name))
+    }
+
+    /// The names and globs.
+    pub fn names(&self) -> &[NamePattern] {
+        &self.names
+    }
+
+    /// There is something of this name.
+    ///
+    /// ```
+    /// # use tracer_user::model::NameList;
+    /// let mut wanted: NameList = "win[10]".parse().unwrap();
+    /// assert!(wanted.matches("win1") && wanted.matches("win[10]"));
+    /// wanted.notice("win[10]");
+    /// assert!(!wanted.matches("win1") && wanted.matches("win[10]"));
+    ///
+    /// let mut wanted: NameList = "foo=1,bar=2".parse().unwrap();
+    /// assert!(wanted.matches("bar=2"));
+    /// wanted.notice("foo=1,bar=2");
+    /// assert!(wanted.matches("foo=1,bar=2") && !wanted.matches("bar=2"));
+    ///
+    /// let wanted: NameList = "foo=1,,bar=2,web*".parse().unwrap();
+    /// assert!(wanted.matches("foo=1,bar=2") && wanted.matches("web01") && !wanted.matches("bar=2"));
+    /// ```
+    pub fn notice(&mut self, name: &str) {
+        if self.names.len() > 1 && self.typed == name {
+            self.names = vec![NamePattern { typed: self.typed.clone(), pattern: None }];
+        }
+        self.names.iter_mut().for_each(|wanted| wanted.notice(name));
+    }
+
+    /// Whether it means the same whatever there is.
+    pub fn is_settled(&self) -> bool {
+        let plain =
+            |wanted: &NamePattern| wanted.pattern.is_none() || !wanted.typed.contains(['*', '?', '[']);
+        !self.typed.contains(',') && self.names.iter().all(plain)
+    }
+}
+
+impl FromStr for NameList {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let names = split_at_commas(text).iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        Ok(Self { typed: bounded_name(text).into_owned(), names })
+    }
+}
+
+/// Splits a text at single commas; doubled ones stand for one.
+///
+/// ```
+/// # use tracer_user::model::pattern::split_at_commas;
+/// assert_eq!(split_at_commas("a,b=1,,2,"), ["a", "b=1,2", ""]);
+/// ```
+pub fn split_at_commas(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        if c == ',' && characters.next_if_eq(&',').is_none() {
+            parts.push(String::new());
+        } else {
+            parts.last_mut().expect("never empty").push(c);
+        }
+    }
+    parts
 }

@@ -4,7 +4,7 @@ use regex::Regex;
 
 use crate::{
     decode::{Isa, decode},
-    model::{NamePattern, NamedInterval, OpenExit, Thread, ThreadId, VmId},
+    model::{NameList, NamedInterval, OpenExit, Thread, ThreadId, VmId},
 };
 
 /// Which cells are looked at.
@@ -15,14 +15,30 @@ pub struct Selection {
     /// Processes; empty for all.
     pub pids: Vec<u32>,
     /// Hosts; empty for all. Intervals of other hosts are not looked at.
-    pub hosts: Vec<NamePattern>,
+    pub hosts: Vec<NameList>,
     /// VMs by name, beside those of `pids`.
-    pub guests: Vec<NamePattern>,
+    pub guests: Vec<NameList>,
     /// Matched against the reason's label.
     pub fields: Option<Regex>,
 }
 
 impl Selection {
+    /// Whether names mean the same whatever VMs and hosts there are; see [`NameList`].
+    pub fn is_settled(&self) -> bool {
+        self.hosts.iter().chain(&self.guests).all(NameList::is_settled)
+    }
+
+    /// There is a thread of this VM and host.
+    pub fn notice(&mut self, thread: &Thread) {
+        self.guests.iter_mut().for_each(|wanted| wanted.notice(&thread.vm));
+        thread.host.iter().for_each(|host| self.notice_host(host));
+    }
+
+    /// There is a host of this name.
+    pub fn notice_host(&mut self, host: &str) {
+        self.hosts.iter_mut().for_each(|wanted| wanted.notice(host));
+    }
+
     /// Whether intervals of this host are looked at.
     pub fn wants_host(&self, host: Option<&str>) -> bool {
         self.hosts.is_empty() || host.is_some_and(|host| self.hosts.iter().any(|wanted| wanted.matches(host)))
@@ -30,7 +46,7 @@ impl Selection {
 
     /// Whether this thread is looked at, whatever its host.
     pub fn wants_thread(&self, thread: &Thread) -> bool {
-        let named = |wanted: &NamePattern| wanted.matches(&thread.vm);
+        let named = |wanted: &NameList| wanted.matches(&thread.vm);
         let any_vm = self.pids.is_empty() && self.guests.is_empty();
         (any_vm || self.pids.contains(&thread.pid) || self.guests.iter().any(named))
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))

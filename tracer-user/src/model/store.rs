@@ -2,8 +2,9 @@
 //! it, see [`Rows`](crate::model::Rows).
 //!
 //! A store keeps threads of its own, so a reader may retire those of its intervals. Of the VMs that ended it
-//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number: sums stay
-//! exact, and memory goes with the VMs that run.
+//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number. So it does with the
+//! threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and memory
+//! goes with the vCPUs that run.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,12 +14,15 @@ use crate::{
         Account, Cell, HostId, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, ThreadId, VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
-        threads::{Revision, Seen},
+        threads::{Revision, Seen, Unseen},
     },
 };
 
 /// VMs that ended and are told apart all the same.
 pub const ENDED_KEPT: usize = 64;
+
+/// Threads that ended and are told apart for each VM of which the same holds.
+const ENDED_THREADS: usize = 4;
 
 /// A thread's place is not known yet.
 const UNKNOWN: usize = usize::MAX;
@@ -118,10 +122,14 @@ pub struct Store {
     vms: HashMap<VmId, StoredVm>,
     /// Those without a running thread, the newest last.
     ended: VecDeque<VmId>,
+    /// Threads that ended, the newest last; some may have come back since, or were folded with their VM.
+    ended_threads: VecDeque<ThreadId>,
     cells: Vec<Option<Sum>>,
     free_cells: Vec<usize>,
     finder: Finder<Key>,
     hosts: Vec<Coverage>,
+    /// VMs with vCPUs that had no exit yet, as of the newest interval.
+    unseen: Vec<Unseen>,
     intervals: u64,
     /// From indices of intervals to threads of the store, as of this revision of theirs.
     named: Vec<usize>,
@@ -146,9 +154,11 @@ impl Store {
             thread_of: HashMap::new(),
             vms: HashMap::new(),
             ended: VecDeque::new(),
+            ended_threads: VecDeque::new(),
             cells: Vec::new(),
             free_cells: Vec::new(),
             finder: Finder::default(),
+            unseen: Vec::new(),
             hosts: Vec::new(),
             intervals: 0,
             named: Vec::new(),
@@ -173,11 +183,17 @@ impl Store {
         (self.threads.len() - self.free_threads.len(), self.cells.len() - self.free_cells.len())
     }
 
+    /// VMs with vCPUs that had no exit yet, as of the newest interval.
+    pub fn unseen(&self) -> &[Unseen] {
+        &self.unseen
+    }
+
     /// Adds an interval. Intervals must be of one list of threads; for another one see
     /// [`Store::next_source`].
     pub fn add(&mut self, of: NamedInterval<'_>) {
         let NamedInterval { interval, threads } = of;
         self.see(of);
+        self.unseen.clone_from(&threads.unseen);
         self.intervals += 1;
         self.cover(of);
         let measured = interval.known;
@@ -200,6 +216,10 @@ impl Store {
         while self.ended.len() > self.keep {
             let vm = self.ended.pop_front().expect("there are too many");
             self.fold(&vm);
+        }
+        while self.ended_threads.len() > self.keep.saturating_mul(ENDED_THREADS) {
+            let id = self.ended_threads.pop_front().expect("there are too many");
+            self.fold_thread(id);
         }
     }
 
@@ -252,12 +272,14 @@ impl Store {
         if let Some(index) = self.thread_of.get(&id) {
             return *index;
         }
+        // Stands for threads that ended in a VM that may run.
+        let heir = id.tid.is_none() && id.vm.pid.is_some();
         let thread = StoredThread {
             id: id.clone(),
             account: None,
             accounts: 0,
             cells: Vec::new(),
-            ended: false,
+            ended: heir,
             named: UNKNOWN,
         };
         let index = match self.free_threads.pop() {
@@ -279,7 +301,7 @@ impl Store {
             StoredVm::default()
         });
         vm.threads.push(index);
-        vm.running += 1;
+        vm.running += usize::from(!heir);
         let vm_id = id.vm.clone();
         self.thread_of.insert(id, index);
         // It had ended, and has a new thread.
@@ -351,6 +373,7 @@ impl Store {
         if std::mem::replace(&mut thread.ended, true) {
             return;
         }
+        self.ended_threads.push_back(thread.id.clone());
         let id = thread.id.vm.clone();
         let vm = self.vms.get_mut(&id).expect("a held thread has a VM");
         vm.running -= 1;
@@ -362,35 +385,49 @@ impl Store {
     /// Moves all of a VM to those that ended, where its threads are told apart by vCPU number.
     fn fold(&mut self, vm: &VmId) {
         let Some(StoredVm { threads, .. }) = self.vms.remove(vm) else { return };
-        self.finder.forget_order();
         for index in threads {
-            let thread = self.threads[index].take().expect("a VM's thread is held");
-            self.thread_of.remove(&thread.id);
-            if let Some(named) = self.named.get_mut(thread.named).filter(|known| **known == index) {
-                *named = UNKNOWN;
-            }
-            let id = ThreadId { vm: VmId::ended(vm.host.clone()), vcpu: thread.id.vcpu, tid: None };
-            let heir = self.held_thread(id);
-            if let Some(account) = thread.account {
-                let heir = self.threads[heir].as_mut().expect("just made sure of it");
-                heir.account.get_or_insert_default().merge(&account);
-                heir.accounts += thread.accounts;
-            }
-            for cell in thread.cells {
-                let sum = self.cells[cell].take().expect("a thread's cell is held");
-                self.free_cells.push(cell);
-                self.finder.forget(&sum.key);
-                self.add_cell(heir, sum.as_ref());
-            }
-            for host in &mut self.hosts {
-                host.open.retain(|open| open.thread != index);
-            }
-            self.free_threads.push(index);
+            self.hand_over(index, VmId::ended(vm.host.clone()));
         }
-        self.finder.forget_order();
         if let Some(host) = self.hosts.iter_mut().find(|host| host.host == vm.host) {
             host.folded += 1;
         }
+    }
+
+    /// Moves all of a thread to those that ended in its VM, if it is there and has not come back.
+    fn fold_thread(&mut self, id: ThreadId) {
+        let Some(&index) = self.thread_of.get(&id) else { return };
+        if self.threads[index].as_ref().is_some_and(|thread| thread.ended) {
+            let vm = self.vms.get_mut(&id.vm).expect("a held thread has a VM");
+            vm.threads.retain(|other| *other != index);
+            self.hand_over(index, id.vm);
+        }
+    }
+
+    /// Moves all of a thread to the one that stands for those of its vCPU number in a VM, and frees its place.
+    fn hand_over(&mut self, index: usize, vm: VmId) {
+        let thread = self.threads[index].take().expect("a VM's thread is held");
+        self.thread_of.remove(&thread.id);
+        if let Some(named) = self.named.get_mut(thread.named).filter(|known| **known == index) {
+            *named = UNKNOWN;
+        }
+        let heir = self.held_thread(ThreadId { vm, vcpu: thread.id.vcpu, tid: None });
+        if let Some(account) = thread.account {
+            let heir = self.threads[heir].as_mut().expect("just made sure of it");
+            heir.account.get_or_insert_default().merge(&account);
+            heir.accounts += thread.accounts;
+        }
+        self.finder.forget_order();
+        for cell in thread.cells {
+            let sum = self.cells[cell].take().expect("a thread's cell is held");
+            self.free_cells.push(cell);
+            self.finder.forget(&sum.key);
+            self.add_cell(heir, sum.as_ref());
+        }
+        self.finder.forget_order();
+        for host in &mut self.hosts {
+            host.open.retain(|open| open.thread != index);
+        }
+        self.free_threads.push(index);
     }
 
     /// The threads, by index; [`None`] where there is none any more.

@@ -1,8 +1,31 @@
 //! The threads that intervals name by index.
+//!
+//! A reader's list has a place for each thread that is alive, and for those that ended since the reading before:
+//! a place is given back at the reading after. So it is bounded by the kernel side's table of vCPUs, however many
+//! threads come and go. A recording's list has all of its threads; they are in its lines anyway.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use crate::model::{HostId, ThreadId, VmId};
+
+/// Characters of a VM's name. libvirt and QEMU set no limit, and a tenant may choose the name.
+pub const NAME_CHARS: usize = 256;
+
+/// A name cut at [`NAME_CHARS`] characters, the last of which is an ellipsis then.
+///
+/// ```
+/// # use tracer_user::model::threads::bounded_name;
+/// assert_eq!(bounded_name("web01"), "web01");
+/// assert_eq!(bounded_name(&"é".repeat(256)), "é".repeat(256));
+/// assert_eq!(bounded_name(&"é".repeat(257)), "é".repeat(255) + "…");
+/// ```
+pub fn bounded_name(name: &str) -> Cow<'_, str> {
+    let mut ends = name.char_indices().map(|(at, _)| at).skip(NAME_CHARS - 1);
+    match (ends.next(), ends.next()) {
+        (Some(last), Some(_)) => Cow::Owned(format!("{}…", &name[..last])),
+        _ => Cow::Borrowed(name),
+    }
+}
 
 /// A vCPU thread, as a reader finds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,6 +63,44 @@ impl Thread {
     }
 }
 
+/// A VM that has vCPUs of which no exit was seen yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// The VM's process.
+    pub pid: u32,
+    /// Name of the VM.
+    pub vm: String,
+    /// How many vCPUs it has open.
+    pub open: usize,
+    /// How many of them had an exit.
+    pub seen: usize,
+    /// The numbers of the others, where the events carry such numbers.
+    pub vcpus: Vec<u32>,
+}
+
+/// So many vCPUs are named at most.
+const NAMED: usize = 8;
+
+impl fmt::Display for Unseen {
+    /// In words, without the name of the VM.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { open, seen, vcpus, .. } = self;
+        let s = |count: usize| if count == 1 { "" } else { "s" };
+        write!(f, "{open} vCPU{} open, {seen} seen", s(*open))?;
+        for (at, vcpu) in vcpus.iter().take(NAMED).enumerate() {
+            match at {
+                0 => write!(f, ": vCPU{} {vcpu}", s(vcpus.len()))?,
+                _ => write!(f, ", {vcpu}")?,
+            }
+        }
+        match vcpus.len() {
+            0 => Ok(()),
+            count if count > NAMED => write!(f, " and {} more had no exit yet", count - NAMED),
+            _ => f.write_str(" had no exit yet"),
+        }
+    }
+}
+
 /// How many VMs and vCPU threads there have been, those that ended included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -69,6 +130,8 @@ pub struct Threads {
     replaced: u64,
     /// Those whose places were given back.
     retired: Seen,
+    /// VMs with vCPUs that had no exit yet, by pid, as far as the reader can look for them.
+    pub unseen: Vec<Unseen>,
 }
 
 impl Threads {
@@ -150,6 +213,18 @@ impl FromIterator<Thread> for Threads {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vcpus_without_exits_in_words() {
+        let text = |open, seen, vcpus: &[u32]| {
+            Unseen { open, seen, vcpus: vcpus.to_vec(), ..Unseen::default() }.to_string()
+        };
+        assert_eq!(text(2, 1, &[1]), "2 vCPUs open, 1 seen: vCPU 1 had no exit yet");
+        assert_eq!(text(4, 2, &[1, 3]), "4 vCPUs open, 2 seen: vCPUs 1, 3 had no exit yet");
+        assert_eq!(text(1, 0, &[]), "1 vCPU open, 0 seen");
+        let many: Vec<u32> = (0..10).collect();
+        assert!(text(10, 0, &many).ends_with(": vCPUs 0, 1, 2, 3, 4, 5, 6, 7 and 2 more had no exit yet"));
+    }
 
     #[test]
     fn a_retired_place_is_used_again_and_counts_stay() {

@@ -31,13 +31,20 @@ mod read {
 /// Size of the smallest `struct perf_event_attr` that any kernel had, in bytes.
 const SMALLEST: u32 = 64;
 /// Ids of events that are read. A machine with 8192 CPUs has some 60,000.
-const MAX_IDS: usize = 1 << 20;
+pub(super) const MAX_IDS: usize = 1 << 20;
+/// `type` of a tracepoint.
+const TRACEPOINT: u32 = 2;
+/// `sample_id_all` in the bit field: records that are no samples end with thread, time and CPU too.
+const SAMPLE_ID_ALL: u64 = 1 << 18;
 
-/// The fields that the samples of an event consist of.
+/// An event: what it counts, and the fields that its samples consist of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attr {
+    /// The tracepoint's number, the one that its records begin with; [`None`] for other kinds of events.
+    pub tracepoint: Option<u64>,
     sample_type: u64,
     read_format: u64,
+    sample_id_all: bool,
 }
 
 /// Attributes as they stand in a file.
@@ -51,11 +58,35 @@ pub(super) struct SizedAttr {
 impl Attr {
     /// Reads the attributes at the start of `bytes`; [`None`] if they are damaged.
     pub fn parse(mut bytes: Bytes<'_>) -> Option<SizedAttr> {
-        let _type = bytes.u32()?;
+        let kind = bytes.u32()?;
         let size = bytes.u32()?;
-        bytes.skip_words(2)?;
-        let attr = Self { sample_type: bytes.u64()?, read_format: bytes.u64()? };
+        let config = bytes.u64()?;
+        bytes.skip_words(1)?;
+        let attr = Self {
+            tracepoint: (kind == TRACEPOINT).then_some(config),
+            sample_type: bytes.u64()?,
+            read_format: bytes.u64()?,
+            sample_id_all: bytes.bit_field()? & SAMPLE_ID_ALL != 0,
+        };
         (size >= SMALLEST).then_some(SizedAttr { attr, size })
+    }
+
+    /// What its samples look like.
+    fn layout(&self) -> (u64, u64) {
+        (self.sample_type, self.read_format)
+    }
+
+    fn has(&self, bit: u64) -> bool {
+        self.sample_type & bit != 0
+    }
+
+    /// Before the id of the event there are so many words in a sample; [`None`] if it has no id.
+    fn id_position(&self) -> Option<u64> {
+        let before = [sample::IP, sample::TID, sample::TIME, sample::ADDR];
+        if self.has(sample::IDENTIFIER) {
+            return Some(0);
+        }
+        self.has(sample::ID).then(|| before.iter().filter(|bit| self.has(**bit)).count() as u64)
     }
 }
 
@@ -66,8 +97,19 @@ pub(super) struct Sample<'a> {
     pub tid: u32,
     /// Time by perf's clock.
     pub time_ns: u64,
+    /// The CPU, if samples have it.
+    pub cpu: Option<u32>,
     /// The tracepoint's record.
     pub raw: &'a [u8],
+}
+
+/// Where and when a record was written that is no sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Time by perf's clock.
+    pub time_ns: u64,
+    /// The CPU, if records have it.
+    pub cpu: Option<u32>,
 }
 
 /// The attributes of a file's events, and the ids by which samples refer to them.
@@ -75,6 +117,10 @@ pub(super) struct Sample<'a> {
 pub(super) struct Attrs {
     attrs: Vec<Attr>,
     by_id: HashMap<u64, usize>,
+    /// All samples have the same fields.
+    uniform: bool,
+    /// Words before the id in every sample, if that is the same number for all events.
+    id_position: Option<u64>,
 }
 
 impl Attrs {
@@ -83,6 +129,9 @@ impl Attrs {
     /// # Errors
     /// If there are absurdly many ids.
     pub fn add(&mut self, attr: Attr, ids: impl Iterator<Item = u64>) -> Result<(), Error> {
+        let first = self.attrs.first().copied();
+        self.uniform = first.is_none_or(|first| self.uniform && attr.layout() == first.layout());
+        self.id_position = attr.id_position().filter(|own| first.is_none() || self.id_position == Some(*own));
         self.attrs.push(attr);
         let number = self.attrs.len() - 1;
         self.by_id.extend(ids.take(MAX_IDS).map(|id| (id, number)));
@@ -97,25 +146,42 @@ impl Attrs {
         self.attrs.is_empty()
     }
 
-    /// The attributes of a sample. Where events differ in their fields, perf has IDENTIFIER in all of them,
-    /// and each sample begins with its id.
-    fn of(&self, body: Bytes<'_>) -> Option<Attr> {
+    /// The event of a sample. Where events differ in their fields, each sample has an id at the same place;
+    /// where they do not, the id is not needed to read a sample, and may be missing.
+    pub fn of(&self, body: Bytes<'_>) -> Option<Attr> {
         let first = *self.attrs.first()?;
-        if self.attrs.iter().all(|attr| *attr == first) {
+        if self.uniform {
             return Some(first);
         }
-        if self.attrs.iter().any(|attr| attr.sample_type & sample::IDENTIFIER == 0) {
-            return None;
-        }
-        let id = { body }.u64()?;
+        let mut body = body;
+        body.skip_words(self.id_position?)?;
+        let id = body.u64()?;
         self.by_id.get(&id).map(|number| self.attrs[*number])
+    }
+
+    /// Whether all samples are read in the same way, so that [`Attrs::of`] does not tell events apart.
+    pub fn is_uniform(&self) -> bool {
+        self.uniform
+    }
+
+    /// What a record of the kernel's, written for the event of this id, ends with; [`None`] if it does not.
+    pub fn written(&self, id: u64, mut trailer: Bytes<'_>) -> Option<Written> {
+        let number = self.by_id.get(&id).copied();
+        let attr = self.attrs.get(number.unwrap_or(0)).filter(|attr| attr.sample_id_all)?;
+        trailer.skip_words(u64::from(attr.has(sample::TID)))?;
+        let time_ns = attr.has(sample::TIME).then(|| trailer.u64())??;
+        for bit in [sample::ID, sample::STREAM_ID] {
+            trailer.skip_words(u64::from(attr.has(bit)))?;
+        }
+        let cpu = if attr.has(sample::CPU) { Some(trailer.u32()?) } else { None };
+        Some(Written { time_ns, cpu })
     }
 
     /// Takes a sample apart; [`None`] if it is damaged, or lacks a field that is needed.
     pub fn sample<'a>(&self, body: Bytes<'a>) -> Option<Sample<'a>> {
         let attr = self.of(body)?;
         let mut body = body;
-        let has = |bit: u64| attr.sample_type & bit != 0;
+        let has = |bit: u64| attr.has(bit);
         for bit in [sample::IDENTIFIER, sample::IP] {
             body.skip_words(u64::from(has(bit)))?;
         }
@@ -125,9 +191,12 @@ impl Attrs {
         }
         let (pid, tid) = (body.u32()?, body.u32()?);
         let time_ns = body.u64()?;
-        for bit in [sample::ADDR, sample::ID, sample::STREAM_ID, sample::CPU, sample::PERIOD] {
+        for bit in [sample::ADDR, sample::ID, sample::STREAM_ID] {
             body.skip_words(u64::from(has(bit)))?;
         }
+        // The number, then a word of four bytes that is reserved.
+        let cpu = if has(sample::CPU) { Some(body.u32().zip(body.u32())?.0) } else { None };
+        body.skip_words(u64::from(has(sample::PERIOD)))?;
         if has(sample::READ) {
             skip_counter_values(&mut body, attr.read_format)?;
         }
@@ -136,7 +205,7 @@ impl Attrs {
             body.skip_words(length)?;
         }
         let size = body.u32()?;
-        Some(Sample { pid, tid, time_ns, raw: body.take(u64::from(size))? })
+        Some(Sample { pid, tid, time_ns, cpu, raw: body.take(u64::from(size))? })
     }
 }
 
@@ -162,7 +231,8 @@ mod tests {
     fn attrs(list: &[(u64, u64, &[u64])]) -> Attrs {
         let mut attrs = Attrs::default();
         for &(sample_type, read_format, ids) in list {
-            attrs.add(Attr { sample_type, read_format }, ids.iter().copied()).unwrap();
+            let attr = Attr { tracepoint: Some(0), sample_type, read_format, sample_id_all: true };
+            attrs.add(attr, ids.iter().copied()).unwrap();
         }
         attrs
     }
@@ -178,7 +248,7 @@ mod tests {
         let mut data = words(&[9, 9, 7 << 32 | 5, 100, 9, 9, 9, 9, 9, 2, 9, 9, 9, 9, 9, 9, 9, 9, 1, 9]);
         data.extend([3, 0, 0, 0, 1, 2, 3, 4]);
         let sample = attrs.sample(Bytes::new(&data, false)).unwrap();
-        assert_eq!(sample, Sample { pid: 5, tid: 7, time_ns: 100, raw: &[1, 2, 3] });
+        assert_eq!(sample, Sample { pid: 5, tid: 7, time_ns: 100, cpu: Some(9), raw: &[1, 2, 3] });
         for cut in 0..data.len() - 1 {
             assert_eq!(attrs.sample(Bytes::new(&data[..cut], false)), None, "{cut}");
         }
@@ -191,6 +261,25 @@ mod tests {
         data.extend([0; 4]);
         assert!(attrs.sample(Bytes::new(&data, false)).is_some());
         data[0] = 4;
+        assert_eq!(attrs.sample(Bytes::new(&data, false)), None);
+    }
+
+    /// Without IDENTIFIER, perf puts ID at one place in all samples.
+    #[test]
+    fn events_that_differ_are_told_apart_by_an_id_within() {
+        let attrs = attrs(&[(BASE | 1 << 6, 0, &[1]), (BASE | 1 << 6 | 1 << 7, 0, &[3])]);
+        let mut data = words(&[7 << 32 | 5, 100, 3, 6]);
+        data.extend([0; 4]);
+        assert_eq!(attrs.sample(Bytes::new(&data, false)).unwrap().cpu, Some(6));
+        data[16] = 2;
+        assert_eq!(attrs.sample(Bytes::new(&data, false)), None, "nobody's id");
+    }
+
+    #[test]
+    fn ids_at_different_places_tell_nothing() {
+        let attrs = attrs(&[(BASE | 1 << 6, 0, &[1]), (BASE | 1 << 6 | 1 << 3, 0, &[3])]);
+        let mut data = words(&[7 << 32 | 5, 100, 1]);
+        data.extend([0; 4]);
         assert_eq!(attrs.sample(Bytes::new(&data, false)), None);
     }
 

@@ -53,6 +53,12 @@ impl<'a> Bytes<'a> {
         self.number(8)
     }
 
+    /// A field of 64 bits as C lays it out, first one lowest: on a big-endian machine the first one is the
+    /// highest.
+    pub fn bit_field(&mut self) -> Option<u64> {
+        self.u64().map(|word| if self.big_endian { word.reverse_bits() } else { word })
+    }
+
     /// A string that a NUL ends.
     pub fn string(&mut self) -> Option<String> {
         let length = self.rest.iter().position(|byte| *byte == 0)?;

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{
-    Error, PerfData,
+    Error, Limits, PerfData,
     bytes::Bytes,
     header_features::feature,
     session::{Record, Session},
@@ -65,7 +65,7 @@ pub fn read_file(mut input: impl Read + Seek, written_unix_ms: u64) -> Result<Pe
     if layout.data.size == 0 {
         return Err(Error::Truncated("its data: perf did not come to its end"));
     }
-    let mut session = Session::new(big_endian);
+    let mut session = Session::new(big_endian, Limits::default());
     layout.features(&mut input, &mut session, big_endian)?;
     layout.attrs(&mut input, &mut session, big_endian)?;
     input.seek(SeekFrom::Start(layout.data.offset))?;
@@ -77,11 +77,23 @@ pub fn read_file(mut input: impl Read + Seek, written_unix_ms: u64) -> Result<Pe
 ///
 /// # Errors
 /// See [`Error`].
-pub fn read_stream(mut input: impl Read, written_unix_ms: u64) -> Result<PerfData, Error> {
+pub fn read_stream(input: impl Read, written_unix_ms: u64) -> Result<PerfData, Error> {
+    read_stream_within(input, written_unix_ms, Limits::default())
+}
+
+/// [`read_stream`] with limits of the caller's.
+///
+/// # Errors
+/// See [`Error`].
+pub fn read_stream_within(
+    mut input: impl Read,
+    written_unix_ms: u64,
+    limits: Limits,
+) -> Result<PerfData, Error> {
     let mut header = [0; 16];
     fill(&mut input, &mut header, "its header")?;
     let big_endian = is_big_endian(&header)?;
-    let mut session = Session::new(big_endian);
+    let mut session = Session::new(big_endian, limits);
     records(&mut input, &mut session, big_endian)?;
     session.finish(written_unix_ms)
 }

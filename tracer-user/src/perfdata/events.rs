@@ -81,6 +81,8 @@ struct Decoder {
     exit: Option<ExitDecoder>,
     /// The field with the vCPU's number, if the record has one.
     vcpu: Option<Field>,
+    /// The field with the thread's number, which every record has, by the kernel's own count.
+    tid: Option<Field>,
 }
 
 /// The reason of an exit.
@@ -97,14 +99,16 @@ pub(super) struct Decoded {
     pub exit: Option<ExitReason>,
     /// The vCPU's number, or [`ABSENT`].
     pub vcpu: u32,
+    /// The thread's number in the host's own pid namespace; 0 if the record does not say.
+    pub tid: u32,
 }
 
 impl Decoded {
     /// The record as an event of the replay, with this time and vCPU.
     pub fn event(self, now_ns: u64, vcpu: u32) -> Event {
         match self.exit {
-            Some(ExitReason { isa, code }) => Event::Exit { now_ns, isa, code, vcpu },
-            None => Event::Entry { now_ns },
+            Some(ExitReason { isa, code }) => Event::Exit { now_ns, isa, code, vcpu, identity: 0 },
+            None => Event::Entry { now_ns, identity: None },
         }
     }
 }
@@ -129,6 +133,11 @@ impl Decoders {
         [true, false].iter().all(|exit| self.by_type.values().any(|decoder| decoder.exit.is_some() == *exit))
     }
 
+    /// Whether it is one of those that are read.
+    pub fn knows(&self, tracepoint: u64) -> bool {
+        u16::try_from(tracepoint).is_ok_and(|number| self.by_type.contains_key(&number))
+    }
+
     /// Reads a record; [`None`] for other tracepoints, and for records that are too short.
     pub fn decode(&self, raw: &[u8]) -> Option<Decoded> {
         let read = |field: Field| {
@@ -137,7 +146,7 @@ impl Decoders {
         };
         // `struct trace_entry`, with which every record begins, begins with the type.
         let number = read(Field { offset: 0, size: 2 })?;
-        let Decoder { exit, vcpu } = self.by_type.get(&(number as u16))?;
+        let Decoder { exit, vcpu, tid } = self.by_type.get(&(number as u16))?;
         let exit = match exit {
             None => None,
             Some(exit) => {
@@ -149,7 +158,8 @@ impl Decoders {
             }
         };
         let vcpu = vcpu.map_or(Some(u64::from(ABSENT)), read)?;
-        Some(Decoded { exit, vcpu: vcpu as u32 })
+        let tid = tid.map_or(Some(0), read)?;
+        Some(Decoded { exit, vcpu: vcpu as u32, tid: tid as u32 })
     }
 }
 
@@ -170,7 +180,8 @@ fn decoder(text: &str, default_isa: u32) -> Option<(u16, Decoder)> {
             Some(ExitDecoder { reason: field(text, reason)?, isa })
         }
     };
-    Some((value("ID:")?.parse().ok()?, Decoder { exit, vcpu: field(text, tracepoint.vcpu) }))
+    let decoder = Decoder { exit, vcpu: field(text, tracepoint.vcpu), tid: field(text, "common_pid") };
+    Some((value("ID:")?.parse().ok()?, decoder))
 }
 
 #[cfg(test)]
@@ -190,12 +201,13 @@ mod tests {
         let id: u16 = EXIT.lines().find_map(|line| line.strip_prefix("ID: ")).unwrap().parse().unwrap();
         let mut raw = vec![0; 60];
         raw[..2].copy_from_slice(&id.to_le_bytes());
+        raw[4] = 114;
         raw[8] = 0x7b;
         raw[24] = 2;
         raw[56] = 3;
         assert_eq!(
             decoders.decode(&raw),
-            Some(Decoded { exit: Some(ExitReason { isa: 2, code: 0x7b }), vcpu: 3 })
+            Some(Decoded { exit: Some(ExitReason { isa: 2, code: 0x7b }), vcpu: 3, tid: 114 })
         );
         assert_eq!(decoders.decode(&raw[..59]), None, "the vCPU's number is cut");
         raw[0] ^= 1;
@@ -210,7 +222,7 @@ mod tests {
         let raw = [7, 0, 0, 0, 12, 0, 0, 0];
         assert_eq!(
             decoders.decode(&raw),
-            Some(Decoded { exit: Some(ExitReason { isa: 1, code: 12 }), vcpu: ABSENT })
+            Some(Decoded { exit: Some(ExitReason { isa: 1, code: 12 }), vcpu: ABSENT, tid: 0 })
         );
     }
 }

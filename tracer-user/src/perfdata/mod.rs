@@ -15,6 +15,7 @@ mod bytes;
 mod comms;
 mod container;
 mod events;
+mod gaps;
 mod header_features;
 mod ordered_events;
 mod session;
@@ -23,7 +24,7 @@ mod unpack;
 
 use std::io;
 
-pub use container::{read_file, read_stream};
+pub use container::{read_file, read_stream, read_stream_within};
 
 use crate::{
     model::provenance::Header,
@@ -41,6 +42,20 @@ pub struct PerfData {
     pub threads: Threads,
     /// Warnings for the reader of the numbers, one per line.
     pub notes: Vec<String>,
+}
+
+/// What may be held in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Events that wait until those of other CPUs are read, some 64 bytes each.
+    pub waiting_events: usize,
+}
+
+/// Room for two rounds of a large machine.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { waiting_events: 1 << 24 }
+    }
 }
 
 /// Why perf.data cannot be read.

@@ -6,9 +6,6 @@
 
 use super::Error;
 
-/// Room for two rounds of a large machine; 48 bytes each.
-pub(super) const MAX_WAITING: usize = 1 << 24;
-
 /// An event that waits for its turn.
 #[derive(Debug)]
 struct Waiting<T> {
@@ -22,31 +19,40 @@ struct Waiting<T> {
 #[derive(Debug)]
 pub(super) struct OrderedEvents<T> {
     waiting: Vec<Waiting<T>>,
+    max_waiting: usize,
     /// How many events were pushed.
     pushed: u64,
     /// Time of the newest event.
-    newest_ns: u64,
+    pub newest_ns: u64,
     /// Time of the newest event before the last mark: up to here events are ready at the next one.
     ready_ns: u64,
     /// Time of the newest event that was handed out.
-    handed_out_ns: u64,
+    pub handed_out_ns: u64,
     /// How many events came after a newer one had been handed out.
     pub late: u64,
 }
 
 impl<T> OrderedEvents<T> {
-    /// No events.
-    pub fn new() -> Self {
-        Self { waiting: Vec::new(), pushed: 0, newest_ns: 0, ready_ns: 0, handed_out_ns: 0, late: 0 }
+    /// No events; so many may wait.
+    pub fn new(max_waiting: usize) -> Self {
+        Self {
+            waiting: Vec::new(),
+            max_waiting,
+            pushed: 0,
+            newest_ns: 0,
+            ready_ns: 0,
+            handed_out_ns: 0,
+            late: 0,
+        }
     }
 
     /// Adds an event.
     ///
     /// # Errors
-    /// If [`MAX_WAITING`] events wait.
+    /// If too many events wait.
     pub fn push(&mut self, time_ns: u64, event: T) -> Result<(), Error> {
-        if self.waiting.len() == MAX_WAITING {
-            return Err(Error::TooMuch { what: "events in a round", limit: MAX_WAITING as u64 });
+        if self.waiting.len() == self.max_waiting {
+            return Err(Error::TooMuch { what: "events in a round", limit: self.max_waiting as u64 });
         }
         self.late += u64::from(time_ns < self.handed_out_ns);
         self.newest_ns = self.newest_ns.max(time_ns);
@@ -55,9 +61,10 @@ impl<T> OrderedEvents<T> {
         Ok(())
     }
 
-    /// Ends a round: hands out the events that are ready, each with its time.
-    pub fn finish_round(&mut self, mut take: impl FnMut(u64, T)) {
-        let ready_ns = std::mem::replace(&mut self.ready_ns, self.newest_ns);
+    /// Ends a round, in which no event was newer than `newest_ns`: hands out the events that are ready, each
+    /// with its time.
+    pub fn finish_round(&mut self, newest_ns: u64, mut take: impl FnMut(u64, T)) {
+        let ready_ns = std::mem::replace(&mut self.ready_ns, newest_ns);
         self.hand_out(ready_ns, &mut take);
     }
 
@@ -86,13 +93,13 @@ mod tests {
 
     #[test]
     fn events_of_two_cpus_are_merged() {
-        let mut events = OrderedEvents::new();
+        let mut events = OrderedEvents::new(10);
         let mut out = String::new();
         push_all(&mut events, &[(1, 'a'), (3, 'c'), (2, 'b'), (5, 'e')]);
-        events.finish_round(|_, event| out.push(event));
+        events.finish_round(events.newest_ns, |_, event| out.push(event));
         assert_eq!(out, "", "an older one may still come");
         push_all(&mut events, &[(4, 'd'), (7, 'g'), (6, 'f')]);
-        events.finish_round(|_, event| out.push(event));
+        events.finish_round(events.newest_ns, |_, event| out.push(event));
         assert_eq!(out, "abcde");
         events.finish(|_, event| out.push(event));
         assert_eq!((out.as_str(), events.late), ("abcdefg", 0));
@@ -100,11 +107,11 @@ mod tests {
 
     #[test]
     fn equal_times_keep_their_order_and_late_ones_are_counted() {
-        let mut events = OrderedEvents::new();
+        let mut events = OrderedEvents::new(10);
         let mut out = String::new();
         push_all(&mut events, &[(5, 'x'), (5, 'a'), (5, 'b')]);
-        events.finish_round(|_, _| unreachable!());
-        events.finish_round(|_, event| out.push(event));
+        events.finish_round(events.newest_ns, |_, _| unreachable!());
+        events.finish_round(events.newest_ns, |_, event| out.push(event));
         push_all(&mut events, &[(4, 'l')]);
         events.finish(|_, event| out.push(event));
         assert_eq!((out.as_str(), events.late), ("xabl", 1));

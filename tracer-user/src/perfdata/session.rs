@@ -1,17 +1,20 @@
 //! From records to the replay: what perf's session does, for the few records that matter here.
 
+use std::collections::{HashMap, VecDeque};
+
 use tracer_ebpf::abi::ABSENT;
 
 use super::{
-    Error, PerfData,
-    attr::{Attr, Attrs, SizedAttr},
+    Error, Limits, PerfData,
+    attr::{Attr, Attrs, MAX_IDS, Sample, SizedAttr, Written},
     bytes::Bytes,
     comms::Comms,
     events::{Decoded, Decoders},
+    gaps::{Gap, Gaps, Ring},
     header_features::{HeaderFeatures, feature},
     ordered_events::OrderedEvents,
     tracing,
-    unpack::unpack,
+    unpack::Unpacker,
 };
 use crate::{
     model::Loss,
@@ -30,6 +33,7 @@ mod record {
     pub const LOST_SAMPLES: u32 = 13;
     pub const HEADER_ATTR: u32 = 64;
     pub const FINISHED_ROUND: u32 = 68;
+    pub const ID_INDEX: u32 = 69;
     pub const HEADER_FEATURE: u32 = 80;
     pub const COMPRESSED: u32 = 81;
     pub const COMPRESSED2: u32 = 83;
@@ -40,8 +44,11 @@ const MISC_LOST_BY_FILTER: u16 = 1 << 15;
 /// The kernel side's own limits, as `--max-vcpus` and `--slots` allow them.
 const MAX_VCPUS: usize = 1 << 16;
 const MAX_SLOTS: usize = 1 << 17;
-/// Bytes of packed records that are read, which are held in memory.
-const MAX_PACKED: usize = 1 << 30;
+/// Ends of rounds that have come while the packed events before them have not.
+const MAX_MARKS: usize = 1 << 16;
+
+/// Stands in for the name of a VM whose process perf could not see.
+const UNKNOWN_VM: &str = "unknown";
 
 /// Everything that the records so far have told.
 #[derive(Debug)]
@@ -50,13 +57,36 @@ pub(super) struct Session {
     attrs: Attrs,
     features: HeaderFeatures,
     decoders: Option<Decoders>,
-    events: OrderedEvents<TaskEvent>,
+    events: OrderedEvents<Queued>,
     dispatcher: Dispatcher,
+    /// The buffers of events by their ids, where perf says.
+    ring_of: HashMap<u64, Ring>,
+    /// The time of the newest event in each buffer.
+    newest_ns: HashMap<Ring, u64>,
+    /// A gap whose end is about to come.
+    gap: Option<Gap>,
     comms: Comms,
-    packed: Vec<u8>,
+    unpacker: Unpacker,
+    /// Unpacked bytes that are no whole record yet.
+    unpacked: Vec<u8>,
+    /// Ends of rounds that wait for packed events.
+    marks: VecDeque<Mark>,
     damaged_samples: u64,
+    /// Events of threads outside perf's pid namespace.
+    outside: u64,
+    /// Those of them that do not name their thread either.
+    nobodys: u64,
     lost: u64,
     lost_samples: u64,
+}
+
+/// The end of a round.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// Once so many unpacked bytes are read, all events before it have been.
+    settled_at: u64,
+    /// The newest event that had been read by then.
+    newest_ns: u64,
 }
 
 /// A record, in the file's byte order.
@@ -67,11 +97,22 @@ pub(super) struct Record<'a> {
     pub body: &'a [u8],
 }
 
-/// An event of a thread, which waits for its turn.
+/// What waits for its turn.
+#[derive(Clone, Copy, Debug)]
+enum Queued {
+    /// An event of a thread.
+    Task(TaskEvent),
+    /// From here on events are missing.
+    Gap(Gap),
+}
+
+/// An event of a thread.
 #[derive(Clone, Copy, Debug)]
 struct TaskEvent {
     /// The process in the upper half, the thread in the lower, as the kernel side numbers threads.
     thread: u64,
+    /// Where it was, or [`ABSENT`].
+    cpu: u32,
     kind: TaskEventKind,
 }
 
@@ -92,14 +133,23 @@ fn thread_number(pid: u32, tid: u32) -> u64 {
 #[derive(Debug)]
 struct Dispatcher {
     replay: Replay,
+    gaps: Gaps,
     /// Numbers of vCPUs by thread, for kernels whose exits do not say but whose entries do.
-    vcpus: std::collections::HashMap<u64, u32>,
+    vcpus: HashMap<u64, u32>,
 }
 
 impl Dispatcher {
-    fn dispatch(&mut self, now_ns: u64, TaskEvent { thread, kind }: TaskEvent) {
+    fn dispatch(&mut self, now_ns: u64, queued: Queued) {
+        let TaskEvent { thread, cpu, kind } = match queued {
+            Queued::Task(event) => event,
+            Queued::Gap(gap) => return self.gaps.add(gap),
+        };
+        if self.gaps.since(thread, cpu) {
+            self.replay.event(thread, Event::Lost);
+        }
         match kind {
             TaskEventKind::Kvm(decoded) => {
+                self.gaps.event(thread, now_ns, cpu);
                 if decoded.vcpu != ABSENT && self.vcpus.len() < MAX_VCPUS {
                     self.vcpus.insert(thread, decoded.vcpu);
                 }
@@ -108,6 +158,7 @@ impl Dispatcher {
             }
             TaskEventKind::Death => {
                 self.vcpus.remove(&thread);
+                self.gaps.forget(thread);
                 self.replay.event(thread, Event::Death);
             }
         }
@@ -116,17 +167,28 @@ impl Dispatcher {
 
 impl Session {
     /// A session of no records.
-    pub fn new(big_endian: bool) -> Self {
+    pub fn new(big_endian: bool, limits: Limits) -> Self {
         Self {
             big_endian,
             attrs: Attrs::default(),
             features: HeaderFeatures::default(),
             decoders: None,
-            events: OrderedEvents::new(),
-            dispatcher: Dispatcher { replay: Replay::new(MAX_VCPUS, MAX_SLOTS), vcpus: Default::default() },
+            events: OrderedEvents::new(limits.waiting_events),
+            dispatcher: Dispatcher {
+                replay: Replay::new(MAX_VCPUS, MAX_SLOTS),
+                gaps: Gaps::default(),
+                vcpus: HashMap::new(),
+            },
+            ring_of: HashMap::new(),
+            newest_ns: HashMap::new(),
+            gap: None,
             comms: Comms::default(),
-            packed: Vec::new(),
+            unpacker: Unpacker::default(),
+            unpacked: Vec::new(),
+            marks: VecDeque::new(),
             damaged_samples: 0,
+            outside: 0,
+            nobodys: 0,
             lost: 0,
             lost_samples: 0,
         }
@@ -166,17 +228,20 @@ impl Session {
         let mut bytes = self.bytes(body);
         match kind {
             record::SAMPLE => return self.sample(bytes),
-            // Packed events come out of their stream later than they were recorded; they are sorted at the
-            // end.
-            record::FINISHED_ROUND if self.packed.is_empty() => {
-                let dispatcher = &mut self.dispatcher;
-                self.events.finish_round(|now_ns, event| dispatcher.dispatch(now_ns, event));
+            record::FINISHED_ROUND => {
+                self.begin_gap()?;
+                if self.marks.len() == MAX_MARKS {
+                    return Err(Error::TooMuch { what: "rounds at a time", limit: MAX_MARKS as u64 });
+                }
+                let mark = Mark { settled_at: self.unpacker.settled_at(), newest_ns: self.events.newest_ns };
+                self.marks.push_back(mark);
+                self.finish_rounds();
             }
-            record::COMPRESSED => self.pack(body)?,
+            record::COMPRESSED => self.packed(body)?,
             record::COMPRESSED2 => {
                 let size = bytes.u64().unwrap_or(0);
                 let data = bytes.take(size).ok_or(Error::Truncated("a packed record"))?;
-                self.pack(data)?;
+                self.packed(data)?;
             }
             record::HEADER_ATTR => {
                 let SizedAttr { size, .. } =
@@ -193,9 +258,12 @@ impl Session {
                 }
             }
             record::LOST => {
-                let count = bytes.u64().and_then(|_| bytes.u64()).unwrap_or(0);
-                self.lost = self.lost.saturating_add(count);
+                if let Some((id, count)) = bytes.u64().zip(bytes.u64()) {
+                    self.lost = self.lost.saturating_add(count);
+                    return self.lost_in_ring(id, bytes);
+                }
             }
+            record::ID_INDEX => self.rings(bytes),
             record::LOST_SAMPLES if misc & MISC_LOST_BY_FILTER == 0 => {
                 self.lost_samples = self.lost_samples.saturating_add(bytes.u64().unwrap_or(0));
             }
@@ -213,13 +281,89 @@ impl Session {
 
     fn sample(&mut self, body: Bytes<'_>) -> Result<(), Error> {
         let decoders = self.decoders.as_ref().ok_or(Error::NoKvm("no formats of tracepoints"))?;
+        let event = self.attrs.of(body).filter(|_| !self.attrs.is_uniform());
+        if event.is_some_and(|attr| !attr.tracepoint.is_some_and(|number| decoders.knows(number))) {
+            return Ok(());
+        }
         let Some(sample) = self.attrs.sample(body) else {
             self.damaged_samples += 1;
             return Ok(());
         };
-        let Some(decoded) = decoders.decode(sample.raw) else { return Ok(()) };
-        let thread = thread_number(sample.pid, sample.tid);
-        self.events.push(sample.time_ns, TaskEvent { thread, kind: TaskEventKind::Kvm(decoded) })
+        let decoded = decoders.decode(sample.raw);
+        self.in_ring(&sample)?;
+        let Some(decoded) = decoded else { return Ok(()) };
+        // The idle task runs no guest. The kernel writes 0 for threads that perf's pid namespace does not
+        // have; the record itself has the number that the host knows the thread by.
+        let (mut pid, mut tid) = (sample.pid, sample.tid);
+        if tid == 0 {
+            (pid, tid) = (0, decoded.tid);
+            self.outside += 1;
+            if tid == 0 {
+                self.nobodys += 1;
+                return Ok(());
+            }
+        }
+        let thread = thread_number(pid, tid);
+        let cpu = sample.cpu.unwrap_or(ABSENT);
+        let event = TaskEvent { thread, cpu, kind: TaskEventKind::Kvm(decoded) };
+        self.events.push(sample.time_ns, Queued::Task(event))
+    }
+
+    /// Reads the record that names the buffer of each event: that of a CPU, or of a thread where the CPU is
+    /// -1.
+    fn rings(&mut self, mut bytes: Bytes<'_>) {
+        let count = bytes.u64().unwrap_or(0).min(MAX_IDS as u64);
+        for _ in 0..count {
+            let words = (bytes.u64(), bytes.u64(), bytes.u64(), bytes.u64());
+            let (Some(id), Some(_), Some(cpu), Some(tid)) = words else { return };
+            let ring = if cpu as u32 == u32::MAX { Ring::Thread(tid as u32) } else { Ring::Cpu(cpu as u32) };
+            if self.ring_of.len() < MAX_IDS {
+                self.ring_of.insert(id, ring);
+            }
+        }
+    }
+
+    /// Events of a buffer are missing, before the next one in it.
+    fn lost_in_ring(&mut self, id: u64, trailer: Bytes<'_>) -> Result<(), Error> {
+        self.begin_gap()?;
+        let written = self.attrs.written(id, trailer);
+        let of_cpu = |Written { cpu, .. }| cpu.map(Ring::Cpu);
+        let ring = self.ring_of.get(&id).copied().or_else(|| written.and_then(of_cpu));
+        self.gap = Some(match written {
+            Some(Written { time_ns, .. }) => Gap { ring: ring.unwrap_or(Ring::Unknown), until_ns: time_ns },
+            // All that is known is that it was written by now.
+            None => Gap { ring: ring.unwrap_or(Ring::Unknown), until_ns: self.events.newest_ns },
+        });
+        Ok(())
+    }
+
+    /// A sample is in a buffer, and may be the first after a gap: the kernel takes the time of an event just
+    /// before that of the record about what was lost.
+    fn in_ring(&mut self, sample: &Sample<'_>) -> Result<(), Error> {
+        let mut rings = [sample.cpu.map(Ring::Cpu), Some(Ring::Thread(sample.tid))];
+        if let Some(gap) = &mut self.gap
+            && rings.contains(&Some(gap.ring))
+        {
+            gap.until_ns = gap.until_ns.min(sample.time_ns);
+        }
+        self.begin_gap()?;
+        // Where CPUs have the buffers nobody asks for those of threads.
+        if !self.ring_of.values().next().is_some_and(|ring| matches!(ring, Ring::Thread(_))) {
+            rings[1] = None;
+        }
+        for ring in rings.into_iter().flatten() {
+            let newest_ns = self.newest_ns.entry(ring).or_insert(0);
+            *newest_ns = sample.time_ns.max(*newest_ns);
+        }
+        Ok(())
+    }
+
+    /// The gap that was told of begins after the newest event of its buffer.
+    fn begin_gap(&mut self) -> Result<(), Error> {
+        let Some(gap) = self.gap.take() else { return Ok(()) };
+        let newest_ns = self.newest_ns.get(&gap.ring).copied().unwrap_or(0);
+        let from_ns = newest_ns.min(gap.until_ns).max(self.events.handed_out_ns);
+        self.events.push(from_ns, Queued::Gap(gap))
     }
 
     /// Reads a record about a process, which may name it.
@@ -244,52 +388,72 @@ impl Session {
         let words = (bytes.u32(), bytes.u32(), bytes.u32(), bytes.u32(), bytes.u64());
         if let (Some(pid), _, Some(tid), _, Some(time_ns)) = words {
             let thread = thread_number(pid, tid);
-            self.events.push(time_ns, TaskEvent { thread, kind: TaskEventKind::Death })?;
+            let event = TaskEvent { thread, cpu: ABSENT, kind: TaskEventKind::Death };
+            self.events.push(time_ns, Queued::Task(event))?;
         }
         Ok(())
     }
 
-    fn pack(&mut self, data: &[u8]) -> Result<(), Error> {
-        if self.packed.len() + data.len() > MAX_PACKED {
-            return Err(Error::TooMuch { what: "bytes of packed records", limit: MAX_PACKED as u64 });
+    /// Reads the records that come out of packed bytes.
+    fn packed(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.unpacker.feed(data);
+        while let Some(piece) = self.unpacker.next()? {
+            self.unpacked(&piece)?;
         }
-        self.packed.extend_from_slice(data);
         Ok(())
     }
 
-    fn unpack(&mut self) -> Result<(), Error> {
-        let packed = std::mem::take(&mut self.packed);
-        let mut pieces = Vec::new();
-        unpack(&packed, |piece| {
-            pieces.extend_from_slice(piece);
-            let mut rest = self.bytes(&pieces);
-            while let Some(record) = packed_record(&mut rest)? {
-                // Records are packed once.
-                if !matches!(record.kind, record::COMPRESSED | record::COMPRESSED2) {
-                    self.record(record)?;
-                }
+    /// Reads the records in unpacked bytes, which may begin and end within one.
+    fn unpacked(&mut self, piece: &[u8]) -> Result<(), Error> {
+        let mut bytes = std::mem::take(&mut self.unpacked);
+        bytes.extend_from_slice(piece);
+        let mut rest = self.bytes(&bytes);
+        while let Some(record) = packed_record(&mut rest)? {
+            // Records are packed once.
+            if !matches!(record.kind, record::COMPRESSED | record::COMPRESSED2) {
+                self.record(record)?;
             }
-            let used = pieces.len() - rest.rest().len();
-            pieces.drain(..used);
-            Ok(())
-        })
+        }
+        let used = bytes.len() - rest.rest().len();
+        bytes.drain(..used);
+        self.unpacked = bytes;
+        self.finish_rounds();
+        Ok(())
+    }
+
+    /// Ends the rounds of which all events have been read. What has been read by now may be of later rounds
+    /// too, so each mark has the newest event that is surely before it.
+    fn finish_rounds(&mut self) {
+        let given_out = self.unpacker.given_out();
+        while let Some(mark) = self.marks.pop_front_if(|mark| mark.settled_at <= given_out) {
+            let dispatcher = &mut self.dispatcher;
+            self.events.finish_round(mark.newest_ns, |now_ns, event| dispatcher.dispatch(now_ns, event));
+        }
     }
 
     /// Ends the session: all records were read. `written_unix_ms` is when the file was written, 0 if that is
     /// not known.
     pub fn finish(mut self, written_unix_ms: u64) -> Result<PerfData, Error> {
-        self.unpack()?;
+        let rest = self.unpacker.finish()?;
+        self.unpacked(&rest)?;
         if self.attrs.is_empty() {
             return Err(Error::NoKvm("no events at all"));
         }
         if self.decoders.is_none() {
             return Err(Error::NoKvm("no formats of tracepoints"));
         }
+        self.begin_gap()?;
         let dispatcher = &mut self.dispatcher;
         self.events.finish(|now_ns, event| dispatcher.dispatch(now_ns, event));
+        // What is open before a gap is not in flight.
+        for thread in dispatcher.gaps.ends() {
+            dispatcher.replay.event(thread, Event::Lost);
+        }
         let (mut interval, mut threads) = self.dispatcher.replay.finish();
         for thread in &mut threads.list {
-            if let Some(name) = self.comms.get(thread.pid) {
+            if thread.pid == 0 {
+                UNKNOWN_VM.clone_into(&mut thread.vm);
+            } else if let Some(name) = self.comms.get(thread.pid) {
                 name.clone_into(&mut thread.vm);
             }
         }
@@ -300,6 +464,22 @@ impl Session {
         let mut notes = Vec::new();
         if self.damaged_samples != 0 {
             notes.push(format!("{} samples are damaged or lack their time or thread", self.damaged_samples));
+        }
+        if self.outside != 0 {
+            notes.push(format!(
+                "perf ran in a pid namespace that {} of its events are not of: threads are told apart, by the host's \
+                 numbers, but not to which VM they belong; record on the host",
+                self.outside
+            ));
+        }
+        if self.nobodys != 0 {
+            notes.push(format!("{} of these events do not name their thread and are left out", self.nobodys));
+        }
+        if let Some(unplaced) = self.lost_samples.checked_sub(self.lost).filter(|count| *count != 0) {
+            notes.push(format!(
+                "perf does not say when {unplaced} of the lost events were lost: an exit whose entry is one of them \
+                 lasts until a later entry here"
+            ));
         }
         if self.events.late != 0 {
             notes.push(format!(

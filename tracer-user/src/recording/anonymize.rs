@@ -1,4 +1,4 @@
-//! Headers without names.
+//! Anonymizes headers.
 
 use crate::{
     model::Names,
@@ -6,7 +6,7 @@ use crate::{
 };
 
 impl Header {
-    /// The header with the names in it replaced: the host, and what was typed.
+    /// The header with the host names and the command lines anonymized.
     #[must_use]
     pub fn with_names(mut self, names: &Names) -> Self {
         self.host = names.host(&self.host);
@@ -15,7 +15,7 @@ impl Header {
             source.host = names.host(&source.host);
             source.options = names.options(&source.options);
         }
-        // Of a merged dump the host is the list of its sources'.
+        // The host of a merged recording lists the hosts of its sources.
         if !self.sources.is_empty() {
             self.host = joined(self.sources.iter().map(|source| source.host.as_str()));
         }

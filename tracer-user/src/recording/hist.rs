@@ -1,4 +1,4 @@
-//! Buckets to HdrHistogram V2 in base64, and back.
+//! Converts buckets to HdrHistogram V2 in base64, and back.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hdrhistogram::{
@@ -7,12 +7,12 @@ use hdrhistogram::{
 };
 use tracer_ebpf::histogram::{BUCKETS, MAX_BITS, bucket_of, midpoint_of};
 
-/// Two digits make 128 cells per octave: eight for each of our buckets.
+/// Two digits make 128 cells per octave: eight for each bucket of exitlat.
 const DIGITS: u8 = 2;
-/// Larger than the midpoint of the last bucket.
+/// Highest value of a histogram: beyond the midpoint of the last bucket.
 const HIGH: u64 = 1 << MAX_BITS;
 
-/// What is wrong with a bucket that no recording can have.
+/// Error text for a bucket that no recording can have.
 const TOO_MANY: &str = "hist holds more samples in a bucket than fit into 32 bits";
 
 /// Encodes buckets in rising order.
@@ -29,7 +29,7 @@ pub(super) fn encode(buckets: &[(u16, u32)]) -> String {
     BASE64.encode(bytes)
 }
 
-/// Decodes what [`encode`] made, checking that the buckets hold `count` samples. Appends to `out`.
+/// Decodes a histogram of [`encode`] and appends its buckets to `out`. Checks that they hold `count` samples.
 pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u32)>) -> Result<(), String> {
     let bytes = BASE64.decode(text).map_err(|error| format!("hist is no base64: {error}"))?;
     check_header(&bytes)?;
@@ -60,8 +60,8 @@ pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u32)>) -> Resul
 /// Bytes of a V2 header: cookie, length of the payload, offset, digits, lowest and highest value, ratio.
 const HEADER: usize = 40;
 
-/// What the deserializer believes without looking, and reserves memory for: the length of the payload, and an
-/// array for the range of values at that many digits.
+/// Checks the header. The deserializer trusts it: it reserves memory for the stated length of the payload,
+/// and for all cells between lowest and highest value.
 fn check_header(bytes: &[u8]) -> Result<(), String> {
     let field = |at: usize, size: usize| {
         bytes[at..at + size].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte))
@@ -73,7 +73,7 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     if length != (bytes.len() - HEADER) as u64 {
         return Err(format!("hist is no HdrHistogram V2: it says it has {length} bytes"));
     }
-    // Fewer digits are coarser than the buckets.
+    // Cells of fewer digits are coarser than the buckets.
     if high > 2 * HIGH || !(u64::from(DIGITS)..=u64::from(DIGITS) + 1).contains(&digits) {
         return Err(format!("hist has an upper bound of {high} and {digits} digits"));
     }
@@ -89,7 +89,8 @@ fn has_longest_number(payload: &[u8]) -> bool {
     let mut length = 0;
     for byte in payload {
         length += 1;
-        // Seven bits each, the eighth says whether more follow; the ninth byte has all eight.
+        // A byte has seven bits of the number; the eighth tells that more follow. The ninth byte has eight
+        // bits.
         if length == 9 {
             return true;
         }
@@ -122,7 +123,7 @@ mod tests {
         assert!(decode(&encode(&[(5, 2)]), 3, &mut out).unwrap_err().contains("holds 2"));
     }
 
-    /// Each of these made the deserializer reserve gigabytes.
+    /// Each of these headers made the deserializer reserve gigabytes.
     #[test]
     fn lengths_and_ranges_are_checked_before_they_are_believed() {
         let good = BASE64.decode(encode(&[(5, 2)])).unwrap();
@@ -149,7 +150,7 @@ mod tests {
         let mut back = Vec::new();
         decode(&encode(&most), u32::MAX.into(), &mut back).unwrap();
         assert_eq!(back, most);
-        // One more, in another cell of the same bucket.
+        // One sample more, in another cell of the same bucket.
         let mut histogram = Histogram::<u64>::new_with_bounds(1, HIGH, DIGITS).unwrap();
         histogram.record_n(1_000, u32::MAX.into()).unwrap();
         histogram.record(1_020).unwrap();

@@ -1,8 +1,7 @@
-//! Many recordings to one. Every interval of every recording is an interval of the merged one, with its host;
-//! none is cut, moved or summed up, so nothing is lost and no order of merging differs from another in any
-//! sum.
+//! Merges recordings into one. The merged recording has every interval of every source, with its host. No
+//! interval is cut, moved or summed up, so the sums do not depend on the order of merging.
 //!
-//! Of each recording one interval is in memory. They are written in the order of their ends.
+//! One interval of each source is in memory. Intervals are written in the order of their ends.
 
 use std::io::{BufRead, Write};
 
@@ -12,21 +11,21 @@ use crate::{
     recording::{ReadError, Reader, Writer, reader::MAX_HEADER, records::Line},
 };
 
-/// What failed, and at which of the recordings.
+/// Why recordings cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A recording, by its number from 0, cannot be read.
+    /// A source cannot be read. The number is its index among the sources.
     #[error("cannot read recording {0}")]
     Read(usize, #[source] ReadError),
     /// The merged recording cannot be written.
     #[error("cannot write the merged recording")]
     Write(#[from] std::io::Error),
-    /// The recordings cannot become one.
+    /// The sources do not fit together.
     #[error(transparent)]
     Merge(#[from] MergeError),
 }
 
-/// What was merged.
+/// Size of a merged recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Merged {
     /// Intervals written.
@@ -35,7 +34,7 @@ pub struct Merged {
     pub bytes: u64,
 }
 
-/// A recording and its next interval.
+/// A source and its next interval.
 struct Source<'a, R> {
     number: usize,
     reader: &'a mut Reader<R>,
@@ -50,7 +49,7 @@ impl<R: BufRead> Source<'_, R> {
         Ok(())
     }
 
-    /// What decides which interval comes first.
+    /// Intervals are written in the order of this key.
     fn order(&self) -> impl Ord + '_ {
         (self.interval.end_unix_ms, &self.interval.host, self.interval.end_ns, self.number)
     }
@@ -79,14 +78,14 @@ pub fn merge<R: BufRead, W: Write>(
         sources.iter_mut().filter(|source| source.more).min_by(|a, b| a.order().cmp(&b.order()))
     {
         next.interval.number = writer.intervals() + 1;
-        writer.interval(&next.interval, next.reader.threads())?;
+        writer.interval(next.interval.with(next.reader.threads()))?;
         next.advance()?;
     }
     let merged = Merged { intervals: writer.intervals(), bytes: writer.bytes() };
     Ok((merged, writer.end("merged")?))
 }
 
-/// Nothing is written that no reader takes: each source makes the header's line longer.
+/// Refuses a header that readers refuse: each source makes its line longer.
 fn within(header: &Header, most: u64) -> Result<(), Failure> {
     let line = serde_json::to_vec(&Line::Header(header.clone())).map_err(std::io::Error::from)?;
     // The line feed counts too.

@@ -60,7 +60,7 @@ pub use writer::Writer;
 
 pub use crate::model::provenance::SCHEMA;
 
-/// Why a dump cannot be read.
+/// Why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Reading the file failed.
@@ -74,7 +74,7 @@ pub enum ReadError {
         "the recording has schema {found}; this exitlat reads up to {SCHEMA}; use the version that wrote it ({tool}) or newer"
     )]
     Newer {
-        /// The dump's schema.
+        /// The recording's schema.
         found: u32,
         /// The version that wrote it.
         tool: String,

@@ -1,4 +1,4 @@
-//! Lines to intervals. Whatever the input, the outcome is intervals, notes or an error; never a panic.
+//! Reads recordings. Whatever the input, the outcome is intervals, notes or an error; never a panic.
 
 use std::{
     collections::HashMap,
@@ -20,22 +20,24 @@ use crate::{
     },
 };
 
-/// The finest buckets that two digits of a histogram tell apart: 64 for each power of two.
+/// The finest buckets that a histogram of two digits can represent: 64 per power of two.
 const MAX_SUB_BITS: u32 = 6;
-/// No line that the writer makes is near this long, but for the header of very many merged recordings.
+/// Limit of a line's length in bytes. The writer's lines are far shorter, except the header of many merged
+/// recordings.
 const MAX_LINE: u64 = 1 << 20;
-/// The longest header line.
+/// Limit of the header line's length in bytes.
 pub(super) const MAX_HEADER: u64 = 1 << 26;
 
-/// A thread takes this much beside its name.
+/// Bytes of memory that a thread takes besides its names.
 const THREAD_BYTES: usize = 128;
-/// Memory for threads and their names: a million threads, as a host with many short-lived VMs has in days.
+/// Limit of the memory for threads and their names in bytes. A million threads fit, as many as a host with
+/// short-lived VMs has in days.
 const MAX_THREAD_BYTES: usize = 1 << 27;
-/// Four times as many reasons as the kernel side can hold.
+/// Limit of distinct exit reasons: four times as many as the kernel side can hold.
 const MAX_CELLS: usize = 1 << 22;
-/// Notes about clocks that are passed on.
+/// Notes about clocks are cut off after this many.
 const MAX_NOTES: usize = 100;
-/// Filled buckets of an interval, 16 bytes each.
+/// Limit of the filled buckets of an interval, which take 16 bytes each.
 const MAX_BUCKETS: usize = 1 << 25;
 
 /// Reads a recording, interval by interval.
@@ -47,7 +49,7 @@ pub struct Reader<R> {
     buffer: Vec<u8>,
     threads: Threads,
     index_of: HashMap<Thread, usize>,
-    /// Stands in where a line names no host.
+    /// The host of lines that name none.
     host: Option<String>,
     known: MeasuredParts,
     thread_bytes: usize,
@@ -124,8 +126,8 @@ impl<R: BufRead> Reader<R> {
         self
     }
 
-    /// The input ends some time: whether something follows the recording can be asked and is said. Not of a
-    /// pipe, whose writers may live on.
+    /// Declares that the input is finite, so that data behind the recording's end is noted. Do not use it for
+    /// a pipe: its writers may keep it open.
     #[must_use]
     pub fn with_end(self) -> Self {
         Self { has_end: true, ..self }
@@ -146,7 +148,7 @@ impl<R: BufRead> Reader<R> {
         &self.notes
     }
 
-    /// Why recording ended, once the end has been read.
+    /// Why recording ended; known after the last interval.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
@@ -172,7 +174,7 @@ impl<R: BufRead> Reader<R> {
                 Ok(Step::More) => pending = true,
                 Ok(Step::Interval) => return Ok(true),
                 Ok(Step::Other) => {}
-                // Only the end of the file can be torn: there is no line feed after it.
+                // Only the last line of a file can be torn: it lacks a line feed.
                 Err(_) if !complete => {
                     self.notes.push(format!(
                         "line {} is torn (recording was killed or the disk was full)",
@@ -196,8 +198,8 @@ impl<R: BufRead> Reader<R> {
             self.skipped = 0;
         }
         if pending {
-            // How long it took is not known, nor what else was in it: no rate and no sum would be right with
-            // it.
+            // The interval's length and the rest of its samples are unknown: every rate and sum would be
+            // wrong.
             let (number, exits) = (interval.number, interval.exits());
             self.notes.push(format!(
                 "interval {number} is incomplete: what there is of it, {exits} exits, is left out"
@@ -207,7 +209,7 @@ impl<R: BufRead> Reader<R> {
         Ok(false)
     }
 
-    /// Fills the buffer with the next line, of so many bytes at most; false at the end of the file.
+    /// Fills the buffer with the next line, of `most` bytes at most; false at the end of the file.
     fn next_line(&mut self, most: u64) -> Result<bool, ReadError> {
         self.buffer.clear();
         self.line += 1;
@@ -348,7 +350,8 @@ impl<R: BufRead> Reader<R> {
             return Err("count, sum, min and max do not go together".into());
         }
         let start = interval.buckets.len();
-        if let Err(what) = hist::decode(&hist, count, &mut interval.buckets) {
+        let thin = hist.is_empty() && tracer_ebpf::subkey::is_thin(subkey);
+        if !thin && let Err(what) = hist::decode(&hist, count, &mut interval.buckets) {
             interval.buckets.truncate(start);
             return Err(what);
         }
@@ -380,14 +383,14 @@ impl<R: BufRead> Reader<R> {
         *self.index_of.entry(thread).or_insert_with_key(|thread| {
             threads.push(thread.clone());
             let names = thread.vm.len() + thread.host.as_ref().map_or(0, String::len);
-            // Once in the threads, once as a key.
+            // A name is stored in the list of threads and in the key.
             *thread_bytes += THREAD_BYTES + 2 * names;
             threads.len() - 1
         })
     }
 }
 
-/// Parts of names that are not known are left out.
+/// Skips parts with unknown names.
 fn parts_of(line: &PartsNs) -> Result<Parts, String> {
     let mut parts = Parts::default();
     let mut total_ns = 0u64;
@@ -401,10 +404,10 @@ fn parts_of(line: &PartsNs) -> Result<Parts, String> {
 }
 
 enum Step {
-    /// Part of an interval.
+    /// It belongs to an interval.
     More,
     /// The end of an interval.
     Interval,
-    /// Not part of an interval.
+    /// It belongs to no interval.
     Other,
 }

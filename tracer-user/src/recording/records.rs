@@ -1,4 +1,4 @@
-//! The lines of a recording as types; the module above is their specification.
+//! The lines of a recording as types; [`crate::recording`] is their specification.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::provenance::Header;
 
-/// Nanoseconds by the name of the part; parts of no length are left out.
+/// Nanoseconds by name of the part, without the parts that are 0.
 pub type PartsNs = BTreeMap<Cow<'static, str>, u64>;
 
 /// The samples of one cell.
@@ -35,7 +35,8 @@ pub struct Slot<'a> {
     pub max_ns: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: PartsNs,
-    #[serde(borrow)]
+    /// Left out of a cause that is kept without a histogram.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
     pub hist: Cow<'a, str>,
 }
 
@@ -110,7 +111,7 @@ pub struct IntervalLine {
     pub parts: Option<Vec<String>>,
 }
 
-/// The end of a dump.
+/// The end of a recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct End {

@@ -1,9 +1,9 @@
-//! Recording for days: when a new file begins, which old one goes, what happens when the disk is full. Pure:
-//! the files are a [`Store`]'s, the times are told.
+//! Recording for days: begins new files, deletes old ones, and survives a full disk. Pure: a [`Store`] has
+//! the files, the caller gives the times.
 //!
 //! A file is never touched again once the next one has begun. Each begins with its own header, so each can be
-//! read alone. Intervals are never cut: a file is as large as asked for plus at most one interval, and what
-//! could be written of an interval only in part is cut off again.
+//! read alone. Files exceed the size asked for by at most one interval. An interval that could be written
+//! only in part is cut off again.
 
 use std::{
     collections::VecDeque,
@@ -11,11 +11,11 @@ use std::{
 };
 
 use crate::{
-    model::{Interval, Loss, Losses, Threads, calendar, clock, provenance::Header},
+    model::{Interval, Loss, Losses, NamedInterval, Threads, calendar, clock, provenance::Header},
     recording::Writer,
 };
 
-/// Where files are kept.
+/// Keeps the files of a recording.
 pub trait Store {
     /// An open file.
     type File: Write;
@@ -32,7 +32,7 @@ pub trait Store {
     /// Those of the store.
     fn remove(&mut self, suffix: &str) -> io::Result<()>;
 
-    /// Shortens a file to what was whole.
+    /// Shortens a file to this many bytes.
     ///
     /// # Errors
     /// If that is not possible, as for a pipe.
@@ -45,16 +45,16 @@ pub trait Store {
     fn sync(&mut self, file: &mut Self::File) -> io::Result<()>;
 }
 
-/// When a new file begins. Without size and age, only when asked.
+/// When a new file begins. Without size and age that happens on request only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SwitchPolicy {
-    /// At this many bytes.
+    /// The current file has this many bytes.
     pub size: Option<u64>,
-    /// After this time.
+    /// The current file is this old.
     pub age_ns: Option<u64>,
 }
 
-/// When files are made to outlive a crash of the machine.
+/// When a file is synced, so that it outlives a crash of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
     /// After every interval.
@@ -66,18 +66,18 @@ pub enum Fsync {
     Never,
 }
 
-/// How to record.
+/// How a recording is divided into files and synced.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plan {
     /// When a new file begins; [`None`] records into one file.
     pub switch: Option<SwitchPolicy>,
-    /// How many files are kept.
+    /// The newest files that are kept; [`None`] keeps all.
     pub max_files: Option<usize>,
-    /// How surely.
+    /// When files are synced.
     pub fsync: Fsync,
 }
 
-/// What became of an interval.
+/// Outcome of writing an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is in the recording.
@@ -90,7 +90,7 @@ pub enum Outcome {
     WrittenAgain(u64),
 }
 
-/// What a recording came to.
+/// Size of a recording, and what it lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Intervals written.
@@ -107,13 +107,13 @@ pub struct Totals {
     pub untold_intervals: u64,
 }
 
-/// What the next interval says of those before it for which there was no room.
+/// Intervals for which there was no room. The next interval that is written reports them.
 #[derive(Debug, Default)]
 struct Unwritten {
     intervals: u64,
     losses: Losses,
     clock: Option<clock::Change>,
-    /// The newest of them without what is in it, and without a length.
+    /// The newest such interval, empty and of no length.
     place: Interval,
 }
 
@@ -141,7 +141,7 @@ pub struct Recorder<S: Store> {
     store: S,
     plan: Plan,
     header: Header,
-    /// None while there is no room for a new file.
+    /// [`None`] while there is no room for a new file.
     writer: Option<Writer<S::File>>,
     suffixes: VecDeque<String>,
     opened_ns: u64,
@@ -170,20 +170,20 @@ impl<S: Store> Recorder<S> {
         Ok(recorder)
     }
 
-    /// Writes an interval, and begins a new file after it if one is due, or asked for. `change` is what the
-    /// clocks did in it.
+    /// Writes an interval. Afterwards begins a new file if one is due or `asked` for. `change` is what the
+    /// clocks did in the interval.
     ///
     /// # Errors
-    /// Those of the store. A full disk is one only if there is a single file.
+    /// Those of the store. A full disk is an error only for a recording of a single file.
     pub fn interval(
         &mut self,
-        interval: &Interval,
-        threads: &Threads,
+        of: NamedInterval<'_>,
         change: Option<clock::Change>,
         asked: bool,
     ) -> io::Result<Outcome> {
+        let interval = of.interval;
         let missing = self.unwritten.intervals;
-        match self.write(interval, threads, change) {
+        match self.write(of, change) {
             Ok(()) => {
                 self.unwritten = Unwritten::default();
                 self.totals.intervals += 1;
@@ -207,15 +207,15 @@ impl<S: Store> Recorder<S> {
         Ok(if missing == 0 { Outcome::Written } else { Outcome::WrittenAgain(missing) })
     }
 
-    /// Ends the last file. What was lost since the last interval that was written is told by one of no
-    /// length, if there is room for that.
+    /// Ends the last file. An interval of no length reports the losses since the last one that was written,
+    /// if there is room for it.
     ///
     /// # Errors
     /// Those of the store.
     pub fn end(mut self, why: &str) -> io::Result<Totals> {
         if self.unwritten.intervals != 0 {
             let place = self.unwritten.place.clone();
-            match self.write(&place, &Threads::default(), None) {
+            match self.write(place.with(&Threads::default()), None) {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => self.totals.untold_intervals = self.unwritten.intervals,
                 Err(error) => return Err(error),
@@ -233,24 +233,20 @@ impl<S: Store> Recorder<S> {
             || when.age_ns.is_some_and(|age| now_ns.saturating_sub(self.opened_ns) >= age)
     }
 
-    fn write(
-        &mut self,
-        interval: &Interval,
-        threads: &Threads,
-        change: Option<clock::Change>,
-    ) -> io::Result<()> {
+    fn write(&mut self, of: NamedInterval<'_>, change: Option<clock::Change>) -> io::Result<()> {
+        let NamedInterval { interval, threads } = of;
         if self.writer.is_none() {
             self.open(interval.start_unix_ms(), interval.start_ns)?;
         }
         let writer = self.writer.as_mut().expect("just opened");
         let whole = writer.bytes();
         let written = if self.unwritten.intervals == 0 && change.is_none() {
-            writer.interval(interval, threads)
+            writer.interval(of)
         } else {
-            writer.interval(&self.unwritten.told_in(interval.clone(), change), threads)
+            writer.interval(self.unwritten.told_in(interval.clone(), change).with(threads))
         };
         if let Err(error) = written {
-            // A pipe cannot be shortened, but nobody fills one up either.
+            // Cutting fails for a pipe, but a pipe has no full disk.
             let cut = self.store.cut(writer.get_mut(), whole);
             return Err(if is_full(&error) { cut.err().unwrap_or(error) } else { error });
         }
@@ -260,7 +256,7 @@ impl<S: Store> Recorder<S> {
             if !is_full(&error) {
                 return Err(error);
             }
-            // Some file systems find that out only now. What is not surely there is not there.
+            // Some file systems notice a full disk only at a sync. What may be missing counts as lost.
             self.store.cut(writer.get_mut(), whole)?;
             writer.take_back(whole);
             return Err(error);
@@ -270,12 +266,12 @@ impl<S: Store> Recorder<S> {
     }
 
     fn open(&mut self, unix_ms: u64, now_ns: u64) -> io::Result<()> {
-        // First, as on a full disk this makes room.
+        // Deleting comes first: on a full disk it makes room.
         if let Some(max) = self.plan.max_files {
             while self.suffixes.len() >= max {
                 let oldest = self.suffixes.pop_front().unwrap_or_default();
                 match self.store.remove(&oldest) {
-                    // Somebody else may have tidied up.
+                    // Another process may have deleted it.
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
@@ -288,7 +284,7 @@ impl<S: Store> Recorder<S> {
                 self.totals.bytes += writer.bytes();
                 self.totals.files += 1;
                 self.opened_ns = now_ns;
-                // Without a limit nothing is ever deleted, and months of names need not be kept.
+                // Without a limit no file is deleted, so its name is not needed.
                 if self.plan.max_files.is_some() {
                     self.suffixes.push_back(suffix);
                 }
@@ -296,7 +292,7 @@ impl<S: Store> Recorder<S> {
                 Ok(())
             }
             Err(error) => {
-                // A file without a header is none; the error that matters is the one above.
+                // A file without a header is useless. Report the first error, not that of deleting.
                 if self.plan.switch.is_some() {
                     let _ = self.store.remove(&suffix);
                 }
@@ -305,7 +301,7 @@ impl<S: Store> Recorder<S> {
         }
     }
 
-    /// A file of a name that is free: of that time, or some ms later.
+    /// Creates a file named after `unix_ms`, or after the next ms at which the name is free.
     fn create(&mut self, unix_ms: u64) -> io::Result<(S::File, String)> {
         const TRIES: u64 = 1000;
         if self.plan.switch.is_none() {
@@ -328,7 +324,7 @@ impl<S: Store> Recorder<S> {
             if !is_full(&error) {
                 return Err(error);
             }
-            // Without its end line it is as readable.
+            // The file is readable without its end line.
             self.store.cut(writer.get_mut(), whole)?;
         }
         self.totals.bytes += writer.bytes() - whole;
@@ -336,7 +332,7 @@ impl<S: Store> Recorder<S> {
     }
 }
 
-/// Whether there is no room, of the disk or of a quota.
+/// Whether the disk or a quota is full.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,4 +1,4 @@
-//! Intervals to lines.
+//! Writes intervals as lines.
 
 use std::io::{self, Write};
 
@@ -7,18 +7,18 @@ use tracer_ebpf::part::Part;
 use crate::model::provenance::Header;
 use crate::{
     decode::{decode, subkey},
-    model::{ClockChange, Interval, MeasuredParts, Parts, Threads, VcpuAccount, parts::PARTS},
+    model::{ClockChange, MeasuredParts, NamedInterval, Parts, VcpuAccount, parts::PARTS},
     recording::{
         hist,
         records::{ClockLine, End, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
     },
 };
 
-/// Appends to a dump. Each interval reaches the output in one piece.
+/// Appends to a recording. Each interval reaches the output in one piece.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
-    /// What the header says of every interval that does not say it itself.
+    /// Measured parts of the intervals that do not list their own.
     known: MeasuredParts,
     intervals: u64,
     bytes: u64,
@@ -26,7 +26,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Starts a dump.
+    /// Starts a recording.
     ///
     /// # Errors
     /// Those of the output.
@@ -42,13 +42,14 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the output; what was written before stays readable.
-    pub fn interval(&mut self, interval: &Interval, threads: &Threads) -> io::Result<()> {
+    pub fn interval(&mut self, of: NamedInterval<'_>) -> io::Result<()> {
+        let NamedInterval { interval, .. } = of;
         let number = interval.number;
         if let Some(ClockChange { suspended_ms, stepped_ms }) = interval.clock {
             self.line(&Line::Clock(ClockLine { interval: number, suspended_ms, stepped_ms }))?;
         }
         for cell in &interval.cells {
-            let thread = &threads.list[cell.thread];
+            let thread = of.thread(cell.thread);
             self.line(&Line::Slot(Slot {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
@@ -70,11 +71,15 @@ impl<W: Write> Writer<W> {
                 } else {
                     parts_ns(&cell.parts)
                 },
-                hist: hist::encode(interval.buckets_of(cell)).into(),
+                hist: if cell.buckets.is_empty() {
+                    "".into()
+                } else {
+                    hist::encode(interval.buckets_of(cell)).into()
+                },
             }))?;
         }
         for VcpuAccount { thread, account } in &interval.vcpus {
-            let thread = &threads.list[*thread];
+            let thread = of.thread(*thread);
             self.line(&Line::Vcpu(VcpuLine {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
@@ -91,7 +96,7 @@ impl<W: Write> Writer<W> {
             self.line(&Line::Loss(LossLine { interval: number, cause: info.name.into(), count }))?;
         }
         for open in &interval.open {
-            let thread = &threads.list[open.thread];
+            let thread = of.thread(open.thread);
             self.line(&Line::InFlight(InFlight {
                 interval: number,
                 host: thread.host.as_deref().map(Into::into),
@@ -117,7 +122,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Ends the dump and gives the output back.
+    /// Ends the recording and returns the output.
     ///
     /// # Errors
     /// Those of the output.
@@ -126,7 +131,7 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    /// Ends the dump. Nothing may follow.
+    /// Ends the recording. Nothing may follow.
     ///
     /// # Errors
     /// Those of the output.
@@ -135,7 +140,7 @@ impl<W: Write> Writer<W> {
         self.flush()
     }
 
-    /// The output has been cut to so many bytes, which is without the last interval.
+    /// Takes the last interval back: the output was cut to this many bytes.
     pub fn take_back(&mut self, bytes: u64) {
         self.bytes = bytes;
         self.intervals -= 1;
@@ -146,7 +151,7 @@ impl<W: Write> Writer<W> {
         &mut self.out
     }
 
-    /// Bytes that were written whole, a line or an interval at a time.
+    /// Bytes that reached the output, complete lines and intervals only.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -8,7 +8,7 @@ use tracer_ebpf::subkey::{kind, kind_of};
 use crate::{
     decode::{Isa, decode, subkey},
     model::{
-        Row, Rows, Stats, VmAccount,
+        Row, Rows, Stats, Unseen, VmAccount,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
         row::{OpenRow, Totals},
@@ -35,7 +35,7 @@ impl JsonLines {
 impl Printer for JsonLines {
     fn print(&mut self, out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         let (totals, wholes) = (rows.totals(), rows.wholes());
-        let block = json!({
+        let mut block = json!({
             "schema": SCHEMA,
             "span": span.name(),
             "interval": rows.last,
@@ -52,6 +52,9 @@ impl Printer for JsonLines {
             "guests": rows.guests().map(|row| self.row(rows, row, &Totals::default())).collect::<Vec<_>>(),
             "rows": sorted(rows, &self.view).iter().map(|row| self.row(rows, row, &wholes)).collect::<Vec<_>>(),
         });
+        if !rows.unseen.is_empty() {
+            block["unseen"] = rows.unseen.iter().map(unseen).collect();
+        }
         serde_json::to_writer(&mut *out, &block)?;
         writeln!(out)
     }
@@ -156,6 +159,10 @@ fn in_flight(OpenRow { thread, exit }: &OpenRow) -> Json {
         "vcpu": thread.vcpu, "isa": exit.isa.to_string(), "code": exit.code,
         "reason": decode(exit.isa, exit.code).to_string(), "age_ns": exit.age_ns,
     })
+}
+
+fn unseen(Unseen { pid, vm, open, seen, vcpus }: &Unseen) -> Json {
+    json!({ "vm": vm, "pid": pid, "open": open, "seen": seen, "vcpus": vcpus })
 }
 
 struct Object(Map<String, Json>);

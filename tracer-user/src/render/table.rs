@@ -1,19 +1,25 @@
 //! The table: perf kvm stat's, then quantiles; idle apart; guest time, where the VMs' time went, totals and
 //! losses below.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use tracer_ebpf::part::Part;
 
 use crate::{
-    decode::{Isa, decode, subkey},
+    decode::decode,
     model::{GroupBy, Row, Rows, VmAccount, parts::PartInfo},
     render::{
-        Printer, Span, View, histogram, sorted,
+        Printer, Span, View, escape, histogram, sorted,
         text::{Setter, Style},
         units,
     },
-    view::{TableModel, label},
+    view::{
+        TableModel, label,
+        table::{cause_label, largest_first},
+    },
 };
 
 /// Width of a label that stands alone.
@@ -66,8 +72,11 @@ impl Printer for Table {
         let count = self.vms.accounts(rows, VMS, is_shown);
         if count != 0 {
             writeln!(out)?;
-            // Never cut: what is left of a pid is another one.
-            self.setter.print(out, &self.vms, Style { width: None, label_min: VM_MIN, ..style })?;
+            self.setter.print(out, &self.vms, Style { label_min: VM_MIN, ..style })?;
+            let dropped: Vec<_> = self.setter.dropped(&self.vms).collect();
+            if !dropped.is_empty() {
+                writeln!(out, "no room for {}", dropped.join(", "))?;
+            }
         }
         if let Some(more) = count.checked_sub(VMS + 1) {
             writeln!(out, "and {} more; --by vm,part shows all", units::plural(more + 1, "VM"))?;
@@ -90,9 +99,13 @@ fn histograms(out: &mut dyn Write, rows: &Rows, view: &View, pattern: &regex::Re
     for row in sorted(rows, view).iter().filter(|row| pattern.is_match(&row.reason_label())) {
         writeln!(out, "\n{}", label::line(rows.by(), row))?;
         histogram::print(out, &row.stats)?;
-        for (cause, stats) in causes(rows, row) {
+        let (causes, left) = causes(rows, row);
+        for (cause, row) in causes {
             writeln!(out, "\n{} {cause}", label::line(rows.by(), row))?;
-            histogram::print(out, &stats.stats)?;
+            histogram::print(out, &row.stats)?;
+        }
+        if left != 0 {
+            writeln!(out, "\n{}: {left} more causes", label::line(rows.by(), row))?;
         }
     }
     // Time in the guest has no reason that a pattern could match.
@@ -112,13 +125,13 @@ fn histograms(out: &mut dyn Write, rows: &Rows, view: &View, pattern: &regex::Re
     Ok(())
 }
 
-/// The causes of a row's exits, the one that took most of the time first.
-fn causes<'a>(rows: &'a Rows, row: &Row) -> Vec<(String, &'a Row)> {
-    let isa = row.reason.map_or(Isa(0), |(isa, _)| isa);
-    let named = |row: &'a Row| Some((subkey::label(isa, row.cause?)?.into_owned(), row));
-    let mut causes: Vec<_> = rows.causes_of(row).filter_map(named).collect();
-    causes.sort_by(|a, b| b.1.stats.sum_ns.cmp(&a.1.stats.sum_ns).then_with(|| a.0.cmp(&b.0)));
-    causes
+/// The causes of a row's exits, the one that took most of the time first, and how many more there are.
+fn causes<'a>(rows: &'a Rows, row: &Row) -> (Vec<(Cow<'static, str>, &'a Row)>, usize) {
+    let named = |index: &usize| cause_label(rows.at(*index)).is_some();
+    let mut causes: Vec<_> = rows.cause_indices(row).filter(named).collect();
+    let shown = largest_first(rows, &mut causes);
+    let labelled = |index: &usize| Some((cause_label(rows.at(*index))?, rows.at(*index)));
+    (causes[..shown].iter().filter_map(labelled).collect(), causes.len() - shown)
 }
 
 fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
@@ -144,5 +157,12 @@ fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
             decode(oldest.isa, oldest.code),
         )?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    for unseen in rows.unseen.iter().take(VMS) {
+        writeln!(out, "{}[{}]: {unseen}", escape::terminal(&unseen.vm), unseen.pid)?;
+    }
+    match rows.unseen.len().saturating_sub(VMS) {
+        0 => Ok(()),
+        more => writeln!(out, "and {} more with vCPUs that had no exit yet", units::plural(more, "VM")),
+    }
 }

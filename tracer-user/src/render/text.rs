@@ -11,8 +11,12 @@ use crate::{
 
 /// Before a cause, below the row it belongs to.
 const INDENT: &str = "  > ";
-/// A label column is never cut below this.
+/// Names of hosts and VMs are cut down to this before a column is dropped.
+const NAME_FLOOR: usize = 16;
+/// A label is never cut below this.
 const LABEL_FLOOR: usize = 12;
+/// Stands for what was cut out of a label.
+const ELLIPSIS: char = '…';
 
 /// How a table is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +34,10 @@ pub struct Style {
 /// Sets tables; its memory is used again.
 #[derive(Clone, Debug, Default)]
 pub struct Setter {
+    /// The widths of the labels.
     labels: Vec<usize>,
+    /// Those that they would have without a limit.
+    whole_labels: Vec<usize>,
     /// The columns that have room, by index.
     columns: Vec<usize>,
     scratch: String,
@@ -84,7 +91,14 @@ impl Setter {
         Ok(())
     }
 
-    /// Finds the widths. Drops columns of the highest rank, then cuts the widest label, until the line fits.
+    /// The titles of the columns that had no room in the table printed last.
+    pub fn dropped<'a>(&'a self, table: &'a TableModel) -> impl Iterator<Item = &'a str> {
+        let columns = table.columns.iter().enumerate();
+        columns.filter(|(at, _)| !self.columns.contains(at)).map(|(_, column)| column.title)
+    }
+
+    /// Finds the widths. Shortens names, then drops columns of the highest rank, then cuts any label, until
+    /// the line fits. Names get back the room that a dropped column leaves.
     fn fit(&mut self, table: &TableModel, style: Style) {
         self.labels.clear();
         self.labels.extend(table.labels.iter().map(|title| title.width()));
@@ -101,6 +115,8 @@ impl Setter {
         self.columns.clear();
         self.columns.extend(0..table.columns.len());
         let Some(room) = style.width else { return };
+        self.whole_labels.clone_from(&self.labels);
+        self.shorten(table, room, NAME_FLOOR, |label| table.is_name(label));
         let rank = |at: usize| table.columns[at].rank;
         while self.width(table) > room {
             let Some(worst) = self.columns.iter().map(|at| rank(*at)).filter(|rank| *rank > 0).max() else {
@@ -109,9 +125,25 @@ impl Setter {
             let last = self.columns.iter().rposition(|at| rank(*at) == worst).expect("just found");
             self.columns.remove(last);
         }
-        let over = self.width(table).saturating_sub(room);
-        if let Some(label) = self.labels.iter_mut().max() {
-            *label = label.saturating_sub(over).max(LABEL_FLOOR.min(*label));
+        self.shorten(table, room, LABEL_FLOOR, |_| true);
+        for at in 0..self.labels.len() {
+            let spare = room.saturating_sub(self.width(table));
+            self.labels[at] = self.whole_labels[at].min(self.labels[at] + spare);
+        }
+    }
+
+    /// Takes from the widest of some labels what the line is too long by, down to a floor.
+    fn shorten(&mut self, table: &TableModel, room: usize, floor: usize, some: impl Fn(usize) -> bool) {
+        loop {
+            let over = self.width(table).saturating_sub(room);
+            // A heading is never cut.
+            let floor = |at: usize| floor.max(table.labels[at].width());
+            let labels = self.labels.iter_mut().enumerate();
+            let longer = labels.filter(|(at, width)| some(*at) && **width > floor(*at));
+            match longer.max_by_key(|(_, width)| **width) {
+                Some((at, width)) if over > 0 => *width = width.saturating_sub(over).max(floor(at)),
+                _ => return,
+            }
         }
     }
 
@@ -138,19 +170,27 @@ fn spaces(line: &mut String, count: usize) {
     line.extend(std::iter::repeat_n(' ', count));
 }
 
-/// Shortens a label to `width` columns of the terminal, the last being `~`.
+/// Shortens a label to `width` columns of the terminal: an ellipsis takes the place of its middle. A pid at
+/// its end stays whole, since what is left of one is another one.
 fn cut(text: &mut String, width: usize) {
     if text.width() <= width {
         return;
     }
-    let mut taken = 0;
-    let fits = |(_, c): &(usize, char)| {
-        taken += c.width().unwrap_or(0);
-        taken < width
+    let pid = text.rfind('[').filter(|_| text.ends_with(']')).map_or(0, |at| text[at..].width());
+    let room = width.saturating_sub(1);
+    let tail = (room / 2).max(pid).min(room);
+    // How many bytes fit into some columns.
+    let fitting = |characters: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut taken = 0;
+        let fits = |c: &char| {
+            taken += c.width().unwrap_or(0);
+            taken <= room
+        };
+        characters.take_while(fits).map(char::len_utf8).sum::<usize>()
     };
-    let end = text.char_indices().take_while(fits).last().map_or(0, |(at, c)| at + c.len_utf8());
-    text.truncate(end);
-    text.push('~');
+    let tail = text.len() - fitting(&mut text.chars().rev(), tail);
+    let head = fitting(&mut text.chars(), room - text[tail..].width());
+    text.replace_range(head..tail, ELLIPSIS.encode_utf8(&mut [0; 4]));
 }
 
 #[cfg(test)]
@@ -167,10 +207,12 @@ mod tests {
             line
         };
         assert_eq!(set("web01", 5), "web01 ");
-        assert_eq!(set("web01", 4), "web~ ");
+        assert_eq!(set("web01", 4), "we…1 ");
         assert_eq!(set("仮想機械", 8), "仮想機械 ");
-        assert_eq!(set("仮想機械", 7), "仮想機~ ");
-        assert_eq!(set("仮想機械", 6), "仮想~  ");
+        assert_eq!(set("仮想機械", 7), "仮想…械 ");
+        assert_eq!(set("仮想機械", 6), "仮…械  ");
+        assert_eq!(set("sandbox-0123456789abcdef[4242]", 20), "sandbox-01…def[4242] ");
+        assert_eq!(set("sandbox-0123456789abcdef[4242424]", 12), "sa…[4242424] ");
         assert_eq!(set("e\u{301}te\u{301}", 3), "e\u{301}te\u{301} ");
     }
 }

@@ -5,15 +5,19 @@ use anyhow::Result;
 use crate::{
     cli::{Usage, VmArgs},
     kernel::vms::Vm,
-    model::NamePattern,
+    model::{NameList, NamePattern},
     render::{escape, units},
 };
 
 /// Which processes are traced. An empty rule means all.
+///
+/// A name that exists is meant before a glob or a list of names (see [`NameList`]). VMs come while the
+/// measurement goes on, so from the moment at which a VM of exactly that name is seen, no VM that comes later
+/// is taken by the glob. Those that were taken before stay: their numbers do not break off.
 #[derive(Clone, Debug, Default)]
 pub struct GuestRule {
     pids: Vec<u32>,
-    patterns: Vec<NamePattern>,
+    names: Vec<NameList>,
 }
 
 /// The processes that a measurement meets. A process of which the first KVM event was seen has no verdict,
@@ -49,19 +53,19 @@ pub trait Host {
 
 impl From<&VmArgs> for GuestRule {
     fn from(args: &VmArgs) -> Self {
-        Self { pids: args.pid.clone(), patterns: args.guest.clone() }
+        Self { pids: args.pid.clone(), names: args.guest.clone() }
     }
 }
 
 impl GuestRule {
     /// Whether every process is traced.
     pub fn is_all(&self) -> bool {
-        self.pids.is_empty() && self.patterns.is_empty()
+        self.pids.is_empty() && self.names.is_empty()
     }
 
     /// Whether a process is traced, by its pid, or by the name of its VM. A process without a name has ended.
     pub fn traces(&self, pid: u32, name: Option<&str>) -> bool {
-        let named = |name: &str| self.patterns.iter().any(|pattern| pattern.matches(name));
+        let named = |name: &str| self.names.iter().any(|wanted| wanted.matches(name));
         self.is_all() || self.pids.contains(&pid) || name.is_some_and(named)
     }
 
@@ -69,20 +73,30 @@ impl GuestRule {
     ///
     /// # Errors
     /// Those of [`Processes::decide`].
-    pub fn apply(&self, processes: &mut impl Processes) -> Result<()> {
+    pub fn apply(&mut self, processes: &mut impl Processes) -> Result<()> {
         if self.is_all() {
             // Without a filter no process is noted.
             return Ok(());
         }
-        for pid in processes.undecided()? {
-            let traced = self.traces(pid, None) || self.traces(pid, processes.name(pid).as_deref());
-            processes.decide(pid, traced)?;
+        let undecided = processes.undecided()?;
+        // Of a process that is traced by its pid nobody needs the name.
+        let named = |pid| (pid, if self.pids.contains(&pid) { None } else { processes.name(pid) });
+        let undecided: Vec<_> = undecided.into_iter().map(named).collect();
+        self.notice(undecided.iter().filter_map(|(_, name)| name.as_deref()));
+        for (pid, name) in undecided {
+            processes.decide(pid, self.traces(pid, name.as_deref()))?;
         }
         Ok(())
     }
 
+    /// There are VMs of these names.
+    fn notice<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        names.for_each(|name| self.names.iter_mut().for_each(|wanted| wanted.notice(name)));
+    }
+
     /// The processes of the rule among those that are running now, sorted; empty if the rule means all.
-    pub fn resolve(&self, running: &[Vm]) -> Vec<u32> {
+    pub fn resolve(&mut self, running: &[Vm]) -> Vec<u32> {
+        self.notice(running.iter().map(|vm| vm.name.as_str()));
         let named = running.iter().filter(|vm| !self.is_all() && self.traces(vm.pid, Some(&vm.name)));
         let mut pids: Vec<u32> = self.pids.iter().copied().chain(named.map(|vm| vm.pid)).collect();
         pids.sort_unstable();
@@ -106,11 +120,11 @@ impl GuestRule {
     }
 
     /// The names that no running VM has, with those that are running, for people; [`None`] if each name has a
-    /// VM.
+    /// VM. Call it after [`GuestRule::resolve`], which finds out what is a name.
     pub fn missing(&self, running: &[Vm]) -> Option<String> {
         let unmatched = |pattern: &&NamePattern| !running.iter().any(|vm| pattern.matches(&vm.name));
-        let names: Vec<_> =
-            self.patterns.iter().filter(unmatched).map(|p| format!("`{}`", p.typed())).collect();
+        let wanted = self.names.iter().flat_map(NameList::names);
+        let names: Vec<_> = wanted.filter(unmatched).map(|name| format!("`{}`", name.typed())).collect();
         if names.is_empty() {
             return None;
         }
@@ -135,8 +149,8 @@ mod tests {
     use super::*;
 
     fn rule(pids: &[u32], patterns: &[&str]) -> GuestRule {
-        let patterns = patterns.iter().map(|typed| typed.parse().unwrap()).collect();
-        GuestRule { pids: pids.to_vec(), patterns }
+        let names = patterns.iter().map(|typed| typed.parse().unwrap()).collect();
+        GuestRule { pids: pids.to_vec(), names }
     }
 
     fn vm(pid: u32, name: &str) -> Vm {
@@ -168,7 +182,7 @@ mod tests {
 
     #[test]
     fn vms_that_come_later_are_held_against_the_rule() {
-        let rule = rule(&[7], &["web*"]);
+        let mut rule = rule(&[7], &["web*"]);
         let mut made = Made {
             names: [(1, "web01"), (2, "db"), (7, "any")].into(),
             waiting: vec![1, 2],
@@ -185,7 +199,7 @@ mod tests {
     #[test]
     fn names_are_resolved_and_those_without_a_vm_are_named() {
         let running = [vm(5, "web01"), vm(4, "web02"), vm(6, "db")];
-        let wanted = rule(&[9, 4], &["web*", "x"]);
+        let mut wanted = rule(&[9, 4], &["web*", "x"]);
         assert_eq!(wanted.resolve(&running), [4, 5, 9]);
         assert_eq!(
             wanted.missing(&running).unwrap(),
@@ -200,6 +214,30 @@ mod tests {
         );
         assert_eq!(rule(&[], &["db"]).missing(&running), None);
         assert!(rule(&[], &[]).resolve(&running).is_empty());
+    }
+
+    /// A VM whose name is that of a glob, or of a list, is meant alone, once it is there.
+    #[test]
+    fn a_vm_of_exactly_that_name_is_meant_alone() {
+        let running = [vm(4, "win1"), vm(5, "win[10]"), vm(6, "a=1,b"), vm(7, "b")];
+        assert_eq!(rule(&[], &["win[10]"]).resolve(&running), [5]);
+        assert_eq!(rule(&[], &["a=1,b"]).resolve(&running), [6]);
+        assert_eq!(rule(&[], &["a=1,,b", "win?"]).resolve(&running), [4, 6]);
+        assert_eq!(rule(&[], &["win1,b"]).resolve(&running), [4, 7]);
+        assert_eq!(rule(&[], &["a=1,b"]).missing(&running[..2]).unwrap().find("`a=1` or `b`"), Some(24));
+
+        // As they come: what was taken stays, and at one look the name decides whatever the order.
+        let mut late = rule(&[], &["win[10]"]);
+        assert_eq!(late.resolve(&running[..1]), [4]);
+        let mut made = Made {
+            names: [(8, "win0"), (9, "win[10]"), (10, "win1")].into(),
+            waiting: vec![8, 9],
+            ..Made::default()
+        };
+        late.apply(&mut made).unwrap();
+        made.waiting = vec![10];
+        late.apply(&mut made).unwrap();
+        assert_eq!(made.verdicts, [(8, false), (9, true), (10, false)].into());
     }
 
     struct Processless;

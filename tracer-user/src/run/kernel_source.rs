@@ -3,18 +3,21 @@
 use anyhow::Result;
 
 use crate::{
-    cli::TraceArgs,
+    cli::{TraceArgs, Usage},
     kernel::{
-        activity::{self, Activity as Counters},
+        activity::{Activity as Counters, Meaning},
+        census::{self, Census},
         log::ProgramLog,
+        namespaces,
         session::{Options, Session},
+        sizes::Sizes,
         vms::{self, Vm},
     },
     model::{Interval, Threads},
     run::{
         GuestRule, Source,
         guests::{Host, Processes},
-        no_exits::{Activity, ActivitySource},
+        no_exits::{Activity, ActivitySource, Verdict},
     },
 };
 
@@ -24,6 +27,8 @@ pub struct KernelSource {
     rule: GuestRule,
     /// The programs' messages, with `-v`.
     log: Option<ProgramLog>,
+    /// The open vCPUs; [`None`] where pids do not fit.
+    census: Option<Census>,
 }
 
 impl KernelSource {
@@ -32,24 +37,44 @@ impl KernelSource {
     ///
     /// # Errors
     /// [`crate::cli::Usage`] for a pid that is no process; those of [`Session::start`].
-    pub fn start(args: &TraceArgs, rule: GuestRule) -> Result<Self> {
+    pub fn start(args: &TraceArgs, mut rule: GuestRule) -> Result<Self> {
+        let mut census = (!namespaces::is_pid_namespace()).then(Census::default);
+        match &mut census {
+            Some(census) => census.look_at_all(&census::ThisHost),
+            None if !rule.is_all() => {
+                let (what, remedy) = (namespaces::PIDS_DO_NOT_FIT, namespaces::HOST_PIDS);
+                return Err(Usage::new(format!("-p and -g do not work here: {what}; {remedy}")).into());
+            }
+            None => say!("exitlat: {}; VMs are named after their threads", namespaces::PIDS_DO_NOT_FIT),
+        }
         rule.check(&ThisHost)?;
         // Looking into all processes is not needed to trace all of them.
         let running = if rule.is_all() { Vec::new() } else { ThisHost.running() };
+        let traced = rule.resolve(&running);
         if let Some(missing) = rule.missing(&running) {
             say!("exitlat: {missing}; waiting for it");
+        }
+        let open = census.as_ref().map_or(0, Census::open);
+        let by_host = Sizes::for_open(open);
+        let sizes = Sizes {
+            slots: args.slots.unwrap_or(by_host.slots),
+            vcpus: args.max_vcpus.unwrap_or(by_host.vcpus),
+        };
+        if let Some(text) = sizes.too_small(open).filter(|_| rule.is_all()) {
+            say!("exitlat: the tables may be too small: {text}");
         }
         let options = Options {
             attach: args.attach,
             filter: !rule.is_all(),
-            slots: args.slots,
-            vcpus: args.max_vcpus,
+            slots: sizes.slots,
+            vcpus: sizes.vcpus,
+            max_causes: args.max_causes,
             sched: !args.no_sched,
             causes: args.causes.clone().unwrap_or_default(),
             guest: args.guest_histogram,
             verbose: args.verbose,
         };
-        let mut session = Session::start(&options, &rule.resolve(&running))?;
+        let mut session = Session::start(&options, &traced)?;
         let log = match args.verbose {
             0 => None,
             _ => Some(ProgramLog::open(session.ebpf())?),
@@ -57,12 +82,21 @@ impl KernelSource {
         if log.is_some() {
             say!("exitlat: attached by {}", session.path());
         }
-        Ok(Self { session, rule, log })
+        Ok(Self { session, rule, log, census })
     }
 
     /// The session, for what a header says of it.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Takes down which vCPUs had no exit yet.
+    fn count_unseen(&mut self) {
+        if let Some(census) = &mut self.census {
+            let wanted = |pid, name: &str| self.rule.traces(pid, Some(name));
+            let unseen = census.unseen(self.session.threads(), wanted);
+            self.session.note_unseen(unseen);
+        }
     }
 
     fn print_log(&mut self) {
@@ -107,16 +141,23 @@ impl Source for KernelSource {
         self.print_log();
         self.rule.apply(&mut self.session)?;
         self.session.greet();
+        if let Some(census) = &mut self.census {
+            census.look(&census::ThisHost);
+        }
         Ok(())
     }
 
     fn snapshot(&mut self, interval: &mut Interval) -> Result<()> {
-        self.session.read(interval)
+        self.session.read(interval)?;
+        self.count_unseen();
+        Ok(())
     }
 
     fn last_snapshot(&mut self, interval: &mut Interval) -> Result<()> {
         self.print_log();
-        self.session.read_last(interval)
+        self.session.read_last(interval)?;
+        self.count_unseen();
+        Ok(())
     }
 
     fn threads(&self) -> &Threads {
@@ -133,7 +174,12 @@ impl ActivitySource for KernelSource {
 
     fn activity(&self, counters: &Counters) -> Result<Activity> {
         let counts = counters.counts()?;
-        Ok(Activity { guests_exit: activity::moved(&counts), explanation: activity::explain(0, &counts) })
+        let verdict = match counts.meaning(0) {
+            Meaning::Exits | Meaning::Quiet | Meaning::Unknown => Verdict::Traceable,
+            Meaning::Spinning => Verdict::Spinning,
+            Meaning::Silent => Verdict::Silent,
+        };
+        Ok(Activity { verdict, explanation: counts.explain(0) })
     }
 
     fn stop_activity(&mut self) -> Result<()> {

@@ -42,8 +42,8 @@ pub trait ActivitySource: Source {
 /// What KVM's other events did while there were no exits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activity {
-    /// Guests left to KVM or to the VMM, so there must have been exits.
-    pub guests_exit: bool,
+    /// What they say of the host.
+    pub verdict: Verdict,
     /// The counts, and what they mean, for people.
     pub explanation: String,
 }
@@ -55,6 +55,8 @@ pub enum Verdict {
     Traceable,
     /// Guests ran, and no exit was reported.
     Silent,
+    /// KVM_RUN returned again and again and entered no guest.
+    Spinning,
 }
 
 /// Says once on standard error why there are no exits.
@@ -90,7 +92,7 @@ impl<S: ActivitySource> NoExitsNotice<S> {
             return Ok(State::ExitsSeen);
         }
         (self.say)(&activity.explanation);
-        Ok(State::Explained(if activity.guests_exit { Verdict::Silent } else { Verdict::Traceable }))
+        Ok(State::Explained(activity.verdict))
     }
 
     /// The verdict at the end. A measurement too short to have an answer gets one more second, unless it was
@@ -144,7 +146,7 @@ mod tests {
     /// A host on which other events fire, or not, and on which a vCPU may turn up late.
     #[derive(Default)]
     struct Made {
-        guests_exit: bool,
+        verdict: Option<Verdict>,
         /// A vCPU is found at the next look.
         late: Option<Thread>,
         threads: Threads,
@@ -182,7 +184,8 @@ mod tests {
 
         fn activity(&self, (): &()) -> Result<Activity> {
             assert!(self.counting);
-            Ok(Activity { guests_exit: self.guests_exit, explanation: "explained".to_owned() })
+            let verdict = self.verdict.unwrap_or(Verdict::Traceable);
+            Ok(Activity { verdict, explanation: "explained".to_owned() })
         }
 
         fn stop_activity(&mut self) -> Result<()> {
@@ -223,10 +226,16 @@ mod tests {
 
     #[test]
     fn a_host_that_hides_its_exits_is_told_once() {
-        let mut made = Made { guests_exit: true, ..Made::default() };
+        let mut made = Made { verdict: Some(Verdict::Silent), ..Made::default() };
         assert_eq!(verdict(&mut made, &[false; 4], StopReason::Elapsed), (Verdict::Silent, 1));
         assert!(!made.counting);
         assert_eq!(made.started, 1);
+    }
+
+    #[test]
+    fn a_loop_that_enters_no_guest_is_a_verdict_of_its_own() {
+        let mut made = Made { verdict: Some(Verdict::Spinning), ..Made::default() };
+        assert_eq!(verdict(&mut made, &[false; 2], StopReason::Elapsed), (Verdict::Spinning, 1));
     }
 
     #[test]
@@ -238,7 +247,7 @@ mod tests {
     #[test]
     fn exits_need_no_explanation() {
         for intervals in [&[true][..], &[false, true], &[false, true, false, false]] {
-            let mut made = Made { guests_exit: true, ..Made::default() };
+            let mut made = Made { verdict: Some(Verdict::Silent), ..Made::default() };
             assert_eq!(verdict(&mut made, intervals, StopReason::Elapsed), (Verdict::Traceable, 0));
             assert!(!made.counting, "the counting programs are gone");
         }
@@ -247,15 +256,15 @@ mod tests {
     #[test]
     fn a_guest_that_began_meanwhile_is_not_explained_away() {
         let thread = Thread { pid: 1, tid: 2, vcpu: None, vm: "late".to_owned(), host: None };
-        let mut made = Made { guests_exit: true, late: Some(thread), ..Made::default() };
+        let mut made = Made { verdict: Some(Verdict::Silent), late: Some(thread), ..Made::default() };
         assert_eq!(verdict(&mut made, &[false, false], StopReason::Elapsed), (Verdict::Traceable, 0));
     }
 
     #[test]
     fn one_interval_gets_another_second_unless_it_was_interrupted() {
-        let mut made = Made { guests_exit: true, ..Made::default() };
+        let mut made = Made { verdict: Some(Verdict::Silent), ..Made::default() };
         assert_eq!(verdict(&mut made, &[false], StopReason::Interrupted), (Verdict::Traceable, 0));
-        let mut made = Made { guests_exit: true, ..Made::default() };
+        let mut made = Made { verdict: Some(Verdict::Silent), ..Made::default() };
         assert_eq!(verdict(&mut made, &[false], StopReason::Elapsed), (Verdict::Silent, 1));
     }
 }

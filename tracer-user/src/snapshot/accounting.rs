@@ -2,7 +2,7 @@
 
 use tracer_ebpf::{
     abi::{Breakdown, Vcpu},
-    breakdown::{self, Mode, Off},
+    breakdown::{self, KVM_EXIT_INTR, Mode, Off},
     pairing,
     part::Part,
 };
@@ -18,6 +18,8 @@ pub struct Times {
     pub guest_ns: u64,
     /// Everywhere else, lost intervals excepted.
     pub parts: Parts,
+    /// How long the thread ran other vCPUs.
+    pub parked_ns: u64,
     /// What was complete by then, and what was not.
     pub progress: Progress,
 }
@@ -64,7 +66,7 @@ impl Progress {
 
 /// Whether a copy is consistent: every nanosecond up to its newest event is in exactly one interval.
 pub fn consistent(vcpu: &Vcpu) -> bool {
-    let settled = vcpu.open_ns != 0 || vcpu.breakdown.touched == 0;
+    let settled = vcpu.open_ns != 0 || vcpu.touched == 0;
     settled && pairing::accounted_ns(vcpu) == pairing::stamp_ns(vcpu)
 }
 
@@ -72,11 +74,13 @@ pub fn consistent(vcpu: &Vcpu) -> bool {
 /// these.
 pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
     let split = |vcpu: &Vcpu| {
-        let Breakdown { touched, mode, off, since_ns, parts, closed, halting_ns, .. } = vcpu.breakdown;
-        (touched, mode, off, since_ns, parts, closed, halting_ns)
+        let Breakdown { mode, off, since_ns, parts, closed, halting_ns, .. } = vcpu.breakdown;
+        (mode, off, since_ns, parts, closed, halting_ns)
     };
-    (one.open_ns, one.entered_ns, one.guest_ns, one.exit_ns)
-        == (other.open_ns, other.entered_ns, other.guest_ns, other.exit_ns)
+    let stamps = |vcpu: &Vcpu| {
+        (vcpu.open_ns, vcpu.entered_ns, vcpu.guest_ns, vcpu.exit_ns, vcpu.parked_ns, vcpu.touched)
+    };
+    stamps(one) == stamps(other)
         && split(one) == split(other)
 }
 
@@ -101,8 +105,9 @@ pub fn copy(mut copy: impl FnMut() -> Vcpu, mut clock_ns: impl FnMut() -> u64) -
 /// Adds up a consistent copy, as of `now_ns`, which is not before anything in it. `idle` says whether the
 /// reason of the open exit is one on which a vCPU waits for work: only then can a sleep that is not over be
 /// told from others. Without the scheduler (`sched`) no sleep is seen before it is over, and the vCPU is
-/// taken to sleep from the start of such an exit.
-pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, now_ns: u64) -> Times {
+/// taken to sleep from the start of such an exit. `paused_ns` is the time since when the VM as a whole has
+/// stood still, if it does.
+pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, paused_ns: Option<u64>, now_ns: u64) -> Times {
     let now_ns = now_ns.max(pairing::stamp_ns(vcpu));
     let mut parts = Parts(vcpu.breakdown.closed);
     let mut guest_ns = vcpu.guest_ns;
@@ -115,7 +120,7 @@ pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, now_ns: u64) -> Times {
         away.charge(&mut parts, Part::Blocked, None, &mut guest_ns);
     } else {
         let mut open = Parts(vcpu.breakdown.parts);
-        let (_, away) = under_way(&vcpu.breakdown, vcpu.open_ns, now_ns);
+        let (_, mut away) = under_way(&vcpu.breakdown, vcpu.open_ns, now_ns);
         let asleep =
             breakdown::sleep_part(vcpu.breakdown.mode, vcpu.breakdown.off, vcpu.breakdown.user_reason);
         let asleep = if idle && asleep == Part::Blocked && vcpu.breakdown.off == Off::INTERRUPTIBLE {
@@ -124,6 +129,10 @@ pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, now_ns: u64) -> Times {
             asleep
         };
         let running = (vcpu.breakdown.mode == Mode::USER).then_some(Part::User);
+        let kicked = asleep == Part::UserBlocked && vcpu.breakdown.user_reason == KVM_EXIT_INTR;
+        if let Some(paused_ns) = paused_ns.filter(|_| kicked) {
+            away.asleep_since(paused_ns, now_ns, &mut open);
+        }
         away.charge(&mut open, asleep, running, &mut 0);
         if idle {
             let halting_ns = vcpu.breakdown.halting_ns;
@@ -135,7 +144,8 @@ pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, now_ns: u64) -> Times {
         open.add(rest, (now_ns - vcpu.open_ns).saturating_sub(open.total_ns()));
         parts.merge(&open);
     }
-    Times { until_ns: now_ns, guest_ns, parts, progress: Progress::of(vcpu, now_ns) }
+    let progress = Progress::of(vcpu, now_ns);
+    Times { until_ns: now_ns, guest_ns, parts, parked_ns: vcpu.parked_ns, progress }
 }
 
 /// What the thread has been doing since its last switch or change of mode.
@@ -163,6 +173,14 @@ fn under_way(breakdown: &Breakdown, from_ns: u64, now_ns: u64) -> (u64, UnderWay
 }
 
 impl UnderWay {
+    /// Charges what it has slept since the VM stood still, up to now, to [`Part::Stopped`].
+    fn asleep_since(&mut self, paused_ns: u64, now_ns: u64, parts: &mut Parts) {
+        let stopped_ns = now_ns.saturating_sub(self.runnable_ns).saturating_sub(paused_ns);
+        let stopped_ns = stopped_ns.min(self.asleep_ns);
+        self.asleep_ns -= stopped_ns;
+        parts.add(Part::Stopped, stopped_ns);
+    }
+
     /// Charges it; running time to `running`, or to `rest_ns` if that is no part to be named.
     fn charge(&self, parts: &mut Parts, asleep: Part, running: Option<Part>, rest_ns: &mut u64) {
         parts.add(Part::Runqueue, self.runnable_ns);
@@ -180,7 +198,8 @@ impl Times {
     /// A sleep that was taken for one thing may turn out to be another. What was charged too much before is
     /// then taken off what is charged now, so that the sum stays that of the time elapsed.
     pub fn since(&self, before: &Self) -> Account {
-        let elapsed_ns = self.until_ns.saturating_sub(before.until_ns);
+        let parked_ns = self.parked_ns.wrapping_sub(before.parked_ns);
+        let elapsed_ns = self.until_ns.saturating_sub(before.until_ns).saturating_sub(parked_ns);
         let mut debt_ns = before.guest_ns.saturating_sub(self.guest_ns);
         let mut guest_ns = self.guest_ns.saturating_sub(before.guest_ns);
         let mut parts = Parts::default();
@@ -223,7 +242,7 @@ mod tests {
         let mut vcpu = exit_at(1_000);
         let total = |vcpu: &Vcpu, now_ns| {
             assert!(consistent(vcpu));
-            let times = add_up(vcpu, true, true, now_ns);
+            let times = add_up(vcpu, true, true, None, now_ns);
             assert_eq!(times.guest_ns + times.parts.total_ns(), now_ns - 1_000, "{times:?}");
             times
         };
@@ -269,7 +288,7 @@ mod tests {
         let mut copies = [exit_at(1_000), in_guest, in_guest].into_iter();
         let mut clock = [500_000, 600_000].into_iter();
         let (vcpu, now_ns, settled) = copy(|| copies.next().unwrap(), || clock.next().unwrap());
-        let times = add_up(&vcpu, false, true, now_ns);
+        let times = add_up(&vcpu, false, true, None, now_ns);
         assert!(settled);
         assert_eq!((times.guest_ns, times.parts.get(Part::Kernel)), (598_000, 1_000));
     }
@@ -277,12 +296,12 @@ mod tests {
     #[test]
     fn an_exit_that_is_lost_after_a_reading_takes_nothing_from_the_guest() {
         let mut vcpu = exit_at(1_000);
-        let first = add_up(&vcpu, false, true, 2_000);
+        let first = add_up(&vcpu, false, true, None, 2_000);
         assert_eq!(first.parts.get(Part::Kernel), 1_000);
         // Its entry was not seen.
         pairing::on_exit(&mut vcpu, 2_000, Isa::VMX, 30);
         pairing::on_entry(&mut vcpu, 2_010);
-        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, false, true, 3_000).since(&first);
+        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, false, true, None, 3_000).since(&first);
         assert_eq!((elapsed_ns, guest_ns, parts.total_ns()), (1_000, 990, 0));
     }
 
@@ -293,12 +312,12 @@ mod tests {
         pairing::on_entry(&mut vcpu, 1_100);
         // A halt, as it seems; it will turn out to be another sleep.
         pairing::on_exit(&mut vcpu, 1_200, Isa::VMX, 12);
-        let first = add_up(&vcpu, true, false, 2_200);
+        let first = add_up(&vcpu, true, false, None, 2_200);
         assert_eq!((first.guest_ns, first.parts.get(Part::Halt)), (100, 1_000));
         pairing::on_entry(&mut vcpu, 2_200);
         pairing::on_exit(&mut vcpu, 2_200, Isa::VMX, 30);
         pairing::on_exit(&mut vcpu, 7_200, Isa::VMX, 30);
-        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, false, false, 12_200).since(&first);
+        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, false, false, None, 12_200).since(&first);
         assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (10_000, 5_000));
     }
 
@@ -319,12 +338,12 @@ mod tests {
         let mut vcpu = exit_at(1_000);
         pairing::on_entry(&mut vcpu, 1_100);
         pairing::on_exit(&mut vcpu, 1_500, Isa::VMX, 12);
-        let asleep = add_up(&vcpu, true, false, 5_500);
+        let asleep = add_up(&vcpu, true, false, None, 5_500);
         assert_eq!((asleep.guest_ns, asleep.parts.get(Part::Halt)), (400, 4_000));
         breakdown::halted(&mut vcpu, 6_400, 4_800, true, false);
         pairing::on_entry(&mut vcpu, 6_500);
         breakdown::close(&mut vcpu);
-        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, true, false, 6_900).since(&asleep);
+        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, true, false, None, 6_900).since(&asleep);
         assert_eq!((elapsed_ns, guest_ns, guest_ns + parts.total_ns()), (1_400, 400, 1_400));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, ops::Range};
 
+use tracer_ebpf::part::Part;
+
 use crate::{
     decode::{Isa, subkey},
     model::{
@@ -53,6 +55,9 @@ impl<'a> Line<'a> {
     }
 }
 
+/// The columns of parts of an account have ranks up to this one.
+const PARTS_RANKS: u8 = Part::COUNT as u8;
+
 /// A table: labels, columns and the value of each line, in the order in which they are shown.
 #[derive(Clone, Debug, Default)]
 pub struct TableModel {
@@ -74,6 +79,9 @@ pub struct TableModel {
     causes: Vec<usize>,
 }
 
+/// More causes of one row than this are one line: a guest can make thousands, and they are no longer read.
+pub const CAUSES: usize = 10;
+
 impl TableModel {
     /// Its lines.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
@@ -84,6 +92,17 @@ impl TableModel {
             labels: &self.ranges[at * labels..(at + 1) * labels],
             cells: &self.cells[at * columns..(at + 1) * columns],
         })
+    }
+
+    /// Indices for [`Rows::at`] of the rows of exits or of guest time, one for each line that is no cause.
+    pub fn row_indices(&self) -> &[usize] {
+        &self.sorted
+    }
+
+    /// Whether a label is a name that people chose, of a host or a VM; others are the field's words.
+    pub fn is_name(&self, label: usize) -> bool {
+        let dimension = self.dimensions.get(label);
+        dimension.is_none_or(|dimension| matches!(dimension, Dimension::Host | Dimension::Vm { .. }))
     }
 
     /// Whether there is no line.
@@ -100,16 +119,13 @@ impl TableModel {
         for at in 0..self.sorted.len() {
             let row = rows.at(self.sorted[at]);
             self.row(row, if row.idle { Kind::Idle } else { Kind::Row });
-            let named = |index: &usize| cause_label(rows.at(*index)).is_some();
             let mut causes = std::mem::take(&mut self.causes);
+            let named = |index: &usize| cause_label(rows.at(*index)).is_some();
             causes.clear();
             causes.extend(rows.cause_indices(row).filter(named));
-            causes.sort_unstable_by(|a, b| {
-                let (a, b) = (rows.at(*a), rows.at(*b));
-                let by_name = || cause_label(a).cmp(&cause_label(b));
-                b.stats.sum_ns.cmp(&a.stats.sum_ns).then_with(by_name)
-            });
-            causes.iter().for_each(|index| self.cause(rows.at(*index)));
+            let shown = largest_first(rows, &mut causes);
+            causes[..shown].iter().for_each(|index| self.cause(rows.at(*index)));
+            self.more_causes(rows, row, &causes[shown..]);
             self.causes = causes;
         }
     }
@@ -146,11 +162,18 @@ impl TableModel {
         vms.sort_by(|a, b| overhead_ns(b).cmp(&overhead_ns(a)).then_with(|| a.vm.cmp(&b.vm)));
         self.labels.push("Of the vCPUs' wall time");
         let parts: Vec<&PartInfo> = PARTS.iter().filter(|info| shown(info, &vms)).collect();
-        let heading = |title: &'static str, width| Heading { title, width, rank: 0 };
+        let heading = |title: &'static str, width, rank| Heading { title, width, rank };
         self.columns.clear();
-        self.columns.extend([heading("vCPUs", 5), heading("Guest", 8)]);
-        self.columns.extend(parts.iter().map(|info| heading(info.title, info.title.len().max(7))));
-        self.columns.push(heading("Accounted", 10));
+        self.columns.extend([heading("vCPUs", 5, PARTS_RANKS + 1), heading("Guest", 8, 0)]);
+        // On a narrow terminal the parts with the least time go first; the largest stays.
+        let sum_ns = |info: &PartInfo| -> u64 {
+            vms.iter().fold(0, |sum: u64, vm| sum.saturating_add(vm.account.part_ns(info.part).unwrap_or(0)))
+        };
+        let larger =
+            |info: &PartInfo| parts.iter().filter(|other| sum_ns(other) > sum_ns(info)).count() as u8;
+        let columns = parts.iter().map(|info| heading(info.title, info.title.len().max(7), larger(info)));
+        self.columns.extend(columns);
+        self.columns.push(heading("Accounted", 10, PARTS_RANKS + 2));
         for VmAccount { vm, ended, vcpus, account } in vms.iter().take(most) {
             self.kinds.push(Kind::Row);
             let start = self.text.len();
@@ -241,9 +264,24 @@ impl TableModel {
 
     /// A cause has a value in the columns that mean something for it.
     fn cause(&mut self, row: &Row) {
+        self.line_of_cause(&cause_label(row).unwrap_or_default(), row);
+    }
+
+    /// Those that are left, as one.
+    fn more_causes(&mut self, rows: &Rows, row: &Row, left: &[usize]) {
+        if left.is_empty() {
+            return;
+        }
+        let mut together = row.clone();
+        together.stats.clear();
+        left.iter().for_each(|index| together.stats.merge(&rows.at(*index).stats));
+        self.line_of_cause(&format!("{} more causes", left.len()), &together);
+    }
+
+    fn line_of_cause(&mut self, label: &str, row: &Row) {
         self.kinds.push(Kind::Cause);
         let start = self.text.len();
-        self.text.push_str(&cause_label(row).unwrap_or_default());
+        self.text.push_str(label);
         let last = self.labels.len() - 1;
         self.ranges.extend((0..last).map(|_| start..start));
         self.ranges.push(start..self.text.len());
@@ -257,7 +295,23 @@ impl TableModel {
     }
 }
 
+/// Puts the causes that are shown first, the one with most time at the top, and says how many they are. Of
+/// one more than [`CAUSES`] none is left out: it would take the same line.
+pub fn largest_first(rows: &Rows, causes: &mut [usize]) -> usize {
+    let order = |a: &usize, b: &usize| {
+        let (a, b) = (rows.at(*a), rows.at(*b));
+        b.stats.sum_ns.cmp(&a.stats.sum_ns).then_with(|| cause_label(a).cmp(&cause_label(b)))
+    };
+    let shown = if causes.len() <= CAUSES + 1 { causes.len() } else { CAUSES };
+    // Sorting all of thousands would compare most of their names.
+    if shown < causes.len() {
+        causes.select_nth_unstable_by(shown, order);
+    }
+    causes[..shown].sort_unstable_by(order);
+    shown
+}
+
 /// The name of a cause; [`None`] for samples that are no cause with a name.
-fn cause_label(row: &Row) -> Option<std::borrow::Cow<'static, str>> {
+pub fn cause_label(row: &Row) -> Option<std::borrow::Cow<'static, str>> {
     subkey::label(row.reason.map_or(Isa(0), |(isa, _)| isa), row.cause?)
 }

@@ -3,7 +3,7 @@
 //! [`Lab::boot`] takes a kernel from the cache and makes an initramfs of busybox, KVM's modules and programs
 //! of the caller. Then it runs one command under an emulator: QEMU for AMD and s390x, Bochs for Intel.
 
-mod apt;
+pub mod apt;
 pub mod bochs;
 mod elf;
 mod fetch;

@@ -3,13 +3,13 @@
 /// A way of tracing exits.
 #[derive(Debug)]
 pub struct Mode {
-    /// Its name in the table.
+    /// Name in the table.
     pub name: &'static str,
     /// A program of the host that it needs in the guest.
     pub needs: Option<&'static str>,
     /// Shell commands that start watching in the background and leave the process in `$T`, if there is one.
     pub start: &'static str,
-    /// Shell commands that end it.
+    /// Shell commands that end watching.
     pub stop: &'static str,
 }
 
@@ -80,7 +80,7 @@ pub const LOADS: [(&str, &str); 3] = [
     ("switch", "context-switches 10000"),
 ];
 
-/// In place of a load: the tool did not start, or did not go on.
+/// Printed in place of a load if the tool did not start, or ended early.
 pub const ENDED: &str = "ended";
 
 /// Guest seconds that a tool gets to start. The emulator skips over idle time, so it costs nothing. But a

@@ -13,9 +13,9 @@ const WITH_TRACEFS: &str = "\
     [ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing\n\
     exec \"$0\"";
 
-/// Runs the reading side's bench, which needs root and KVM but no guest; its table as text.
+/// Runs the bench of the reading side, which needs root and KVM but no guest. Returns its table as text.
 pub fn run() -> Result<String> {
-    // As it is shipped: memory is also the allocator's business.
+    // The released build: memory also depends on its allocator.
     let program = build(REFRESH, &Profile::shipped(Arch::X86_64), Output::Terminal)?;
     capture(
         Command::new("unshare").args(["--mount", "sh", "-c", WITH_TRACEFS]).arg(program),

@@ -17,7 +17,7 @@ const OURS: &str = "exitlat live, raw tracepoints";
 /// one or two; how threads come to share a CPU adds some to a context switch.
 const MAY_RISE: [(&str, f64); 3] = [("cpuid", 5.0), ("mixed", 5.0), ("switch", 15.0)];
 
-/// The page.
+/// The page with the results.
 pub fn page(sections: &[String], versions: &[String]) -> String {
     format!(
         "# Overhead\n\nPrinted by `cargo xtask bench`; run it to get the numbers of another kernel (`--kernel`) or \
@@ -62,7 +62,7 @@ pub fn budgets(all: &ByMachine) -> String {
     out
 }
 
-/// One platform's part of it.
+/// The section of one platform.
 pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], platform: &Platform<'_>) -> String {
     let mut out = String::new();
     let _ = writeln!(
@@ -103,8 +103,8 @@ pub fn section(costs: &Costs, missing: &[&Mode], tried: &[&Mode], platform: &Pla
     out
 }
 
-/// Keeps the numbers; the page too if it is complete. What is not has a file of its own: a complete run is
-/// what others are compared with.
+/// Saves the numbers of a run. A complete run also replaces the page. An incomplete one has a file of its
+/// own, because later runs are compared with the complete one.
 pub fn write(costs: &ByMachine, text: &str, complete: bool) -> Result<()> {
     let numbers = paths::target().join(if complete { "bench.json" } else { "bench-part.json" });
     fs::write(&numbers, serde_json::to_string_pretty(costs)?)
@@ -124,8 +124,8 @@ pub fn read(path: &Path) -> Result<ByMachine> {
     serde_json::from_str(&text).with_context(|| format!("{} has no numbers of a bench", path.display()))
 }
 
-/// Says which of our own modes got slower than before, or no longer ran, and whether any did. `wanted` are
-/// the modes that this run was to measure.
+/// Lists exitlat's modes that got slower than before or no longer ran; returns whether there is one. `wanted`
+/// are the modes that this run was to measure.
 ///
 /// # Errors
 /// If the runs have nothing in common.
@@ -186,7 +186,7 @@ mod tests {
         };
         let (both, one) = (all(&[OURS, CLASSIC]), all(&[CLASSIC]));
         assert!(slower(&both, &one, &[OURS, CLASSIC]).unwrap());
-        // It was not asked for.
+        // This run was not to measure it.
         assert!(!slower(&both, &one, &[CLASSIC]).unwrap());
     }
 }

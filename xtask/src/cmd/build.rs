@@ -28,12 +28,12 @@ pub fn build(args: BuildArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Builds exitlat and runs it here; its status is ours.
+/// Builds exitlat and runs it on this host. Returns its status.
 pub fn run(release: bool, args: &[String]) -> Result<u8> {
     let program = exitlat(BuildArgs { release, target: None })?;
     let mut command = Command::new(&program);
     let status = command.args(args).status().with_context(|| cannot_start(&command))?;
-    // Without a code it was killed by a signal; 255 says "failed" in any shell.
+    // A program that a signal killed has no status; 255 is a failure in every shell.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 

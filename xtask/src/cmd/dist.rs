@@ -13,7 +13,7 @@ use crate::setup::{self, Purpose};
 use crate::toolchain::cargo;
 use lab::target::Arch;
 
-/// What goes along.
+/// Documents in the archive.
 const PAPERS: [&str; 6] =
     ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", "LICENSE-GPL", "docs"];
 
@@ -39,7 +39,7 @@ fn generate(to: &Path) -> Result<()> {
     run_tool(&mut program, Output::Terminal)
 }
 
-/// Packs a program, what was generated and the papers; leaves archive and checksum in `dist`.
+/// Packs a program, its generated files and the documents. Leaves archive and checksum in `dist`.
 fn pack(arch: Arch, program: &Path, generated: &Path, dist: &Path) -> Result<PathBuf> {
     let machine = match arch {
         Arch::X86_64 => "x86_64",
@@ -55,7 +55,7 @@ fn pack(arch: Arch, program: &Path, generated: &Path, dist: &Path) -> Result<Pat
     let papers = PAPERS.map(|paper| root().join(paper));
     let generated = ["man", "completions"].map(|part| generated.join(part));
     run_tool(Command::new("cp").arg("-r").args(papers).args(generated).arg(&tree), Output::Terminal)?;
-    // Always the same bytes for the same files.
+    // The archive depends on the files alone: owner, time and order are fixed.
     let archive = format!("{name}.tar.gz");
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0"]);

@@ -25,6 +25,7 @@ pub fn run_for(purpose: Purpose) -> Result<()> {
     packages(purpose)?;
     if purpose.includes(Purpose::Foreign) {
         foreign::venv()?;
+        foreign::programs()?;
     }
     rust(purpose)
 }

@@ -115,7 +115,7 @@ pub const PACKAGES: &[Package] = {
         package(
             &["debian-archive-keyring"],
             File(&["/usr/share/keyrings/debian-archive-keyring.gpg"]),
-            &[Lab, S390x],
+            &[Foreign, Lab, S390x],
         ),
         package(&["bochs"], Program("bochs-bin"), &[Lab]),
         package(

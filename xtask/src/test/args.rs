@@ -7,7 +7,7 @@ use super::Tier;
 /// Arguments of `test`.
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// The tiers; all of them if none is named.
+    /// Tiers to run [default: all].
     #[arg(value_enum)]
     pub tiers: Vec<Tier>,
     /// Boot only that kernel, without the special runs.

@@ -1,24 +1,24 @@
-//! Reading what Rust's test harness prints.
+//! Reads the output of Rust's test harness.
 //!
-//! A test that cannot run where it is prints `SKIP <test>: <reason>` and returns; the harness calls that a
-//! pass, we do not.
+//! A test that cannot run on this host prints `SKIP <test>: <reason>` and returns. The harness counts it as
+//! passed; here it counts as skipped.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-/// What came of some tests.
+/// Results of tests.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// Tests that held.
+    /// Number of tests that passed.
     pub passed: u64,
-    /// Tests that did not.
+    /// Number of tests that failed.
     pub failed: u64,
     /// Tests that were not run, with the reason, by name.
     pub skips: BTreeMap<String, String>,
 }
 
 impl Tally {
-    /// A step that held and is no test program: it may say that it skips as a whole, or a part of it.
+    /// Results of a step that succeeded and is no test program. Its output may say that it skipped something.
     pub fn itself(step: &str, output: &str) -> Self {
         let skips: BTreeMap<_, _> = output.lines().filter_map(skip).collect();
         Self { passed: u64::from(!skips.contains_key(step)), failed: 0, skips }

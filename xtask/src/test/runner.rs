@@ -1,4 +1,4 @@
-//! Running steps one after the other: a log for each, a line of progress, a verdict, the totals.
+//! Runs steps one after the other: a log for each, a line of progress, a verdict, the totals.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,24 +10,24 @@ use anyhow::{Context, Result};
 
 use super::libtest::Tally;
 
-/// How much of a failed step's log is shown.
+/// Lines of a failed step's log that are shown.
 const TAIL: usize = 60;
 
-/// What a step counts as tests.
+/// How the tests of a step are counted.
 #[derive(Debug, Clone, Copy)]
 pub enum Count {
-    /// The step itself.
+    /// The step is one test.
     Itself,
-    /// What the test harness reported in its log.
+    /// The test harness reports them in the step's log.
     Reported,
 }
 
-/// A step.
+/// A command of the test run.
 #[derive(Debug)]
 pub struct Step<'a> {
-    /// Its name, also that of its log.
+    /// Name of the step and of its log.
     pub name: String,
-    /// What it counts.
+    /// How its tests are counted.
     pub count: Count,
     /// The tests which may skip; the step's own name stands for all of them.
     pub expect_skips: &'a [String],
@@ -35,7 +35,7 @@ pub struct Step<'a> {
     pub may_be_empty: bool,
 }
 
-/// The totals so far and where the logs are.
+/// The totals so far, and the directory of the logs.
 #[derive(Debug)]
 pub struct Runner {
     logs: PathBuf,
@@ -44,13 +44,13 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Logs go to that directory.
+    /// A runner without results that writes its logs to `logs`.
     pub fn new(logs: PathBuf) -> Result<Self> {
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
         Ok(Self { logs, started: Instant::now(), total: Tally::default() })
     }
 
-    /// Runs a step; whatever goes wrong in it is a failure of the step, not the end of the run.
+    /// Runs a step. An error fails the step and does not end the run.
     pub fn step(&mut self, step: &Step<'_>, work: impl FnOnce(&File) -> Result<()>) -> Result<()> {
         let path = self.logs.join(format!("{}.log", step.name));
         let mut log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;

@@ -13,7 +13,7 @@ use super::markdown::section;
 use crate::paths::root;
 use crate::process::{Output, capture, probe};
 
-/// What git says of a commit.
+/// A commit as git knows it.
 #[derive(Debug)]
 pub enum Commit {
     /// The files that it touched.
@@ -24,10 +24,10 @@ pub enum Commit {
     Unknown,
 }
 
-/// What is wrong with the lists, and which examples could not be looked at.
+/// Result of checking the lists.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What is wrong.
+    /// Complaints.
     pub complaints: Vec<String>,
     /// The examples that a shallow clone does not have.
     pub cut: Vec<String>,

@@ -1,4 +1,4 @@
-//! No circles: what a file uses does not use that file, not by any way.
+//! No circles: no file uses itself, directly or through other files.
 //!
 //! A module uses its own submodules, and `mod.rs` passes on what others define: neither counts.
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::tree::{Module, Tree};
 
-/// Which file uses which, and in which line first.
+/// Uses as (file, used file), with the first line of the use.
 type Arrows = BTreeMap<Module, BTreeMap<Module, usize>>;
 
 /// Complains of circles, and of entries of `known` that are in none.
@@ -40,7 +40,7 @@ pub fn check(tree: &Tree, known: &[(&str, &str)]) -> Vec<String> {
             circle.len(),
             steps.iter().map(told).collect::<Vec<_>>().join("\n")
         ));
-        // The next circle is another one.
+        // Without this use, the next circle found is another one.
         let used: Vec<_> = steps.iter().map(|(from, to)| ((*from).clone(), (*to).clone())).collect();
         for (from, to) in used {
             arrows.get_mut(&from).and_then(|ends| ends.remove(&to));

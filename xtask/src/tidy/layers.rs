@@ -10,10 +10,10 @@ use super::tree::Tree;
 
 /// The library that both sides share: a room that every table may name and that has no row.
 const SHARED: &str = "tracer-ebpf";
-/// Where everything meets; these files are in no room.
+/// Files that are in no room and may use all of them.
 const ROOTS: [&str; 2] = ["lib.rs", "main.rs"];
 
-/// What each room may use.
+/// The rooms that each room may use.
 type Layers = BTreeMap<String, BTreeSet<String>>;
 
 /// Complains of rooms without a row, of uses that the table forbids, and of a table that allows a circle.
@@ -92,7 +92,7 @@ fn names(cell: &str) -> impl Iterator<Item = String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned)
 }
 
-/// Takes away rooms that use none of those left; what stays is in a circle, or above one.
+/// Removes rooms that use none of those left, until there is none. The rest is in a circle or uses one.
 fn circle(layers: &Layers) -> Option<String> {
     let mut left = layers.clone();
     loop {

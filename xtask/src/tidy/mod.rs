@@ -28,24 +28,24 @@ use crate::process::{Output, capture};
 use rust::Source;
 use tree::Tree;
 
-/// Longer files have more than one purpose.
+/// Limit of a file's length in lines. Longer files have more than one purpose.
 const MAX_LINES: usize = 500;
 
 /// The user side, which has layers.
 const USER_SIDE: &str = "tracer-user/src";
 
-/// A rule for one file: its complaints.
+/// A check of one file, which returns its complaints.
 type Check = fn(&str) -> Vec<String>;
 
 /// A rule for files of some kinds.
 #[derive(Clone, Copy)]
 struct Rule {
-    /// The endings of the files it is for.
+    /// Extensions of the files that it checks.
     suffixes: &'static [&'static str],
-    /// Whether it is for a file; all with one of the endings if not given.
+    /// Selects among the files with these extensions; [`None`] selects all.
     only: Option<fn(&Path) -> bool>,
     check: Check,
-    /// Files that do not keep to it yet.
+    /// Files with known breaches.
     known: &'static [&'static str],
 }
 
@@ -85,17 +85,17 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// What users read of the documents.
+/// The documents for users.
 fn is_manual(path: &Path) -> bool {
     path == Path::new("README.md") || path.starts_with("docs")
 }
 
-/// Where the help comes from.
+/// The sources of the help.
 fn is_help(path: &Path) -> bool {
     path == Path::new("tracer-user/src/cli.rs") || path.starts_with("tracer-user/src/cli")
 }
 
-/// Checks every file that git knows or would add. What cannot be checked here is said in `log`.
+/// Checks every file that git knows or would add. `log` names the checks that are not possible here.
 pub fn check(mut log: &File) -> Result<()> {
     let files = files()?;
     let mut complaints = Vec::new();

@@ -11,7 +11,7 @@ pub type Module = Vec<String>;
 /// One file of the crate.
 #[derive(Debug)]
 pub struct File {
-    /// Where it is, below the crate's `src`.
+    /// Path below the crate's `src`.
     pub path: PathBuf,
     /// Its contents.
     pub source: Source,
@@ -40,7 +40,7 @@ impl Tree {
         Self { name: name.to_owned(), files }
     }
 
-    /// The path from the root of the crate, if it is one of the crate's.
+    /// The path from the root of the crate; [`None`] for a path of another crate.
     pub fn absolute(&self, module: &Module, named: &Named) -> Option<Module> {
         let mut base = module.clone();
         base.extend(named.inside.iter().cloned());

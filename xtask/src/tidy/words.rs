@@ -1,4 +1,4 @@
-//! Paths that a part of the sources must not name.
+//! Refuses paths that a part of the sources must not name.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ const PURE: &[&str] = &[
     "tracer-user/src/view",
 ];
 
-/// Where something must not be named.
+/// The sources in which a path is refused.
 enum Where {
     /// In these files and directories.
     In(&'static [&'static str]),
@@ -26,7 +26,7 @@ enum Where {
     Outside { of: &'static str, but: &'static [&'static str] },
 }
 
-/// Paths, where they must not be, and the reason.
+/// Refused paths, the sources in which they are refused, and the reason.
 struct Ban {
     paths: &'static [&'static str],
     place: Where,
@@ -80,7 +80,7 @@ const BANS: &[Ban] = &[
     },
 ];
 
-/// Complains of what must not be named, and of entries of `known` (file, path) that are mended.
+/// Complains of refused paths, and of entries (file, path) of `known` that are no longer needed.
 pub fn check(sources: &[(PathBuf, Source)], known: &[(&str, &str)]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut met = Vec::new();

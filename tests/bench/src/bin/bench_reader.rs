@@ -166,7 +166,7 @@ fn measure(vcpus: u64) -> Result<Figures> {
         tables.push(start.elapsed());
         let mut writer = Writer::new(io::sink(), header())?;
         let empty = writer.bytes();
-        writer.interval(&interval, session.threads())?;
+        writer.interval(interval.with(session.threads()))?;
         bytes = writer.bytes() - empty;
     }
     Ok(Figures {

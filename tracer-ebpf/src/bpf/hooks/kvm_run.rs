@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     breakdown,
-    config::{SCHED, record},
+    config::{HALTS_ONLY, SCHED, record},
     event, slot,
 };
 
@@ -98,7 +98,10 @@ fn on_entry() {
 #[inline(always)]
 fn on_halted(ns: u64, waited: bool) {
     let Some(entry) = begin() else { return };
-    breakdown::halted(entry.vcpu(), clock_ns(), ns, waited, flag::<SCHED>());
+    let vcpu = entry.vcpu();
+    if flag::<HALTS_ONLY>() || breakdown::is_halt(vcpu.open_isa, vcpu.open_code) {
+        event::halted(&mut Maps, entry, clock_ns(), ns, waited, flag::<SCHED>());
+    }
     end(entry);
 }
 

@@ -6,14 +6,14 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
 use tracer_ebpf::{
-    abi::{ABSENT, Isa},
+    abi::{ABSENT, Isa, pseudo},
     config::*,
-    subkey::{self, instruction_key, kind},
+    subkey::{self, kind},
 };
 
 use crate::{
     config::{self, value},
-    event::{self, clock_ns},
+    event::{self, by_number, clock_ns},
     record::field,
 };
 
@@ -23,29 +23,30 @@ pub fn sie_exit(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::is_traced((pid_tgid >> 32) as u32) {
         let now_ns = clock_ns();
-        // All bits set, which no intercept has, if it cannot be read.
-        let code = field::<u8, OWN>(&ctx, value::<OFF_SIE_ICPTCODE>()).map_or(ABSENT, u32::from);
-        event::exit(&ctx, pid_tgid, now_ns, Isa::S390, code, |ctx| {
-            field::<u32, VCPU>(ctx, value::<OFF_SIE_VCPU>()).unwrap_or(ABSENT)
-        });
+        let reason = match field::<u8, OWN>(&ctx, value::<OFF_SIE_ICPTCODE>()) {
+            Some(code) => (Isa::S390, u32::from(code)),
+            None => (Isa::NONE, pseudo::UNREADABLE),
+        };
+        let vcpu_id = field::<u32, VCPU>(&ctx, value::<OFF_SIE_VCPU>()).unwrap_or(ABSENT);
+        event::exit(&ctx, pid_tgid, now_ns, reason, by_number(vcpu_id), |_| vcpu_id);
     }
     1
 }
 
 /// `kvm:kvm_s390_sie_enter`.
 #[tracepoint]
-pub fn sie_enter(_ctx: TracePointContext) -> u32 {
+pub fn sie_enter(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::is_traced((pid_tgid >> 32) as u32) {
-        event::entry(pid_tgid, clock_ns());
+        let vcpu_id = field::<u32, VCPU>(&ctx, value::<OFF_SIE_ENTER_VCPU>());
+        event::entry(pid_tgid, clock_ns(), vcpu_id.map(by_number));
     }
     1
 }
 
-/// `$name`: the program on `kvm:kvm_s390_*`; the cause is of `$kind`, its value made of the field at
-/// `$offset`.
+/// `$name`: the program on `kvm:kvm_s390_*`; the cause is `$cause` of the field at `$offset`.
 macro_rules! causes {
-    ($($(#[$doc:meta])* $name:ident($offset:ident: $type:ty) = $kind:ident, $value:expr;)+) => {$(
+    ($($(#[$doc:meta])* $name:ident($offset:ident: $type:ty) = $cause:expr;)+) => {$(
         $(#[$doc])*
         #[tracepoint]
         pub fn $name(ctx: TracePointContext) -> u32 {
@@ -53,7 +54,7 @@ macro_rules! causes {
             if config::is_traced((pid_tgid >> 32) as u32)
                 && let Some(value) = field::<$type, OWN>(&ctx, value::<$offset>())
             {
-                event::cause(pid_tgid, subkey::new(kind::$kind, $value(value)));
+                event::cause(pid_tgid, $cause(value));
             }
             1
         }
@@ -62,19 +63,19 @@ macro_rules! causes {
 
 causes! {
     /// `kvm:kvm_s390_intercept_instruction`.
-    cause_instruction(OFF_INSTRUCTION: u64) = INSTRUCTION, instruction_key;
+    cause_instruction(OFF_INSTRUCTION: u64) = subkey::instruction;
     /// `kvm:kvm_s390_handle_diag`.
-    cause_diag(OFF_DIAG: u16) = DIAG, u64::from;
+    cause_diag(OFF_DIAG: u16) = subkey::diag;
     /// `kvm:kvm_s390_handle_sigp`.
-    cause_sigp(OFF_SIGP: u8) = SIGP, u64::from;
+    cause_sigp(OFF_SIGP: u8) = subkey::sigp;
     /// `kvm:kvm_s390_handle_sigp_pei`: a SIGP that the hardware did in part.
-    cause_sigp_pei(OFF_SIGP_PEI: u8) = SIGP, u64::from;
+    cause_sigp_pei(OFF_SIGP_PEI: u8) = subkey::sigp;
     /// `kvm:kvm_s390_intercept_prog`.
-    cause_program(OFF_PROGRAM: u16) = PROGRAM, u64::from;
+    cause_program(OFF_PROGRAM: u16) = subkey::program;
     /// `kvm:kvm_s390_intercept_validity`.
-    cause_validity(OFF_VALIDITY: u16) = VALIDITY, u64::from;
+    cause_validity(OFF_VALIDITY: u16) = subkey::validity;
     /// `kvm:kvm_s390_handle_operexc`.
-    cause_operation(OFF_OPERATION: u64) = OPERATION, instruction_key;
+    cause_operation(OFF_OPERATION: u64) = subkey::operation;
 }
 
 /// `kvm:kvm_s390_sie_fault`: a fault of the host inside SIE.

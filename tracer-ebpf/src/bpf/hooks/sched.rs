@@ -12,6 +12,7 @@ use tracer_ebpf::{
     config::{
         OFF_SWITCH_NEXT, OFF_SWITCH_PREV, OFF_SWITCH_STATE, OFF_TASK_PID, OFF_TASK_STATE, OFF_WAKEUP_PID,
     },
+    event,
 };
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     event::clock_ns,
     kmem::read,
     record::field,
+    slots::Maps,
 };
 
 /// `sched_switch(preempt, prev, next[, prev_state])`; the state is an argument since 5.18 (commit
@@ -82,7 +84,7 @@ fn switched_in(tid: u32) {
         && let Some(entry) = find_tid(tid)
         && entry.vcpu().busy == 0
     {
-        breakdown::switched_in(entry.vcpu(), clock_ns());
+        event::switched_in(&mut Maps, entry, clock_ns());
     }
 }
 

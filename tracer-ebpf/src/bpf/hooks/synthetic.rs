@@ -16,22 +16,24 @@ use crate::{
     slots::Maps,
 };
 
-/// Arguments: `pid_tgid`, time, isa, code, vCPU number.
+/// Arguments: `pid_tgid`, time, isa, code, vCPU number and, from bit 32 on, [`tracer_ebpf::abi::Vcpu::identity`].
 #[raw_tracepoint]
 pub fn synthetic_exit(ctx: RawTracePointContext) -> i32 {
     let pid_tgid = ctx.arg(0);
     if config::is_traced((pid_tgid >> 32) as u32) {
-        by_thread::exit(&ctx, pid_tgid, ctx.arg(1), Isa(ctx.arg(2)), ctx.arg(3), |ctx| ctx.arg(4));
+        let reason = (Isa(ctx.arg(2)), ctx.arg(3));
+        let identity = ctx.arg::<u64>(4) >> 32;
+        by_thread::exit(&ctx, pid_tgid, ctx.arg(1), reason, identity, |ctx| ctx.arg(4));
     }
     0
 }
 
-/// Arguments: `pid_tgid`, time.
+/// Arguments: `pid_tgid`, time, [`tracer_ebpf::abi::Vcpu::identity`].
 #[raw_tracepoint]
 pub fn synthetic_entry(ctx: RawTracePointContext) -> i32 {
     let pid_tgid = ctx.arg(0);
     if config::is_traced((pid_tgid >> 32) as u32) {
-        by_thread::entry(pid_tgid, ctx.arg(1));
+        by_thread::entry(pid_tgid, ctx.arg(1), Some(ctx.arg(2)));
     }
     0
 }
@@ -60,10 +62,10 @@ pub fn synthetic_part(ctx: RawTracePointContext) -> i32 {
         }
         synthetic::CALL => event::kvm_run_entry(&mut Maps, entry, now_ns),
         synthetic::HALTED => {
-            breakdown::halted(entry.vcpu(), now_ns, ctx.arg(3), ctx.arg::<u32>(4) != 0, true);
+            event::halted(&mut Maps, entry, now_ns, ctx.arg(3), ctx.arg::<u32>(4) != 0, true);
         }
         synthetic::OUT => breakdown::switched_out(entry.vcpu(), now_ns, Off(ctx.arg(3))),
-        synthetic::IN => breakdown::switched_in(entry.vcpu(), now_ns),
+        synthetic::IN => event::switched_in(&mut Maps, entry, now_ns),
         synthetic::WOKEN => breakdown::woken(entry.vcpu(), now_ns),
         _ => {}
     }

@@ -7,9 +7,9 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::{
-    abi::{ABSENT, Isa, Vcpu},
+    abi::{ABSENT, Isa, Vcpu, pseudo},
     config::{CAST, KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON},
-    event,
+    event, ring,
 };
 
 use crate::{
@@ -28,8 +28,8 @@ pub fn raw_exit(ctx: RawTracePointContext) -> i32 {
     let now_ns = clock_ns();
     // The kernel extends arguments of 32 bits with zeroes (`CAST_TO_U64`, include/trace/bpf_probe.h).
     let isa = ctx.arg::<u64>(1);
-    let code = reason(kvm_vcpu, isa, Some(entry.vcpu()));
-    event::exit(&mut Maps, entry, now_ns, Isa(isa as u32), code);
+    let (isa, code) = reason(kvm_vcpu, isa, Some(entry.vcpu()));
+    event::exit(&mut Maps, entry, now_ns, isa, code);
     0
 }
 
@@ -51,10 +51,13 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::is_traced((pid_tgid >> 32) as u32) {
         let now_ns = clock_ns();
-        let (kvm_vcpu, isa) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1));
-        let code = reason(kvm_vcpu, isa.into(), None);
+        let kvm_vcpu = ctx.arg::<u64>(0);
+        let reason = reason(kvm_vcpu, ctx.arg::<u64>(1), None);
         let vcpu_id = |_: &_| read(kvm_vcpu, value::<OFF_VCPU_ID>()).unwrap_or(ABSENT);
-        if let Some(entry) = by_thread::exit(ctx, pid_tgid, now_ns, Isa(isa), code, vcpu_id) {
+        if let Some(entry) = lost_track(pid_tgid, kvm_vcpu, now_ns) {
+            entry.vcpu().entered_ns = 0;
+        }
+        if let Some(entry) = by_thread::exit(ctx, pid_tgid, now_ns, reason, kvm_vcpu, vcpu_id) {
             entries::runs(entry, kvm_vcpu);
         }
     }
@@ -66,11 +69,28 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
 #[inline(never)]
 fn first_entry(ctx: &RawTracePointContext) {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if config::is_traced((pid_tgid >> 32) as u32)
-        && let Some(entry) = by_thread::entry(pid_tgid, clock_ns())
-    {
-        entries::runs(entry, ctx.arg(0));
+    if config::is_traced((pid_tgid >> 32) as u32) {
+        let (now_ns, kvm_vcpu) = (clock_ns(), ctx.arg(0));
+        let entry = match lost_track(pid_tgid, kvm_vcpu, now_ns) {
+            Some(entry) => Some(entry),
+            None => by_thread::entry(pid_tgid, now_ns, Some(kvm_vcpu)),
+        };
+        if let Some(entry) = entry {
+            entries::runs(entry, kvm_vcpu);
+        }
     }
+}
+
+/// The thread's entry, if another thread has run its vCPU meanwhile: what this one had open has ended there.
+#[inline(always)]
+fn lost_track(pid_tgid: u64, kvm_vcpu: u64, now_ns: u64) -> Option<entries::EntryRef> {
+    let entry = entries::find(pid_tgid)?;
+    if entry.vcpu().identity != kvm_vcpu || !entries::has_moved(entry, kvm_vcpu) {
+        return None;
+    }
+    ring::park(entry.vcpu(), now_ns);
+    ring::resume(entry.vcpu(), now_ns);
+    Some(entry)
 }
 
 /// `kvm_nested_vmrun`, `kvm_nested_vmenter`: a nested guest (L2) is about to run, with a VMCB of its own.
@@ -85,19 +105,23 @@ pub fn nested(_ctx: RawTracePointContext) -> i32 {
 /// The exit reason as the tracepoint's record has it: `vmx_get_exit_info` and `svm_get_exit_info` give the
 /// record these same fields.
 #[inline(always)]
-fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> u32 {
+fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> (Isa, u32) {
     const VMX: u64 = Isa::VMX.0 as u64;
     const SVM: u64 = Isa::SVM.0 as u64;
-    match isa {
+    let code = match isa {
         SVM => match vmcb(kvm_vcpu, vcpu) {
-            Some(vmcb) => read(vmcb, value::<OFF_SVM_CODE>()).unwrap_or(ABSENT),
-            None => ABSENT,
+            Some(vmcb) => read(vmcb, value::<OFF_SVM_CODE>()),
+            None => None,
         },
-        VMX => read(kvm_vcpu, value::<OFF_VMX_REASON>()).unwrap_or(ABSENT),
+        VMX => read(kvm_vcpu, value::<OFF_VMX_REASON>()),
         _ => {
             failed();
-            ABSENT
+            None
         }
+    };
+    match code {
+        Some(code) => (Isa(isa as u32), code),
+        None => (Isa::NONE, pseudo::UNREADABLE),
     }
 }
 

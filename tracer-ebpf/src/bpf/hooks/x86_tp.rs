@@ -2,13 +2,13 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
 use tracer_ebpf::{
-    abi::{ABSENT, Isa},
-    config::{ISA_DEFAULT, OFF_EXIT_ISA, OFF_EXIT_REASON, OFF_EXIT_VCPU},
+    abi::{ABSENT, Isa, pseudo},
+    config::{ISA_DEFAULT, OFF_ENTRY_VCPU, OFF_EXIT_ISA, OFF_EXIT_REASON, OFF_EXIT_VCPU},
 };
 
 use crate::{
     config::{self, ABSENT_IMM, value},
-    event::{self, clock_ns},
+    event::{self, by_number, clock_ns},
     record::field,
 };
 
@@ -19,25 +19,35 @@ pub fn tp_exit(ctx: TracePointContext) -> u32 {
     if config::is_traced((pid_tgid >> 32) as u32) {
         // The stamp comes first: what the program does after it is part of the exit, as it is in the kernel.
         let now_ns = clock_ns();
-        let code = field::<u32, 8>(&ctx, value::<OFF_EXIT_REASON>()).unwrap_or(ABSENT);
+        let code = field::<u32, 8>(&ctx, value::<OFF_EXIT_REASON>());
         let isa = match value::<OFF_EXIT_ISA>() {
-            ABSENT_IMM => value::<ISA_DEFAULT>() as u32,
-            offset => field::<u32, 24>(&ctx, offset).unwrap_or(ABSENT),
+            ABSENT_IMM => Some(value::<ISA_DEFAULT>() as u32),
+            offset => field::<u32, 24>(&ctx, offset),
         };
-        event::exit(&ctx, pid_tgid, now_ns, Isa(isa), code, |ctx| match value::<OFF_EXIT_VCPU>() {
+        let reason = match (isa, code) {
+            (Some(isa), Some(code)) => (Isa(isa), code),
+            _ => (Isa::NONE, pseudo::UNREADABLE),
+        };
+        let vcpu_id = match value::<OFF_EXIT_VCPU>() {
             ABSENT_IMM => ABSENT,
-            offset => field::<u32, 56>(ctx, offset).unwrap_or(ABSENT),
-        });
+            offset => field::<u32, 56>(&ctx, offset).unwrap_or(ABSENT),
+        };
+        event::exit(&ctx, pid_tgid, now_ns, reason, by_number(vcpu_id), |_| vcpu_id);
     }
     1
 }
 
 /// `kvm:kvm_entry`.
 #[tracepoint]
-pub fn tp_entry(_ctx: TracePointContext) -> u32 {
+pub fn tp_entry(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::is_traced((pid_tgid >> 32) as u32) {
-        event::entry(pid_tgid, clock_ns());
+        let identity = match (value::<OFF_EXIT_VCPU>(), value::<OFF_ENTRY_VCPU>()) {
+            // The exit has to tell as well.
+            (ABSENT_IMM, _) | (_, ABSENT_IMM) => None,
+            (_, offset) => field::<u32, 8>(&ctx, offset).map(by_number),
+        };
+        event::entry(pid_tgid, clock_ns(), identity);
     }
     1
 }

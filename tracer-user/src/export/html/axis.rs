@@ -8,9 +8,9 @@ use crate::model::calendar;
 /// Width and height of a drawing, in its own units.
 pub(super) const SIZE: f64 = 1000.0;
 
-/// A place in a drawing or a share of a length, short.
+/// Formats a coordinate or a percentage with at most one decimal.
 pub(super) fn short(number: f64) -> String {
-    // Not minus nothing.
+    // The sum turns -0.0 into 0.0, which has no sign.
     let text = format!("{:.1}", number + 0.0);
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
@@ -23,7 +23,7 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    /// A scale on which both have a place.
+    /// The scale that contains both durations.
     pub(super) fn around(min_ns: u64, max_ns: u64) -> Self {
         let low = f64::from(min_ns.max(1).ilog2());
         let high = f64::from(max_ns.max(min_ns).max(1).ilog2() + 1);
@@ -35,7 +35,8 @@ impl Latency {
         SIZE * (1.0 - (ns.max(1.0).log2() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// Distance from the top, and words; the ticks of whole decades, or also between if they are few.
+    /// Ticks as (distance from the top, label): whole decades, and steps between them if there are few
+    /// decades.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         let decades = (0..20).map(|power| 10u64.saturating_pow(power));
         let inside = |ns: &u64| {
@@ -50,7 +51,7 @@ impl Latency {
     }
 }
 
-/// Times of day at round places of a recording: share of its length, and words.
+/// Ticks at round times of day, as (share of the recording's length, label).
 pub(super) fn clock_ticks(start_unix_ms: u64, elapsed_ns: u64) -> Vec<(f64, String)> {
     const STEPS: [u64; 17] =
         [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
@@ -65,19 +66,19 @@ pub(super) fn clock_ticks(start_unix_ms: u64, elapsed_ns: u64) -> Vec<(f64, Stri
         .collect()
 }
 
-/// A chart: a drawing with words to its left and below.
+/// A chart: a drawing with labels to its left and below.
 pub(super) struct Chart<'a> {
     /// Name of the chart, unique on the page.
     pub(super) id: &'a str,
-    /// What it shows, in a few words.
+    /// Title of the chart.
     pub(super) title: &'a str,
-    /// What it shows, for who cannot see it.
+    /// Description for screen readers.
     pub(super) description: &'a str,
-    /// Ticks of the vertical axis: distance from the top, and words.
+    /// Ticks of the vertical axis: distance from the top, and label.
     pub(super) rows: &'a [(f64, String)],
-    /// Ticks of the horizontal axis: share of the width, and words.
+    /// Ticks of the horizontal axis: share of the width, and label.
     pub(super) columns: &'a [(f64, String)],
-    /// What is drawn.
+    /// The SVG elements of the drawing.
     pub(super) marks: Markup,
 }
 

@@ -1,4 +1,4 @@
-//! What is known below the reasons: causes, whole halts, time in the guest.
+//! The table of samples below the reasons: causes, halts with their idle time, time in the guest.
 
 use maud::{Markup, html};
 
@@ -7,12 +7,12 @@ use super::{
     curves::label,
     format::{count, time},
 };
-use crate::model::{Row, kinds};
+use crate::model::{Row, columns::column_of, kinds};
 
-/// Rows at most: those with the most time.
+/// The table shows this many rows at most, those with the most time.
 const MOST: usize = 100;
 
-/// The section of the page; nothing if nothing is known.
+/// The section of the page; empty if the recording has no such samples.
 pub(super) fn section(data: &Data) -> Markup {
     let mut rows: Vec<(&Row, u64)> = data.rows.samples().filter_map(|row| Some((row, row.cause?))).collect();
     if rows.is_empty() {
@@ -33,8 +33,9 @@ pub(super) fn section(data: &Data) -> Markup {
                 table id="causes" {
                     thead { tr {
                         th scope="col" { "Row" } th scope="col" { "Kind" } th scope="col" { "Cause" }
-                        th.n scope="col" { "Count" } th.n scope="col" { "per s" } th.n scope="col" { "Sum" }
-                        th.n scope="col" { "Median" } th.n scope="col" { "99 %" } th.n scope="col" { "Longest" }
+                        th.n scope="col" { (column_of("samples").title) } th.n scope="col" { "per s" }
+                        th.n scope="col" { (column_of("time_ns").title) }
+                        @for id in SHORT { th.n scope="col" { (column_of(id).title) } }
                     } }
                     tbody {
                         @for (row, cause) in rows {
@@ -55,7 +56,7 @@ pub(super) fn section(data: &Data) -> Markup {
     }
 }
 
-/// The words of a row; time in the guest has no reason.
+/// The label of a row. Time in the guest has no reason, so the label may be empty.
 fn words(row: &Row) -> String {
     if row.labels().is_empty() { "-".to_owned() } else { label(row) }
 }

@@ -14,15 +14,15 @@ use crate::{
     render::escape,
 };
 
-/// Rows with a curve: those with the most time.
+/// The chart has this many curves at most, of the rows with the most time.
 const MOST: usize = 6;
 
-/// Percentiles that are written out below a chart.
+/// Percentiles in the table below the chart, as (share, heading).
 fn percentiles() -> impl Iterator<Item = (f64, &'static str)> {
     QUANTILES.iter().map(|quantile| (quantile.q, quantile.words)).chain([(1.0, "longest")])
 }
 
-/// The words of a row.
+/// The label of a row, harmless on a terminal and in HTML.
 pub(super) fn label(row: &Row) -> String {
     let words = row.labels().join(" \u{b7} ");
     if words.is_empty() { "all exits".to_owned() } else { escape::terminal(&words).into_owned() }
@@ -64,7 +64,7 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
 }
 
 fn chart(pairs: &[(&Row, Option<&Row>)], scale: Latency, most: u64) -> Markup {
-    // The last exit of n is at 1 - 1/n.
+    // With n exits, the last one begins at the percentile 1 - 1/n.
     let nines = (most.max(10) as f64).log10();
     let marks = html! {
         @for (index, (now, before)) in pairs.iter().enumerate().rev() {
@@ -119,7 +119,7 @@ fn chart(pairs: &[(&Row, Option<&Row>)], scale: Latency, most: u64) -> Markup {
     }
 }
 
-/// `0%`, `90%`, `99%`, `99.9%`.
+/// Formats a percentile by its number of nines: `0 %`, `90 %`, `99 %`, `99.9 %`.
 fn percentile(nines: u32) -> String {
     match nines {
         0 => "0 %".to_owned(),
@@ -135,7 +135,7 @@ fn points(stats: &Stats, scale: Latency, nines: f64) -> String {
     let end = (total.max(1) as f64).log10();
     let x = |seen: u64| {
         let left = 1.0 - seen as f64 / total as f64;
-        // Where nothing is left, the axis would not end.
+        // The percentile 100 % would be infinitely far to the right.
         let nines_here = if seen == total { end } else { -left.log10() };
         short(SIZE * (nines_here / nines).clamp(0.0, 1.0))
     };
@@ -166,7 +166,7 @@ mod tests {
         }
         let scale = Latency::around(1, 1023);
         let (low, high) = (short(scale.y(8.0)), short(scale.y(512.0)));
-        // 90 of 100 are fast: one nine, half of the way to two.
+        // 90 of 100 samples are short. That is one nine: the middle of an axis of two.
         assert_eq!(
             points(&stats, scale, 2.0),
             format!("0,{low} 500,{low} 500,{high} 1000,{high} 1000,{high}")

@@ -2,12 +2,12 @@
 
 use crate::render::units;
 
-/// A duration, with a proper micro sign.
+/// Formats a duration with a micro sign and non-breaking spaces.
 pub(super) fn time(ns: u64) -> String {
     units::duration(ns).replace(" us", " \u{b5}s").replace(' ', "\u{a0}")
 }
 
-/// A count, its digits in groups of three.
+/// Formats a count with its digits in groups of three.
 pub(super) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -20,7 +20,7 @@ pub(super) fn count(count: u64) -> String {
     out
 }
 
-/// A share of a whole.
+/// Formats a share (0 to 1) as a percentage.
 pub(super) fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     match percent {

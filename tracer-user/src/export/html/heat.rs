@@ -9,17 +9,19 @@ use super::{
     format::{count, time},
 };
 use crate::{
-    model::{GroupBy, NamedInterval, Rows, Selection, Stats, calendar, quantiles::quantile},
+    model::{
+        GroupBy, NamedInterval, Rows, Selection, Stats, calendar, columns::column_of, quantiles::quantile,
+    },
     render::units,
 };
 
-/// Columns of the map at most; longer recordings have several intervals in one.
+/// The map has this many columns at most; in longer recordings a column covers several intervals.
 const MOST: usize = 120;
-/// Our buckets in a cell: two cells for a power of two.
+/// Histogram buckets per cell: a power of two has two cells.
 const CELL: usize = PER_OCTAVE as usize / 2;
-/// Words below the map, where the columns themselves have to tell the time.
+/// Labels below the map where even steps of time do not work.
 const TICKS: usize = 6;
-/// Shades, from few to many.
+/// Number of shades.
 const SHADES: usize = 9;
 
 /// A column.
@@ -27,9 +29,9 @@ const SHADES: usize = 9;
 struct Column {
     start_ns: u64,
     end_ns: u64,
-    /// When it began by the wall clock, which may be set, and goes on while the machine is suspended.
+    /// Start by the wall clock, which may be set and goes on while the machine is suspended.
     start_unix_ms: u64,
-    /// Steps of time; intervals of several hosts may be one.
+    /// Number of time steps. Intervals of several hosts may share one.
     steps: u64,
     stats: Stats,
 }
@@ -39,31 +41,32 @@ impl Column {
         units::rate(count, self.end_ns.saturating_sub(self.start_ns))
     }
 
-    /// Samples by cell, those that are not empty.
+    /// Samples of the cells that have any.
     fn cells(&self) -> impl Iterator<Item = (usize, u64)> {
         let sums = self.stats.buckets.chunks(CELL).map(|buckets| buckets.iter().sum());
         sums.enumerate().filter(|(_, count)| *count != 0)
     }
 }
 
-/// What the map shows.
+/// The samples of the map.
 #[derive(Debug)]
 pub(super) struct Heat {
     columns: Vec<Column>,
-    /// Steps of time in a column.
+    /// Time steps per column.
     each: u64,
-    /// All exits of the newest interval.
+    /// The exits of the newest interval, as one row.
     rows: Rows,
 }
 
 impl Heat {
-    /// Nothing yet, of these exits.
+    /// An empty map of the selected exits.
     pub(super) fn new(selection: Selection) -> Self {
         let by = GroupBy { reason: false, ..GroupBy::REASON };
         Self { columns: Vec::new(), each: 1, rows: Rows::new(by).with_selection(selection) }
     }
 
-    /// Adds the handled exits of an interval. `span` is when it was; intervals of several hosts may overlap.
+    /// Adds the handled exits of an interval. `span` is its begin and end; intervals of several hosts may
+    /// overlap.
     pub(super) fn add(&mut self, (start_ns, end_ns): (u64, u64), of: NamedInterval<'_>) {
         self.rows.of_interval(of);
         let mut stats = Stats::default();
@@ -73,7 +76,7 @@ impl Heat {
         let first = self.columns.len() == 1;
         match self.columns.last_mut() {
             None => self.columns.push(column),
-            // Columns tile the time: what lies in the last one for the most part is no step of its own.
+            // Columns do not overlap: an interval that mostly lies in the last column is added to it.
             Some(last) => {
                 if start_ns + end_ns.saturating_sub(start_ns) / 2 < last.end_ns {
                     column.steps = 0;
@@ -94,7 +97,7 @@ impl Heat {
         }
     }
 
-    /// Cells between which all samples lie, as the first and one after the last.
+    /// The cells that have samples, as first and one past the last.
     fn range(&self) -> Option<(usize, usize)> {
         let cells = || self.columns.iter().flat_map(|column| column.cells().map(|(cell, _)| cell));
         Some((cells().min()?, cells().max()? + 1))
@@ -120,13 +123,13 @@ fn joined(pair: &[Column]) -> Column {
     column
 }
 
-/// First and last duration of a cell.
+/// Shortest and longest duration of a cell.
 fn bounds(cell: usize) -> (u64, u64) {
     let last = ((cell + 1) * CELL).min(BUCKETS) - 1;
     (bounds_of(cell * CELL).0, bounds_of(last).1)
 }
 
-/// The scale of shades: the same for all maps of a page.
+/// The scale of shades, shared by all maps of a page.
 struct Shades {
     lowest: f64,
     highest: f64,
@@ -136,13 +139,13 @@ impl Shades {
     fn of(maps: &[&Heat]) -> Self {
         let rates = || maps.iter().flat_map(|heat| heat.rates());
         let highest = rates().fold(1e-9, f64::max);
-        // Five powers of ten below the strongest, all is equally faint.
+        // Rates more than five powers of ten below the highest have the same shade.
         Self { lowest: rates().fold(highest, f64::min).max(highest / 1e5), highest }
     }
 
     fn of_rate(&self, rate: f64) -> usize {
         let share = (rate / self.lowest).ln() / (self.highest / self.lowest).ln();
-        // NaN, of a single rate, becomes the first shade.
+        // The result is NaN if all rates are equal; the cast makes it the first shade.
         ((share * SHADES as f64) as usize).min(SHADES - 1)
     }
 }
@@ -242,7 +245,7 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
     let ticks = if data.suspended_ms == 0 && data.clock_steps == 0 {
         clock_ticks(data.start_unix_ms, span_ns)
     } else {
-        // No even steps of a clock that was set or went on without us.
+        // The wall clock was set or the machine suspended: there are no even steps of time.
         let each = columns.len().div_ceil(TICKS);
         columns.iter().step_by(each).map(|column| (x(column.start_ns) / SIZE, clock(column))).collect()
     };
@@ -256,8 +259,8 @@ fn map(data: &Data, id: &str, scale: Latency, shades: &Shades) -> Markup {
                 div.scroll tabindex="0" role="region" aria-label="Latency over time" {
                     table {
                         thead { tr {
-                            th scope="col" { "From (UTC)" } th.n scope="col" { "Exits" } th.n scope="col" { "Median" }
-                            th.n scope="col" { "99 %" } th.n scope="col" { "Longest" }
+                            th scope="col" { "From (UTC)" } th.n scope="col" { (column_of("samples").title) }
+                            @for id in SHORT { th.n scope="col" { (column_of(id).title) } }
                         } }
                         tbody {
                             @for column in columns {
@@ -293,7 +296,7 @@ mod tests {
         assert!(heat.columns.windows(2).all(|pair| pair[0].end_ns == pair[1].start_ns));
     }
 
-    /// Hosts take turns, and each has the whole time: columns do not cover each other.
+    /// Intervals of two hosts alternate and cover the same time: columns must not overlap.
     #[test]
     fn intervals_of_several_hosts_share_columns() {
         for offset in [1, 3, 5, 9] {

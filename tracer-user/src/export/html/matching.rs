@@ -1,4 +1,4 @@
-//! Which row of one recording is which of another.
+//! Finds the row of one recording that corresponds to a row of another.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::{
     model::{HostId, Row, Rows},
 };
 
-/// What stays the same from recording to recording: names and vCPU numbers do, pids do not.
+/// Identifies a row across recordings: names and vCPU numbers stay the same, pids do not.
 type Key<'a> = (Option<&'a str>, Option<Option<u32>>, Option<(Isa, u32)>, bool);
 
 fn key(row: &Row) -> Key<'_> {
@@ -16,25 +16,25 @@ fn key(row: &Row) -> Key<'_> {
     (vm, vcpu, row.reason, row.idle)
 }
 
-/// Whether two hosts may be one. A recording that tells none apart has one that is not named.
+/// Whether both may be the same host. A recording that does not tell hosts apart does not name its host.
 pub(super) fn same_host(one: &HostId, other: &HostId) -> bool {
     one.name().is_none() || other.name().is_none() || one == other
 }
 
-/// The rows of a recording, to be found by those of another.
+/// The rows of a recording by what identifies them in another recording.
 #[derive(Debug, Default)]
 pub(super) struct Counterparts<'a>(HashMap<Key<'a>, Vec<&'a Row>>);
 
 impl<'a> Counterparts<'a> {
-    /// The exits of these groups.
+    /// The exit rows of a recording.
     pub(super) fn of(all: &'a Rows) -> Self {
         let mut rows: HashMap<_, Vec<_>> = HashMap::new();
         all.exits().for_each(|row| rows.entry(key(row)).or_default().push(row));
         Self(rows)
     }
 
-    /// The row that is meant: of several VMs with the same name the one of the same host, or with the same
-    /// pid too, else none.
+    /// The row that corresponds to `row`. Of several VMs with the same name it is the one on the same host,
+    /// then the one with the same pid; otherwise none.
     pub(super) fn find(&self, row: &Row) -> Option<&'a Row> {
         let rows = self.0.get(&key(row))?.iter().copied();
         let near: Vec<_> = rows.filter(|other| same_host(&other.place.host, &row.place.host)).collect();
@@ -59,7 +59,7 @@ mod tests {
         groups_on(vms, None)
     }
 
-    /// Each on a host of its own, if hosts are told apart.
+    /// One VM per host, if hosts are told apart.
     fn groups_on(vms: &[(u32, &str)], host: Option<&str>) -> Rows {
         let threads = vms.iter().map(|(pid, vm)| Thread {
             pid: *pid,

@@ -33,15 +33,15 @@ mod time_chart;
 use format::{count, time};
 use heat::Heat;
 
-/// Nothing may be loaded from anywhere.
+/// Content security policy: the page may load nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// What a page says about one recording.
+/// The data of one recording that the page shows.
 #[derive(Debug)]
 pub struct Data {
     header: Header,
     store: Store,
-    /// The rows, once [`Data::settle`] was called.
+    /// Filled by [`Data::settle`].
     rows: Rows,
     heat: Heat,
     /// How long the machine was suspended, and how often its clock was set.
@@ -53,7 +53,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// Nothing yet; these rows are to be shown.
+    /// No data yet. The page will show these rows.
     pub fn new(header: Header, rows: Rows) -> Self {
         let (start_unix_ms, end_unix_ms) = (header.start_unix_ms, header.start_unix_ms);
         Self {
@@ -76,12 +76,12 @@ impl Data {
         if self.intervals == 0 {
             self.start_unix_ms = start_unix_ms;
         } else if !self.header.sources.is_empty() {
-            // The first that ended need not be the first that began.
+            // Intervals come in the order of their ends; a later one may have begun earlier.
             self.start_unix_ms = self.start_unix_ms.min(start_unix_ms);
         }
         self.intervals += 1;
         self.end_unix_ms = interval.end_unix_ms;
-        // In a merged dump each host has its own clock, and the page has them all.
+        // A merged recording has several hosts, each with its own clock.
         if let (Some(ClockChange { suspended_ms, stepped_ms }), true) =
             (interval.clock, self.header.sources.is_empty())
         {
@@ -92,17 +92,17 @@ impl Data {
         self.heat.add(span(&self.header, interval), of);
     }
 
-    /// No interval follows.
+    /// Groups the data. Call it after the last interval.
     pub fn settle(&mut self) {
         self.rows.of_store(&self.store);
     }
 
-    /// How many of a row's samples there were in a second: of its host's time, where it has one.
+    /// Samples of a row per second of its host's time, or of all time if the row is of no single host.
     fn rate(&self, row: &Row) -> f64 {
         units::rate(row.stats.count, self.rows.elapsed_of(row))
     }
 
-    /// All handled exits.
+    /// The samples of all handled exits.
     fn handled(&self) -> Stats {
         let mut total = Stats::default();
         self.rows.exits().filter(|row| !row.idle).for_each(|row| total.merge(&row.stats));
@@ -110,7 +110,7 @@ impl Data {
     }
 }
 
-/// Writes the page at the end.
+/// Collects a recording and writes the page at its end.
 #[derive(Debug)]
 pub struct Html {
     data: Data,
@@ -118,7 +118,7 @@ pub struct Html {
 }
 
 impl Html {
-    /// A page about `data`, which is to be filled, and what was before.
+    /// A page about `data`, which the intervals will fill, compared with `base` if there is one.
     pub fn new(data: Data, base: Option<Data>) -> Self {
         Self { data, base }
     }
@@ -208,7 +208,7 @@ fn recorded(data: &Data) -> Markup {
     }
 }
 
-/// The few numbers that matter most.
+/// The key figures at the top of the page.
 fn figures(data: &Data, base: Option<&Data>) -> Markup {
     let (now, before) = (data.handled(), base.map(|base| (base, base.handled())));
     let rate = |data: &Data, stats: &Stats| units::rate(stats.count, data.rows.elapsed_ns);
@@ -245,18 +245,18 @@ fn figures(data: &Data, base: Option<&Data>) -> Markup {
     }
 }
 
-/// The quantiles of the page's smaller tables, by id.
+/// Ids of the columns of durations in the page's smaller tables.
 const SHORT: [&str; 3] = ["p50_ns", "p99_ns", LONGEST];
 /// The id of the longest sample.
 const LONGEST: &str = "max_ns";
 
-/// A quantile of samples as text, by id.
+/// Formats a quantile of the samples, by its id.
 fn at(stats: &Stats, id: &str) -> String {
     let q = if id == LONGEST { 1.0 } else { quantile(id).q };
     stats.quantile_ns(q).map_or_else(|| "-".to_owned(), time)
 }
 
-/// Handled time as a number of CPUs that did nothing else.
+/// Formats the handled time per second.
 fn share_of_cpu(data: &Data, stats: &Stats) -> String {
     if data.rows.elapsed_ns == 0 {
         return "-".to_owned();

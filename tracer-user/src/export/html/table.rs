@@ -1,4 +1,4 @@
-//! The table of rows, handled before idle, and what changed.
+//! The table of rows, handled before idle, with the changes from another recording.
 
 use maud::{Markup, html};
 use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
@@ -6,44 +6,42 @@ use tracer_ebpf::histogram::MAX_RELATIVE_ERROR;
 use super::{
     Data,
     curves::label,
-    format::{count, percent, time},
+    format::{self, count},
     matching::Counterparts,
 };
 use crate::{
     decode::decode,
-    model::{GroupBy, Row, Stats, quantiles::quantile},
+    model::{
+        Row,
+        columns::{Column, Get, SortKey, Value, column_of},
+        quantiles::QUANTILES,
+        row::Totals,
+    },
+    view::table::{Kind, Line, TableModel},
 };
 
-/// Rows of each kind at most.
+/// The table shows this many handled and this many idle rows at most.
 const MOST: usize = 500;
 
-/// A number of a row that may have changed.
-struct Column {
-    title: &'static str,
-    get: fn(&Stats) -> Option<f64>,
-    /// It comes from buckets, so small changes may be none.
-    rough: bool,
-}
-
-/// The columns of durations.
-static COLUMNS: [Column; 5] = [
-    Column { title: "Mean", get: Stats::mean_ns, rough: false },
-    Column { title: "Median", get: |stats| at(stats, quantile("p50_ns").q), rough: true },
-    Column { title: "99 %", get: |stats| at(stats, quantile("p99_ns").q), rough: true },
-    Column { title: "99.9 %", get: |stats| at(stats, quantile("p999_ns").q), rough: true },
-    Column { title: "Longest", get: |stats| at(stats, 1.0), rough: false },
-];
-
-fn at(stats: &Stats, q: f64) -> Option<f64> {
-    stats.quantile_ns(q).map(|ns| ns as f64)
+/// The columns, without the rate.
+fn columns() -> Vec<&'static Column> {
+    let quantiles = QUANTILES.iter().filter(|quantile| quantile.rank.is_some()).map(|quantile| quantile.id);
+    let ids = ["samples", "time_share", "time_ns", "mean_ns"].into_iter().chain(quantiles).chain(["max_ns"]);
+    ids.map(column_of).collect()
 }
 
 /// The section of the page.
 pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
-    let handled_ns = data.handled().sum_ns;
-    let mut rows: Vec<&Row> = data.rows.exits().collect();
-    rows.sort_by_key(|row| (row.idle, std::cmp::Reverse(row.stats.sum_ns)));
-    let (idle, handled): (Vec<&Row>, Vec<&Row>) = rows.into_iter().partition(|row| row.idle);
+    let columns = columns();
+    let mut table = TableModel::default();
+    table.exits(&data.rows, SortKey::Time, Some(&columns));
+    // Idle rows that have no reason have a label, and no heading for it.
+    let headings: Vec<&str> = table.labels.iter().copied().filter(|title| !title.is_empty()).collect();
+    let heading = headings.join(" \u{b7} ");
+    let rows = table.row_indices().iter().map(|index| data.rows.at(*index));
+    let lines = table.lines().filter(|line| line.kind != Kind::Cause).zip(rows);
+    let (idle, handled): (Vec<_>, Vec<_>) =
+        lines.filter(|(_, row)| row.stats.count != 0).partition(|(line, _)| line.kind == Kind::Idle);
     let left_out = handled.len().saturating_sub(MOST) + idle.len().saturating_sub(MOST);
     let before = base.map(|base| (base, Counterparts::of(&base.rows)));
     let before = before.as_ref();
@@ -67,15 +65,17 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
                 div.scroll tabindex="0" role="region" aria-label="All rows" {
                     table.rows-table id="rows" {
                         thead { tr {
-                            th scope="col" { (heading(data.rows.by())) } th.n scope="col" { "Exits" } th.n scope="col" { "per s" }
-                            th scope="col" { "Share of time" } th.n scope="col" { "Sum" }
-                            @for column in &COLUMNS { th.n scope="col" { (column.title) } }
+                            th scope="col" { (heading) }
+                            @for (heading, column) in table.columns.iter().zip(&columns) {
+                                th.n[!is_share(column)] scope="col" { (heading.title) }
+                                @if is_count(column) { th.n scope="col" { "per s" } }
+                            }
                         } }
-                        tbody { @for row in handled.iter().take(MOST) { (line(data, before, row, handled_ns)) } }
+                        tbody { @for (line, row) in handled.iter().take(MOST) { (row_of(data, before, &columns, *line, row)) } }
                         @if !idle.is_empty() {
                             tbody.idle {
-                                tr.rule { th colspan="10" scope="rowgroup" { "Idle: the guest has nothing to do" } }
-                                @for row in idle.iter().take(MOST) { (line(data, before, row, 0)) }
+                                tr.rule { th colspan=(columns.len() + 2) scope="rowgroup" { "Idle: the guest has nothing to do" } }
+                                @for (line, row) in idle.iter().take(MOST) { (row_of(data, before, &columns, *line, row)) }
                             }
                         }
                     }
@@ -91,52 +91,79 @@ pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
     }
 }
 
-/// Of the labels of rows: the dimensions that tell them apart.
-fn heading(by: GroupBy) -> String {
-    let dimensions = [(by.host, "Host"), (by.vm, "VM"), (by.vcpu, "vCPU"), (by.reason, "Exit reason")];
-    let words: Vec<_> = dimensions.into_iter().filter_map(|(on, word)| on.then_some(word)).collect();
-    words.join(" \u{b7} ")
+fn is_count(column: &Column) -> bool {
+    column.id == "samples"
 }
 
-fn line(data: &Data, before: Option<&(&Data, Counterparts<'_>)>, row: &Row, handled_ns: u64) -> Markup {
-    let stats = &row.stats;
+fn is_share(column: &Column) -> bool {
+    column.id == "time_share"
+}
+
+fn row_of(
+    data: &Data,
+    before: Option<&(&Data, Counterparts<'_>)>,
+    columns: &[&'static Column],
+    line: Line<'_>,
+    row: &Row,
+) -> Markup {
     let gloss = row.reason.map(|(isa, code)| decode(isa, code).gloss).unwrap_or_default();
     let before = before.map(|(base, rows)| (base, rows.find(row)));
     let rate = data.rate(row);
     let rate_before = before.map(|(base, row)| row.map(|row| base.rate(row)));
-    let share = if handled_ns == 0 { None } else { Some(stats.sum_ns as f64 / handled_ns as f64) };
     html! {
         tr {
             th scope="row" { span.name { (label(row)) } @if !gloss.is_empty() { span.gloss { (gloss) } } }
-            td.n { (count(stats.count)) }
-            td.n { (count(rate.round() as u64)) (change(rate, rate_before, false)) }
-            td {
-                @if let Some(share) = share {
-                    span.share { span.fill aria-hidden="true" style=(format!("width:{:.2}%", 100.0 * share)) {} }
-                    (percent(share))
-                } @else { "-" }
-            }
-            td.n { (time(stats.sum_ns)) }
-            @for column in &COLUMNS {
-                @let now = (column.get)(stats);
-                @let then = before.map(|(_, row)| row.and_then(|row| (column.get)(&row.stats)));
-                td.n title=(now.map_or_else(String::new, |ns| format!("{ns:.0} ns"))) {
-                    (now.map_or_else(|| "-".to_owned(), |ns| time(ns.round() as u64)))
-                    @if let Some(now) = now { (change(now, then, column.rough)) }
-                }
+            @for (value, column) in line.cells.iter().zip(columns) {
+                (cell(*value, column, before.map(|(_, row)| row)))
+                @if is_count(column) { td.n { (count(rate.round() as u64)) (change(rate, rate_before, false)) } }
             }
         }
     }
 }
 
-/// What changed: nothing without a base, `new` without a row in it.
+/// A value and what changed. Amounts have no change: they grow with the length of a recording.
+fn cell(value: Option<Value>, column: &Column, before: Option<Option<&Row>>) -> Markup {
+    let value_before = |row: &Row| duration_ns(column.value(row, &Totals::default()));
+    // Quantiles come from buckets, so small changes may be none.
+    let rough = matches!(column.get, Get::Quantile(_));
+    let compared = rough || ["mean_ns", "max_ns"].contains(&column.id);
+    let now = value.and_then(duration_ns);
+    html! {
+        @match value {
+            Some(Value::Count(samples)) => td.n { (count(samples)) },
+            Some(Value::Share(Some(share))) => td {
+                span.share { span.fill aria-hidden="true" style=(format!("width:{:.2}%", 100.0 * share)) {} }
+                (format::percent(share))
+            },
+            Some(Value::Share(None)) => td { "-" },
+            _ => td.n title=(now.map_or_else(String::new, |ns| format!("{ns:.0} ns"))) {
+                (now.map_or_else(|| "-".to_owned(), |ns| format::time(ns.round() as u64)))
+                @if let Some(now) = now.filter(|_| compared) {
+                    (change(now, before.map(|row| row.and_then(value_before)), rough))
+                }
+            },
+        }
+    }
+}
+
+/// A duration, if the value is one.
+fn duration_ns(value: Value) -> Option<f64> {
+    match value {
+        Value::Ns(ns) => ns.map(|ns| ns as f64),
+        Value::Mean(ns) => ns,
+        _ => None,
+    }
+}
+
+/// Formats the relative change from `before`: [`None`] without a second recording, `Some(None)` if that has
+/// no such row.
 fn change(now: f64, before: Option<Option<f64>>, rough: bool) -> Markup {
     let Some(before) = before else { return html! {} };
     let Some(before) = before.filter(|before| *before > 0.0) else {
         return html! { span.change { "new" } };
     };
     let change = now / before - 1.0;
-    // Each of the two may be off by that much.
+    // Both values may be off by the error of the buckets.
     if (rough && change.abs() <= 2.0 * MAX_RELATIVE_ERROR) || change.abs() < 0.0005 {
         return html! { span.change { "\u{2248}" } };
     }

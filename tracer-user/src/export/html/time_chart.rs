@@ -15,7 +15,7 @@ use crate::{
 /// VMs at most: those with the most time.
 const MOST: usize = 60;
 
-/// The words of a VM.
+/// The label of a VM.
 fn name_of(VmAccount { vm, ended, .. }: &VmAccount) -> String {
     let host = vm.host.name().map(|host| format!("{host} \u{b7} ")).unwrap_or_default();
     let count = if vm.pid.is_none() { format!(" ({ended})") } else { String::new() };
@@ -28,13 +28,13 @@ fn measured(data: &Data) -> MeasuredParts {
     all.reduce(MeasuredParts::and).unwrap_or_default()
 }
 
-/// What a bar is about.
+/// Which time a bar divides.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// All time.
+    /// All time of the vCPUs.
     All,
-    /// Handled time, which is neither guest nor idle nor stopped: too thin a slice of the other to be read
-    /// there.
+    /// Handled time only: without guest, idle and stopped time. In a bar of all time it is often too thin to
+    /// read.
     Handled,
 }
 
@@ -46,7 +46,7 @@ impl Part {
     }
 }
 
-/// A piece of a bar.
+/// One coloured segment of a bar.
 struct Piece {
     class: &'static str,
     title: &'static str,
@@ -54,7 +54,7 @@ struct Piece {
     ns: u64,
 }
 
-/// What a VM's time went to, in the order in which it is drawn.
+/// Segments of a VM's bar, in drawing order.
 fn pieces(data: &Data, account: &Account) -> Vec<Piece> {
     let known = measured(data);
     let guest =

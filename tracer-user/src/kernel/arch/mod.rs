@@ -34,6 +34,8 @@ pub struct Arch {
     pub offsets: Option<Offsets>,
     /// The isa of exits whose record has none, by the processor's vendor; [`None`] if it is unknown.
     pub isa: fn(vendor: &str) -> Option<Isa>,
+    /// Clock sources that are read within some nanoseconds, by the kernel's names.
+    pub clock_sources: &'static [&'static str],
     /// Whether KVM runs without one of the backends.
     pub backend_optional: bool,
     /// What is missing on a host without KVM.

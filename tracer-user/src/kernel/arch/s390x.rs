@@ -29,6 +29,7 @@ pub(crate) static ARCH: Arch = Arch {
     ],
     offsets: None,
     isa: |_| Some(Isa::S390),
+    clock_sources: &["tod"],
     backend_optional: true,
     no_kvm,
 };
@@ -52,7 +53,7 @@ static HOOKS: [Hook; 10] = [
         event: "kvm:kvm_s390_sie_enter",
         role: Role::Entry,
         tells: "a vCPU enters its guest",
-        ways: &[tp(symbols::SIE_ENTER, &[])],
+        ways: &[tp(symbols::SIE_ENTER, &[record(config::OFF_SIE_ENTER_VCPU, "id", 4)])],
         unless: Unless::Never,
         if_missing: IfMissing::Refuse,
     },

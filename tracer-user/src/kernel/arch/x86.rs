@@ -11,7 +11,7 @@ use crate::{
         Unsupported,
         arch::Arch,
         btf::Offsets,
-        hook::{Hook, IfMissing, Role, Unless, Way, at, flag, optional, raw, record, tp, types},
+        hook::{Hook, IfMissing, Role, Unless, Way, at, flag, low32, optional, raw, record, tp, types},
     },
 };
 
@@ -23,6 +23,7 @@ pub(crate) static ARCH: Arch = Arch {
     activity: ["kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr", "kvm_emulate_insn"],
     offsets: Some(|types, backends| from_offsets(&types.kvm().map_err(|error| error.to_string())?, backends)),
     isa: isa_of_vendor,
+    clock_sources: &["tsc", "kvm-clock", "hyperv_clocksource_tsc_page"],
     backend_optional: false,
     no_kvm,
 };
@@ -62,7 +63,7 @@ static HOOKS: [Hook; 7] = [
         event: "kvm:kvm_entry",
         role: Role::Entry,
         tells: "a vCPU enters its guest",
-        ways: &[raw(symbols::RAW_ENTRY, &[]), tp(symbols::TP_ENTRY, &[])],
+        ways: &[raw(symbols::RAW_ENTRY, &[]), tp(symbols::TP_ENTRY, &[optional(config::OFF_ENTRY_VCPU, "vcpu_id", "one vCPU of each thread is known")])],
         unless: Unless::Never,
         if_missing: IfMissing::Refuse,
     },
@@ -113,9 +114,9 @@ static HOOKS: [Hook; 7] = [
             tp(
                 symbols::TP_EXIT,
                 &[
-                    record(config::OFF_EXIT_REASON, "exit_reason", 4),
+                    low32(config::OFF_EXIT_REASON, "exit_reason"),
                     optional(config::OFF_EXIT_ISA, "isa", "the isa is that of the processor's vendor"),
-                    optional(config::OFF_EXIT_VCPU, "vcpu_id", "vCPUs are shown by thread"),
+                    optional(config::OFF_EXIT_VCPU, "vcpu_id", "vCPUs are shown by thread, and one vCPU of each"),
                 ],
             ),
         ],

@@ -98,6 +98,7 @@ impl Types {
 
     /// Whether a structure of the kernel has a member.
     pub fn has_member(&self, strukt: &str, member: &str) -> bool {
-        self.vmlinux.member(strukt, &[member]).is_ok()
+        let kvm = self.kvm.as_ref().unwrap_or(&self.vmlinux);
+        kvm.member(strukt, &[member]).is_ok()
     }
 }

@@ -5,7 +5,7 @@ use tracer_ebpf::{config, subkey::kind, symbols};
 use super::*;
 use crate::kernel::{
     arch::{Arch, s390x, x86},
-    features::FEATURES,
+    features::{DetectedBy, FEATURES, Presence},
     host::Version,
 };
 
@@ -55,8 +55,11 @@ fn format(arch: &Arch, event: &str) -> String {
     fields.map(line).collect()
 }
 
+/// A feature of which nothing is known.
+const UNKNOWN: Presence = Presence { has: None, by: DetectedBy::Types };
+
 /// A kernel that lacks these events, of which `None` stands for types that give no offsets.
-fn kernel(arch: &'static Arch, types: Option<&[(i32, u32)]>, lacks: &'static [&str]) -> Kernel {
+pub fn kernel(arch: &'static Arch, types: Option<&[(i32, u32)]>, lacks: &'static [&str]) -> Kernel {
     let of_kvm = types.map(<[_]>::to_vec).ok_or_else(|| "BTF has no type struct vcpu_svm".to_owned());
     let of_sched = types.map(|_| vec![(config::OFF_TASK_PID, 1000)]).ok_or_else(|| "no BTF".to_owned());
     Kernel {
@@ -68,13 +71,16 @@ fn kernel(arch: &'static Arch, types: Option<&[(i32, u32)]>, lacks: &'static [&s
         sched_types: of_sched,
         cast: None,
         cpu_flags: Vec::new(),
-        present: [None; FEATURES.len()],
+        present: [UNKNOWN; FEATURES.len()],
         version: Version(6, 1),
     }
 }
 
-fn preemptible(mut kernel: Kernel) -> Kernel {
-    kernel.present = std::array::from_fn(|index| Some(FEATURES[index].feature == Feature::PreemptibleRaw));
+pub fn preemptible(mut kernel: Kernel) -> Kernel {
+    kernel.present = FEATURES.each_ref().map(|info| {
+        let has = Some(info.feature == Feature::PreemptibleRaw);
+        Presence { has, ..UNKNOWN }
+    });
     kernel
 }
 
@@ -86,7 +92,7 @@ fn choose(kernel: &Kernel, arch: &Arch) -> Plan {
     Plan::choose(kernel, arch, &Wanted::default()).unwrap()
 }
 
-const AMD: &[(i32, u32)] = &[
+pub const AMD: &[(i32, u32)] = &[
     (config::OFF_VCPU_ID, 36),
     (config::OFF_SVM_VMCB, 6552),
     (config::OFF_SVM_CODE, 112),
@@ -290,4 +296,53 @@ fn msrs_are_told_on_demand() {
     }
     let last: Vec<_> = programs(&plan).into_iter().rev().take(3).collect();
     assert_eq!(last, [symbols::RAW_EXIT, symbols::CAUSE_MSR, symbols::CAUSE_CR]);
+}
+
+/// A kernel whose record has the exit code in so many bytes.
+fn with_reason_of(size: u32, types: Option<&[(i32, u32)]>) -> Kernel {
+    let arch = &x86::ARCH;
+    let mut kernel = kernel(arch, types, &[]);
+    kernel.format = Box::new(move |event| {
+        let text = format(arch, event);
+        Ok(match event {
+            "kvm:kvm_exit" => text.replace(
+                "exit_reason;\toffset:8;\tsize:4;",
+                &format!("exit_reason;\toffset:8;\tsize:{size};"),
+            ),
+            _ => text,
+        })
+    });
+    kernel
+}
+
+#[test]
+fn a_wider_exit_code_is_read_by_its_lower_half() {
+    for size in [4, 8] {
+        let plan = choose(&with_reason_of(size, None), &x86::ARCH);
+        assert!(programs(&plan).contains(&symbols::TP_EXIT));
+        let upper = if cfg!(target_endian = "big") { size - 4 } else { 0 };
+        assert!(plan.constants().contains(&(config::OFF_EXIT_REASON, 8 + upper)), "{size}");
+    }
+    let refused = Plan::choose(&with_reason_of(2, None), &x86::ARCH, &Wanted::default()).unwrap_err();
+    assert!(refused.what.contains("`exit_reason` of 4 or 8 bytes"), "{refused}");
+    let raw = choose(&with_reason_of(2, Some(AMD)), &x86::ARCH);
+    assert!(programs(&raw).contains(&symbols::RAW_EXIT), "raw tracepoints have no record");
+}
+
+#[test]
+fn a_tracepoint_that_is_refused_has_a_raw_one_in_its_place() {
+    let mut plan = choose(&preemptible(kernel(&x86::ARCH, Some(AMD), &[])), &x86::ARCH);
+    assert!(!plan.is_breakdown_in_doubt());
+    let refused = |plan: &Plan, program: &str| {
+        let attachment = plan.attachments.iter().find(|it| it.way.program == program).unwrap();
+        attachment.hook.raw_without_fields(attachment.way)
+    };
+    let raw = refused(&plan, symbols::TP_LEFT_KVM).unwrap();
+    plan.replace(symbols::TP_LEFT_KVM, raw);
+    assert!(programs(&plan).contains(&symbols::LEFT_KVM) && !programs(&plan).contains(&symbols::TP_LEFT_KVM));
+    assert!(plan.is_breakdown_in_doubt());
+    // A program whose constants the loader writes can only be chosen before.
+    assert!(refused(&plan, symbols::RAW_SWITCH).is_none());
+    let by_record = choose(&kernel(&x86::ARCH, None, &[]), &x86::ARCH);
+    assert!(refused(&by_record, symbols::TP_EXIT).is_none());
 }

@@ -19,7 +19,7 @@ use measure::{RowOfSide, RowPair};
 pub use metrics::{METRICS, Metric, MetricInfo, Unit};
 pub use rules::{Rule, RuleOutcome};
 use statistics::Change;
-pub use summary::{RecordingSummary, RowKey};
+pub use summary::{RecordingSummary, RowKey, Summarizer};
 pub use verdict::{Presence, Unjudged, Verdict};
 
 /// With fewer blocks than this on either side, samples are taken as independent.

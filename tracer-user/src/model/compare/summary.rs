@@ -1,17 +1,20 @@
 //! A recording summed up for a comparison, by rows and blocks of time, in memory that does not grow with its
 //! length.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use tracer_ebpf::{histogram::BUCKETS, part::Part};
+use tracer_ebpf::part::Part;
 
 use crate::{
     decode::{Isa, decode},
-    model::{Cell, GroupBy, Interval, Losses, Selection, Stats, Thread, Threads, kinds},
+    model::{GroupBy, Losses, NamedInterval, Row, Rows, Selection, Stats, Store},
 };
 
 /// More blocks than this are joined two by two.
 const MAX_BLOCKS: usize = 32;
+/// A store with more cells than this is emptied before its block ends. Threads that come and go would fill
+/// the memory.
+const MAX_CELLS: usize = 1 << 16;
 
 /// An exit reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +47,19 @@ pub struct RowKey {
 }
 
 impl RowKey {
+    /// The key of a row that is at least by `by`.
+    fn of(row: &Row, by: GroupBy) -> Self {
+        let GroupBy { host, vm, vcpu, reason, part: _ } = by;
+        let name = row.vm().map(|vm| vm.name.to_string());
+        Self {
+            idle: row.idle,
+            host: row.host().filter(|_| host).map(str::to_owned),
+            vm: name.filter(|_| vm),
+            vcpu: row.thread().filter(|_| vcpu).map(ToString::to_string),
+            reason: row.reason.filter(|_| reason).map(|(isa, code)| Reason { isa, code }),
+        }
+    }
+
     /// The reason's name, if rows are by reason.
     pub fn reason_label(&self) -> Option<String> {
         self.reason.map(|reason| reason.to_string())
@@ -113,27 +129,11 @@ impl Block {
     }
 }
 
-/// Identifies the cells that add to the same row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct CellKey {
-    /// Index in the list of threads.
-    thread: usize,
-    reason: Reason,
-    idle: bool,
-}
-
 /// A recording, summed up for a comparison.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RecordingSummary {
-    by: GroupBy,
     pub(super) rows: BTreeMap<RowKey, RowSummary>,
     pub(super) blocks: Vec<Block>,
-    /// How many intervals of a host make a block.
-    intervals_per_block: usize,
-    /// The hosts of the newest interval.
-    newest_hosts: BTreeSet<Option<String>>,
-    /// The rows of the cells that were seen: making a key anew for each cell would copy its names.
-    row_of_cell: HashMap<CellKey, RowKey>,
     /// Intervals, those of all hosts at the same time counted once.
     pub intervals: u64,
     /// Time covered in ns, of all hosts together.
@@ -147,69 +147,13 @@ pub struct RecordingSummary {
 }
 
 impl RecordingSummary {
-    /// A summary of no intervals, whose rows will be grouped by `by`.
-    pub fn new(by: GroupBy) -> Self {
-        Self {
-            by,
-            rows: BTreeMap::new(),
-            blocks: Vec::new(),
-            intervals_per_block: 1,
-            newest_hosts: BTreeSet::new(),
-            row_of_cell: HashMap::new(),
-            intervals: 0,
-            elapsed_ns: 0,
-            losses: Losses::default(),
-            isas: BTreeSet::new(),
-            waits_apart: None,
-        }
-    }
-
-    /// Adds the selected part of an interval. `threads` must be the same list for all intervals, which may
-    /// grow.
-    pub fn add(&mut self, interval: &Interval, threads: &Threads, selection: &Selection) {
-        if !selection.wants_host(interval.host.as_deref()) {
-            return;
-        }
-        self.losses.merge(&interval.losses);
-        let elapsed_ns = interval.elapsed_ns();
-        self.elapsed_ns = self.elapsed_ns.saturating_add(elapsed_ns);
-        self.open_block(interval.host.as_ref(), elapsed_ns);
-        for cell in &interval.cells {
-            let thread = &threads.list[cell.thread];
-            if selection.wants_thread(thread) && selection.wants_reason(cell.isa, cell.code) {
-                self.add_cell(cell, interval, thread);
-            }
-        }
-    }
-
-    /// Makes sure that the newest block is the one to which an interval of this host belongs. Hosts that were
-    /// read at the same time share blocks: those of one alone would seem to come and go.
-    fn open_block(&mut self, host: Option<&String>, elapsed_ns: u64) {
-        let host = host.cloned();
-        let begins = self.blocks.is_empty() || self.newest_hosts.contains(&host);
-        if begins {
-            self.newest_hosts.clear();
-            self.intervals += 1;
-            let full = |summary: &Self| {
-                summary.blocks.last().is_none_or(|block| block.intervals >= summary.intervals_per_block)
-            };
-            if full(self) && self.blocks.len() == MAX_BLOCKS {
-                self.halve_blocks();
-            }
-            if full(self) {
-                self.blocks.push(Block::default());
-            }
-        }
-        self.newest_hosts.insert(host.clone());
-        let block = self.blocks.last_mut().expect("one was just made if there was none");
-        block.intervals += usize::from(begins);
-        let elapsed = block.elapsed_ns.entry(host).or_default();
-        *elapsed = elapsed.saturating_add(elapsed_ns);
+    /// Handled time of all rows, in ns.
+    pub fn handled_ns(&self) -> u64 {
+        self.blocks.iter().fold(0, |sum, block| sum.saturating_add(block.handled_ns))
     }
 
     /// Joins blocks two by two.
     fn halve_blocks(&mut self) {
-        self.intervals_per_block *= 2;
         let mut joined: Vec<Block> = Vec::new();
         for (index, block) in std::mem::take(&mut self.blocks).into_iter().enumerate() {
             if index % 2 == 0 {
@@ -234,47 +178,166 @@ impl RecordingSummary {
         }
     }
 
-    fn add_cell(&mut self, cell: &Cell, interval: &Interval, thread: &Thread) {
-        // Every exit once: the other kinds are the same time seen in another way.
-        if !kinds::is_exit(cell.subkey) {
-            return;
-        }
-        // Where the wait of a halted guest is known, it is in no cell of these kinds.
-        let waits_apart = interval.known.has(Part::Halt);
-        let idle = decode(cell.isa, cell.code).idle && !waits_apart;
-        self.isas.insert(cell.isa);
-        self.waits_apart = Some(self.waits_apart.unwrap_or(true) && waits_apart);
+    /// Adds samples to the newest block.
+    fn add(&mut self, rows: &Rows, by: GroupBy) {
         let block = self.blocks.len() - 1;
-        if !idle {
-            let handled = &mut self.blocks[block].handled_ns;
-            *handled = handled.saturating_add(cell.sum_ns);
+        let handled_ns = &mut self.blocks[block].handled_ns;
+        *handled_ns = handled_ns.saturating_add(rows.totals().handled_ns);
+        for row in rows.exits() {
+            let waits_apart = row.measured.has(Part::Halt);
+            self.waits_apart = Some(self.waits_apart.unwrap_or(true) && waits_apart);
+            self.isas.extend(row.reason.map(|(isa, _)| isa));
+            let stats = &row.stats;
+            let sum = self.rows.entry(RowKey::of(row, by)).or_default();
+            sum.stats.merge(stats);
+            let filled = stats.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
+            let filled = filled.map(|(bucket, count)| (bucket as u16, *count));
+            sum.blocks.entry(block).or_default().add(stats.count, stats.sum_ns, filled);
         }
-        let GroupBy { host, vm, vcpu, reason, part: _ } = self.by;
-        let reason_of_cell = Reason { isa: cell.isa, code: cell.code };
-        let cell_key = CellKey { thread: cell.thread, reason: reason_of_cell, idle };
-        let key = self.row_of_cell.entry(cell_key).or_insert_with(|| RowKey {
-            idle,
-            host: thread.host.clone().filter(|_| host),
-            vm: vm.then(|| thread.vm.clone()),
-            vcpu: vcpu.then(|| thread.vcpu_label()),
-            reason: reason.then_some(reason_of_cell),
-        });
-        if !self.rows.contains_key(key) {
-            self.rows.insert(key.clone(), RowSummary::default());
+    }
+}
+
+/// Sums a recording up, interval by interval.
+#[derive(Debug)]
+pub struct Summarizer {
+    by: GroupBy,
+    selection: Selection,
+    summary: RecordingSummary,
+    /// What the summary does not have yet: samples of its newest block.
+    store: Store,
+    /// How many intervals of a host make a block.
+    intervals_per_block: usize,
+    /// The hosts of the newest interval.
+    newest_hosts: BTreeSet<Option<String>>,
+}
+
+impl Summarizer {
+    /// Nothing yet. The summary will have the selected samples, in rows by `by`.
+    pub fn new(by: GroupBy, selection: Selection) -> Self {
+        Self {
+            by,
+            selection,
+            summary: RecordingSummary::default(),
+            store: Store::keeping(usize::MAX),
+            intervals_per_block: 1,
+            newest_hosts: BTreeSet::new(),
         }
-        let row = self.rows.get_mut(key).expect("just made sure of it");
-        let buckets = interval.buckets_of(cell);
-        row.stats.add(cell.count, cell.sum_ns, cell.min_ns, cell.max_ns, buckets);
-        row.blocks.entry(block).or_default().add(
-            cell.count,
-            cell.sum_ns,
-            buckets.iter().map(|(bucket, count)| (*bucket, (*count).into())),
-        );
-        debug_assert!(buckets.iter().all(|(bucket, _)| usize::from(*bucket) < BUCKETS));
     }
 
-    /// Handled time of all rows, in ns.
-    pub fn handled_ns(&self) -> u64 {
-        self.blocks.iter().fold(0, |sum, block| sum.saturating_add(block.handled_ns))
+    /// Adds an interval. Intervals must be of one list of threads.
+    pub fn add(&mut self, of: NamedInterval<'_>) {
+        let interval = of.interval;
+        if !self.selection.wants_host(interval.host.as_deref()) {
+            return;
+        }
+        let elapsed_ns = interval.elapsed_ns();
+        self.open_block(interval.host.as_ref(), elapsed_ns);
+        self.summary.losses.merge(&interval.losses);
+        self.summary.elapsed_ns = self.summary.elapsed_ns.saturating_add(elapsed_ns);
+        self.store.add(of);
+        let (_, cells) = self.store.held();
+        if cells > MAX_CELLS {
+            self.settle();
+        }
+    }
+
+    /// No interval follows.
+    pub fn finish(mut self) -> RecordingSummary {
+        self.settle();
+        self.summary
+    }
+
+    /// Moves the samples of the store to the summary.
+    fn settle(&mut self) {
+        let store = std::mem::replace(&mut self.store, Store::keeping(usize::MAX));
+        if store.intervals() == 0 {
+            return;
+        }
+        // By reason in any case: the reason tells the instruction set.
+        let by = GroupBy { reason: true, part: false, ..self.by };
+        let mut rows = Rows::new(by).with_selection(self.selection.clone());
+        rows.of_store(&store);
+        self.summary.add(&rows, self.by);
+    }
+
+    /// Makes sure that the newest block is the one to which an interval of this host belongs. Hosts that were
+    /// read at the same time share blocks: those of one alone would seem to come and go.
+    fn open_block(&mut self, host: Option<&String>, elapsed_ns: u64) {
+        let host = host.cloned();
+        let begins = self.summary.blocks.is_empty() || self.newest_hosts.contains(&host);
+        if begins {
+            self.newest_hosts.clear();
+            self.summary.intervals += 1;
+            if self.is_block_full() {
+                self.settle();
+                if self.summary.blocks.len() == MAX_BLOCKS {
+                    self.summary.halve_blocks();
+                    self.intervals_per_block *= 2;
+                }
+            }
+            // The joined blocks may have room.
+            if self.is_block_full() {
+                self.summary.blocks.push(Block::default());
+            }
+        }
+        self.newest_hosts.insert(host.clone());
+        let block = self.summary.blocks.last_mut().expect("one was just made if there was none");
+        block.intervals += usize::from(begins);
+        let elapsed = block.elapsed_ns.entry(host).or_default();
+        *elapsed = elapsed.saturating_add(elapsed_ns);
+    }
+
+    fn is_block_full(&self) -> bool {
+        self.summary.blocks.last().is_none_or(|block| block.intervals >= self.intervals_per_block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_ebpf::histogram::bucket_of;
+
+    use super::*;
+    use crate::model::{Cell, Interval, Thread, Threads};
+
+    /// A second in which each of these threads had a `cpuid` of 5 ns.
+    fn second(number: u64, threads: usize) -> Interval {
+        let cell = |thread| Cell {
+            thread,
+            isa: Isa::SVM,
+            code: 0x72,
+            count: 1,
+            sum_ns: 5,
+            min_ns: 5,
+            max_ns: 5,
+            buckets: 0..1,
+            ..Cell::default()
+        };
+        let cells = (0..threads).map(cell).collect();
+        let buckets = vec![(bucket_of(5) as u16, 1)];
+        Interval { number, end_ns: 1_000_000_000, cells, buckets, ..Interval::default() }
+    }
+
+    #[test]
+    fn a_store_that_is_emptied_within_a_block_loses_nothing() {
+        const MANY: usize = MAX_CELLS + 1;
+        // Two VMs of one name are one row.
+        let thread = |tid: u32| Thread { pid: tid % 2, tid, vm: "web".into(), ..Thread::default() };
+        let threads: Threads = (0..MANY as u32).map(thread).collect();
+        let by = GroupBy { vm: true, ..GroupBy::REASON };
+        let mut summarizer = Summarizer::new(by, Selection::default());
+        // The 33rd joins blocks two by two; the 34th is in its block.
+        for number in 1..=34 {
+            let threads_seen = if number == 33 { MANY } else { 1 };
+            summarizer.add(second(number, threads_seen).with(&threads));
+            assert!(summarizer.store.held().1 <= MAX_CELLS);
+        }
+        let summary = summarizer.finish();
+        let (key, row) = summary.rows.iter().next().unwrap();
+        assert_eq!((summary.rows.len(), key.label().as_str()), (1, "web cpuid"));
+        let counts: Vec<u64> = row.blocks.values().map(|samples| samples.count).collect();
+        let expected: Vec<u64> = [2; 16].into_iter().chain([MANY as u64 + 1]).collect();
+        assert_eq!((counts, row.stats.count), (expected, 33 + MANY as u64));
+        assert_eq!(row.stats.buckets[bucket_of(5)], row.stats.count);
+        assert_eq!(summary.handled_ns(), 5 * row.stats.count);
     }
 }

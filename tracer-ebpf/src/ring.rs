@@ -1,0 +1,102 @@
+//! The entries of one thread that runs several vCPUs: one of them is that of the vCPU which it runs now, the
+//! others are parked. Most threads have one entry and never come here.
+
+use crate::{
+    abi::{Vcpu, state},
+    breakdown,
+    loss::PerVcpu,
+    tables::Tables,
+};
+
+/// So many entries a thread may have. One more takes the place of the one that was parked first.
+pub const MOST: u32 = 16;
+
+/// The thread leaves this vCPU for another one, or another thread has taken the vCPU. An exit that is open
+/// has lost its entry.
+pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
+    let from_ns = if vcpu.open_ns != 0 {
+        vcpu.lost[PerVcpu::Moved as usize] += 1;
+        vcpu.open_ns
+    } else {
+        vcpu.entered_ns
+    };
+    vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+    vcpu.open_ns = 0;
+    vcpu.entered_ns = now_ns;
+    vcpu.kvm_vcpu = 0;
+    breakdown::discard(vcpu);
+    crate::slot::set(&mut vcpu.state, state::PARKED);
+}
+
+/// The thread runs this vCPU again. Nothing is open, and no guest time is known.
+pub fn resume(vcpu: &mut Vcpu, now_ns: u64) {
+    if vcpu.state == state::PARKED {
+        vcpu.parked_ns = vcpu.parked_ns.wrapping_add(now_ns.wrapping_sub(vcpu.entered_ns));
+        crate::slot::set(&mut vcpu.state, state::LIVE);
+    }
+    vcpu.entered_ns = 0;
+}
+
+/// The entry of the thread of `entry` that has this identity.
+#[inline(always)]
+pub fn find<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64) -> Option<T::Entry> {
+    let mut next = tables.vcpu(entry).next;
+    for _ in 0..MOST {
+        let other = tables.entry_at(next.wrapping_sub(1))?;
+        let vcpu = tables.vcpu(other);
+        if vcpu.identity == identity {
+            return Some(other);
+        }
+        if T::index(other) == T::index(entry) {
+            return None;
+        }
+        next = vcpu.next;
+    }
+    None
+}
+
+/// Puts a new entry into the ring of a thread. In a full ring it takes the place of the entry that was parked
+/// first, which is left to user space.
+#[inline(always)]
+pub fn insert<T: Tables>(tables: &mut T, entry: T::Entry, new: T::Entry) {
+    let first = T::index(entry) + 1;
+    let next = match tables.vcpu(entry).next {
+        0 => first,
+        next => next,
+    };
+    tables.vcpu(new).next = next;
+    tables.vcpu(entry).next = T::index(new) + 1;
+    let (mut before, mut oldest, mut oldest_ns, mut len) = (new, None, u64::MAX, 2);
+    let mut next = next;
+    for _ in 0..MOST {
+        if next == first {
+            break;
+        }
+        let Some(other) = tables.entry_at(next.wrapping_sub(1)) else { return };
+        let vcpu = tables.vcpu(other);
+        next = vcpu.next;
+        if vcpu.entered_ns < oldest_ns {
+            oldest_ns = vcpu.entered_ns;
+            oldest = Some((before, other));
+        }
+        before = other;
+        len += 1;
+    }
+    if len > MOST
+        && let Some((before, other)) = oldest
+    {
+        let after = tables.vcpu(other).next;
+        tables.vcpu(before).next = after;
+        let vcpu = tables.vcpu(other);
+        vcpu.next = 0;
+        give_up(vcpu);
+    }
+}
+
+/// An entry that nothing will ever refer to again: user space takes its last numbers.
+pub fn give_up(vcpu: &mut Vcpu) {
+    vcpu.pid_tgid = 0;
+    vcpu.kvm_vcpu = 0;
+    // Last: from here on the entry is user space's.
+    crate::slot::set(&mut vcpu.state, state::DEAD);
+}

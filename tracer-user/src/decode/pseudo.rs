@@ -1,0 +1,9 @@
+//! What stands where an exit has no code: [`tracer_ebpf::abi::pseudo`].
+
+use super::ReasonInfo;
+
+/// The codes of [`super::Isa::NONE`].
+pub static REASONS: &[ReasonInfo] = reasons![
+    (1, "unreadable", "the exit code could not be read"),
+    (2, "entry_failed", "KVM_RUN returned, and no exit was reported since the entry"),
+];

@@ -1,0 +1,182 @@
+//! A table of slots or of thin records: what each has gained since it was last read, and which are free.
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{MapData, Stack};
+use tracer_ebpf::{
+    abi::Tally,
+    histogram::{BUCKETS, bounds_of},
+    part::Part,
+};
+
+use crate::{
+    kernel::{
+        baseline::Counts,
+        mapped::{Mapped, Memory, Taken, Tallied},
+    },
+    model::{Cell, Interval, Loss},
+    snapshot,
+};
+
+/// What is remembered between readings.
+#[derive(Debug, Default)]
+struct Known {
+    done: u64,
+    sum_ns: u64,
+    parts: [u64; Part::COUNT],
+    memory: Memory,
+    counts: Counts,
+}
+
+/// One of the two tables.
+pub struct Tallies<T> {
+    map: Mapped<T>,
+    free: Stack<MapData, u32>,
+    known: Vec<Known>,
+    copy: Box<T>,
+    /// Those that were being written to at every try of this reading.
+    busy: Vec<usize>,
+}
+
+impl<T: Tallied> Tallies<T> {
+    /// An unused table, whose places are handed out from the lowest on.
+    ///
+    /// # Errors
+    /// If the stack of free places cannot be filled.
+    pub fn new(map: Mapped<T>, mut free: Stack<MapData, u32>) -> Result<Self> {
+        fill(&mut free, map.len())?;
+        let copy = Box::new(map.copy(0));
+        Ok(Self { map, free, known: Vec::new(), copy, busy: Vec::new() })
+    }
+
+    /// Number of places.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// So many places were ever used.
+    pub fn used(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether a place is handed out; then the vCPU entry that it belongs to.
+    pub fn owner(&self, index: usize) -> Option<usize> {
+        self.map.done(index).map(|_| self.map.owner(index))
+    }
+
+    /// Those that were being written to, which are then forgotten.
+    pub fn take_busy(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.busy)
+    }
+
+    /// Samples that were begun and not read.
+    pub fn unread(&self, index: usize) -> u64 {
+        self.map.begun(index).saturating_sub(self.known[index].done)
+    }
+
+    /// Adds what a place has gained to an interval. False if its writer stood still in the middle of an
+    /// update at every try: then it is among the busy ones. `last` says that no reading will follow.
+    ///
+    /// # Errors
+    /// A counter that went back, which is a bug.
+    pub fn read(&mut self, index: usize, thread: usize, last: bool, interval: &mut Interval) -> Result<bool> {
+        if index >= self.known.len() {
+            self.known.resize_with(index + 1, Known::default);
+        }
+        let Some(done) = self.map.done(index) else { return Ok(true) };
+        let known = &mut self.known[index];
+        // At the end also for a first sample that is being added.
+        if done == known.done && !(last && self.map.begun(index) != done) {
+            return Ok(true);
+        }
+        let start = interval.buckets.len();
+        let (taken, count) = loop {
+            let Some(taken) = self.map.take(index, &mut self.copy, &mut known.memory) else {
+                self.busy.push(index);
+                return Ok(false);
+            };
+            let done = self.copy.tally().done;
+            let count = done.checked_sub(known.done).context("bug: a count went back")?;
+            let Some(buckets) = self.copy.buckets() else { break (taken, count) };
+            let gained = known.counts.gains(buckets, &taken.buckets, &mut interval.buckets);
+            if gained == count {
+                break (taken, count);
+            }
+            ensure!(
+                taken.buckets != (0..BUCKETS),
+                "bug: slot {index} gained {count} samples, its buckets {gained}"
+            );
+            interval.buckets.truncate(start);
+            known.memory.put_back(taken);
+        };
+        let Tally { isa, code, subkey, done, sum_ns: total_ns, .. } = *self.copy.tally();
+        let sum_ns = total_ns.checked_sub(known.sum_ns).context("bug: a sum went back")?;
+        if let Some(buckets) = self.copy.buckets() {
+            known.counts.keep(buckets, &taken.buckets);
+        }
+        let mut parts = [0; Part::COUNT];
+        for (gained, (new, old)) in parts.iter_mut().zip(self.copy.parts().iter().zip(known.parts)) {
+            *gained = new.checked_sub(old).context("bug: a part went back")?;
+        }
+        (known.done, known.sum_ns, known.parts) = (done, total_ns, self.copy.parts());
+        let buckets = start..interval.buckets.len();
+        let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
+        interval.cells.push(Cell {
+            thread,
+            isa,
+            code,
+            subkey,
+            count,
+            sum_ns,
+            min_ns,
+            max_ns,
+            parts: snapshot::parts(subkey, parts, sum_ns),
+            buckets,
+        });
+        Ok(true)
+    }
+
+    /// Takes a place back whose thread has ended. What it was for.
+    ///
+    /// # Errors
+    /// If it cannot be handed out again.
+    pub fn free(&mut self, index: usize) -> Result<Tally> {
+        self.known[index] = Known::default();
+        let tally = *self.map.copy(index).tally();
+        self.map.clear(index);
+        self.free.push(index as u32, 0).context("cannot hand back a slot")?;
+        Ok(tally)
+    }
+
+    /// Counts what could not be read as lost.
+    pub fn give_up_busy(&mut self, interval: &mut Interval) {
+        for index in std::mem::take(&mut self.busy) {
+            interval.losses.add(Loss::Unread, self.unread(index));
+        }
+    }
+}
+
+/// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be
+/// missing from `taken`; its bucket is not, so the extremes are widened to the bounds of the outermost
+/// buckets.
+fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (u64, u64) {
+    if count == 1 {
+        return (sum_ns, sum_ns);
+    }
+    let bounds = |bucket: Option<&(u16, u32)>| bucket.map(|(bucket, _)| bounds_of(usize::from(*bucket)));
+    let (Some((_, low_end)), Some((high_start, _))) = (bounds(buckets.first()), bounds(buckets.last()))
+    else {
+        return (taken.min_ns, taken.max_ns);
+    };
+    (taken.min_ns.min(low_end - 1), taken.max_ns.max(high_start))
+}
+
+/// Pushes all numbers below `len`, so that 0 is handed out first.
+///
+/// # Errors
+/// Those of bpf(2).
+pub fn fill(stack: &mut Stack<MapData, u32>, len: usize) -> Result<()> {
+    for index in (0..len as u32).rev() {
+        stack.push(index, 0).context("cannot fill the list of free entries")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Gaps: where events were lost, and between which events of a thread.
+//!
+//! perf has a ring buffer for each CPU, or for each thread (`--per-thread`). While one is full the kernel
+//! counts, and it writes how many events are missing before the next one that has room. So a gap lies between
+//! two events of a ring. A thread may have lost events in it if the ring is its own, or that of the CPU on
+//! which its event before the gap or its event after it was. One that visited another CPU for the time of the
+//! gap only is not known.
+
+use std::collections::HashMap;
+
+use tracer_ebpf::abi::ABSENT;
+
+/// A buffer of perf's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Ring {
+    /// That of a CPU.
+    Cpu(u32),
+    /// That of a thread, by the number that the samples have.
+    Thread(u32),
+    /// Nothing says which.
+    Unknown,
+}
+
+/// Where events were lost: from the dispatching of this value on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub ring: Ring,
+    /// The time of the ring's first event after it.
+    pub until_ns: u64,
+}
+
+/// The newest event of a thread.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    now_ns: u64,
+    /// Its CPU, or [`ABSENT`].
+    cpu: u32,
+}
+
+/// The gaps up to now, and the newest event of each thread.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    /// The end of the newest gap of each buffer.
+    until_ns: HashMap<Ring, u64>,
+    /// The end of the newest gap of all.
+    newest_ns: u64,
+    threads: HashMap<u64, Newest>,
+}
+
+impl Gaps {
+    /// A gap begins. It is not over before its end has come.
+    pub fn add(&mut self, Gap { ring, until_ns }: Gap) {
+        let known = self.until_ns.entry(ring).or_insert(0);
+        *known = until_ns.max(*known);
+        self.newest_ns = self.newest_ns.max(until_ns);
+    }
+
+    /// Whether a gap may have events of this thread that came after its newest one. `cpu` is the one it is on
+    /// now, or [`ABSENT`].
+    pub fn since(&self, thread: u64, cpu: u32) -> bool {
+        let Some(newest) = self.threads.get(&thread).filter(|newest| newest.now_ns < self.newest_ns) else {
+            return false;
+        };
+        let after = |ring| self.until_ns.get(&ring).is_some_and(|until_ns| newest.now_ns < *until_ns);
+        // Without CPUs every gap may be the thread's.
+        newest.cpu == ABSENT
+            || after(Ring::Unknown)
+            || after(Ring::Thread(thread as u32))
+            || after(Ring::Cpu(newest.cpu))
+            || after(Ring::Cpu(cpu))
+    }
+
+    /// An event of a thread.
+    pub fn event(&mut self, thread: u64, now_ns: u64, cpu: u32) {
+        self.threads.insert(thread, Newest { now_ns, cpu });
+    }
+
+    /// The thread has ended.
+    pub fn forget(&mut self, thread: u64) {
+        self.threads.remove(&thread);
+    }
+
+    /// The threads whose newest event is followed by a gap.
+    pub fn ends(&self) -> impl Iterator<Item = u64> {
+        self.threads.keys().copied().filter(|thread| self.since(*thread, ABSENT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gap of the first CPU from 100 to 200; the thread's events are at 90 and 210.
+    fn lost(before: u32, after: u32) -> bool {
+        let mut gaps = Gaps::default();
+        gaps.event(7, 90, before);
+        gaps.add(Gap { ring: Ring::Cpu(0), until_ns: 200 });
+        gaps.since(7, after)
+    }
+
+    #[test]
+    fn a_gap_is_of_those_who_were_on_its_cpu_before_or_after() {
+        assert!(lost(0, 0) && lost(0, 1) && lost(1, 0));
+        assert!(!lost(1, 1) && !lost(1, 2));
+        assert!(lost(ABSENT, ABSENT), "nobody knows");
+    }
+
+    #[test]
+    fn the_first_event_after_it_ends_it() {
+        let mut gaps = Gaps::default();
+        gaps.event(7, 90, 0);
+        gaps.add(Gap { ring: Ring::Cpu(0), until_ns: 200 });
+        assert_eq!(gaps.ends().collect::<Vec<_>>(), [7]);
+        gaps.event(7, 200, 0);
+        assert!(!gaps.since(7, 0) && !gaps.since(8, 0));
+        assert_eq!(gaps.ends().count(), 0);
+        // One that is older does not take its place.
+        gaps.add(Gap { ring: Ring::Cpu(0), until_ns: 150 });
+        assert!(!gaps.since(7, 0));
+    }
+
+    #[test]
+    fn the_buffer_of_a_thread_is_its_own() {
+        let mut gaps = Gaps::default();
+        [(1 << 32 | 7, 0), (1 << 32 | 8, 0)].iter().for_each(|(thread, cpu)| gaps.event(*thread, 90, *cpu));
+        gaps.add(Gap { ring: Ring::Thread(7), until_ns: 200 });
+        assert!(gaps.since(1 << 32 | 7, 3) && !gaps.since(1 << 32 | 8, 0));
+        gaps.add(Gap { ring: Ring::Unknown, until_ns: 200 });
+        assert!(gaps.since(1 << 32 | 8, 0));
+    }
+}
