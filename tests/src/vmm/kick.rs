@@ -3,7 +3,7 @@
 //! QEMU kicks a vCPU whenever another of its threads needs it: for a short time, to change what the vCPU must not see
 //! half changed, or all of them for a long time, when the VM is paused.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct Kicks {
 #[derive(Debug)]
 pub struct Lock {
     lock: Mutex<()>,
+    /// How many vCPUs run their guests. One that waits for the lock before would keep the next from its start.
+    running: AtomicUsize,
     /// By vCPU: how often it came from KVM_RUN to the lock, and how often it has got it.
     came: Vec<AtomicU64>,
     got: Vec<AtomicU64>,
@@ -40,7 +42,12 @@ impl Lock {
     /// For so many vCPUs.
     pub fn new(vcpus: u32) -> Self {
         let counters = || (0..vcpus).map(|_| AtomicU64::new(0)).collect();
-        Self { lock: Mutex::new(()), came: counters(), got: counters() }
+        Self { lock: Mutex::new(()), running: AtomicUsize::new(0), came: counters(), got: counters() }
+    }
+
+    /// What a vCPU does before it enters its guest for the first time.
+    pub fn start(&self) {
+        self.running.fetch_add(1, Ordering::Release);
     }
 
     /// What a vCPU does when a signal has made it leave KVM_RUN; returns how long it waited, in nanoseconds.
@@ -53,11 +60,14 @@ impl Lock {
         waited
     }
 
-    /// Kicks the vCPUs with these threads, in order of their numbers, as told, and then ends their guests.
+    /// Kicks the vCPUs with these threads, in order of their numbers, as told, once all run. Then ends their guests.
     ///
     /// # Errors
     /// If a signal cannot be sent.
     pub fn kick(&self, kicks: Kicks, tids: &[i32], stop: &StopHandle) -> Result<()> {
+        while self.running.load(Ordering::Acquire) < tids.len() {
+            thread::sleep(REPEAT);
+        }
         let tids = if kicks.all { tids } else { &tids[..1] };
         for number in 1..=kicks.times {
             let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);

@@ -84,6 +84,9 @@ impl Vcpu {
         while !self.may_start() {
             thread::sleep(START_POLL);
         }
+        if let Some(lock) = &behaviour.lock {
+            lock.start();
+        }
         let mut seen = Seen::default();
         let started = sys::now_ns();
         self.run_guest(behaviour, &mut seen).with_context(|| format!("vCPU {}", self.id))?;
