@@ -102,7 +102,12 @@ fn dead_threads_give_their_places_back() -> Result<()> {
     let mut session = Session::load(&Options { vcpus: 2, slots: 2, ..Options::default() }, None)?;
     for tid in 1..=100u64 {
         let thread = 10 << 32 | tid;
-        run(&mut session, thread, Event::Exit { now_ns: 1_000 * tid, isa: 1, code: 10, vcpu: 0, identity: 0 }, 0)?;
+        run(
+            &mut session,
+            thread,
+            Event::Exit { now_ns: 1_000 * tid, isa: 1, code: 10, vcpu: 0, identity: 0 },
+            0,
+        )?;
         run(&mut session, thread, Event::Entry { now_ns: 1_000 * tid + tid, identity: None }, 0)?;
         run(&mut session, thread, Event::Death, 0)?;
         let outcome = take(&mut session)?;
@@ -160,7 +165,8 @@ fn many_machines() -> Result<()> {
                     let thread = (vm + 1) << 32 | (generation * 100_000 + vm * VCPUS + vcpu);
                     for code in 0..REASONS {
                         let (now_ns, ns) = (1_000_000 * (code + 1), 100 + 7 * code + vm);
-                        let exit = Event::Exit { now_ns, isa: 2, code: code as u32, vcpu: vcpu as u32, identity: 0 };
+                        let exit =
+                            Event::Exit { now_ns, isa: 2, code: code as u32, vcpu: vcpu as u32, identity: 0 };
                         run(&mut session, thread, exit, 0)?;
                         run(&mut session, thread, Event::Entry { now_ns: now_ns + ns, identity: None }, 0)?;
                         samples += 1;
@@ -202,7 +208,12 @@ fn filtered(pids: impl IntoIterator<Item = u32>) -> Result<Session> {
 fn other_processes_are_filtered_out() -> Result<()> {
     let mut session = filtered([7, 10])?;
     for pid in [9u64, 10, 11, 7] {
-        run(&mut session, pid << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0, identity: 0 }, 0)?;
+        run(
+            &mut session,
+            pid << 32 | 1,
+            Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0, identity: 0 },
+            0,
+        )?;
         run(&mut session, pid << 32 | 1, Event::Entry { now_ns: 200, identity: None }, 0)?;
         run(&mut session, pid << 32 | 2, Event::Entry { now_ns: 200, identity: None }, 0)?;
     }
@@ -221,7 +232,12 @@ fn a_process_is_traced_once_it_is_judged() -> Result<()> {
     let exits = |session: &mut Session, from_ns: u64| -> Result<()> {
         for pid in [wanted, refused, ended] {
             let thread = pid << 32 | 1;
-            run(session, thread, Event::Exit { now_ns: from_ns, isa: 2, code: 0x72, vcpu: 0, identity: 0 }, 0)?;
+            run(
+                session,
+                thread,
+                Event::Exit { now_ns: from_ns, isa: 2, code: 0x72, vcpu: 0, identity: 0 },
+                0,
+            )?;
             run(session, thread, Event::Entry { now_ns: from_ns + 100, identity: None }, 0)?;
         }
         Ok(())
@@ -245,7 +261,12 @@ fn a_process_is_traced_once_it_is_judged() -> Result<()> {
 #[test]
 fn events_beyond_a_full_filter_are_counted() -> Result<()> {
     let mut session = filtered(1..=tracer_ebpf::abi::MAX_PROCESSES)?;
-    run(&mut session, 99_999 << 32 | 1, Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0, identity: 0 }, 0)?;
+    run(
+        &mut session,
+        99_999 << 32 | 1,
+        Event::Exit { now_ns: 100, isa: 2, code: 0x72, vcpu: 0, identity: 0 },
+        0,
+    )?;
     run(&mut session, 99_999 << 32 | 1, Event::Entry { now_ns: 200, identity: None }, 0)?;
     let outcome = take(&mut session)?;
     assert_eq!(outcome.cells.len(), 0);

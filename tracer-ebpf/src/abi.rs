@@ -483,8 +483,7 @@ impl Tally {
 
 impl Slot {
     /// All zero: not handed out.
-    pub const UNUSED: Self =
-        Self { tally: Tally::UNUSED, parts: [0; Part::COUNT], buckets: [0; BUCKETS] };
+    pub const UNUSED: Self = Self { tally: Tally::UNUSED, parts: [0; Part::COUNT], buckets: [0; BUCKETS] };
 }
 
 /// Bytes that a CPU fetches at once.

@@ -123,14 +123,7 @@ fn kvm_run_confirmed<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
 
 /// KVM let the vCPU halt for `ns` up to now; see [`breakdown::halted`].
 #[inline(always)]
-pub fn halted<T: Tables>(
-    tables: &mut T,
-    entry: T::Entry,
-    now_ns: u64,
-    ns: u64,
-    waited: bool,
-    sched: bool,
-) {
+pub fn halted<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, ns: u64, waited: bool, sched: bool) {
     kvm_run_confirmed(tables, entry, now_ns);
     breakdown::halted(tables.vcpu(entry), now_ns, ns, waited, sched);
 }

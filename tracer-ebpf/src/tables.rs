@@ -239,11 +239,7 @@ fn take<T: Tables>(tables: &mut T, entry: T::Entry, key: &SlotKey) -> SlotRef {
 
 #[inline(always)]
 fn tally<'a, T: Tables>(tables: &'a mut T, key: &SlotKey, of: SlotRef) -> Option<&'a mut Tally> {
-    if subkey::is_thin(key.subkey) {
-        tables.tally(of)
-    } else {
-        tables.slot(of).map(|slot| &mut slot.tally)
-    }
+    if subkey::is_thin(key.subkey) { tables.tally(of) } else { tables.slot(of).map(|slot| &mut slot.tally) }
 }
 
 #[inline(always)]

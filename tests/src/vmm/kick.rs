@@ -4,7 +4,7 @@
 //! half changed, or all of them for a long time, when the VM is paused.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -30,7 +30,10 @@ pub struct Kicks {
 /// The lock, and what the vCPUs did about it.
 #[derive(Debug)]
 pub struct Lock {
-    lock: Mutex<()>,
+    /// Whether it is held. Waiters sleep at once: a mutex spins before, and each turn of that may take as long as the
+    /// other CPU's turn where one thread emulates both.
+    held: Mutex<bool>,
+    free: Condvar,
     /// How many vCPUs run their guests. One that waits for the lock before would keep the next from its start.
     running: AtomicUsize,
     /// By vCPU: how often it came from KVM_RUN to the lock, and how often it has got it.
@@ -42,7 +45,9 @@ impl Lock {
     /// For so many vCPUs.
     pub fn new(vcpus: u32) -> Self {
         let counters = || (0..vcpus).map(|_| AtomicU64::new(0)).collect();
-        Self { lock: Mutex::new(()), running: AtomicUsize::new(0), came: counters(), got: counters() }
+        let held = Mutex::new(false);
+        let running = AtomicUsize::new(0);
+        Self { held, free: Condvar::new(), running, came: counters(), got: counters() }
     }
 
     /// What a vCPU does before it enters its guest for the first time.
@@ -54,10 +59,15 @@ impl Lock {
     pub fn wait(&self, vcpu: u32) -> u64 {
         let start = sys::now_ns();
         self.came[vcpu as usize].fetch_add(1, Ordering::Release);
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.free.wait_while(held, |held| *held).unwrap_or_else(PoisonError::into_inner));
         let waited = sys::now_ns() - start;
         self.got[vcpu as usize].fetch_add(1, Ordering::Release);
         waited
+    }
+
+    fn hold(&self, held: bool) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
     /// Kicks the vCPUs with these threads, in order of their numbers, as told, once all run. Then ends their guests.
@@ -70,7 +80,7 @@ impl Lock {
         }
         let tids = if kicks.all { tids } else { &tids[..1] };
         for number in 1..=kicks.times {
-            let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.hold(true);
             loop {
                 let late = |vcpu: &usize| self.came[*vcpu].load(Ordering::Acquire) < number;
                 let late: Vec<usize> = (0..tids.len()).filter(late).collect();
@@ -81,7 +91,8 @@ impl Lock {
                 thread::sleep(REPEAT);
             }
             thread::sleep(kicks.hold);
-            drop(guard);
+            self.hold(false);
+            self.free.notify_all();
             while (0..tids.len()).any(|vcpu| self.got[vcpu].load(Ordering::Acquire) < number) {
                 thread::sleep(REPEAT);
             }

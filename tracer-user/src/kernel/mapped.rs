@@ -333,7 +333,8 @@ impl<T: Tallied> Mapped<T> {
 /// The buckets that samples since the last taking can be in: those of the current epoch, and those of the
 /// former one, which had `late` then.
 fn touched(tally: &Tally, late: Extremes) -> Range<usize> {
-    let (mut all, former) = (tally.extremes[tally.epoch as usize & 1], tally.extremes[(tally.epoch as usize & 1) ^ 1]);
+    let (mut all, former) =
+        (tally.extremes[tally.epoch as usize & 1], tally.extremes[(tally.epoch as usize & 1) ^ 1]);
     if former != late {
         // A late sample of it.
         all = Extremes { min_ns: all.min_ns.min(former.min_ns), max_ns: all.max_ns.max(former.max_ns) };

@@ -147,8 +147,14 @@ impl Plan {
     pub fn choose(kernel: &Kernel, arch: &Arch, wanted: &Wanted) -> Result<Self, Unsupported> {
         let preemptible = kernel.has(Feature::PreemptibleRaw);
         let halts_only = kernel.has(Feature::HaltsOnly);
-        let mut plan =
-            Self { attachments: Vec::new(), missing: Vec::new(), cast: None, preemptible, halts_only, why_not_raw: None };
+        let mut plan = Self {
+            attachments: Vec::new(),
+            missing: Vec::new(),
+            cast: None,
+            preemptible,
+            halts_only,
+            why_not_raw: None,
+        };
         let table = Table { kernel, hooks: arch.events(), preemptible };
         let exit = plan.exits(&table, arch, wanted.attach)?;
         let breakdown: &[How] =

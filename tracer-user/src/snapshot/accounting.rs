@@ -80,8 +80,7 @@ pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
     let stamps = |vcpu: &Vcpu| {
         (vcpu.open_ns, vcpu.entered_ns, vcpu.guest_ns, vcpu.exit_ns, vcpu.parked_ns, vcpu.touched)
     };
-    stamps(one) == stamps(other)
-        && split(one) == split(other)
+    stamps(one) == stamps(other) && split(one) == split(other)
 }
 
 /// Tries at a consistent copy of a vCPU entry. What the programs do with one takes some 50 ns.
@@ -301,7 +300,8 @@ mod tests {
         // Its entry was not seen.
         pairing::on_exit(&mut vcpu, 2_000, Isa::VMX, 30);
         pairing::on_entry(&mut vcpu, 2_010);
-        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, false, true, None, 3_000).since(&first);
+        let Account { elapsed_ns, guest_ns, parts, .. } =
+            add_up(&vcpu, false, true, None, 3_000).since(&first);
         assert_eq!((elapsed_ns, guest_ns, parts.total_ns()), (1_000, 990, 0));
     }
 
@@ -317,7 +317,8 @@ mod tests {
         pairing::on_entry(&mut vcpu, 2_200);
         pairing::on_exit(&mut vcpu, 2_200, Isa::VMX, 30);
         pairing::on_exit(&mut vcpu, 7_200, Isa::VMX, 30);
-        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, false, false, None, 12_200).since(&first);
+        let Account { elapsed_ns, guest_ns, parts, .. } =
+            add_up(&vcpu, false, false, None, 12_200).since(&first);
         assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (10_000, 5_000));
     }
 
@@ -343,7 +344,8 @@ mod tests {
         breakdown::halted(&mut vcpu, 6_400, 4_800, true, false);
         pairing::on_entry(&mut vcpu, 6_500);
         breakdown::close(&mut vcpu);
-        let Account { elapsed_ns, guest_ns, parts, .. } = add_up(&vcpu, true, false, None, 6_900).since(&asleep);
+        let Account { elapsed_ns, guest_ns, parts, .. } =
+            add_up(&vcpu, true, false, None, 6_900).since(&asleep);
         assert_eq!((elapsed_ns, guest_ns, guest_ns + parts.total_ns()), (1_400, 400, 1_400));
     }
 }

@@ -63,7 +63,13 @@ static HOOKS: [Hook; 7] = [
         event: "kvm:kvm_entry",
         role: Role::Entry,
         tells: "a vCPU enters its guest",
-        ways: &[raw(symbols::RAW_ENTRY, &[]), tp(symbols::TP_ENTRY, &[optional(config::OFF_ENTRY_VCPU, "vcpu_id", "one vCPU of each thread is known")])],
+        ways: &[
+            raw(symbols::RAW_ENTRY, &[]),
+            tp(
+                symbols::TP_ENTRY,
+                &[optional(config::OFF_ENTRY_VCPU, "vcpu_id", "one vCPU of each thread is known")],
+            ),
+        ],
         unless: Unless::Never,
         if_missing: IfMissing::Refuse,
     },
@@ -116,7 +122,11 @@ static HOOKS: [Hook; 7] = [
                 &[
                     low32(config::OFF_EXIT_REASON, "exit_reason"),
                     optional(config::OFF_EXIT_ISA, "isa", "the isa is that of the processor's vendor"),
-                    optional(config::OFF_EXIT_VCPU, "vcpu_id", "vCPUs are shown by thread, and one vCPU of each"),
+                    optional(
+                        config::OFF_EXIT_VCPU,
+                        "vcpu_id",
+                        "vCPUs are shown by thread, and one vCPU of each",
+                    ),
                 ],
             ),
         ],
