@@ -68,9 +68,15 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // What is frozen cannot end. Nothing to do if the group is gone.
+        // What is frozen cannot end.
         let _ = fs::write(self.0.join("cgroup.freeze"), "0");
-        let _ = fs::remove_dir(&self.0);
+        if thread::panicking() {
+            return;
+        }
+        // Processes that were killed are in it until they are gone.
+        let is_empty = || fs::read_to_string(self.0.join("cgroup.events")).unwrap().contains("populated 0");
+        wait_until("the group is empty", is_empty);
+        fs::remove_dir(&self.0).unwrap();
     }
 }
 
