@@ -5,10 +5,10 @@
 # output are its serial port. More options of QEMU may follow.
 name=$1
 shift
-# A machine without PCI and ACPI boots in half of the time, and so does a kernel that trusts its host. XSAVE: sizes in
-# the CPUID of QEMU's emulation do not fit each other when features are left out, and the kernel complains.
+# A machine without PCI and old devices boots in half of the time, and so does a kernel that trusts its host. XSAVE:
+# sizes in the CPUID of QEMU's emulation do not fit each other when features are left out, and the kernel complains.
 exec qemu-system-x86_64 -L /usr/share/qemu -accel kvm -cpu host,-xsave \
-    -machine microvm,acpi=off -bios qboot.rom -smp 2 -m 256 \
+    -machine microvm,pit=off,pic=off,rtc=off -bios qboot.rom -smp 2 -m 256 \
     -nodefaults -no-user-config -no-reboot -display none -net none \
     -name "guest=$name,debug-threads=on" \
     -kernel /linux-guest/vmlinuz -initrd /linux-guest/initramfs.cpio \

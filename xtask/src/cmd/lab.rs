@@ -25,7 +25,7 @@ pub struct LabArgs {
     /// CPU vendor on x86_64. QEMU emulates amd, Bochs intel.
     #[arg(long, value_enum, default_value = "amd", conflicts_with = "arch")]
     pub cpu: Vendor,
-    /// Number of CPUs [default: 2, or 1 for intel].
+    /// Number of CPUs [default: 2, or 1 for intel or with a Linux guest].
     #[arg(long, value_name = "N")]
     pub smp: Option<u32>,
     /// Memory in MiB [default: 1024, or 512 for intel].
@@ -72,7 +72,6 @@ pub fn run(args: LabArgs) -> Result<u8> {
     }
     let matrix = Matrix::load()?;
     let mut spec = Spec::new(matrix.kernel(machine.arch, args.kernel.as_deref())?, machine);
-    spec.smp = args.smp.unwrap_or(spec.smp);
     spec.icount = args.icount;
     spec.append = args.append;
     spec.silence = args.silence;
@@ -85,6 +84,7 @@ pub fn run(args: LabArgs) -> Result<u8> {
     if args.with_linux_guest {
         spec.take_linux_guest()?;
     }
+    spec.smp = args.smp.unwrap_or(spec.smp);
     spec.mem = args.mem.unwrap_or(spec.mem);
     if !args.bare {
         add_programs(&mut spec, Output::Terminal)?;
