@@ -16,6 +16,9 @@ use crate::{
     qemu::LinuxGuest,
 };
 
+/// vCPUs of the guest.
+const VCPUS: u64 = 2;
+
 /// A running `exitlat record`, attached.
 struct Recording {
     child: Running,
@@ -47,10 +50,11 @@ impl Recording {
     }
 }
 
-/// Demands that no sample is missing.
+/// Demands that no sample is missing. The exit before the first entry of each vCPU was before exitlat.
 fn demand_no_loss(table: &Table) {
     for (name, count) in table.0["losses"].as_object().expect("losses by name") {
-        assert_eq!(count, 0, "{name}: {}", table.0["losses"]);
+        let most = if name == "early_entries" { VCPUS } else { 0 };
+        assert!(count.as_u64().unwrap() <= most, "{name}: {}", table.0["losses"]);
     }
 }
 
@@ -67,7 +71,7 @@ fn vcpus(table: &Table, guest: &LinuxGuest) -> BTreeSet<(u64, u64)> {
 fn demand_wall_time(recording: &Path) {
     let table = report(recording, "--by vcpu,part");
     let mut sum = 0;
-    for vcpu in [0, 1] {
+    for vcpu in 0..VCPUS {
         let parts = table.rows().iter().filter(|row| row["vcpu"] == vcpu);
         let vcpu: u64 = parts.map(|row| ns(row, "sum_ns")).sum();
         assert!(vcpu > 0, "{}", table.0);
@@ -90,12 +94,12 @@ fn qemu_boots_linux_under_record() {
     let recording = recording.stop();
     let table = report(&recording, "--by vcpu,reason");
     assert_eq!(vcpus(&table, &guest), threads);
-    assert_eq!(threads.len(), 2);
+    assert_eq!(threads.len() as u64, VCPUS);
     demand_no_loss(&table);
     demand_sums(&table);
     demand_wall_time(&recording);
     let samples: u64 = table.rows().iter().map(|row| row["samples"].as_u64().unwrap()).sum();
-    assert_eq!(samples + 2, exits, "KVM's own count: {}", table.0);
+    assert_eq!(samples + VCPUS, exits, "KVM's own count: {}", table.0);
     let reasons = report(&recording, "--by reason");
     for reason in ["io", "npf", "hlt", "msr", "cpuid"] {
         assert!(reasons.reason(reason)["samples"].as_u64().unwrap() > 0, "{}", reasons.0);
@@ -120,10 +124,10 @@ fn qemu_registers_are_read_by_the_vmm() {
     let mut guest = LinuxGuest::shared();
     let live = Live::start("-d 600 --by vcpu,reason");
     for _ in 0..READS {
-        assert_eq!(guest.registers().matches("RIP=").count(), 2);
+        assert_eq!(guest.registers().matches("RIP=").count() as u64, VCPUS);
     }
     guest.stop();
-    let paused = sleep_while(|| assert_eq!(guest.registers().matches("RIP=").count(), 2));
+    let paused = sleep_while(|| assert_eq!(guest.registers().matches("RIP=").count() as u64, VCPUS));
     guest.cont();
     guest.use_both_vcpus();
     let table = Table::last(&live.stop(libc::SIGINT).1);
@@ -134,7 +138,7 @@ fn qemu_registers_are_read_by_the_vmm() {
     assert!(ns(parts, "blocked_ns") < paused / 10, "{}", table.0);
     let vmm: u64 =
         ["user_ns", "user_blocked_ns", "stopped_ns", "runqueue_ns"].map(|part| ns(parts, part)).iter().sum();
-    assert!(vmm >= 2 * paused * 9 / 10, "{}", table.0);
+    assert!(vmm >= VCPUS * paused * 9 / 10, "{}", table.0);
 }
 
 /// Does something for a while, with pauses; returns for how long, in nanoseconds.
