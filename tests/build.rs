@@ -1,4 +1,5 @@
-//! Builds the null programs, which the bench compares exitlat with.
+//! Builds the null programs, which the bench compares exitlat with, and the programs that make interrupts
+//! long.
 
 use anyhow::Context as _;
 use aya_build::{Package, Toolchain};
@@ -10,8 +11,13 @@ fn main() -> anyhow::Result<()> {
     println!("cargo:rerun-if-env-changed={TOOLCHAIN}");
     let toolchain = std::env::var(TOOLCHAIN).unwrap_or_else(|_| "nightly".to_owned());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../tracer-ebpf");
-    let package =
-        Package { name: "tracer-ebpf", root_dir: root, no_default_features: true, features: &["null"] };
-    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .context("cannot build the null programs; `cargo xtask setup --for build` installs what they need")
+    let package = Package {
+        name: "tracer-ebpf",
+        root_dir: root,
+        no_default_features: true,
+        features: &["null", "burn"],
+    };
+    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain)).context(
+        "cannot build the tests' BPF programs; `cargo xtask setup --for build` installs what they need",
+    )
 }

@@ -1,6 +1,6 @@
 //! What exitlat exports, read by the programs it is meant for: HdrHistogram in Java, Python and C, the
-//! parsers of Prometheus' own client, promtool, node_exporter, spreadsheets' CSV, a browser. And the files that
-//! GitHub reads, by its schemas.
+//! parsers of Prometheus' own client, promtool, node_exporter, spreadsheets' CSV, a browser. And the files
+//! that GitHub reads, by its schemas.
 //!
 //! `cargo xtask test foreign` brings them and says where they are.
 

@@ -51,8 +51,8 @@ fn java_makes_the_same_percentile_table() {
     assert_eq!(compared, fs::read_dir(&tables).unwrap().count());
 }
 
-/// HdrHistogram in C reads the log of a host with a long name and a processor with a long model. It reads lines
-/// of the head into 128 bytes.
+/// HdrHistogram in C reads the log of a host with a long name and a processor with a long model. It reads
+/// lines of the head into 128 bytes.
 #[test]
 fn c_reads_the_interval_log() {
     let dir = directory("hlog-c");

@@ -280,6 +280,14 @@ fn damage_is_survived() {
     }
 }
 
+/// It ends with status 0, as `live` on a host without guests; see the snapshots.
+#[test]
+fn a_recording_without_a_sample_says_so() {
+    let empty = read(&patched().empty()).unwrap();
+    assert_eq!((empty.interval.exits(), empty.notes.len()), (0, 1));
+    assert!(empty.notes[0].ends_with("but none fired: no guest ran"), "{:?}", empty.notes);
+}
+
 /// Cycles were counted too.
 #[test]
 fn samples_of_other_events_are_left_out_in_silence() {

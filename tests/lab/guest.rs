@@ -234,15 +234,22 @@ pub fn record(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) 
 
 /// Records while the workload runs, whose VMs are alive at the last reading: its oracle, and the dump.
 pub fn record_alive(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) {
-    let (dump, hold) = (scratch("dump"), scratch("hold"));
+    let hold = scratch("hold");
     let guests = Background::start(&format!("--hold {} {workload}", hold.display()));
+    let dump = record_while(options, &guests);
+    fs::write(&hold, "").unwrap();
+    (guests.finish(isa), dump)
+}
+
+/// Lets a workload go and records until it prints its result: the dump.
+pub fn record_while(options: &str, guests: &Background) -> PathBuf {
+    let dump = scratch("dump");
     let mut command = exitlat();
     command.args(["record", "-o"]).arg(&dump).args(options.split_whitespace());
     let wait = "touch $0; for i in $(seq 12000); do test -s $1 && exit; sleep 0.01; done; exit 1";
     command.args(["--", "/bin/sh", "-c", wait]);
     succeed(command.args([&guests.go, &guests.result]));
-    fs::write(&hold, "").unwrap();
-    (guests.finish(isa), dump)
+    dump
 }
 
 /// The total of a dump.

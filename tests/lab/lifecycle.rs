@@ -108,6 +108,37 @@ fn a_thread_that_ends_in_an_exit_is_counted_and_forgotten() {
     assert_eq!(samples, [10; 6].map(serde_json::Value::from));
 }
 
+/// What a VM died of: the exit without an entry after it, and what KVM_RUN returned with.
+#[test]
+fn the_exit_that_a_guest_died_of_is_named() {
+    let named = |table: &Table| {
+        let of_all = table.0["ended_in_exit"].as_array().unwrap().iter();
+        let of_one =
+            |exit: &serde_json::Value| ["vm", "reason", "user_exit", "count"].map(|name| exit[name].clone());
+        of_all.map(of_one).collect::<Vec<_>>()
+    };
+    let expected: [serde_json::Value; 4] =
+        ["lab-0".into(), "shutdown".into(), "KVM_EXIT_SHUTDOWN".into(), 2.into()];
+    let dying = "--triple-fault --die-in-exit --linger-ms 300 --vcpus 2 cpuid=10";
+
+    let live = Live::start("-d 600 --by vcpu,reason");
+    let guests = Background::start(dying);
+    guests.go();
+    let vcpus = guests.finish("svm");
+    let (_, output) = live.stop(libc::SIGINT);
+    let table = Table::last(&output);
+    assert_eq!(named(&table), std::slice::from_ref(&expected), "{}", table.0);
+    assert_eq!(table.loss("died_in_exit"), 2, "{}", table.0);
+    vcpus.iter().for_each(|vcpu| assert_eq!(table.samples(vcpu.tid)["cpuid"], 10));
+
+    let (_, recording) = crate::guest::record("-d 100ms", dying, "svm");
+    let table = report(&recording, "");
+    assert_eq!(named(&table), [expected], "{}", table.0);
+    let screen = succeed(exitlat().arg("report").arg(&recording));
+    let screen = String::from_utf8(screen.stdout).unwrap();
+    assert!(screen.contains("Ended in an exit: 2 (shutdown > KVM_EXIT_SHUTDOWN 2)"), "{screen}");
+}
+
 #[test]
 fn a_recording_that_was_killed_is_readable() {
     const CPUID: u32 = 0x72;

@@ -134,7 +134,8 @@ fn qemu_registers_are_read_by_the_vmm() {
     demand_sums(&table);
     demand_no_loss(&table);
     let parts = &table.0["vms"][0]["parts"];
-    // Both vCPUs are in QEMU for all that time. A fault of memory may block for a while, not for a tenth of it.
+    // Both vCPUs are in QEMU for all that time. A fault of memory may block for a while, not for a tenth of
+    // it.
     assert!(ns(parts, "blocked_ns") < paused / 10, "{}", table.0);
     let vmm: u64 =
         ["user_ns", "user_blocked_ns", "stopped_ns", "runqueue_ns"].map(|part| ns(parts, part)).iter().sum();

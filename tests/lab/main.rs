@@ -21,6 +21,8 @@ mod hosts;
 #[cfg(target_arch = "x86_64")]
 mod intel;
 #[cfg(target_arch = "x86_64")]
+mod interrupts;
+#[cfg(target_arch = "x86_64")]
 mod lifecycle;
 #[cfg(target_arch = "x86_64")]
 mod linux;

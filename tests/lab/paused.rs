@@ -1,4 +1,5 @@
-//! Whole VMs that are paused. The guest knows nothing of it, and no exit took that long: the time is `stopped`.
+//! Whole VMs that are paused. The guest knows nothing of it, and no exit took that long: the time is
+//! `stopped`.
 
 use std::{
     fs,
@@ -15,8 +16,8 @@ use crate::{
     qemu::LinuxGuest,
 };
 
-/// Of each vCPU almost all of the pause is `stopped`, and no reason has it. The table is by vCPU and reason, and the
-/// vCPUs have entered their guests again.
+/// Of each vCPU almost all of the pause is `stopped`, and no reason has it. The table is by vCPU and reason,
+/// and the vCPUs have entered their guests again.
 fn demand_paused(table: &Table, vcpus: u64, pause_ns: u64) {
     demand_sums(table);
     for vcpu in 0..vcpus {
@@ -86,7 +87,7 @@ fn a_frozen_vm_is_stopped() {
     const PAUSE: Duration = Duration::from_millis(1500);
     let group = Cgroup::new("frozen");
     let live = Live::start("-d 600 --by vcpu,reason");
-    let workload = Background::start("--vcpus 2 --forever cpuid=50 msr=10 io=1");
+    let workload = Background::start("--vcpus 2 --forever cpuid=50 msr=10");
     let vm = &workload.ready["vms"][0];
     group.write("cgroup.procs", &vm["pid"].to_string());
     let turns = |workload: &Background| {

@@ -1,12 +1,13 @@
-//! vCPUs whose VMM keeps them from their guest: one that waits for a lock of its VMM, and whole VMs that are paused.
+//! vCPUs whose VMM keeps them from their guest: one that waits for a lock of its VMM, and whole VMs that are
+//! paused.
 
 use crate::{
     guest::{record, report},
     parts::{demand_sums, ns},
 };
 
-/// A vCPU that is kicked out of KVM_RUN and waits 300 ms for a lock of its VMM, while the other vCPU goes on: that is
-/// the VMM's time, and the guest notices it.
+/// A vCPU that is kicked out of KVM_RUN and waits 300 ms for a lock of its VMM, while the other vCPU goes on:
+/// that is the VMM's time, and the guest notices it.
 #[test]
 fn a_kicked_vcpu_that_waits_for_a_lock_is_handled() {
     const KICKS: u64 = 3;

@@ -1,7 +1,7 @@
 //! Linux as a guest of QEMU: a VMM with threads, locks and a monitor of its own, as production hosts have it.
 //!
-//! `linux-guest` of the lab starts it (`xtask/lab/guest`). The guest says on its serial port when it is up, and does
-//! there what it is asked for.
+//! `linux-guest` of the lab starts it (`xtask/lab/guest`). The guest says on its serial port when it is up,
+//! and does there what it is asked for.
 
 use std::{
     collections::BTreeSet,

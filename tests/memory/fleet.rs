@@ -32,9 +32,9 @@ pub const VMS: Churn = Churn {
 
 /// Threads of one VM, which runs on: its first thread stays.
 pub const THREADS: Churn = Churn {
-    total: 1_000_000,
+    total: 100_000,
     at_once: 1000,
-    settled: 100_000,
+    settled: 10_000,
     thread: |number| named(7, number, number % 16, "web".to_owned()),
 };
 

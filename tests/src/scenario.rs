@@ -25,8 +25,9 @@ pub struct Scenario {
     /// Purpose of the scenario.
     pub about: String,
     /// Lines such as `exit tid=1 t=100 svm:0x72`, `entry tid=1 t=600`, `death tid=1`; `pid=` and `vcpu=` may
-    /// follow the tid, and `of=` says which of the thread's vCPUs it is. Between exit and entry: `left t=1 reason=2 errno=0`, `call t=1`, `halted t=1 ns=5
-    /// waited=1`, `out t=1 why=asleep`, `in t=1`, `woken t=1`, `cause kind=6 value=68`.
+    /// follow the tid, and `of=` says which of the thread's vCPUs it is. Between exit and entry: `left t=1
+    /// reason=2 errno=0`, `call t=1`, `halted t=1 ns=5 waited=1`, `out t=1 why=asleep`, `in t=1`, `woken
+    /// t=1`, `cause kind=6 value=68`. Before an exit: `stamp t=1`.
     pub events: Vec<String>,
     /// Room for vCPUs and slots.
     #[serde(default)]
@@ -170,6 +171,7 @@ pub fn event(line: &str) -> Result<(u64, Event)> {
         }
         ("out", Some(now_ns), None) => Event::SwitchedOut { now_ns, why: Off(number("why")? as u32) },
         ("in", Some(now_ns), None) => Event::SwitchedIn { now_ns },
+        ("stamp", Some(now_ns), None) => Event::Stamped { now_ns },
         ("woken", Some(now_ns), None) => Event::Woken { now_ns },
         ("cause", None, None) => {
             Event::Cause { subkey: subkey::new(number("kind")? as u8, number("value")? as u64) }

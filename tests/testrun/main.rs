@@ -19,6 +19,7 @@ fn part_args(pid_tgid: u64, event: Event) -> Vec<u64> {
         Event::Halted { ns, waited, .. } => (synthetic::HALTED, [ns, u64::from(waited)]),
         Event::SwitchedOut { why, .. } => (synthetic::OUT, [u64::from(why.0), 0]),
         Event::SwitchedIn { .. } => (synthetic::IN, [0; 2]),
+        Event::Stamped { .. } => (synthetic::STAMP, [0; 2]),
         Event::Woken { .. } => (synthetic::WOKEN, [0; 2]),
         Event::Cause { subkey } => (synthetic::CAUSE, [subkey, 0]),
         Event::Exit { .. } | Event::Entry { .. } | Event::Death => unreachable!("has a program of its own"),

@@ -2,10 +2,7 @@
 //!
 //! Plain `repr(C)`, no `bool`, no hidden padding; all-zero bytes are valid for every type and mean "unused".
 
-use core::{
-    fmt,
-    mem::{align_of, offset_of, size_of},
-};
+use core::mem::{align_of, offset_of, size_of};
 
 use crate::{
     breakdown::{Mode, Off},
@@ -13,6 +10,8 @@ use crate::{
     loss,
     part::Part,
 };
+
+pub use crate::isa::Isa;
 
 /// Default capacity of the vCPU table.
 pub const DEFAULT_VCPUS: u32 = 1024;
@@ -36,43 +35,15 @@ pub const DEFAULT_CAUSES: u32 = 64;
 /// Places in [`Vcpu::cache`]; a power of two.
 pub const CACHED: usize = 8;
 
-/// Instruction set of an exit code: the `isa` of KVM's tracepoint, or a number of our own where it has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct Isa(pub u32);
-
-impl Isa {
-    /// Of slots that have no exit code.
-    pub const NONE: Self = Self(0);
-    /// Intel VMX.
-    pub const VMX: Self = Self(1);
-    /// AMD SVM, also Hygon.
-    pub const SVM: Self = Self(2);
-    /// PVM, which is out of tree.
-    pub const PVM: Self = Self(3);
-    /// IBM Z, whose events carry no isa. No x86 vendor will ever have that many.
-    pub const S390: Self = Self(390);
-}
-
-impl fmt::Display for Isa {
-    /// `VMX`, `SVM`, `PVM`, `S390`, or `isa 7`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::VMX => f.write_str("VMX"),
-            Self::SVM => f.write_str("SVM"),
-            Self::PVM => f.write_str("PVM"),
-            Self::S390 => f.write_str("S390"),
-            Self(other) => write!(f, "isa {other}"),
-        }
-    }
-}
-
 /// Exit codes of [`Isa::NONE`]: what stands where there is no code.
 pub mod pseudo {
     /// The exit's code could not be read.
     pub const UNREADABLE: u32 = 1;
     /// KVM_RUN returned although the vCPU had entered its guest and no exit was reported: the entry failed.
     pub const ENTRY_FAILED: u32 = 2;
+    /// The exit was stamped ([`crate::event::stamp`]), and its event has not come yet. If an entry comes
+    /// first, the event was missed.
+    pub const STAMPED: u32 = 3;
 }
 
 /// Refers to a slot or thin record: its number plus one, so that zeroed memory refers to none.
@@ -262,9 +233,9 @@ pub struct Vcpu {
     pub away_ns: u64,
     /// Time in which the thread ran other vCPUs.
     pub parked_ns: u64,
-    /// Not 0 while a program of `hooks/kvm_run.rs` is at work on the entry. From Linux 7.0 on raw tracepoints
-    /// do not keep the thread from losing its CPU meanwhile (commit a46023d5616e): the scheduler's programs
-    /// then leave it alone.
+    /// Not 0 while a program of `hooks/kvm_run.rs` is at work on the entry. From Linux 7.0 on raw
+    /// tracepoints do not keep the thread from losing its CPU meanwhile (commit a46023d5616e): the
+    /// scheduler's programs then leave it alone.
     pub busy: u32,
     /// Causes that have a slot or thin record.
     pub causes: u32,

@@ -22,9 +22,9 @@ impl Mode {
     /// Returned to the VMM.
     pub const USER: Self = Self(1);
     /// The VMM seems to have called KVM_RUN. x86 tells by the loading of the guest's FPU registers, which
-    /// other calls do too: those for MSRs that the FPU state holds (`__msr_io`, arch/x86/kvm/x86.c). An entry, a
-    /// halt or a return confirms it; if the registers are loaded once more before that, it was another call,
-    /// and the thread was in the VMM all the time.
+    /// other calls do too: those for MSRs that the FPU state holds (`__msr_io`, arch/x86/kvm/x86.c). An
+    /// entry, a halt or a return confirms it; if the registers are loaded once more before that, it was
+    /// another call, and the thread was in the VMM all the time.
     pub const CALLED: Self = Self(2);
 }
 
@@ -229,8 +229,8 @@ pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
     vcpu.breakdown.since_ns = now_ns;
 }
 
-/// The thread got a CPU. The sleep is told if it may have been a pause of the whole VM: a long one in the VMM,
-/// after a signal.
+/// The thread got a CPU. The sleep is told if it may have been a pause of the whole VM: a long one in the
+/// VMM, after a signal.
 #[inline(always)]
 pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
     let why = vcpu.breakdown.off;

@@ -1,7 +1,7 @@
 //! What has to be said to the compiler twice because it also compiles for BPF.
 
-/// The smaller and the larger of two times, without a branch: in a loop the verifier would follow both ways of
-/// each. Times are below 2^63.
+/// The smaller and the larger of two times, without a branch: in a loop the verifier would follow both ways
+/// of each. Times are below 2^63.
 #[inline(always)]
 pub(crate) fn min_max(a: u64, b: u64) -> (u64, u64) {
     let more = b.wrapping_sub(a);

@@ -12,7 +12,7 @@
 //! [`Tables`] only.
 
 use crate::{
-    abi::{Isa, SlotKey, pseudo},
+    abi::{Isa, SlotKey, pseudo, state},
     breakdown::{self, Sleep, Trip},
     pairing::{self, Entry, Exit},
     part::Part,
@@ -35,6 +35,17 @@ pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Isa, c
         if let Some(slot) = tables.slot(slot) {
             slot::record(slot, guest_ns);
         }
+    }
+}
+
+/// A vCPU left its guest at this moment, as something tells that comes before its exit event. The event then
+/// adds the reason. Where an exit is open already, the event came first.
+#[inline(always)]
+pub fn stamp<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
+    let vcpu = tables.vcpu(entry);
+    // A parked entry is that of another vCPU, whose time stands still.
+    if vcpu.open_ns == 0 && vcpu.entered_ns != 0 && vcpu.state == state::LIVE {
+        exit(tables, entry, now_ns, Isa::NONE, pseudo::STAMPED);
     }
 }
 

@@ -13,6 +13,7 @@ mod codegen;
 pub mod config;
 pub mod event;
 pub mod histogram;
+pub mod isa;
 pub mod loss;
 pub mod pairing;
 pub mod part;

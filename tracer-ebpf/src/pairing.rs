@@ -10,7 +10,7 @@
 //! The reader checks that sum.
 
 use crate::{
-    abi::{Isa, Vcpu},
+    abi::{Isa, Vcpu, pseudo},
     breakdown,
     loss::PerVcpu,
 };
@@ -22,6 +22,8 @@ pub enum Exit {
     Opened(u64),
     /// No entry was seen before it: the thread's first exit, or a loss that has been counted.
     First,
+    /// It is the one that was stamped: only its reason is news.
+    Stamped,
 }
 
 /// What an entry event meant.
@@ -36,18 +38,25 @@ pub enum Entry {
 /// Notes an exit at `now_ns`. Where exits can have a cause, [`Vcpu::open_subkey`] is still to be cleared.
 #[inline(always)]
 pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: Isa, code: u32) -> Exit {
-    let entered_ns = vcpu.entered_ns;
-    let unpaired = vcpu.open_ns != 0;
-    let (open_ns, meant) = (vcpu.open_ns, now_ns.wrapping_sub(entered_ns));
-    vcpu.open_isa = isa;
-    vcpu.open_code = code;
-    vcpu.open_ns = now_ns;
-    if unpaired {
+    let open_ns = vcpu.open_ns;
+    if open_ns != 0 {
+        let stamped = is_stamped(vcpu);
+        vcpu.open_isa = isa;
+        vcpu.open_code = code;
+        if stamped {
+            return Exit::Stamped;
+        }
+        vcpu.open_ns = now_ns;
         vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;
         vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(open_ns));
         breakdown::discard(vcpu);
         return Exit::First;
     }
+    let entered_ns = vcpu.entered_ns;
+    let meant = now_ns.wrapping_sub(entered_ns);
+    vcpu.open_isa = isa;
+    vcpu.open_code = code;
+    vcpu.open_ns = now_ns;
     // One comparison for "no entry yet" and "before it".
     if entered_ns.wrapping_sub(1) >= now_ns {
         if entered_ns != 0 {
@@ -79,6 +88,12 @@ pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
     vcpu.entered_ns = now_ns;
     breakdown::discard(vcpu);
     Entry::Lost(cause)
+}
+
+/// Whether the open exit was stamped, and its event has not come yet.
+#[inline(always)]
+pub fn is_stamped(vcpu: &Vcpu) -> bool {
+    vcpu.open_ns != 0 && vcpu.open_isa == Isa::NONE && vcpu.open_code == pseudo::STAMPED
 }
 
 /// The time of the newest exit or entry, on the clock of [`accounted_ns`].

@@ -18,7 +18,7 @@ pub enum Part {
     User = 5,
     /// The VMM's vCPU thread is asleep.
     UserBlocked = 6,
-    /// The process was stopped, by SIGSTOP or a debugger.
+    /// The process was stopped, by SIGSTOP or a debugger, or the whole VM was paused.
     Stopped = 7,
 }
 

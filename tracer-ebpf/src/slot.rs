@@ -126,7 +126,8 @@ pub fn record_thin(tally: &mut Tally, ns: u64) {
 }
 
 /// Begins an update. All accesses are volatile, which keeps the compiler from reordering them: `begun` comes
-/// first and `done` last. The processors that matter here (x86, s390x) do not reorder stores among themselves.
+/// first and `done` last. The processors that matter here (x86, s390x) do not reorder stores among
+/// themselves.
 #[inline(always)]
 fn begin(tally: &mut Tally, ns: u64) -> u64 {
     let count = get(&tally.begun).wrapping_add(1);

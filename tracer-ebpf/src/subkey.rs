@@ -2,8 +2,8 @@
 //!
 //! One number, so that it can be part of a key: the kind in the topmost byte, the kind's own value below it.
 //!
-//! Guests and VMMs choose most of the values. A value that the kernel has no name for is [`kind::OTHER`] before
-//! any table is asked, and each vCPU has a quota of causes (see [`crate::tables`]).
+//! Guests and VMMs choose most of the values. A value that the kernel has no name for is [`kind::OTHER`]
+//! before any table is asked, and each vCPU has a quota of causes (see [`crate::tables`]).
 
 use crate::breakdown::KVM_EXIT_ERROR;
 
@@ -81,6 +81,12 @@ pub const fn is_cause(subkey: u64) -> bool {
 #[inline(always)]
 pub const fn is_thin(subkey: u64) -> bool {
     kind_of(subkey) >= kind::CR
+}
+
+/// Whether it is a return to the VMM, by its reason or among the others.
+#[inline(always)]
+pub const fn is_user_exit(subkey: u64) -> bool {
+    kind_of(subkey) == kind::USER_EXIT || subkey == new(kind::OTHER, kind::USER_EXIT as u64)
 }
 
 /// Where samples of a cause go that has no record of its own.

@@ -48,6 +48,8 @@ programs! {
     RAW_EXIT = "raw_exit",
     /// Raw tracepoint program on `kvm_entry`.
     RAW_ENTRY = "raw_entry",
+    /// Kprobe on [`EXIT_STAMP_FUNCTION`]: a vCPU left its guest.
+    EXIT_STAMP = "exit_stamp",
     /// Raw tracepoint program on `kvm_nested_vmrun` or `kvm_nested_vmenter`: a nested guest is about to run.
     NESTED = "nested",
     /// Raw tracepoint program on `kvm_userspace_exit`: KVM_RUN returns.
@@ -113,6 +115,10 @@ programs! {
 /// The architecture's part of KVM_RUN, present on all (`virt/kvm/kvm_main.c`).
 pub const ENTERED_KVM_FUNCTION: &str = "kvm_arch_vcpu_ioctl_run";
 
+/// What KVM calls first after an AMD processor has left the guest, before it lets interrupts in
+/// (`vcpu_enter_guest`, arch/x86/kvm/x86.c).
+pub const EXIT_STAMP_FUNCTION: &str = "svm_handle_exit_irqoff";
+
 /// What [`SYNTHETIC_PART`] is told: its third argument. The first two are the tid and the time.
 pub mod synthetic {
     /// KVM_RUN returned; with reason and error.
@@ -129,6 +135,8 @@ pub mod synthetic {
     pub const WOKEN: u32 = 6;
     /// The cause of the open exit; with [`crate::subkey`].
     pub const CAUSE: u32 = 7;
+    /// The guest was left, before the exit event tells.
+    pub const STAMP: u32 = 8;
 }
 
 /// The programs of the object `exitlat-null-bpf`.
@@ -139,6 +147,27 @@ pub mod null {
     pub const CLOCK: &str = "null_clock";
     /// Tracepoint program that does nothing.
     pub const TP: &str = "null_tp";
+}
+
+/// The programs and the map of the object `exitlat-burn-bpf`.
+pub mod burn {
+    /// The raw tracepoint programs and their events.
+    pub const PROGRAMS: [(&str, &str); 3] =
+        [("burn_entry", "kvm_entry"), ("burn_exit", "kvm_exit"), ("burn_timer", "local_timer_entry")];
+    /// Numbers by the indices below: array.
+    pub const MAP: &str = "BURN";
+    /// The thread whose timer interrupts take their time.
+    pub const TID: u32 = 0;
+    /// 1 between an entry event and an exit event.
+    pub const IN_GUEST: u32 = 1;
+    /// 1 from the first exit event on.
+    pub const IS_KNOWN: u32 = 2;
+    /// Nanoseconds burnt since the last entry event: before the exit event and, one further, after it.
+    pub const PENDING: u32 = 3;
+    /// The same up to the last entry event.
+    pub const BURNT: u32 = 5;
+    /// Number of indices.
+    pub const COUNT: u32 = 7;
 }
 
 /// Tracepoint programs that only count, to tell which KVM events move on a silent host.

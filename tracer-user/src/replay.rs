@@ -34,6 +34,11 @@ pub enum Event {
         /// Which vCPU of its thread; see [`tracer_ebpf::abi::Vcpu::identity`].
         identity: u64,
     },
+    /// A vCPU left its guest; its exit event is still to come. See [`tracer_ebpf::event::stamp`].
+    Stamped {
+        /// When.
+        now_ns: u64,
+    },
     /// A vCPU entered its guest.
     Entry {
         /// When.
@@ -97,6 +102,7 @@ impl Event {
     pub fn now_ns(self) -> Option<u64> {
         match self {
             Self::Exit { now_ns, .. }
+            | Self::Stamped { now_ns }
             | Self::Entry { now_ns, .. }
             | Self::LeftKvm { now_ns, .. }
             | Self::EnteredKvm { now_ns }
@@ -246,6 +252,7 @@ impl Replay {
         let tables = &mut self.tables;
         match event {
             Event::Exit { now_ns, isa, code, .. } => event::exit(tables, entry, now_ns, Isa(isa), code),
+            Event::Stamped { now_ns } => event::stamp(tables, entry, now_ns),
             Event::Entry { now_ns, .. } => event::entry(tables, entry, now_ns),
             Event::Lost => lose(tables.vcpu(entry)),
             Event::Death => {
@@ -345,6 +352,9 @@ impl Replay {
             for (cause, loss) in losses::PER_VCPU {
                 interval.losses.add(loss, vcpu.lost[cause as usize]);
             }
+            if vcpu.state == state::DEAD {
+                interval.last_exits.extend(snapshot::last_exit(vcpu, thread));
+            }
             if vcpu.state == state::LIVE && vcpu.open_ns != 0 {
                 let age_ns = self.last_ns.saturating_sub(vcpu.open_ns);
                 interval.open.push(OpenExit { thread, isa: vcpu.open_isa, code: vcpu.open_code, age_ns });
@@ -414,6 +424,7 @@ mod tests {
             (1u32..5).prop_map(|why| Event::SwitchedOut { now_ns: 0, why: Off(why) }),
             Just(Event::SwitchedIn { now_ns: 0 }),
             Just(Event::Woken { now_ns: 0 }),
+            Just(Event::Stamped { now_ns: 0 }),
         ];
         (time, kind)
     }
@@ -430,6 +441,7 @@ mod tests {
             Event::SwitchedOut { why, .. } => Event::SwitchedOut { now_ns: t, why },
             Event::SwitchedIn { .. } => Event::SwitchedIn { now_ns: t },
             Event::Woken { .. } => Event::Woken { now_ns: t },
+            Event::Stamped { .. } => Event::Stamped { now_ns: t },
             Event::Lost | Event::Death | Event::Cause { .. } => event,
         }
     }
@@ -448,7 +460,7 @@ mod tests {
                     prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
                     for idle in [false, true] {
                         let times = accounting::add_up(vcpu, idle, true, None, now_ns);
-                        let sum_ns = times.guest_ns + times.parts.total_ns() + vcpu.lost_ns;
+                        let sum_ns = times.guest_ns + times.parts.total_ns() + times.parked_ns + vcpu.lost_ns;
                         prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.breakdown);
                     }
                 }

@@ -1,7 +1,7 @@
 //! The files that cases name: fixtures, and recordings that were never made.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write as _,
     path::Path,
     sync::OnceLock,
@@ -10,6 +10,7 @@ use std::{
 
 use exitlat_tests::{
     noise::{self, DISTRIBUTIONS, Effect, Load},
+    patched::Patched,
     program,
     synthetic::{GUESTS, Synthetic},
 };
@@ -29,6 +30,11 @@ pub fn place(dir: &Path, name: &str) {
         "parts.exitlat" => include_bytes!("../../fixtures/schema-2.exitlat").to_vec(),
         "s390x.exitlat" => include_bytes!("../../fixtures/lab-6.12-s390x.exitlat").to_vec(),
         "perf.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst")),
+        "perf-empty.data" => patched().empty(),
+        "perf-lost.data" => patched().lost(),
+        "perf-pidns.data" => patched().pid_namespace(),
+        "perf-sev-es.data" => patched().sev_es(),
+        "perf-triple-fault.data" => patched().triple_fault(),
         "perf-s390x.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-s390x.data.zst")),
 
         // Three VMs with parts, causes, time in the guest, losses, and an open exit.
@@ -50,6 +56,11 @@ pub fn place(dir: &Path, name: &str) {
         "short.exitlat" => guest("one", 0, 3, Effect::default(), 4),
 
         "merged.exitlat" => return merged(dir),
+        // As `perf record --threads` makes it.
+        "perf.dir" => {
+            fs::create_dir(&path).unwrap();
+            return fs::write(path.join("data"), b"PERFILE2h\0\0\0\0\0\0\0").unwrap();
+        }
         "torn.exitlat" => {
             let whole = fleet(11..=13);
             whole.as_bytes()[..whole.len() / 2].to_vec()
@@ -59,9 +70,32 @@ pub fn place(dir: &Path, name: &str) {
             whole[..whole.len() / 2].to_vec()
         }
         "damaged.exitlat" => fleet(11..=11).replacen("\"count\":", "\"count\":-", 1).into_bytes(),
+        // Its exits took longer together than so many of the longest.
+        "damaged-sum.exitlat" => fleet(11..=11).replacen("\"sum_ns\":", "\"sum_ns\":9999999", 1).into_bytes(),
+        // Two VMs are gone: one vCPU died of a triple fault, one could not enter, two were halted.
+        "killed.exitlat" => with_last_exits(&fleet(14..=14)).into_bytes(),
         "newer.exitlat" => fleet(11..=11).replacen("\"schema\":2", "\"schema\":99", 1).into_bytes(),
         "idle.exitlat" => only(&fleet(11..=11), &["header", "interval", "end"]).into_bytes(),
         "header.exitlat" => only(&fleet(11..=11), &["header"]).into_bytes(),
+        // What other tools make.
+        "trace.dat" => b"\x17\x08\x44tracing6\0\0\x08\0\x10\0\0header_page\0".to_vec(),
+        "script.txt" => {
+            b" fc_vcpu 1  5200 [039] 1377662.550600: kvm:kvm_exit: reason HLT rip 0x0 info 0 0\n".to_vec()
+        }
+        "text.xz" => b"\xfd7zXZ\0\0\x04".to_vec(),
+        "twice.gz" => gzip(&gzip(b"no recording\n")),
+
+        // Packed.
+        "fleet.gz" => gzip(fleet(11..=13).as_bytes()),
+        "perf.data.gz" => gzip(&unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst"))),
+        "perf.data.zst" => include_bytes!("../../fixtures/perf-6.1-svm.data.zst").to_vec(),
+        "torn.gz" => {
+            let whole = gzip(fleet(11..=13).as_bytes());
+            whole[..whole.len() / 2].to_vec()
+        }
+        // Small files of much content.
+        "bomb.zst" => zstd_zeros(b"", 1 << 31),
+        "bomb.data.zst" => zstd_zeros(b"PERFILE2h\0\0\0\0\0\0\0", 1 << 31),
         "empty" => Vec::new(),
         "text" => b"no recording\n".to_vec(),
         "exists.html" => b"a page\n".to_vec(),
@@ -71,6 +105,32 @@ pub fn place(dir: &Path, name: &str) {
     file.write_all(&content).unwrap();
     // perf.data does not say when it was recorded; the file does: 2026-11-21 09:15:00 UTC.
     file.set_modified(UNIX_EPOCH + Duration::from_secs(1_795_252_500)).unwrap();
+}
+
+/// The lab's recording of perf, to be changed.
+fn patched() -> Patched {
+    Patched::new(unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst")))
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A frame of zstd: these bytes, then so many zeros at least, four bytes for each 128 KiB.
+fn zstd_zeros(beginning: &[u8], zeros: usize) -> Vec<u8> {
+    const MOST: usize = 1 << 17;
+    let block = |size: usize, kind: u32, last: u32| (last | kind << 1 | (size as u32) << 3).to_le_bytes();
+    // A window of 128 KiB.
+    let mut out = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3];
+    out.extend(&block(beginning.len(), 0, 0)[..3]);
+    out.extend_from_slice(beginning);
+    for at in (0..zeros).step_by(MOST) {
+        out.extend(&block(MOST, 1, u32::from(at + MOST >= zeros))[..3]);
+        out.push(0);
+    }
+    out
 }
 
 /// A recording of three guests, with parts of exits or without.
@@ -117,6 +177,27 @@ fn with_losses(recording: &str) -> String {
     let end = recording.find("{\"type\":\"interval\"").expect("a recording has an interval");
     let (before, after) = recording.split_at(end);
     format!("{before}{}{clock}{after}", losses.collect::<String>())
+}
+
+/// A recording in whose first interval threads ended.
+fn with_last_exits(recording: &str) -> String {
+    let lines = [
+        ("web01", 4101, 0, 0x7f, "shutdown", r#""user_exit":8,"#),
+        ("web01", 4101, 1, 0x78, "hlt", ""),
+        ("db01", 4103, 0, 0xffff_ffff_u32, "invalid_guest_state", r#""user_exit":9,"#),
+        // A VMM may write any number to the reason.
+        ("db01", 4103, 1, 0x78, "hlt", r#""user_exit":123456,"#),
+    ];
+    let lines = lines.map(|(vm, pid, vcpu, reason, name, user_exit)| {
+        let tid = pid + 1 + vcpu;
+        format!(
+            "{{\"type\":\"last_exit\",\"interval\":14,\"vm\":\"{vm}\",\"pid\":{pid},\"tid\":{tid},\
+             \"vcpu\":{vcpu},\"isa\":2,\"reason\":{reason},\"name\":\"{name}\",{user_exit}\"count\":1}}\n"
+        )
+    });
+    let end = recording.find("{\"type\":\"interval\"").expect("a recording has an interval");
+    let (before, after) = recording.split_at(end);
+    format!("{before}{}{after}", lines.concat())
 }
 
 /// A recording of one guest with two reasons, from the list of distributions.

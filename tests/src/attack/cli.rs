@@ -172,6 +172,7 @@ fn vcpu_thread(
 }
 
 /// A process for each vCPU. They exist, with their virtual machines, before the first round.
+#[expect(clippy::exit, reason = "a child must not go on as its parent does")]
 fn processes(count: u32, most: usize) -> Result<()> {
     let pipes = (0..=most).map(|_| pipe()).collect::<Result<Vec<_>>>()?;
     let ((answers, answering), starts) = (&pipes[most], &pipes[..most]);

@@ -77,6 +77,9 @@ struct Cli {
     /// End each vCPU thread in its last exit, the process living on
     #[arg(long)]
     die_in_exit: bool,
+    /// End the guests in a triple fault, which is then their last exit
+    #[arg(long, conflicts_with = "stop")]
+    triple_fault: bool,
     /// Let another, new thread make every second call of KVM_RUN
     #[arg(long)]
     hand_over: bool,
@@ -179,7 +182,7 @@ impl Cli {
         }
         Ok(Config {
             name: name.to_owned(),
-            plan: Plan::new(self.steps.clone(), rounds)?,
+            plan: Plan::new(self.steps.clone(), rounds)?.with_triple_fault(self.triple_fault),
             vcpus: self.vcpus,
             khlt_ns: self.khlt_us * 1000,
             behaviour: Behaviour {

@@ -178,6 +178,14 @@ const SPIN: [Part; 5] = [
     ]),
 ];
 
+/// A breakpoint without a table of handlers: the exception that this is has no handler either, nor has the
+/// next one, and that ends the processor.
+const TRIPLE_FAULT: [u8; 18] = [
+    0x0f, 0x01, 0x1d, 1, 0, 0, 0,    // lidt [rip + 1]
+    0xcc, // int3
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // a table of no length
+];
+
 /// The timer interrupt: counts itself in r13, tells the local APIC that it is handled, and returns.
 ///
 /// It counts because a timer can fire once more than it was armed for under emulation; each time is one more
@@ -254,6 +262,9 @@ impl Code {
         out.extend([0x0f, 0x85]); // jnz round
         let distance = i32::try_from(round as i64 - (out.len() as i64 + 4))?;
         out.extend(distance.to_le_bytes());
+        if plan.triple_fault() {
+            out.extend(TRIPLE_FAULT);
+        }
         out.extend([0xe6, DONE_PORT as u8]); // out DONE_PORT, al
         out.extend([0xf4, 0xeb, 0xfd]); // hlt for ever: not reached
         let timer_handler = out.len();
@@ -321,6 +332,19 @@ mod tests {
         let jump = handler.iter().position(|byte| *byte == 0x75).unwrap();
         let target = jump + 2 + usize::from(handler[jump + 1]);
         assert_eq!(handler[target - 2..target], [0x0f, 0x30]);
+    }
+
+    /// The address of the table is that of the bytes behind the breakpoint.
+    #[test]
+    fn a_triple_fault_comes_before_the_last_write() {
+        let steps = vec!["cpuid=3".parse().unwrap()];
+        let plan = Plan::new(steps, 2).unwrap().with_triple_fault(true);
+        let code = Code::new(&plan, ADDRESSES, 256).unwrap();
+        let at = code.bytes.windows(2).position(|two| two == [0x0f, 0x01]).unwrap();
+        let (instruction, distance) = (&code.bytes[at..at + 7], i32::from(code.bytes[at + 3]));
+        assert_eq!((instruction[2], code.bytes[at + 7], distance), (0x1d, 0xcc, 1));
+        assert_eq!(code.bytes[at + 8..at + 20], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe6, 0xf4]);
+        assert_eq!((plan.exits(2, 0).io, plan.exits(2, 0).cpuid), (0, 6));
     }
 
     #[test]

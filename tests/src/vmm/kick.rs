@@ -1,7 +1,7 @@
 //! vCPUs that leave KVM_RUN because of a signal, and then wait for a lock of their VMM.
 //!
-//! QEMU kicks a vCPU whenever another of its threads needs it: for a short time, to change what the vCPU must not see
-//! half changed, or all of them for a long time, when the VM is paused.
+//! QEMU kicks a vCPU whenever another of its threads needs it: for a short time, to change what the vCPU must
+//! not see half changed, or all of them for a long time, when the VM is paused.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -30,11 +30,12 @@ pub struct Kicks {
 /// The lock, and what the vCPUs did about it.
 #[derive(Debug)]
 pub struct Lock {
-    /// Whether it is held. Waiters sleep at once: a mutex spins before, and each turn of that may take as long as the
-    /// other CPU's turn where one thread emulates both.
+    /// Whether it is held. Waiters sleep at once: a mutex spins before, and each turn of that may take as
+    /// long as the other CPU's turn where one thread emulates both.
     held: Mutex<bool>,
     free: Condvar,
-    /// How many vCPUs run their guests. One that waits for the lock before would keep the next from its start.
+    /// How many vCPUs run their guests. One that waits for the lock before would keep the next from its
+    /// start.
     running: AtomicUsize,
     /// By vCPU: how often it came from KVM_RUN to the lock, and how often it has got it.
     came: Vec<AtomicU64>,
@@ -70,7 +71,8 @@ impl Lock {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
-    /// Kicks the vCPUs with these threads, in order of their numbers, as told, once all run. Then ends their guests.
+    /// Kicks the vCPUs with these threads, in order of their numbers, as told, once all run. Then ends their
+    /// guests.
     ///
     /// # Errors
     /// If a signal cannot be sent.

@@ -30,7 +30,8 @@
 //! - on VMX, if it uses `mmio`, an EPT_VIOLATION in place of the first EPT_MISCONFIG (N touches are N - 1
 //!   EPT_MISCONFIG and one EPT_VIOLATION, over all rounds together);
 //! - one port exit to the "done" port ([`code::DONE_PORT`]), its last. `KVM_RUN` is not called again after
-//!   it: this exit has no entry after it, so each vCPU leaves exactly one exit unpaired.
+//!   it: this exit has no entry after it, so each vCPU leaves exactly one exit unpaired. With
+//!   `--triple-fault` it is a shutdown instead, which is in neither list.
 //!
 //! Beside these there are only exits that the host makes: an external interrupt (SVM INTR, VMX
 //! EXTERNAL_INTERRUPT) whenever one arrives while the guest runs, also the one that a signal to the vCPU

@@ -78,6 +78,7 @@ impl FromStr for Step {
 pub struct Plan {
     steps: Vec<Step>,
     rounds: u64,
+    triple_fault: bool,
 }
 
 impl Plan {
@@ -88,12 +89,23 @@ impl Plan {
     pub fn new(steps: Vec<Step>, rounds: u64) -> Result<Self> {
         ensure!(!steps.is_empty(), "no steps given");
         ensure!(rounds > 0, "at least one round is needed");
-        let plan = Self { steps, rounds };
+        let plan = Self { steps, rounds, triple_fault: false };
         ensure!(
             !(plan.uses(Kind::Hlt) && plan.uses(Kind::Khlt)),
             "hlt and khlt exclude each other: one needs a VM without, the other with in-kernel interrupt controller"
         );
         Ok(plan)
+    }
+
+    /// The same, but the guest ends in a triple fault in place of the "done" write.
+    #[must_use]
+    pub fn with_triple_fault(self, triple_fault: bool) -> Self {
+        Self { triple_fault, ..self }
+    }
+
+    /// Whether the guest ends in a triple fault.
+    pub fn triple_fault(&self) -> bool {
+        self.triple_fault
     }
 
     /// The steps of one round.
@@ -137,7 +149,7 @@ impl Plan {
                 Kind::Spin => {}
             }
         }
-        exits.io += 1;
+        exits.io += u64::from(!self.triple_fault);
         exits.wrmsr += handlers_writes;
         exits
     }

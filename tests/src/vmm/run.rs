@@ -75,6 +75,15 @@ impl Seen {
     }
 }
 
+/// What a guest ended in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GuestEnd {
+    /// A write to the "done" port.
+    Done,
+    /// An exception while an exception was handled, twice: the processor gives up.
+    TripleFault,
+}
+
 impl Vcpu {
     /// Waits until it may start, then runs the guest until it is done. The last exit has no entry.
     ///
@@ -89,11 +98,20 @@ impl Vcpu {
         }
         let mut seen = Seen::default();
         let started = sys::now_ns();
-        self.run_guest(behaviour, &mut seen).with_context(|| format!("vCPU {}", self.id))?;
+        let end = self.run_guest(behaviour, &mut seen).with_context(|| format!("vCPU {}", self.id))?;
         let finished = sys::now_ns();
 
-        let registers = self.fd.get_regs().context("cannot read registers")?;
-        let (rounds, handlers_writes) = (registers.r14, registers.r13 + registers.r12);
+        let (rounds, handlers_writes) = match end {
+            GuestEnd::Done => {
+                let registers = self.fd.get_regs().context("cannot read registers")?;
+                (registers.r14, registers.r13 + registers.r12)
+            }
+            // KVM has reset them. Such a guest has no timer.
+            GuestEnd::TripleFault => {
+                ensure!(plan.triple_fault(), "vCPU {}: a triple fault that was not planned", self.id);
+                (plan.rounds(), 0)
+            }
+        };
         let expected = plan.exits(rounds, handlers_writes);
         ensure!(
             (seen.io, seen.mmio, seen.hlt) == (expected.io, expected.mmio, expected.hlt),
@@ -113,7 +131,7 @@ impl Vcpu {
         })
     }
 
-    fn run_guest(&mut self, behaviour: &Behaviour, seen: &mut Seen) -> Result<()> {
+    fn run_guest(&mut self, behaviour: &Behaviour, seen: &mut Seen) -> Result<GuestEnd> {
         let mmio_address = self.mmio_address();
         // Read by KVM_RUN before it enters the guest: it returns with EINTR.
         self.fd.set_kvm_immediate_exit(u8::from(behaviour.never_enter));
@@ -133,8 +151,9 @@ impl Vcpu {
                 }
                 Ok(VcpuExit::IoOut(DONE_PORT, _)) => {
                     seen.io += 1;
-                    return Ok(());
+                    return Ok(GuestEnd::Done);
                 }
+                Ok(VcpuExit::Shutdown) => return Ok(GuestEnd::TripleFault),
                 Ok(VcpuExit::MmioRead(address, _)) if address == mmio_address => seen.mmio += 1,
                 Ok(VcpuExit::Hlt) => seen.hlt += 1,
                 Ok(VcpuExit::Intr) => behaviour.interrupted(self.id, seen),

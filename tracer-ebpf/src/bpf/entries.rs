@@ -120,8 +120,8 @@ fn find_by_hash(tid: u32) -> Option<EntryRef> {
     EntryRef::at(index)
 }
 
-/// Gives a thread its first entry, or one more, which [`publish`] still has to show. User space has zeroed it,
-/// but for the generation. [`None`] if there is none; then it is noted whom that hit.
+/// Gives a thread its first entry, or one more, which [`publish`] still has to show. User space has zeroed
+/// it, but for the generation. [`None`] if there is none; then it is noted whom that hit.
 #[inline(always)]
 pub fn register(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32) -> Option<EntryRef> {
     EntryRef::at(take_entry(pid_tgid, now_ns, isa, identity, vcpu_id).wrapping_sub(1))

@@ -32,7 +32,7 @@ pub fn by_number(vcpu_id: u32) -> u64 {
 
 /// A vCPU left its guest. `identity` tells the vCPUs of one thread apart, see
 /// [`tracer_ebpf::abi::Vcpu::identity`]; `vcpu_id` is asked for at a vCPU's first exit only. Its entry, if it
-/// had one.
+/// has one or could get one.
 #[inline(always)]
 pub fn exit<C: EbpfContext>(
     ctx: &C,
@@ -59,10 +59,13 @@ pub fn exit<C: EbpfContext>(
             debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa.0, code);
             pairing::on_exit(entry.vcpu(), now_ns, isa, code);
             entries::publish(entry);
+            Some(entry)
         }
-        None => debug!(ctx, "thread {}: no entry of the vCPU table", pid_tgid as u32),
+        None => {
+            debug!(ctx, "thread {}: no entry of the vCPU table", pid_tgid as u32);
+            None
+        }
     }
-    None
 }
 
 /// A vCPU entered its guest; which one, if the event tells. The thread's entry, if it has one.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     cli::{VmArgs, units, values},
-    kernel::plan::{Attach, Causes},
+    kernel::plan::{Attach, Causes, ExitStamp},
 };
 
 /// Which exits are traced, for how long, and with how much memory.
@@ -21,12 +21,12 @@ pub struct TraceArgs {
     /// Stop after this time: seconds, or with units like 90m or 1d
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub duration: Option<Duration>,
-    /// Capacity in (vCPU, reason) pairs; each takes 2.3 KiB of memory. Without this option it goes by the vCPUs
-    /// that are open at the start: 30 for each, from 4096 to 131072
+    /// Capacity in (vCPU, reason) pairs; each takes 2.3 KiB of memory. Without this option it goes by the
+    /// vCPUs that are open at the start: 30 for each, from 4096 to 131072
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub slots: Option<u32>,
-    /// Capacity in vCPU threads. Without this option it is twice the number of vCPUs that are open at the start,
-    /// from 1024 to 8192
+    /// Capacity in vCPU threads. Without this option it is twice the number of vCPUs that are open at the
+    /// start, from 1024 to 8192
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub max_vcpus: Option<u32>,
     /// Causes that each vCPU may have; the rest is counted as `other`
@@ -35,6 +35,9 @@ pub struct TraceArgs {
     /// Tracepoint type to attach to
     #[arg(long, value_enum, default_value = "auto")]
     pub attach: Attach,
+    /// Where exits are stamped
+    #[arg(long, value_enum, default_value = "event", value_name = "WHERE")]
+    pub exit_stamp: ExitStamp,
     /// Do not trace the scheduler. Context switches of other threads then cost nothing, but run-queue waits,
     /// sleeps and the VMM's own time are not told apart
     #[arg(long)]

@@ -5,7 +5,7 @@ use clap::{ValueEnum, builder::PossibleValue};
 use crate::{
     kernel::{
         arch,
-        plan::{Attach, Causes},
+        plan::{Attach, Causes, ExitStamp},
     },
     model::{
         GroupBy,
@@ -24,6 +24,25 @@ impl ValueEnum for Attach {
             Self::Auto => ("auto", "Raw tracepoints if the kernel's types allow it, otherwise tracepoints"),
             Self::Raw => ("raw", "Raw tracepoints: half the cost; they need the kernel's BTF"),
             Self::Tp => ("tp", "Tracepoints: available on every kernel"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+impl ValueEnum for ExitStamp {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Event, Self::IrqOff]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Event => {
+                ("event", "At the exit event; on AMD before Linux 6.5 the host's interrupts run first")
+            }
+            Self::IrqOff => (
+                "irqoff",
+                "Before the host's interrupts run; there this needs a kprobe on svm_handle_exit_irqoff at each exit",
+            ),
         };
         Some(PossibleValue::new(name).help(help))
     }

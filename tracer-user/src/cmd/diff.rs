@@ -18,6 +18,7 @@ use crate::{
     model::{
         GroupBy, Interval, Selection, Threads,
         compare::{Comparison, RecordingSummary, Settings, Summarizer, compare},
+        group::HIDDEN_HALTS,
         provenance::{self, Difference, Header},
     },
     render::diff::{Origin, Report, SIDES, json, junit, table},
@@ -28,6 +29,8 @@ struct Recording {
     header: Header,
     side: RecordingSummary,
     threads: Threads,
+    /// All of them, whatever was chosen.
+    exits: u64,
     notes: Vec<String>,
 }
 
@@ -100,11 +103,13 @@ fn rules_match(comparison: &Comparison, by: GroupBy) -> Result<(), Usage> {
 fn read(file: &Location, by: GroupBy, selection: &Selection) -> Result<Recording> {
     let mut reader = Input::open(file)?.with_hosts();
     let (mut interval, mut side) = (Interval::default(), Summarizer::new(by, selection.clone()));
+    let mut exits = 0u64;
     while reader.next_interval(&mut interval)? {
         side.add(interval.with(reader.threads()));
+        exits = exits.saturating_add(interval.exits());
     }
     let (header, threads) = (reader.header().clone(), reader.threads().clone());
-    Ok(Recording { header, side: side.finish(), threads, notes: reader.notes().to_vec() })
+    Ok(Recording { header, side: side.finish(), threads, exits, notes: reader.notes().to_vec() })
 }
 
 fn recorded(header: &Header) -> String {
@@ -139,8 +144,14 @@ fn notes(differences: &[Difference], incomparable: &[String], recordings: [&Reco
         incomparable.iter().map(|obstacle| format!("NOT COMPARABLE: {obstacle}")).collect();
     notes.extend(differences.iter().filter(|difference| !difference.incomparable).map(said));
     for (name, recording) in SIDES.iter().zip(recordings) {
+        if recording.exits == 0 {
+            notes.push(format!("{name} recorded nothing: it has no exits"));
+        }
         if recording.side.losses.any_missing() {
             notes.push(format!("{name} lacks samples: {}", recording.side.losses));
+        }
+        if recording.side.hidden_halts {
+            notes.push(format!("{name}: {HIDDEN_HALTS}"));
         }
         notes.extend(recording.notes.iter().map(|note| format!("{name}: {note}")));
     }

@@ -173,6 +173,7 @@ fn narrow(interval: &mut Interval, threads: &Threads, asked: &Selection) {
     interval.cells.retain(|cell| wanted(cell.thread));
     interval.vcpus.retain(|vcpu| wanted(vcpu.thread));
     interval.open.retain(|open| wanted(open.thread));
+    interval.last_exits.retain(|last| wanted(last.thread));
 }
 
 /// The data of a page for a whole recording.

@@ -200,6 +200,7 @@ fn header(session: &Session) -> Header {
         sources: Vec::new(),
         buckets: Buckets::default(),
         parts: session.known().ids().map(str::to_owned).collect(),
+        exit_stamp: session.exit_stamp().to_owned(),
     }
 }
 

@@ -24,8 +24,8 @@ pub struct Recorded<'a> {
 }
 
 /// Finds out what names with commas and brackets mean, by the VMs and hosts of these recordings: a name that
-/// exists is meant before a list or a glob. Where such names were asked for the recordings are read once more.
-/// A stream can be read once only, so there names and globs are both taken.
+/// exists is meant before a list or a glob. Where such names were asked for the recordings are read once
+/// more. A stream can be read once only, so there names and globs are both taken.
 ///
 /// # Errors
 /// Those of reading.

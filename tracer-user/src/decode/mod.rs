@@ -194,6 +194,13 @@ pub fn decode(isa: Isa, code: u32) -> Decoded {
     Decoded::unknown(base, Cow::Owned(name), tags)
 }
 
+/// Whether exits of this reason may be halts, although the reason is none on which a vCPU waits: the guest's
+/// memory is encrypted, and what it asked for is not in the code. Idle time is in them unless it was
+/// measured.
+pub fn may_be_halt(isa: Isa, code: u32) -> bool {
+    (isa, code) == (Isa::SVM, svm::VMGEXIT)
+}
+
 /// Looks a code up in a sorted table.
 fn find(table: &'static [ReasonInfo], code: u32) -> Option<&'static ReasonInfo> {
     table.binary_search_by_key(&code, |info| info.code).ok().map(|at| &table[at])

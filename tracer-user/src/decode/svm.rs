@@ -11,12 +11,15 @@
 
 use super::ReasonInfo;
 
+/// What a SEV-ES guest leaves by when it asks for something.
+pub(super) const VMGEXIT: u32 = 0x403;
+
 /// The codes, sorted.
 ///
 /// Idle are the codes on which KVM puts the vCPU to sleep until there is work: `hlt`, `idle-halt`
 /// and the reset hold of a SEV-ES processor which waits to be started. `mwait` is emulated as a no-op
 /// and `pause` is a busy guest's spinning. A SEV-ES guest's halt arrives as plain `vmgexit`, which is
-/// not told apart here.
+/// not told apart here; see [`super::may_be_halt`].
 pub static REASONS: &[ReasonInfo] = reasons![
     (0x000, "read_cr0", "read of control register 0"),
     (0x002, "read_cr2", "read of control register 2"),

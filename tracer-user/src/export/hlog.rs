@@ -7,8 +7,8 @@
 //! Start and base time are the start of the first interval; the times of the lines count from there, by the
 //! clock that [`span`] says. Another host's interval that began a little earlier stands there too.
 //!
-//! HdrHistogram_c reads the lines before the first histogram into 128 bytes. The rest of a longer one is to it
-//! a line that is neither comment nor histogram, and it gives up. So long comments are broken.
+//! HdrHistogram_c reads the lines before the first histogram into 128 bytes. The rest of a longer one is to
+//! it a line that is neither comment nor histogram, and it gives up. So long comments are broken.
 
 use core::time::Duration;
 use std::io::{self, Write};
@@ -113,8 +113,9 @@ impl Export for Hlog {
     }
 }
 
-/// A text as comments of at most [`COMMENT_BYTES`], broken at spaces where there are any. Those after the first
-/// begin with a space: no word of theirs is taken for one of the log's own comments, as `[StartTime:` is.
+/// A text as comments of at most [`COMMENT_BYTES`], broken at spaces where there are any. Those after the
+/// first begin with a space: no word of theirs is taken for one of the log's own comments, as `[StartTime:`
+/// is.
 fn comments(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_inclusive(' ') {

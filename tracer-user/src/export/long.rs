@@ -10,6 +10,7 @@
 //! | `guest` | time in the guest between two exits |
 //! | `vcpu` | where a vCPU thread's time went: `sum_ns` is the time that passed, `guest_ns` and the parts what it went to |
 //! | `open` | an exit that had not ended; `sum_ns` is its age |
+//! | `last_exit` | threads that ended in exits of a reason; `detail` is what KVM_RUN had returned with |
 //! | `loss` | a loss; `detail` is its name, `count` how often |
 
 use std::io::{self, Write};
@@ -257,12 +258,21 @@ fn lines<'a>(rows: &'a Rows, of: NamedInterval<'a>) -> Vec<Line<'a>> {
         let line = Line::new(interval, "open").of_thread(of.thread(open.thread), by);
         Line { reason: Some((open.isa, open.code)), sum_ns: Some(open.age_ns), count: 1, ..line }
     });
+    let last = interval.last_exits.iter().filter(|last| {
+        selection.wants_thread(of.thread(last.thread))
+            && selection.wants_reason(last.reason.isa, last.reason.code)
+    });
+    let last = last.map(|last| {
+        let line = Line::new(interval, "last_exit").of_thread(of.thread(last.thread), by);
+        let subkey = last.reason.user_exit_label().unwrap_or_default();
+        Line { reason: Some((last.reason.isa, last.reason.code)), subkey, count: last.count, ..line }
+    });
     let losses = rows.losses.nonzero().map(|(info, count)| Line {
         subkey: info.name.to_owned(),
         count,
         ..Line::new(interval, "loss")
     });
-    rows.samples().map(line).chain(vcpus).chain(open).chain(losses).collect()
+    rows.samples().map(line).chain(vcpus).chain(open).chain(last).chain(losses).collect()
 }
 
 fn csv(out: &mut dyn Write) -> csv::Writer<&mut dyn Write> {

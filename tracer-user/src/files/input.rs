@@ -1,4 +1,4 @@
-//! A recording, or a perf.data, told apart by how they begin.
+//! A recording, or a perf.data, told apart by how they begin; either may be packed.
 
 use std::{
     fs::File,
@@ -10,14 +10,15 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     cli::{Location, Usage},
-    files::cannot_read,
+    files::packed::Unpacked,
+    files::{cannot_read, foreign, packed},
     model::{Interval, Threads, provenance::Header},
     perfdata::{self, PerfData},
     recording::Reader,
 };
 
-/// How large a perf.data may be that comes through a pipe. Its formats stand behind its data, so all of it is
-/// held in memory.
+/// How large a perf.data may be that comes through a pipe, or packed. Its formats stand behind its data, so
+/// all of it is held in memory.
 const MAX_PIPED: u64 = 1 << 28;
 
 /// Intervals from a file or from standard input.
@@ -141,6 +142,11 @@ impl Content {
             return Self::read(Box::new(io::stdin().lock()), None, 0);
         };
         let file = File::open(path)?;
+        if path.is_dir()
+            && let Some(explained) = foreign::explain_directory(path)
+        {
+            return Err(explained);
+        }
         let meta = file.metadata().ok().filter(std::fs::Metadata::is_file);
         let written = meta.and_then(|meta| meta.modified().ok());
         let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -150,12 +156,23 @@ impl Content {
     }
 
     /// Decides by the beginning. `file` is the same input where it can be read from anywhere.
-    fn read(mut input: Box<dyn BufRead>, file: Option<File>, written_ms: u64) -> Result<Self> {
+    fn read(input: Box<dyn BufRead>, file: Option<File>, written_ms: u64) -> Result<Self> {
         let file = file.filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
+        let ends = file.is_some();
+        // What was packed has no place of its own that could be gone to.
+        let (mut input, file, too_large) = match packed::unpacked(input)? {
+            Unpacked::Plain(input) => (input, file, "a perf.data of more than 256 MiB must be given by name"),
+            Unpacked::From(input) => {
+                (input, None, "a packed perf.data of more than 256 MiB must be unpacked first")
+            }
+        };
         let beginning = input.fill_buf()?;
+        if let Some(explained) = foreign::explain(beginning) {
+            return Err(explained);
+        }
         if !perfdata::is_perf(beginning) {
             let reader = Reader::new(input)?;
-            let reader = if file.is_some() { reader.with_end() } else { reader };
+            let reader = if ends { reader.with_end() } else { reader };
             return Ok(Self::Recording(Box::new(reader)));
         }
         let mut data = match file {
@@ -165,7 +182,7 @@ impl Content {
                 let mut all = Vec::new();
                 input.take(MAX_PIPED + 1).read_to_end(&mut all)?;
                 if all.len() as u64 > MAX_PIPED {
-                    return Err(Usage::new("a perf.data of more than 256 MiB must be given by name").into());
+                    return Err(Usage::new(too_large).into());
                 }
                 perfdata::read_file(Cursor::new(all), written_ms)?
             }

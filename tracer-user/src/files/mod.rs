@@ -10,7 +10,9 @@
 use crate::cli::{Location, Usage};
 
 pub mod atomic;
+mod foreign;
 pub mod input;
+mod packed;
 pub mod rotating;
 
 pub use atomic::AtomicOutput;

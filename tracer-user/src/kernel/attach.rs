@@ -7,7 +7,8 @@ use aya::{
 };
 
 use crate::kernel::{
-    Unsupported,
+    Unsupported, arch,
+    features::{Feature, Kernel},
     hook::{Hook, How, Way},
     rights::Rights,
 };
@@ -99,7 +100,8 @@ fn loaded(name: &str, outcome: Result<(), ProgramError>) -> Result<()> {
 
 /// A refusal to load is a property of the host, everything else is a failure of ours.
 pub fn refused(error: anyhow::Error) -> anyhow::Error {
-    match Rights::read().cannot_load(&error) {
+    let maps_count = || !Kernel::read(arch::host()).has(Feature::CgroupMemory);
+    match Rights::read().cannot_load(&error, maps_count) {
         Some(unsupported) => anyhow!(unsupported),
         None => error.context("the kernel refused the BPF programs"),
     }

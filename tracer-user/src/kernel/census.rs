@@ -23,8 +23,8 @@ pub trait Processes {
     /// All processes.
     fn pids(&self) -> Vec<u32>;
 
-    /// The numbers of the vCPUs that a process has open, [`None`] if it has no VM, and how many descriptors were
-    /// read.
+    /// The numbers of the vCPUs that a process has open, [`None`] if it has no VM, and how many descriptors
+    /// were read.
     fn open_vcpus(&self, pid: u32) -> (Option<Vec<u32>>, usize);
 
     /// Name of the VM in a process; [`None`] if the process has ended.

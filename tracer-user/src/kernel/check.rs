@@ -64,8 +64,8 @@ impl Finding {
     }
 }
 
-/// All static findings, in the order in which to mend them, about this kernel and what would be attached, with
-/// so many vCPUs open. Loads nothing.
+/// All static findings, in the order in which to mend them, about this kernel and what would be attached,
+/// with so many vCPUs open. Loads nothing.
 pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>, open_vcpus: usize) -> Vec<Finding> {
     let rights = Rights::read();
     vec![
@@ -80,7 +80,7 @@ pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>, open_vcpus: u
         btf(kernel, plan),
         jit(),
         clock(),
-        Finding::new("memlock", Status::Ok, rights.memlock(), ""),
+        Finding::new("memlock", Status::Ok, rights.memlock(!kernel.has(Feature::CgroupMemory)), ""),
         tables(open_vcpus),
     ]
 }
@@ -106,6 +106,10 @@ pub fn may_load() -> Result<(), Unsupported> {
     }
 }
 
+/// What follows where the host's interrupts run before the exit event.
+const LATE_EXITS: &str = "before 6.5 kvm_amd reports an exit after the host's interrupts have run: their time counts as \
+                          the guest's, unless with --exit-stamp irqoff";
+
 fn release(kernel: &Kernel) -> Finding {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into());
     let intel = host::backends().contains(&"kvm_intel");
@@ -114,6 +118,8 @@ fn release(kernel: &Kernel) -> Finding {
     } else if intel && !kernel.has(Feature::FastPathEntries) {
         "before 5.11 exits that kvm_intel handles in its fast path have no entry: they are unpaired exits, and the \
          guest's time after them is not its own"
+    } else if kernel.has_late_exits() == Some(true) {
+        LATE_EXITS
     } else {
         ""
     };

@@ -7,14 +7,17 @@ use std::{
     io::{BufRead as _, BufReader},
 };
 
-use crate::kernel::{
-    Unsupported,
-    arch::Arch,
-    btf::{Cast, DIR, Types},
-    cpuinfo,
-    host::{self, Version},
-    object::{self, Jit},
-    tracefs,
+use crate::{
+    decode::Isa,
+    kernel::{
+        Unsupported,
+        arch::Arch,
+        btf::{Cast, DIR, Types},
+        cpuinfo,
+        host::{self, Version},
+        object::{self, Jit},
+        tracefs,
+    },
 };
 
 /// The oldest kernel that is tested.
@@ -37,6 +40,8 @@ pub enum Feature {
     RecursionMisses,
     /// An entry event for every exit that kvm_intel handles in its fast path.
     FastPathEntries,
+    /// An exit event of kvm_amd before the host's interrupts.
+    ExitsBeforeInterrupts,
     /// Programs on raw tracepoints that can be preempted.
     PreemptibleRaw,
     /// `kvm_vcpu_wakeup` at the end of halts only.
@@ -77,6 +82,8 @@ enum Detect {
     TypesElseVersion(fn(&Types) -> bool),
     /// By the version, and on older kernels by a later function of KVM: KVM is ported back as a whole.
     VersionElseSymbol(&'static str),
+    /// The same, by later types of KVM.
+    VersionElseTypes(fn(&Types) -> bool),
 }
 
 /// By what it was told whether a kernel has a feature.
@@ -128,10 +135,15 @@ impl FeatureInfo {
             by: DetectedBy::Types,
         };
         match (self.detect, evidence.types) {
-            (Detect::Version, _) | (Detect::TypesElseVersion(_), None) => by_version(),
             (Detect::Files(has), _) => Presence { has: Some(has()), by: DetectedBy::Files },
             (Detect::Types(_), None) => Presence { has: None, by: DetectedBy::Types },
             (Detect::Types(has) | Detect::TypesElseVersion(has), Some(types)) => by_types(types, has),
+            (Detect::VersionElseTypes(has), Some(types)) if evidence.version < self.since && has(types) => {
+                by_types(types, has)
+            }
+            (Detect::Version | Detect::VersionElseTypes(_), _) | (Detect::TypesElseVersion(_), None) => {
+                by_version()
+            }
             (Detect::VersionElseSymbol(symbol), _) => {
                 let old = evidence.version < self.since;
                 if old && (evidence.has_symbol)(symbol) {
@@ -153,7 +165,7 @@ fn has_symbol(name: &str) -> bool {
 }
 
 /// All of them.
-pub static FEATURES: [FeatureInfo; 10] = [
+pub static FEATURES: [FeatureInfo; 11] = [
     FeatureInfo {
         feature: Feature::ModuleBtf,
         name: "BTF of modules",
@@ -220,6 +232,18 @@ pub static FEATURES: [FeatureInfo; 10] = [
         detect: Detect::VersionElseSymbol("kvm_stats_read"),
     },
     FeatureInfo {
+        feature: Feature::ExitsBeforeInterrupts,
+        name: "exits before interrupts",
+        since: Version(6, 5),
+        commit: "791a089861fc",
+        brings: "kvm_amd fires kvm_exit before it lets the host's interrupts in",
+        without: "on AMD the time of the host's interrupts counts as the guest's, unless with --exit-stamp irqoff",
+        // Of 6.6, and their name since 6.14. The commit itself moves one call.
+        detect: Detect::VersionElseTypes(|types| {
+            ["governed_features", "cpu_caps"].iter().any(|member| types.has_member("kvm_vcpu_arch", member))
+        }),
+    },
+    FeatureInfo {
         feature: Feature::PreemptibleRaw,
         name: "preemptible raw programs",
         since: Version(7, 0),
@@ -270,6 +294,8 @@ pub struct Kernel {
     pub(super) present: [Presence; FEATURES.len()],
     /// Its version.
     pub(super) version: Version,
+    /// The isa of its exits, by the processor's vendor.
+    pub(super) isa: Option<Isa>,
 }
 
 impl Kernel {
@@ -293,6 +319,7 @@ impl Kernel {
             cpu_flags: cpuinfo::flags(),
             present: std::array::from_fn(|index| FEATURES[index].presence(&evidence)),
             version,
+            isa: host::default_isa(),
         }
     }
 
@@ -304,6 +331,15 @@ impl Kernel {
     /// Whether it has a feature for certain.
     pub fn has(&self, feature: Feature) -> bool {
         self.features().any(|(info, presence)| info.feature == feature && presence.has == Some(true))
+    }
+
+    /// Whether the host's interrupts run before the exit event; [`None`] if that is not known.
+    pub fn has_late_exits(&self) -> Option<bool> {
+        match self.isa? {
+            Isa::SVM => Some(!self.has(Feature::ExitsBeforeInterrupts)),
+            Isa::VMX => Some(false),
+            _ => None,
+        }
     }
 
     /// Whether it is older than all kernels that are tested.
@@ -368,6 +404,15 @@ mod tests {
             [Version(6, 12), Version(7, 0)].map(|version| raw(version, None)),
             [by_version(false), by_version(true)]
         );
+
+        fn exits(version: Version, structures: Option<&[(&str, &str)]>) -> Presence {
+            presence(Feature::ExitsBeforeInterrupts, version, structures, &[])
+        }
+        let later = ("kvm_vcpu_arch", "governed_features");
+        assert_eq!(exits(Version(5, 14), Some(&[later])), by_types(true), "KVM of another kernel");
+        assert_eq!(exits(Version(6, 4), Some(&[("kvm_vcpu_arch", "apic")])), by_version(false));
+        assert_eq!(exits(Version(6, 5), Some(&[("kvm_vcpu_arch", "apic")])), by_version(true));
+        assert_eq!(exits(Version(6, 1), None), by_version(false));
 
         assert_eq!(memory(Some(&[("bpf_map", "memory")])), by_types(false));
         assert_eq!(memory(Some(&[("bpf_map", "objcg")])), by_types(true));

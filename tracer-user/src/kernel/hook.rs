@@ -101,6 +101,8 @@ pub enum Role {
     NestedEntry,
     /// A vCPU enters its guest.
     Entry,
+    /// A vCPU left its guest, before the event tells.
+    ExitStamp,
     /// The cause of the open exit.
     Cause {
         /// [`tracer_ebpf::subkey::kind`].

@@ -34,7 +34,8 @@ unsafe impl Plain for Held {}
 /// Slots and thin records: both begin with a [`Tally`], which tells when a copy is consistent.
 ///
 /// # Safety
-/// The type begins with a [`Tally`]; behind its first [`Tallied::HEAD`] words come the buckets, if it has any.
+/// The type begins with a [`Tally`]; behind its first [`Tallied::HEAD`] words come the buckets, if it has
+/// any.
 pub unsafe trait Tallied: Plain {
     /// Words of eight bytes before the buckets.
     const HEAD: usize;

@@ -9,6 +9,7 @@ pub mod btf;
 pub(crate) mod census;
 pub(crate) mod check;
 mod cpuinfo;
+mod crowding;
 pub(crate) mod features;
 pub(crate) mod filter;
 pub(crate) mod hook;

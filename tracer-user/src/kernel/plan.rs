@@ -27,6 +27,16 @@ pub enum Attach {
     Tp,
 }
 
+/// Where exits are stamped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExitStamp {
+    /// At the exit event.
+    #[default]
+    Event,
+    /// Before the host's interrupts run; at the exit event where it comes before them.
+    IrqOff,
+}
+
 /// Which causes are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Causes {
@@ -69,6 +79,8 @@ impl Causes {
 pub struct Wanted {
     /// By which tracepoints exits are seen.
     pub attach: Attach,
+    /// Where exits are stamped.
+    pub exit_stamp: ExitStamp,
     /// Whether the scheduler's events are followed.
     pub sched: bool,
     /// Which causes are told.
@@ -77,7 +89,7 @@ pub struct Wanted {
 
 impl Default for Wanted {
     fn default() -> Self {
-        Self { attach: Attach::Auto, sched: true, causes: Causes::Usual }
+        Self { attach: Attach::Auto, exit_stamp: ExitStamp::Event, sched: true, causes: Causes::Usual }
     }
 }
 
@@ -135,6 +147,8 @@ pub struct Plan {
     pub preemptible: bool,
     /// The event that ends a halt comes at no other wait.
     pub halts_only: bool,
+    /// Whether the host's interrupts run before the exit event; [`None`] if that is not known.
+    late_exits: Option<bool>,
     /// Why exits are not seen by raw tracepoints.
     why_not_raw: Option<String>,
 }
@@ -153,6 +167,7 @@ impl Plan {
             cast: None,
             preemptible,
             halts_only,
+            late_exits: kernel.has_late_exits(),
             why_not_raw: None,
         };
         let table = Table { kernel, hooks: arch.events(), preemptible };
@@ -164,6 +179,9 @@ impl Plan {
         }
         let sched: &[How] = if wanted.attach == Attach::Tp { &[How::Tp] } else { &[How::Raw, How::Tp] };
         plan.scheduler(&table, sched, wanted.sched)?;
+        if wanted.exit_stamp == ExitStamp::IrqOff {
+            plan.stamp(&table, arch)?;
+        }
         let has_own_vmcb = kernel
             .kvm_types
             .as_ref()
@@ -223,6 +241,28 @@ impl Plan {
         self.attachments.push(exit);
         self.take(table.first(Role::Entry, &[how]))?;
         Ok(how)
+    }
+
+    /// Stamps of exits before the host's interrupts, where the exit event comes after them.
+    fn stamp(&mut self, table: &Table<'_>, arch: &Arch) -> Result<(), Unsupported> {
+        match self.late_exits {
+            Some(false) => Ok(()),
+            Some(true) => self.take(table.first(Role::ExitStamp, &[How::Kprobe])),
+            None => {
+                let what =
+                    format!("it is not known where exits can be stamped on this {} processor", arch.name);
+                Err(Unsupported::new(what, "leave out --exit-stamp"))
+            }
+        }
+    }
+
+    /// Whether exits are stamped before or after the host's interrupts run; empty if that is not known.
+    pub fn exit_stamp(&self) -> &'static str {
+        match self.late_exits {
+            Some(true) if self.of(Role::ExitStamp).is_none() => "after interrupts",
+            Some(_) => "before interrupts",
+            None => "",
+        }
     }
 
     /// The scheduler's events: all in one way, or none.

@@ -11,7 +11,8 @@ use aya::{
 };
 use tracer_ebpf::{
     abi::{Held, Slot, SlotKey, Tally, Vcpu, state, table},
-    loss, pairing,
+    loss::{self, PerVcpu},
+    pairing,
     part::Part,
     subkey, symbols,
 };
@@ -19,6 +20,7 @@ use tracer_ebpf::{
 use crate::{
     decode::decode,
     kernel::{
+        crowding::{self, Crowding},
         host,
         mapped::{Mapped, Plain, PlainKey, Tallied},
         namespaces,
@@ -26,7 +28,11 @@ use crate::{
         tallies::{Tallies, fill},
         vms,
     },
-    model::{self, Account, Interval, Loss, Losses, OpenExit, Threads, Unseen, VcpuAccount, losses},
+    model::{
+        self, Account, Interval, Loss, Losses, OpenExit, Thread, Threads, Unseen, VcpuAccount,
+        crowded::{Share, Table},
+        losses,
+    },
     snapshot::{
         self,
         accounting::{self, Times},
@@ -40,7 +46,7 @@ struct Owner {
     /// Of the process.
     pid: u32,
     thread: usize,
-    lost: [u64; loss::PerVcpu::COUNT],
+    lost: [u64; PerVcpu::COUNT],
     times: Times,
     /// It was dead before the slots were read, so that they have all been handed back.
     gone: bool,
@@ -74,6 +80,7 @@ pub struct Reader {
     thin: Tallies<Tally>,
     held: Mapped<Held>,
     siblings: Siblings,
+    crowding: Crowding,
     /// Programs that are loaded later refer to the maps by these descriptors.
     _maps: [MapData; 4],
     free_vcpus: Stack<MapData, u32>,
@@ -126,6 +133,7 @@ impl Reader {
             thin: Tallies::new(thin, Stack::try_from(take(ebpf, symbols::FREE_TALLIES)?)?)?,
             held,
             siblings: Siblings::default(),
+            crowding: Crowding::default(),
             _maps: [vcpu_map, slot_map, thin_map, held_map],
             free_vcpus,
             slot_of: HashMap::try_from(take(ebpf, symbols::SLOT_OF)?)?,
@@ -190,7 +198,30 @@ impl Reader {
             }
         }
         self.reopen()?;
-        self.read_global(interval, missed)
+        self.read_global(interval, missed)?;
+        if interval.losses.get(Loss::VcpuTableFull) + interval.losses.get(Loss::VcpuQuota) != 0 {
+            for (pid, lost) in self.crowding.refused(&self.held) {
+                let vm = vms::name_of(pid).unwrap_or_else(|| format!("pid {pid}"));
+                self.crowding.lost(Table::Vcpus, &Share::new(&vm, pid, lost));
+            }
+        }
+        let (vcpus, owners, threads, slots) = (&self.vcpus, &self.owners, &self.threads, &self.slots);
+        let named = |owner: &Owner| {
+            let Thread { vm, pid, .. } = &threads.list[owner.thread];
+            (vm.as_str(), *pid)
+        };
+        let crowded = self.crowding.take(|table| match table {
+            Table::Vcpus => {
+                let taken = owners.iter().filter(|owner| owner.generation != 0);
+                (vcpus.len() as u64, crowding::shares(taken.map(named)))
+            }
+            Table::Slots => {
+                let taken = (0..slots.used()).filter_map(|index| slots.owner(index));
+                (slots.len() as u64, crowding::shares(taken.map(|owner| named(&owners[owner]))))
+            }
+        });
+        self.threads.crowded = crowded;
+        Ok(())
     }
 
     fn slots(&mut self) -> (&mut Tallies<Slot>, u32) {
@@ -245,7 +276,8 @@ impl Reader {
             self.thin.give_up_busy(interval);
         } else {
             // The next reading comes by all of them.
-            (self.slots.take_busy(), self.thin.take_busy());
+            self.slots.take_busy();
+            self.thin.take_busy();
         }
         Ok(())
     }
@@ -373,7 +405,14 @@ impl Reader {
         for (cause, loss) in losses::PER_VCPU {
             let (now, before) = (vcpu.lost[cause as usize], &mut owner.lost[cause as usize]);
             interval.losses.add(loss, now.checked_sub(*before).context("bug: a loss counter went back")?);
+            let lost = now - *before;
             *before = now;
+            let table = match cause {
+                PerVcpu::SlotTableFull | PerVcpu::SlotQuota if lost != 0 => Table::Slots,
+                _ => continue,
+            };
+            let Thread { vm, pid, .. } = &self.threads.list[thread];
+            self.crowding.lost(table, &Share::new(vm, *pid, lost));
         }
         let (isa, code) = (vcpu.open_isa, vcpu.open_code);
         // Of a dead thread nothing is later than its end.
@@ -399,7 +438,9 @@ impl Reader {
         }
         owner.skipped = !consistent;
         if owner.gone {
-            interval.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
+            let last_exit = snapshot::last_exit(&vcpu, thread);
+            interval.losses.add(Loss::DiedInExit, u64::from(last_exit.is_some()));
+            interval.last_exits.extend(last_exit);
             self.owners[index].generation = 0;
             interval.ended.push(thread);
             self.retiring.push(thread);

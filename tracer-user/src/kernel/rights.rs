@@ -6,15 +6,10 @@
 
 use std::{fs, io};
 
-use crate::kernel::{
-    Unsupported,
-    host::{self, Version},
-};
+use crate::kernel::Unsupported;
 
 /// The highest level of `kernel.perf_event_paranoid` of the mainline kernel.
 const HIGHEST_MAINLINE: i32 = 2;
-/// From this release on, maps do not count against RLIMIT_MEMLOCK.
-const CGROUP_MEMORY: Version = Version(5, 11);
 
 /// A capability, by its bit (`include/uapi/linux/capability.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +37,6 @@ pub struct Rights {
     memlock_bytes: Option<u64>,
     /// CPUs that are online, as the kernel lists them.
     online: String,
-    /// The running kernel.
-    version: Version,
 }
 
 impl Rights {
@@ -57,7 +50,6 @@ impl Rights {
             paranoid: read("/proc/sys/kernel/perf_event_paranoid").parse().ok(),
             memlock_bytes: memlock(&limits),
             online: read("/sys/devices/system/cpu/online"),
-            version: host::kernel_version(),
         }
     }
 
@@ -77,24 +69,29 @@ impl Rights {
         self.paranoid.filter(|level| *level > HIGHEST_MAINLINE && !self.has(SYS_ADMIN))
     }
 
-    /// The limit of locked memory in words.
-    pub fn memlock(&self) -> String {
+    /// The limit of locked memory in words, for a kernel on which maps count against it or do not.
+    pub fn memlock(&self, maps_count: bool) -> String {
         let limit = self.memlock_bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
-        if self.version >= CGROUP_MEMORY {
-            limit
-        } else {
+        if maps_count {
             format!("{limit} (maps count against it on this kernel; it is raised when needed)")
+        } else {
+            limit
         }
     }
 
-    /// Why the kernel refuses to load, and what to do; [`None`] if its error is no refusal.
-    pub fn cannot_load(&self, error: &anyhow::Error) -> Option<Unsupported> {
+    /// Why the kernel refuses to load, and what to do; [`None`] if its error is no refusal. `maps_count`
+    /// tells whether maps count against the limit of locked memory.
+    pub fn cannot_load(
+        &self,
+        error: &anyhow::Error,
+        maps_count: impl FnOnce() -> bool,
+    ) -> Option<Unsupported> {
         // The verifier, too, answers with EACCES.
         if errno(error) != Some(libc::EPERM) {
             return None;
         }
-        let limited = self.version < CGROUP_MEMORY && !self.has(SYS_RESOURCE) && !self.has(SYS_ADMIN);
-        if let Some(bytes) = self.memlock_bytes.filter(|_| limited && self.may_load()) {
+        let may_be = self.may_load() && !self.has(SYS_RESOURCE);
+        if let Some(bytes) = self.memlock_bytes.filter(|_| may_be && maps_count()) {
             return Some(Unsupported::new(
                 format!("the tables do not fit into RLIMIT_MEMLOCK, which is {bytes} bytes ({error:#})"),
                 "raise it with `ulimit -l unlimited`, run with CAP_SYS_RESOURCE, or use a smaller --slots",
@@ -165,7 +162,6 @@ mod tests {
             paranoid: Some(paranoid),
             memlock_bytes: Some(65536),
             online: "0-3".to_owned(),
-            version: Version(6, 1),
         }
     }
 
@@ -191,19 +187,22 @@ mod tests {
     #[test]
     fn the_verifier_is_no_matter_of_rights() {
         let rights = rights(&[BPF, PERFMON], 3);
-        assert!(rights.cannot_load(&answer(libc::EACCES)).is_none());
-        assert!(rights.cannot_load(&answer(libc::EPERM)).unwrap().what.contains("does not permit BPF"));
+        assert!(rights.cannot_load(&answer(libc::EACCES), || true).is_none());
+        assert!(
+            rights.cannot_load(&answer(libc::EPERM), || false).unwrap().what.contains("does not permit BPF")
+        );
     }
 
     #[test]
     fn locked_memory_is_named_where_maps_count_against_it() {
-        let old = |capabilities: &[Capability]| Rights { version: Version(5, 10), ..rights(capabilities, 2) };
-        let refused = old(&[BPF, PERFMON]).cannot_load(&answer(libc::EPERM)).unwrap();
+        let refused = |capabilities: &[Capability]| {
+            rights(capabilities, 2).cannot_load(&answer(libc::EPERM), || true).unwrap()
+        };
+        let limited = refused(&[BPF, PERFMON]);
         assert!(
-            refused.what.contains("RLIMIT_MEMLOCK, which is 65536") && refused.remedy.contains("ulimit -l")
+            limited.what.contains("RLIMIT_MEMLOCK, which is 65536") && limited.remedy.contains("ulimit -l")
         );
-        let refused = old(&[BPF, PERFMON, SYS_RESOURCE]).cannot_load(&answer(libc::EPERM)).unwrap();
-        assert!(!refused.what.contains("MEMLOCK"), "{refused}");
+        assert!(!refused(&[BPF, PERFMON, SYS_RESOURCE]).what.contains("MEMLOCK"));
     }
 
     #[test]

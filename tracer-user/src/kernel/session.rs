@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::Result;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::RawTracePoint};
-use tracer_ebpf::{abi, config, quota, symbols};
+use tracer_ebpf::{abi, config, symbols};
 
 use crate::{
     kernel::{
@@ -16,8 +16,9 @@ use crate::{
         hook::{How, IfMissing},
         host, log,
         object::{self, Jit},
-        plan::{Attach, Causes, Plan, Wanted},
+        plan::{Attach, Causes, ExitStamp, Plan, Wanted},
         reader::{Missed, Reader},
+        sizes,
     },
     model::{Interval, MeasuredParts, Threads, Unseen},
 };
@@ -30,6 +31,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ex
 pub struct Options {
     /// By which tracepoints.
     pub attach: Attach,
+    /// Where exits are stamped.
+    pub exit_stamp: ExitStamp,
     /// Trace only the processes that [`Session::decide_process`] admits.
     pub filter: bool,
     /// Capacity of the slot table.
@@ -52,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             attach: Attach::Auto,
+            exit_stamp: ExitStamp::Event,
             filter: false,
             slots: abi::DEFAULT_SLOTS,
             vcpus: abi::DEFAULT_VCPUS,
@@ -61,14 +65,6 @@ impl Default for Options {
             guest: false,
             verbose: 0,
         }
-    }
-}
-
-impl Options {
-    /// Capacity of the table of thin records: 128 bytes each, where a slot has 2304.
-    fn tallies(&self) -> u32 {
-        const FEWEST: u32 = 256;
-        self.slots.saturating_mul(2).max(FEWEST)
     }
 }
 
@@ -88,7 +84,12 @@ impl Session {
     /// [`crate::kernel::Unsupported`] if the host lacks something; others if the kernel refuses.
     pub fn start(options: &Options, admitted: &[u32]) -> Result<Self> {
         check::may_load()?;
-        let wanted = Wanted { attach: options.attach, sched: options.sched, causes: options.causes.clone() };
+        let wanted = Wanted {
+            attach: options.attach,
+            exit_stamp: options.exit_stamp,
+            sched: options.sched,
+            causes: options.causes.clone(),
+        };
         let mut plan = Plan::choose(&Kernel::read(arch::host()), arch::host(), &wanted)?;
         let mut session = match Self::loaded(options, &plan) {
             // Typed loads need the JIT, whose setting other network namespaces do not show.
@@ -124,7 +125,7 @@ impl Session {
             (config::GUEST, options.guest.into()),
             (config::ASKED_VCPUS, options.vcpus),
             (config::ASKED_SLOTS, options.slots),
-            (config::ASKED_TALLIES, options.tallies()),
+            (config::ASKED_TALLIES, sizes::tallies(options.slots)),
             (config::MAX_CAUSES, options.max_causes),
         ];
         match plan {
@@ -136,8 +137,8 @@ impl Session {
             None => constants.extend([(config::SCHED, 1), (config::CAUSES, 1), (config::HALTS_ONLY, 1)]),
         }
         object::constants(&mut object, &constants)?;
-        let [slots, tallies, vcpus] = [options.slots, options.tallies(), options.vcpus]
-            .map(|asked| asked.saturating_add(quota::reserve(asked)));
+        let [slots, tallies, vcpus] =
+            [options.slots, sizes::tallies(options.slots), options.vcpus].map(sizes::with_reserve);
         let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
@@ -260,6 +261,11 @@ impl Session {
     /// How exits are seen and, if not in the cheapest way, why; for headers.
     pub fn path(&self) -> String {
         self.plan.as_ref().map(Plan::path).unwrap_or_default()
+    }
+
+    /// Where exits are stamped, for headers; see [`Plan::exit_stamp`].
+    pub fn exit_stamp(&self) -> &'static str {
+        self.plan.as_ref().map(Plan::exit_stamp).unwrap_or_default()
     }
 
     /// The parts that are told apart.

@@ -2,7 +2,10 @@
 
 use std::mem::size_of;
 
-use tracer_ebpf::abi::{self, Slot, SlotKey, Vcpu};
+use tracer_ebpf::{
+    abi::{self, Slot, SlotKey, Tally, Vcpu},
+    quota,
+};
 
 /// Slots for each open vCPU: some 24 pairs of a reason and a cause, and a quarter more.
 const SLOTS_PER_VCPU: usize = 30;
@@ -45,14 +48,28 @@ impl Sizes {
         Some(format!("{vcpus} vCPUs are open; use {text}, or choose VMs with -g or -p"))
     }
 
-    /// The memory that the kernel takes for them, in bytes: both arrays, and the hash tables beside them.
+    /// The memory that the kernel takes for them, in bytes: the arrays, and the hash tables beside them.
     pub fn bytes(&self) -> u64 {
         /// The kernel's own words in an element of a hash table (`struct htab_elem`, kernel/bpf/hashtab.c).
         const ELEMENT: usize = 48;
-        let slot = size_of::<Slot>() + ELEMENT + size_of::<SlotKey>() + 2 * size_of::<u64>();
+        let keyed = ELEMENT + size_of::<SlotKey>() + 2 * size_of::<u64>();
+        let slot = size_of::<Slot>() + keyed;
+        let tally = size_of::<Tally>() + keyed;
         let vcpu = size_of::<Vcpu>() + ELEMENT + 3 * size_of::<u64>();
-        u64::from(self.slots) * slot as u64 + u64::from(self.vcpus) * vcpu as u64
+        let of = |asked: u32, bytes: usize| u64::from(with_reserve(asked)) * bytes as u64;
+        of(self.slots, slot) + of(tallies(self.slots), tally) + of(self.vcpus, vcpu)
     }
+}
+
+/// Capacity of the table of thin records beside so many slots: it takes a tenth of their memory.
+pub fn tallies(slots: u32) -> u32 {
+    const FEWEST: u32 = 256;
+    slots.saturating_mul(2).max(FEWEST)
+}
+
+/// Places of a table that was asked to have so many.
+pub fn with_reserve(asked: u32) -> u32 {
+    asked.saturating_add(quota::reserve(asked))
 }
 
 #[cfg(test)]

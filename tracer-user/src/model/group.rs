@@ -5,7 +5,10 @@
 //! rows too. [`Rows::of_interval`] and [`Rows::of_store`] replace the rows; as long as the same rows come
 //! again they allocate nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use tracer_ebpf::{
     part::Part,
@@ -13,10 +16,10 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    decode::{Isa, decode},
+    decode::{Isa, decode, may_be_halt},
     model::{
-        Account, GroupBy, HostId, Loss, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, Selection,
-        Stats, ThreadId, VmId,
+        Account, Crowded, GroupBy, HostId, LastReason, Loss, Losses, MeasuredParts, NamedInterval, OpenExit,
+        Parts, Selection, Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
         row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
@@ -26,6 +29,9 @@ use crate::{
 };
 
 mod access;
+mod order;
+
+pub use access::HIDDEN_HALTS;
 
 /// What tells rows apart. Idle and handled time are never mixed in one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +93,8 @@ pub struct Rows {
     /// By place: where the time went of those who are there, if it was measured.
     accounts: Vec<Option<Account>>,
     sums: Totals,
+    /// Idle time may be in exits that do not tell.
+    hidden_halts: bool,
     folded: Vec<(HostId, u64)>,
     /// The selected hosts of a store, in the order of their newest intervals.
     hosts: Vec<usize>,
@@ -95,6 +103,8 @@ pub struct Rows {
     pub losses: Losses,
     /// Open exits of the newest interval, of each host.
     pub open: Vec<OpenRow>,
+    /// How many threads of each VM ended in exits of a reason.
+    pub last_exits: BTreeMap<(VmId, LastReason), u64>,
     /// Time covered.
     pub elapsed_ns: u64,
     /// Number of the first interval, 0 if there is none.
@@ -109,6 +119,8 @@ pub struct Rows {
     pub seen: Seen,
     /// VMs with vCPUs that had no exit yet, selected or not.
     pub unseen: Vec<Unseen>,
+    /// Tables that refused places.
+    pub crowded: Vec<Crowded>,
 }
 
 impl Rows {
@@ -148,6 +160,7 @@ impl Rows {
             self.seen = threads.seen();
         }
         self.unseen.clone_from(&threads.unseen);
+        self.crowded.clone_from(&threads.crowded);
         self.begin(source, |index| Some(threads.list[index].id()));
         if self.selection.wants_host(interval.host.as_deref()) {
             (self.first, self.last) = (interval.number, interval.number);
@@ -158,6 +171,9 @@ impl Rows {
             self.measured = interval.known;
             for exit in &interval.open {
                 self.add_open(exit);
+            }
+            for last in &interval.last_exits {
+                self.add_last(last.thread, last.reason, last.count);
             }
             for vcpu in &interval.vcpus {
                 self.add_account(vcpu.thread, &vcpu.account, 1);
@@ -175,12 +191,18 @@ impl Rows {
         self.seen = store.seen();
         self.unseen.clear();
         self.unseen.extend_from_slice(store.unseen());
+        self.crowded.clear();
+        self.crowded.extend_from_slice(store.crowded());
         self.begin(Source::Store(store.revision()), |index| Some(threads[index].as_ref()?.id.clone()));
         self.cover(store);
         for (index, thread) in threads.iter().enumerate() {
             if let Some((thread, account)) = thread.as_ref().and_then(|t| Some((t, t.account.as_ref()?))) {
                 self.add_account(index, account, thread.accounts);
             }
+        }
+        for (index, thread) in threads.iter().enumerate() {
+            let last_exits = thread.iter().flat_map(|thread| &thread.last_exits);
+            last_exits.for_each(|(reason, count)| self.add_last(index, *reason, *count));
         }
         store.cells().for_each(|cell| self.add_cell(&cell));
         self.end();
@@ -247,10 +269,12 @@ impl Rows {
         self.order.clear();
         self.vm_order.clear();
         self.sums = Totals::default();
+        self.hidden_halts = false;
         self.folded.clear();
         self.elapsed.clear();
         self.losses = Losses::default();
         self.open.clear();
+        self.last_exits.clear();
         (self.elapsed_ns, self.first, self.last, self.end_unix_ms) = (0, 0, 0, 0);
         self.measured = MeasuredParts::default();
     }
@@ -353,6 +377,14 @@ impl Rows {
         }
     }
 
+    fn add_last(&mut self, thread: usize, reason: LastReason, count: u64) {
+        let seat = self.seats[thread].as_ref().expect("a thread that ended in an exit has a seat");
+        if seat.wanted && self.selection.wants_reason(reason.isa, reason.code) {
+            let sum = self.last_exits.entry((seat.id.vm.clone(), reason)).or_insert(0);
+            *sum = sum.saturating_add(count);
+        }
+    }
+
     fn add_cell(&mut self, cell: &CellRef<'_>) {
         let Some((place, _)) = self.seat_of(cell.thread) else { return };
         let &CellRef { isa, code, subkey, measured, .. } = cell;
@@ -372,6 +404,7 @@ impl Rows {
         }
         // Where idle time was measured it is not in the samples; elsewhere the reason has to do.
         let idle = reason.idle && !measured.has(Part::Halt);
+        self.hidden_halts |= exit && !measured.has(Part::Halt) && may_be_halt(isa, code);
         // Samples with idle time stand beside those without it.
         let counts = match number {
             kind::HALTED => !self.idle,
@@ -445,41 +478,6 @@ impl Rows {
         let stats = &mut self.row(key, measured).stats;
         stats.sum_ns = stats.sum_ns.saturating_add(ns);
         self.sums.slices_ns = self.sums.slices_ns.saturating_add(ns);
-    }
-
-    /// Puts the rows in order.
-    fn end(&mut self) {
-        let (keys, ranks, rows) = (&self.keys, &self.ranks, &mut self.rows);
-        self.order.sort_unstable_by_key(|at| {
-            let Key { idle, place, reason, slice, cause } = keys[*at];
-            (idle, ranks[place], reason, slice, cause)
-        });
-        let mut head = None;
-        for (position, at) in self.order.iter().enumerate() {
-            rows[*at].rank = position;
-            if rows[*at].cause.is_none() {
-                head = Some(*at);
-                rows[*at].causes = position + 1..position + 1;
-            } else if let Some(head) = head {
-                let same = |key: Key| Key { cause: None, ..key };
-                if same(keys[head]) == same(keys[*at]) {
-                    rows[head].causes.end = position + 1;
-                }
-            }
-        }
-        let folded = |vm: &VmId, folded: &[(HostId, u64)]| {
-            let of_host = folded.iter().find(|(host, _)| *host == vm.host && vm.pid.is_none());
-            of_host.map_or(0, |(_, count)| *count)
-        };
-        for at in &self.order {
-            let row = &mut rows[*at];
-            row.ended = row.place.vm.as_ref().map_or(0, |vm| folded(vm, &self.folded));
-        }
-        for vm in &mut self.vms {
-            vm.ended = folded(&vm.vm, &self.folded);
-        }
-        let vms = &self.vms;
-        self.vm_order.sort_unstable_by(|a, b| vms[*a].vm.cmp(&vms[*b].vm));
     }
 }
 

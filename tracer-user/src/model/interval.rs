@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     decode::Isa,
-    model::{Losses, MeasuredParts, Parts, Thread, Threads, VcpuAccount, kinds},
+    model::{LastExit, Losses, MeasuredParts, Parts, Thread, Threads, VcpuAccount, kinds},
 };
 
 /// The samples of one (vCPU thread, isa, code, subkey) within an interval.
@@ -77,6 +77,8 @@ pub struct Interval {
     pub losses: Losses,
     /// What was still open at the end.
     pub open: Vec<OpenExit>,
+    /// The exits in which threads ended.
+    pub last_exits: Vec<LastExit>,
     /// Where each vCPU's time went; empty if it was not measured.
     pub vcpus: Vec<VcpuAccount>,
     /// Threads that ended, by index into [`Threads::list`]. No later interval speaks of them, and the places
@@ -94,6 +96,7 @@ impl Interval {
         self.cells.clear();
         self.buckets.clear();
         self.open.clear();
+        self.last_exits.clear();
         self.vcpus.clear();
         self.ended.clear();
         self.losses = Losses::default();

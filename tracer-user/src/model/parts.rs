@@ -55,7 +55,7 @@ pub static PARTS: [PartInfo; Part::COUNT] = [
         "stopped",
         "stopped_ns",
         "Stopped",
-        "the process was stopped, by SIGSTOP or a debugger",
+        "the process was stopped, by SIGSTOP or a debugger, or the whole VM was paused",
     ),
 ];
 

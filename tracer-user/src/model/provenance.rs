@@ -50,6 +50,8 @@ pub struct Header {
     pub buckets: Buckets,
     #[serde(default)]
     pub parts: Vec<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub exit_stamp: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
 }
@@ -71,6 +73,7 @@ impl Default for Header {
             start_unix_ms: 0,
             buckets: Buckets::default(),
             parts: Vec::new(),
+            exit_stamp: none(),
             sources: Vec::new(),
         }
     }
@@ -89,6 +92,8 @@ pub struct Source {
     pub backend: String,
     pub path: String,
     pub options: Vec<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub exit_stamp: String,
 }
 
 /// A fact of a header that two dumps may differ in.
@@ -99,13 +104,16 @@ struct Fact {
     incomparable: bool,
 }
 
-const FACTS: [Fact; 6] = [
+const STAMPED: &str = "exits stamped";
+
+const FACTS: [Fact; 7] = [
     Fact { name: "architecture", get: |source| &source.arch, incomparable: true },
     Fact { name: "host", get: |source| &source.host, incomparable: false },
     Fact { name: "kernel", get: |source| &source.kernel, incomparable: false },
     Fact { name: "CPU", get: |source| &source.cpu, incomparable: false },
     Fact { name: "KVM backend", get: |source| &source.backend, incomparable: false },
     Fact { name: "path", get: |source| &source.path, incomparable: false },
+    Fact { name: STAMPED, get: |source| &source.exit_stamp, incomparable: false },
 ];
 
 /// Something in which two dumps differ, other than what was measured.
@@ -136,6 +144,7 @@ pub fn sources(header: &Header) -> Vec<Source> {
         backend: header.backend.clone(),
         path: header.path.clone(),
         options: header.options.clone(),
+        exit_stamp: header.exit_stamp.clone(),
     }]
 }
 
@@ -149,7 +158,12 @@ pub fn differences(base: &Header, new: &Header) -> Vec<Difference> {
     let options = |sources: &[Source]| joined(sources.iter().map(|source| options(&source.options)));
     let options =
         Difference { what: "options", base: options(&base), new: options(&new), incomparable: false };
-    facts.chain([options]).filter(|difference| difference.base != difference.new).collect()
+    // Older recordings do not say where exits were stamped.
+    let is_known = |it: &Difference| it.what != STAMPED || !(it.base.is_empty() || it.new.is_empty());
+    facts
+        .chain([options])
+        .filter(|difference| difference.base != difference.new && is_known(difference))
+        .collect()
 }
 
 /// The options that change what is measured: without the name of the file and what runs meanwhile.
@@ -247,6 +261,7 @@ pub fn merged<'a>(headers: impl Iterator<Item = &'a Header>, tool: &str) -> Resu
         start_unix_ms: all.first().ok_or(MergeError::Nothing)?.start_unix_ms,
         buckets: layout.ok_or(MergeError::Nothing)?.clone(),
         parts: parts.unwrap_or_default(),
+        exit_stamp: of(|source| &source.exit_stamp),
         sources: all,
     })
 }
@@ -269,6 +284,7 @@ mod tests {
             start_unix_ms: 5,
             buckets: Buckets::default(),
             parts: Vec::new(),
+            exit_stamp: String::new(),
             sources: Vec::new(),
         }
     }
@@ -307,5 +323,17 @@ mod tests {
         );
         assert!(found[0].incomparable && !found[1].incomparable);
         assert_eq!((found[2].base.as_str(), found[2].new.as_str()), ("record -d 2", "record -d 5"));
+    }
+
+    #[test]
+    fn where_exits_are_stamped_is_named_where_both_sides_know() {
+        let stamped = |at: &str| Header { exit_stamp: at.into(), ..header("a", &[]) };
+        let (early, late) = (stamped("before interrupts"), stamped("after interrupts"));
+        let found = differences(&late, &early);
+        assert_eq!(found.iter().map(|found| found.what).collect::<Vec<_>>(), ["exits stamped"]);
+        assert!(!found[0].incomparable);
+        assert_eq!([&found[0].base, &found[0].new], ["after interrupts", "before interrupts"]);
+        assert_eq!(differences(&early, &early), []);
+        assert_eq!(differences(&stamped(""), &early), []);
     }
 }

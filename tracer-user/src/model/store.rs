@@ -2,16 +2,17 @@
 //! it, see [`Rows`](crate::model::Rows).
 //!
 //! A store keeps threads of its own, so a reader may retire those of its intervals. Of the VMs that ended it
-//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number. So it does with the
-//! threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and memory
-//! goes with the vCPUs that run.
+//! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number. So it does with
+//! the threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and
+//! memory goes with the vCPUs that run.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::{
     decode::Isa,
     model::{
-        Account, Cell, HostId, Losses, MeasuredParts, NamedInterval, OpenExit, Parts, ThreadId, VmId,
+        Account, Cell, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval, OpenExit, Parts,
+        ThreadId, VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
         threads::{Revision, Seen, Unseen},
@@ -83,9 +84,18 @@ pub(super) struct StoredThread {
     /// So many threads it stands for, of those that have an account.
     pub accounts: u64,
     cells: Vec<usize>,
+    /// The exits in which it ended, and how often: a number may be used again, and VMs that ended are one.
+    pub last_exits: BTreeMap<LastReason, u64>,
     ended: bool,
     /// Its index in the intervals.
     named: usize,
+}
+
+impl StoredThread {
+    fn add_last(&mut self, reason: LastReason, count: u64) {
+        let sum = self.last_exits.entry(reason).or_insert(0);
+        *sum = sum.saturating_add(count);
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -130,6 +140,7 @@ pub struct Store {
     hosts: Vec<Coverage>,
     /// VMs with vCPUs that had no exit yet, as of the newest interval.
     unseen: Vec<Unseen>,
+    crowded: Vec<Crowded>,
     intervals: u64,
     /// From indices of intervals to threads of the store, as of this revision of theirs.
     named: Vec<usize>,
@@ -159,6 +170,7 @@ impl Store {
             free_cells: Vec::new(),
             finder: Finder::default(),
             unseen: Vec::new(),
+            crowded: Vec::new(),
             hosts: Vec::new(),
             intervals: 0,
             named: Vec::new(),
@@ -183,6 +195,11 @@ impl Store {
         (self.threads.len() - self.free_threads.len(), self.cells.len() - self.free_cells.len())
     }
 
+    /// Tables that refused places.
+    pub fn crowded(&self) -> &[Crowded] {
+        &self.crowded
+    }
+
     /// VMs with vCPUs that had no exit yet, as of the newest interval.
     pub fn unseen(&self) -> &[Unseen] {
         &self.unseen
@@ -194,6 +211,12 @@ impl Store {
         let NamedInterval { interval, threads } = of;
         self.see(of);
         self.unseen.clone_from(&threads.unseen);
+        for crowded in &threads.crowded {
+            match self.crowded.iter_mut().find(|known| known.table == crowded.table) {
+                Some(known) => known.merge(crowded),
+                None => self.crowded.push(crowded.clone()),
+            }
+        }
         self.intervals += 1;
         self.cover(of);
         let measured = interval.known;
@@ -207,6 +230,10 @@ impl Store {
         for cell in &interval.cells {
             let index = self.thread(of, cell.thread);
             self.add_cell(index, CellRef::of(cell, measured, interval.buckets_of(cell)));
+        }
+        for last in &interval.last_exits {
+            let index = self.thread(of, last.thread);
+            self.threads[index].as_mut().expect("a named thread is held").add_last(last.reason, last.count);
         }
         for &ended in &interval.ended {
             let index = self.thread(of, ended);
@@ -279,6 +306,7 @@ impl Store {
             account: None,
             accounts: 0,
             cells: Vec::new(),
+            last_exits: BTreeMap::new(),
             ended: heir,
             named: UNKNOWN,
         };
@@ -398,12 +426,15 @@ impl Store {
         let Some(&index) = self.thread_of.get(&id) else { return };
         if self.threads[index].as_ref().is_some_and(|thread| thread.ended) {
             let vm = self.vms.get_mut(&id.vm).expect("a held thread has a VM");
-            vm.threads.retain(|other| *other != index);
+            // It is one of the first: they are in the order of their coming.
+            let at = vm.threads.iter().position(|other| *other == index).expect("a VM has its threads");
+            vm.threads.remove(at);
             self.hand_over(index, id.vm);
         }
     }
 
-    /// Moves all of a thread to the one that stands for those of its vCPU number in a VM, and frees its place.
+    /// Moves all of a thread to the one that stands for those of its vCPU number in a VM, and frees its
+    /// place.
     fn hand_over(&mut self, index: usize, vm: VmId) {
         let thread = self.threads[index].take().expect("a VM's thread is held");
         self.thread_of.remove(&thread.id);
@@ -411,6 +442,9 @@ impl Store {
             *named = UNKNOWN;
         }
         let heir = self.held_thread(ThreadId { vm, vcpu: thread.id.vcpu, tid: None });
+        for (reason, count) in thread.last_exits {
+            self.threads[heir].as_mut().expect("just made sure of it").add_last(reason, count);
+        }
         if let Some(account) = thread.account {
             let heir = self.threads[heir].as_mut().expect("just made sure of it");
             heir.account.get_or_insert_default().merge(&account);

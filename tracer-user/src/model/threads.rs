@@ -1,12 +1,12 @@
 //! The threads that intervals name by index.
 //!
-//! A reader's list has a place for each thread that is alive, and for those that ended since the reading before:
-//! a place is given back at the reading after. So it is bounded by the kernel side's table of vCPUs, however many
-//! threads come and go. A recording's list has all of its threads; they are in its lines anyway.
+//! A reader's list has a place for each thread that is alive, and for those that ended since the reading
+//! before: a place is given back at the reading after. So it is bounded by the kernel side's table of vCPUs,
+//! however many threads come and go. A recording's list has all of its threads; they are in its lines anyway.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
-use crate::model::{HostId, ThreadId, VmId};
+use crate::model::{Crowded, HostId, ThreadId, VmId};
 
 /// Characters of a VM's name. libvirt and QEMU set no limit, and a tenant may choose the name.
 pub const NAME_CHARS: usize = 256;
@@ -132,6 +132,8 @@ pub struct Threads {
     retired: Seen,
     /// VMs with vCPUs that had no exit yet, by pid, as far as the reader can look for them.
     pub unseen: Vec<Unseen>,
+    /// Tables that refused places within the newest interval.
+    pub crowded: Vec<Crowded>,
 }
 
 impl Threads {

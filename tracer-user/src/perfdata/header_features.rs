@@ -23,6 +23,9 @@ pub(super) mod feature {
 /// More words than any command line has.
 const MAX_WORDS: u32 = 1 << 16;
 
+/// Options that make `perf record` look at some processes, threads or CPUs only.
+const NARROWING: [&str; 6] = ["-p", "--pid", "-t", "--tid", "-C", "--cpu"];
+
 /// The features; a text is empty if the file does not have it.
 #[derive(Debug, Default)]
 pub(super) struct HeaderFeatures {
@@ -65,6 +68,27 @@ impl HeaderFeatures {
         isa_of_vendor(vendor).unwrap_or(Isa::VMX)
     }
 
+    /// The option by which perf was told where to look, as it was typed; [`None`] if there is none.
+    pub fn narrowed(&self) -> Option<String> {
+        let words = || self.command.iter();
+        for (word, value) in words().zip(words().skip(1).map(Some).chain([None])) {
+            if NARROWING.contains(&word.as_str()) {
+                return Some(
+                    [Some(word), value].into_iter().flatten().cloned().collect::<Vec<_>>().join(" "),
+                );
+            }
+            // A value may follow a letter, or an equals sign.
+            let joined = |option: &&str| {
+                let rest = word.strip_prefix(*option);
+                rest.is_some_and(|rest| !option.starts_with("--") || rest.starts_with('='))
+            };
+            if NARROWING.iter().any(joined) {
+                return Some(word.clone());
+            }
+        }
+        None
+    }
+
     /// The header of a recording that begins at `start_unix_ms`.
     pub fn header(self, start_unix_ms: u64) -> Header {
         let or_unknown = |text: String| if text.is_empty() { "unknown".to_owned() } else { text };
@@ -81,7 +105,26 @@ impl HeaderFeatures {
             start_unix_ms,
             buckets: Buckets::default(),
             parts: Vec::new(),
+            exit_stamp: String::new(),
             sources: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_perf_looked() {
+        let narrowed = |line: &str| {
+            let command = line.split(' ').map(str::to_owned).collect();
+            HeaderFeatures { command, ..HeaderFeatures::default() }.narrowed()
+        };
+        assert_eq!(narrowed("perf kvm stat record -p 17 -o x").as_deref(), Some("-p 17"));
+        assert_eq!(narrowed("perf record -e kvm:kvm_exit -C0-3").as_deref(), Some("-C0-3"));
+        assert_eq!(narrowed("perf record --pid=17").as_deref(), Some("--pid=17"));
+        assert_eq!(narrowed("perf kvm stat record -a --per-thread"), None);
+        assert_eq!(narrowed("perf record -p").as_deref(), Some("-p"));
     }
 }

@@ -14,6 +14,7 @@ mod attr;
 mod bytes;
 mod comms;
 mod container;
+mod dispatch;
 mod events;
 mod gaps;
 mod header_features;

@@ -9,7 +9,8 @@ use super::{
     attr::{Attr, Attrs, MAX_IDS, Sample, SizedAttr, Written},
     bytes::Bytes,
     comms::Comms,
-    events::{Decoded, Decoders},
+    dispatch::{Dispatcher, MAX_SLOTS, MAX_VCPUS, Queued, TaskEvent, TaskEventKind, thread_number},
+    events::Decoders,
     gaps::{Gap, Gaps, Ring},
     header_features::{HeaderFeatures, feature},
     ordered_events::OrderedEvents,
@@ -41,9 +42,6 @@ mod record {
 
 /// `misc` of a LOST_SAMPLES record: left out on purpose, by a filter of the user's.
 const MISC_LOST_BY_FILTER: u16 = 1 << 15;
-/// The kernel side's own limits, as `--max-vcpus` and `--slots` allow them.
-const MAX_VCPUS: usize = 1 << 16;
-const MAX_SLOTS: usize = 1 << 17;
 /// Ends of rounds that have come while the packed events before them have not.
 const MAX_MARKS: usize = 1 << 16;
 
@@ -71,6 +69,8 @@ pub(super) struct Session {
     unpacked: Vec<u8>,
     /// Ends of rounds that wait for packed events.
     marks: VecDeque<Mark>,
+    /// There was an exit or an entry.
+    fired: bool,
     damaged_samples: u64,
     /// Events of threads outside perf's pid namespace.
     outside: u64,
@@ -97,74 +97,6 @@ pub(super) struct Record<'a> {
     pub body: &'a [u8],
 }
 
-/// What waits for its turn.
-#[derive(Clone, Copy, Debug)]
-enum Queued {
-    /// An event of a thread.
-    Task(TaskEvent),
-    /// From here on events are missing.
-    Gap(Gap),
-}
-
-/// An event of a thread.
-#[derive(Clone, Copy, Debug)]
-struct TaskEvent {
-    /// The process in the upper half, the thread in the lower, as the kernel side numbers threads.
-    thread: u64,
-    /// Where it was, or [`ABSENT`].
-    cpu: u32,
-    kind: TaskEventKind,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum TaskEventKind {
-    /// The thread, a vCPU, left its guest or enters it.
-    Kvm(Decoded),
-    /// The thread ends.
-    Death,
-}
-
-/// The thread's number as the kernel side has it.
-fn thread_number(pid: u32, tid: u32) -> u64 {
-    u64::from(pid) << 32 | u64::from(tid)
-}
-
-/// Hands events to the replay, in the order of their times.
-#[derive(Debug)]
-struct Dispatcher {
-    replay: Replay,
-    gaps: Gaps,
-    /// Numbers of vCPUs by thread, for kernels whose exits do not say but whose entries do.
-    vcpus: HashMap<u64, u32>,
-}
-
-impl Dispatcher {
-    fn dispatch(&mut self, now_ns: u64, queued: Queued) {
-        let TaskEvent { thread, cpu, kind } = match queued {
-            Queued::Task(event) => event,
-            Queued::Gap(gap) => return self.gaps.add(gap),
-        };
-        if self.gaps.since(thread, cpu) {
-            self.replay.event(thread, Event::Lost);
-        }
-        match kind {
-            TaskEventKind::Kvm(decoded) => {
-                self.gaps.event(thread, now_ns, cpu);
-                if decoded.vcpu != ABSENT && self.vcpus.len() < MAX_VCPUS {
-                    self.vcpus.insert(thread, decoded.vcpu);
-                }
-                let vcpu = self.vcpus.get(&thread).copied().unwrap_or(decoded.vcpu);
-                self.replay.event(thread, decoded.event(now_ns, vcpu));
-            }
-            TaskEventKind::Death => {
-                self.vcpus.remove(&thread);
-                self.gaps.forget(thread);
-                self.replay.event(thread, Event::Death);
-            }
-        }
-    }
-}
-
 impl Session {
     /// A session of no records.
     pub fn new(big_endian: bool, limits: Limits) -> Self {
@@ -186,6 +118,7 @@ impl Session {
             unpacker: Unpacker::default(),
             unpacked: Vec::new(),
             marks: VecDeque::new(),
+            fired: false,
             damaged_samples: 0,
             outside: 0,
             nobodys: 0,
@@ -292,6 +225,7 @@ impl Session {
         let decoded = decoders.decode(sample.raw);
         self.in_ring(&sample)?;
         let Some(decoded) = decoded else { return Ok(()) };
+        self.fired = true;
         // The idle task runs no guest. The kernel writes 0 for threads that perf's pid namespace does not
         // have; the record itself has the number that the host knows the thread by.
         let (mut pid, mut tid) = (sample.pid, sample.tid);
@@ -460,8 +394,17 @@ impl Session {
         interval.end_unix_ms = written_unix_ms;
         // Both count the same: LOST when there was room again, LOST_SAMPLES at the end, from counters.
         interval.losses.add(Loss::LostRecords, self.lost.max(self.lost_samples));
-        let header = self.features.header(interval.start_unix_ms());
         let mut notes = Vec::new();
+        if !self.fired {
+            notes.push(match self.features.narrowed() {
+                Some(option) => format!(
+                    "the recording has KVM's events, but none fired: perf looked at `{option}` only; did a guest \
+                     run there, and may perf trace it?"
+                ),
+                None => "the recording has KVM's events, but none fired: no guest ran".to_owned(),
+            });
+        }
+        let header = self.features.header(interval.start_unix_ms());
         if self.damaged_samples != 0 {
             notes.push(format!("{} samples are damaged or lack their time or thread", self.damaged_samples));
         }

@@ -115,6 +115,7 @@ mod tests {
             start_unix_ms: 5,
             buckets: Default::default(),
             parts: Vec::new(),
+            exit_stamp: String::new(),
             sources: Vec::new(),
         };
         let length = Writer::new(Vec::new(), header.clone()).unwrap().bytes();

@@ -6,16 +6,18 @@
 //!
 //! | `type` | when | fields |
 //! |---|---|---|
-//! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the measured parts); merged: `sources` |
+//! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the measured parts), `exit_stamp` (left out if not known); merged: `sources` |
 //! | `slot` | for each interval and (vCPU thread, isa, reason, detail) that had samples | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause), `count`, `sum_ns`, `min_ns`, `max_ns`, `parts` (ns by name; left out if all is `kernel`), `hist` |
 //! | `vcpu` | for each interval and vCPU thread, if parts were measured | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
 //! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
 //! | `in_flight` | for each exit still open at the end of an interval | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
+//! | `last_exit` | for each vCPU thread that ended in an exit | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `name`, `user_exit` (the KVM_EXIT_* reason with which KVM_RUN had returned, if it had), `count` |
 //! | `clock` | for each interval in which the clocks did not agree | `interval`, `suspended_ms`, `stepped_ms` (by which the wall clock was set forward, or back) |
 //! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`; merged: `host`, and `parts` if they differ from the header's |
 //! | `end` | last line | `intervals`, `why` |
 //!
-//! `count`, `sum_ns`, `min_ns` and `max_ns` are exact. `hist` is the interval's histogram as HdrHistogram V2
+//! `count`, `sum_ns`, `min_ns` and `max_ns` are exact. Causes without a histogram (`cr`, `msr`, `other`)
+//! have no `hist`. `hist` is the interval's histogram as HdrHistogram V2
 //! (uncompressed, lowest value 1, two significant digits) in base64. Each sample is at the midpoint of its
 //! log-linear bucket. Two digits are finer than the buckets, so the buckets come back exactly. A bucket of
 //! one `slot` line holds fewer than 2^32 samples.
@@ -35,8 +37,8 @@
 //!
 //! A merged recording has every interval of every source, with its `host`, renumbered in the order of their
 //! ends. `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`,
-//! `path` and `options`, sorted. The header's own fields join those of the sources by ` + `; `start_unix_ms`
-//! is the earliest.
+//! `path`, `options` and `exit_stamp`, sorted. The header's own fields join those of the sources by ` + `;
+//! `start_unix_ms` is the earliest.
 //!
 //! Recording may go on in a new file at any end of an interval. Each file is a recording with a header of its
 //! own, the numbers of its intervals go on, and its `end` says `switched`.

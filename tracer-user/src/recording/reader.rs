@@ -11,8 +11,8 @@ use crate::model::provenance::{Buckets, Header};
 use crate::{
     decode::Isa,
     model::{
-        Account, Cell, ClockChange, Interval, Loss, MeasuredParts, OpenExit, Parts, Thread, Threads,
-        VcpuAccount, kinds,
+        Account, Cell, ClockChange, Interval, LastExit, LastReason, Loss, MeasuredParts, OpenExit, Parts,
+        Thread, Threads, VcpuAccount, kinds,
     },
     recording::{
         ReadError, SCHEMA, hist,
@@ -262,6 +262,13 @@ impl<R: BufRead> Reader<R> {
                 interval.open.push(OpenExit { thread, isa: Isa(isa), code: reason, age_ns });
                 Ok(Step::More)
             }
+            Line::LastExit(line) => {
+                interval.number = line.interval;
+                let thread = self.thread(line.host.as_deref(), line.pid, line.tid, line.vcpu, &line.vm);
+                let reason = LastReason::new(Isa(line.isa), line.reason, line.user_exit);
+                interval.last_exits.push(LastExit { thread, reason, count: line.count });
+                Ok(Step::More)
+            }
             Line::Interval(line) => {
                 interval.number = line.interval;
                 interval.start_ns = line.start_ns;
@@ -317,6 +324,7 @@ impl<R: BufRead> Reader<R> {
             (self.thread_bytes, MAX_THREAD_BYTES, "bytes of threads and names"),
             (interval.cells.len(), MAX_CELLS, "slots in an interval"),
             (interval.open.len(), MAX_CELLS, "open exits in an interval"),
+            (interval.last_exits.len(), MAX_CELLS, "last exits in an interval"),
             (interval.vcpus.len(), MAX_CELLS, "vCPUs in an interval"),
             (interval.buckets.len(), MAX_BUCKETS, "filled buckets in an interval"),
         ];
@@ -346,7 +354,10 @@ impl<R: BufRead> Reader<R> {
             name: _,
             cause: _,
         } = slot;
-        if count == 0 || min_ns > max_ns || sum_ns < max_ns {
+        // As large numbers: no count is refused because a product has no room.
+        let times = |ns: u64| u128::from(count) * u128::from(ns);
+        let within = (times(min_ns)..=times(max_ns)).contains(&u128::from(sum_ns));
+        if count == 0 || min_ns > max_ns || sum_ns < max_ns || !within {
             return Err("count, sum, min and max do not go together".into());
         }
         let start = interval.buckets.len();

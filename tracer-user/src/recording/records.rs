@@ -88,6 +88,27 @@ pub struct InFlight<'a> {
     pub age_ns: u64,
 }
 
+/// Threads that ended in exits of a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are specified in the module above")]
+pub struct LastExitLine<'a> {
+    pub interval: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub vm: Cow<'a, str>,
+    pub pid: u32,
+    pub tid: u32,
+    pub vcpu: Option<u32>,
+    pub isa: u32,
+    pub reason: u32,
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_exit: Option<u32>,
+    pub count: u64,
+}
+
 /// What the clocks did in an interval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
@@ -133,6 +154,8 @@ pub enum Line<'a> {
     Loss(LossLine<'a>),
     #[serde(borrow)]
     InFlight(InFlight<'a>),
+    #[serde(borrow)]
+    LastExit(LastExitLine<'a>),
     Clock(ClockLine),
     Interval(IntervalLine),
     End(End),

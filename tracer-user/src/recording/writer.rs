@@ -7,10 +7,14 @@ use tracer_ebpf::part::Part;
 use crate::model::provenance::Header;
 use crate::{
     decode::{decode, subkey},
-    model::{ClockChange, MeasuredParts, NamedInterval, Parts, VcpuAccount, parts::PARTS},
+    model::{
+        ClockChange, LastExit, LastReason, MeasuredParts, NamedInterval, Parts, VcpuAccount, parts::PARTS,
+    },
     recording::{
         hist,
-        records::{ClockLine, End, InFlight, IntervalLine, Line, LossLine, PartsNs, Slot, VcpuLine},
+        records::{
+            ClockLine, End, InFlight, IntervalLine, LastExitLine, Line, LossLine, PartsNs, Slot, VcpuLine,
+        },
     },
 };
 
@@ -107,6 +111,23 @@ impl<W: Write> Writer<W> {
                 isa: open.isa.0,
                 reason: open.code,
                 age_ns: open.age_ns,
+            }))?;
+        }
+        for &LastExit { thread, reason, count } in &interval.last_exits {
+            let thread = of.thread(thread);
+            let LastReason { isa, code, user_exit } = reason;
+            self.line(&Line::LastExit(LastExitLine {
+                interval: number,
+                host: thread.host.as_deref().map(Into::into),
+                vm: thread.vm.as_str().into(),
+                pid: thread.pid,
+                tid: thread.tid,
+                vcpu: thread.vcpu,
+                isa: isa.0,
+                reason: code,
+                name: decode(isa, code).to_string().into(),
+                user_exit,
+                count,
             }))?;
         }
         self.line(&Line::Interval(IntervalLine {

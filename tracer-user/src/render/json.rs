@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json, json};
-use tracer_ebpf::subkey::{kind, kind_of};
+use tracer_ebpf::subkey::is_user_exit;
 
 use crate::{
     decode::{Isa, decode, subkey},
     model::{
-        Row, Rows, Stats, Unseen, VmAccount,
+        Crowded, LastReason, Row, Rows, Stats, Unseen, VmAccount, VmId,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
         row::{OpenRow, Totals},
@@ -48,12 +48,20 @@ impl Printer for JsonLines {
             "idle_ns": totals.idle_ns,
             "losses": rows.losses.nonzero().map(|(info, count)| (info.name, json!(count))).collect::<Object>().0,
             "in_flight": rows.open.iter().map(in_flight).collect::<Vec<_>>(),
+            "ended_in_exit": rows.last_exits.iter().map(ended_in_exit).collect::<Vec<_>>(),
             "vms": rows.vms().map(vm_account).collect::<Vec<_>>(),
             "guests": rows.guests().map(|row| self.row(rows, row, &Totals::default())).collect::<Vec<_>>(),
             "rows": sorted(rows, &self.view).iter().map(|row| self.row(rows, row, &wholes)).collect::<Vec<_>>(),
         });
         if !rows.unseen.is_empty() {
             block["unseen"] = rows.unseen.iter().map(unseen).collect();
+        }
+        if !rows.crowded.is_empty() {
+            block["crowded"] = rows.crowded.iter().map(crowded).collect();
+        }
+        let notes: Vec<_> = rows.notes().collect();
+        if !notes.is_empty() {
+            block["notes"] = json!(notes);
         }
         serde_json::to_writer(&mut *out, &block)?;
         writeln!(out)
@@ -103,7 +111,7 @@ impl JsonLines {
             let of_kind = rows
                 .causes_of(row)
                 .filter_map(|row| Some((row, row.cause?)))
-                .filter(|(_, cause)| (kind_of(*cause) == kind::USER_EXIT) == to_vmm)
+                .filter(|(_, cause)| is_user_exit(*cause) == to_vmm)
                 .filter_map(|(row, cause)| self.cause(rows, row, cause));
             let array: Vec<Json> = of_kind.collect();
             if !array.is_empty() {
@@ -163,6 +171,20 @@ fn in_flight(OpenRow { thread, exit }: &OpenRow) -> Json {
 
 fn unseen(Unseen { pid, vm, open, seen, vcpus }: &Unseen) -> Json {
     json!({ "vm": vm, "pid": pid, "open": open, "seen": seen, "vcpus": vcpus })
+}
+
+fn crowded(Crowded { table, places, holder, hit }: &Crowded) -> Json {
+    let hit: Vec<_> = hit.iter().map(|it| json!({ "vm": it.vm, "pid": it.pid, "lost": it.count })).collect();
+    let holder = json!({ "vm": holder.vm, "pid": holder.pid, "places": holder.count });
+    json!({ "table": table.id(), "places": places, "holder": holder, "hit": hit })
+}
+
+fn ended_in_exit(((vm, reason), count): (&(VmId, LastReason), &u64)) -> Json {
+    json!({
+        "host": vm.host.name(), "vm": &*vm.name, "pid": vm.pid, "isa": reason.isa.to_string(),
+        "code": reason.code, "reason": decode(reason.isa, reason.code).to_string(),
+        "user_exit": reason.user_exit_label(), "count": count,
+    })
 }
 
 struct Object(Map<String, Json>);

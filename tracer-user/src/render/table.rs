@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     io::{self, Write},
 };
 
@@ -10,7 +11,7 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     decode::decode,
-    model::{GroupBy, Row, Rows, VmAccount, parts::PartInfo},
+    model::{Crowded, GroupBy, LastReason, Row, Rows, VmAccount, crowded::Share, parts::PartInfo},
     render::{
         Printer, Span, View, escape, histogram, sorted,
         text::{Setter, Style},
@@ -134,6 +135,37 @@ fn causes<'a>(rows: &'a Rows, row: &Row) -> (Vec<(Cow<'static, str>, &'a Row)>, 
     (causes[..shown].iter().filter_map(labelled).collect(), causes.len() - shown)
 }
 
+/// The exits that no entry followed because their threads ended: what a VM died of stands nowhere else.
+fn last_exits(out: &mut dyn Write, rows: &Rows) -> io::Result<()> {
+    let (mut all, mut by_vm) = (BTreeMap::new(), BTreeMap::<_, BTreeMap<_, _>>::new());
+    for ((vm, reason), count) in &rows.last_exits {
+        *all.entry(*reason).or_insert(0) += count;
+        by_vm.entry(vm).or_default().insert(*reason, *count);
+    }
+    if all.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Ended in an exit: {}", last_reasons(&all))?;
+    if by_vm.len() == 1 {
+        return Ok(());
+    }
+    for (vm, reasons) in by_vm.iter().take(VMS) {
+        writeln!(out, "  {}: {}", escape::terminal(&vm.to_string()), last_reasons(reasons))?;
+    }
+    match by_vm.len().checked_sub(VMS + 1) {
+        Some(more) => writeln!(out, "  and {} more", units::plural(more + 1, "VM")),
+        None => Ok(()),
+    }
+}
+
+/// How many there were, and of which reasons, the most frequent first: `3 (shutdown 2, hlt 1)`.
+fn last_reasons(reasons: &BTreeMap<LastReason, u64>) -> String {
+    let mut sorted: Vec<_> = reasons.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let words: Vec<_> = sorted.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    format!("{} ({})", reasons.values().sum::<u64>(), words.join(", "))
+}
+
 fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
     let totals = rows.totals();
     writeln!(
@@ -158,6 +190,20 @@ fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
+    last_exits(out, rows)?;
+    rows.notes().try_for_each(|note| writeln!(out, "Note: {note}"))?;
+    for Crowded { table, places, holder, hit } in &rows.crowded {
+        let name = |share: &Share| format!("{}[{}]", escape::terminal(&share.vm), share.pid);
+        let (holder, held) = (name(holder), holder.count);
+        write!(out, "The {} refused places: {holder} holds {held} of {places}; lost by", table.title())?;
+        for (at, share) in hit.iter().take(VMS).enumerate() {
+            write!(out, "{} {} {}", if at == 0 { "" } else { "," }, name(share), share.count)?;
+        }
+        match hit.len().saturating_sub(VMS) {
+            0 => writeln!(out)?,
+            more => writeln!(out, " and {}", units::plural(more, "more VM"))?,
+        }
+    }
     for unseen in rows.unseen.iter().take(VMS) {
         writeln!(out, "{}[{}]: {unseen}", escape::terminal(&unseen.vm), unseen.pid)?;
     }

@@ -65,6 +65,7 @@ impl KernelSource {
         }
         let options = Options {
             attach: args.attach,
+            exit_stamp: args.exit_stamp,
             filter: !rule.is_all(),
             slots: sizes.slots,
             vcpus: sizes.vcpus,

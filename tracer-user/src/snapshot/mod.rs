@@ -5,16 +5,26 @@ pub mod accounting;
 
 use tracer_ebpf::{
     abi::{ABSENT, Vcpu},
-    breakdown,
+    breakdown::{self, Mode},
     part::Part,
 };
 
-use crate::model::{Parts, Thread, kinds};
+use crate::model::{LastExit, LastReason, Parts, Thread, kinds};
 
 /// The thread that an entry belongs to, of a VM of this name on this host.
 pub fn thread(vcpu: &Vcpu, vm: String) -> Thread {
     let number = (vcpu.vcpu_id != ABSENT).then_some(vcpu.vcpu_id);
     Thread { pid: vcpu.pid, tid: vcpu.tid, vcpu: number, vm, host: None }
+}
+
+/// The exit in which a thread has ended, the one of this index; [`None`] if it ended in its guest.
+pub fn last_exit(vcpu: &Vcpu, thread: usize) -> Option<LastExit> {
+    if vcpu.open_ns == 0 {
+        return None;
+    }
+    let user_exit = (vcpu.breakdown.mode == Mode::USER).then_some(vcpu.breakdown.user_reason);
+    let reason = LastReason::new(vcpu.open_isa, vcpu.open_code, user_exit);
+    Some(LastExit { thread, reason, count: 1 })
 }
 
 /// The parts of a slot's samples, which took `sum_ns` together; `parts` are sums in ns without

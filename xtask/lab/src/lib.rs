@@ -100,11 +100,11 @@ impl Spec {
 
     /// Adds QEMU and a Linux guest for it, and the memory that takes. The lab then has one CPU.
     ///
-    /// After VMRUN with an event to inject, QEMU 7.2 keeps the event's vector as an exception to deliver. If the
-    /// emulator is asked to leave its loop before the next exit, the guest gets the interrupt once more, even with
-    /// interrupts off: Linux then waits for ever for a lock that the interrupted code holds. One emulator thread
-    /// for two CPUs is asked so whenever it changes CPUs or one of them gets an interrupt. With one CPU, only an
-    /// interrupt of that CPU does it, which ends the guest's run first.
+    /// After VMRUN with an event to inject, QEMU 7.2 keeps the event's vector as an exception to deliver. If
+    /// the emulator is asked to leave its loop before the next exit, the guest gets the interrupt once more,
+    /// even with interrupts off: Linux then waits for ever for a lock that the interrupted code holds. One
+    /// emulator thread for two CPUs is asked so whenever it changes CPUs or one of them gets an interrupt.
+    /// With one CPU, only an interrupt of that CPU does it, which ends the guest's run first.
     ///
     /// # Errors
     /// If the machine's kernel cannot run the host's QEMU, or its KVM is too slow for it.

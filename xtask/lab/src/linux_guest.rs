@@ -1,7 +1,7 @@
 //! Linux as a guest of the lab: QEMU with KVM, its firmware, the lab's own kernel and a small initramfs.
 //!
-//! The lab's machine then has what production hosts have: a VMM with threads of its own, a monitor, a name on its
-//! command line, and a guest with an operating system. `linux-guest NAME` starts it there.
+//! The lab's machine then has what production hosts have: a VMM with threads of its own, a monitor, a name on
+//! its command line, and a guest with an operating system. `linux-guest NAME` starts it there.
 
 use std::path::{Path, PathBuf};
 
@@ -66,8 +66,8 @@ fn root() -> Result<Initramfs> {
     Ok(fs)
 }
 
-/// An ELF program that executes [`CPUIDS`] CPUID instructions and ends. It has no C library, which would execute more
-/// of them at its start.
+/// An ELF program that executes [`CPUIDS`] CPUID instructions and ends. It has no C library, which would
+/// execute more of them at its start.
 fn cpuid_program() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;

@@ -12,8 +12,8 @@ use crate::setup::{self, Purpose};
 use lab::Spec;
 use lab::target::{AMD, Arch};
 
-/// Two guests, and exitlat's view of them. One exits to the kernel and halts, one exits to its VMM. Then Linux boots
-/// under QEMU.
+/// Two guests, and exitlat's view of them. One exits to the kernel and halts, one exits to its VMM. Then
+/// Linux boots under QEMU.
 const SCRIPT: &str = r#"
 workload --name web --forever cpuid=20 msr=10 khlt=5 >/dev/null 2>&1 &
 workload --name db --forever io=10 mmio=5 cpuid=5 >/dev/null 2>&1 &

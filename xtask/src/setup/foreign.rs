@@ -18,8 +18,8 @@ const REQUIREMENTS: &str = "tests/foreign/requirements.txt";
 /// The suite of [`PROGRAMS`]: the only one that has HdrHistogram in C.
 const SUITE: &str = "sid";
 
-/// Packages with programs that are unpacked and not installed, so that no service starts: Prometheus' checker,
-/// node_exporter, HdrHistogram in C. The last one needs a newer C library than a stable host has.
+/// Packages with programs that are unpacked and not installed, so that no service starts: Prometheus'
+/// checker, node_exporter, HdrHistogram in C. The last one needs a newer C library than a stable host has.
 const PROGRAMS: [&str; 6] = [
     "promtool",
     "prometheus-node-exporter",

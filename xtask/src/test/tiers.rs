@@ -25,7 +25,7 @@ const CLIPPY_BPF: &[&str] = &[
     "tracer-ebpf",
     "--bins",
     "--features",
-    "bpf",
+    "bpf,burn",
     "--target",
     "bpfel-unknown-none",
     "-Zbuild-std=core",

@@ -74,7 +74,7 @@ const BANS: &[Ban] = &[
         paths: &["std", "alloc", "aya_ebpf", "aya_log_ebpf"],
         place: Where::Outside {
             of: "tracer-ebpf/src",
-            but: &["tracer-ebpf/src/bpf", "tracer-ebpf/src/null"],
+            but: &["tracer-ebpf/src/bpf", "tracer-ebpf/src/null", "tracer-ebpf/src/burn"],
         },
         why: "the shared library uses core alone",
     },

@@ -12,4 +12,5 @@ mod synthetic;
 mod threads;
 mod x86_causes;
 mod x86_raw;
+mod x86_stamp;
 mod x86_tp;

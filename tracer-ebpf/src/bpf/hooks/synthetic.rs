@@ -16,7 +16,8 @@ use crate::{
     slots::Maps,
 };
 
-/// Arguments: `pid_tgid`, time, isa, code, vCPU number and, from bit 32 on, [`tracer_ebpf::abi::Vcpu::identity`].
+/// Arguments: `pid_tgid`, time, isa, code, vCPU number and, from bit 32 on,
+/// [`tracer_ebpf::abi::Vcpu::identity`].
 #[raw_tracepoint]
 pub fn synthetic_exit(ctx: RawTracePointContext) -> i32 {
     let pid_tgid = ctx.arg(0);
@@ -66,6 +67,7 @@ pub fn synthetic_part(ctx: RawTracePointContext) -> i32 {
         }
         synthetic::OUT => breakdown::switched_out(entry.vcpu(), now_ns, Off(ctx.arg(3))),
         synthetic::IN => event::switched_in(&mut Maps, entry, now_ns),
+        synthetic::STAMP => event::stamp(&mut Maps, entry, now_ns),
         synthetic::WOKEN => breakdown::woken(entry.vcpu(), now_ns),
         _ => {}
     }

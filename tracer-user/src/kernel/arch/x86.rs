@@ -11,7 +11,7 @@ use crate::{
         Unsupported,
         arch::Arch,
         btf::Offsets,
-        hook::{Hook, IfMissing, Role, Unless, Way, at, flag, low32, optional, raw, record, tp, types},
+        hook::{Hook, How, IfMissing, Role, Unless, Way, at, flag, low32, optional, raw, record, tp, types},
     },
 };
 
@@ -44,7 +44,7 @@ const fn nested(event: &'static str) -> Hook {
     }
 }
 
-static HOOKS: [Hook; 7] = [
+static HOOKS: [Hook; 8] = [
     Hook {
         event: "kvm:kvm_fpu",
         role: Role::KvmRunEntry,
@@ -70,6 +70,14 @@ static HOOKS: [Hook; 7] = [
                 &[optional(config::OFF_ENTRY_VCPU, "vcpu_id", "one vCPU of each thread is known")],
             ),
         ],
+        unless: Unless::Never,
+        if_missing: IfMissing::Refuse,
+    },
+    Hook {
+        event: symbols::EXIT_STAMP_FUNCTION,
+        role: Role::ExitStamp,
+        tells: "a vCPU leaves its guest, before the host's interrupts run",
+        ways: &[Way { how: How::Kprobe, program: symbols::EXIT_STAMP, fields: &[] }],
         unless: Unless::Never,
         if_missing: IfMissing::Refuse,
     },

@@ -73,6 +73,7 @@ pub fn kernel(arch: &'static Arch, types: Option<&[(i32, u32)]>, lacks: &'static
         cpu_flags: Vec::new(),
         present: [UNKNOWN; FEATURES.len()],
         version: Version(6, 1),
+        isa: (arch.isa)("AuthenticAMD"),
     }
 }
 
@@ -82,6 +83,41 @@ pub fn preemptible(mut kernel: Kernel) -> Kernel {
         Presence { has, ..UNKNOWN }
     });
     kernel
+}
+
+/// The kernel of an AMD processor on which exits are reported before interrupts run, or after.
+fn reporting(early: bool) -> Kernel {
+    let mut kernel = kernel(&x86::ARCH, Some(AMD), &[]);
+    kernel.present = FEATURES.each_ref().map(|info| {
+        let has = Some(early && info.feature == Feature::ExitsBeforeInterrupts);
+        Presence { has, ..UNKNOWN }
+    });
+    kernel
+}
+
+#[test]
+fn exits_are_stamped_by_a_program_of_its_own_where_the_event_is_late() {
+    let chosen = |kernel: &Kernel, attach, exit_stamp| {
+        let wanted = Wanted { attach, exit_stamp, ..Wanted::default() };
+        let plan = Plan::choose(kernel, &x86::ARCH, &wanted).unwrap();
+        (programs(&plan).contains(&symbols::EXIT_STAMP), plan.exit_stamp())
+    };
+    for attach in [Attach::Raw, Attach::Tp] {
+        let (late, early) = (reporting(false), reporting(true));
+        assert_eq!(chosen(&late, attach, ExitStamp::Event), (false, "after interrupts"));
+        assert_eq!(chosen(&late, attach, ExitStamp::IrqOff), (true, "before interrupts"));
+        for exit_stamp in [ExitStamp::Event, ExitStamp::IrqOff] {
+            assert_eq!(chosen(&early, attach, exit_stamp), (false, "before interrupts"));
+            let intel = Kernel { isa: (x86::ARCH.isa)("GenuineIntel"), ..reporting(false) };
+            assert_eq!(chosen(&intel, attach, exit_stamp), (false, "before interrupts"));
+        }
+    }
+    // Exits of unknown threads are not stamped, so the stamps may come before the exits.
+    let wanted = Wanted { exit_stamp: ExitStamp::IrqOff, ..Wanted::default() };
+    let plan = Plan::choose(&reporting(false), &x86::ARCH, &wanted).unwrap();
+    assert_eq!(programs(&plan).last(), Some(&symbols::RAW_EXIT));
+    let elsewhere = Plan::choose(&kernel(&s390x::ARCH, None, &[]), &s390x::ARCH, &wanted);
+    assert!(elsewhere.unwrap_err().what.contains("not known"));
 }
 
 fn programs(plan: &Plan) -> Vec<&'static str> {
@@ -232,7 +268,7 @@ fn records_may_lack_fields_that_others_have() {
     });
     let plan = choose(&older, &x86::ARCH);
     let exit = plan.attachments.last().unwrap();
-    assert_eq!(exit.without, ["vCPUs are shown by thread"]);
+    assert_eq!(exit.without, ["vCPUs are shown by thread, and one vCPU of each"]);
     assert!(plan.constants().iter().all(|(constant, _)| *constant != config::OFF_EXIT_VCPU));
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracer_ebpf::part::Part;
 
 use crate::{
-    decode::{Isa, decode},
+    decode::{Isa, decode, may_be_halt},
     model::{GroupBy, Losses, NamedInterval, Row, Rows, Selection, Stats, Store},
 };
 
@@ -142,6 +142,8 @@ pub struct RecordingSummary {
     pub losses: Losses,
     /// The instruction sets whose exit codes occur.
     pub isas: BTreeSet<Isa>,
+    /// Idle time may be in exits that do not tell: see [`may_be_halt`].
+    pub hidden_halts: bool,
     /// Whether the wait of halted guests was told apart; `None` without exits.
     pub waits_apart: Option<bool>,
 }
@@ -187,6 +189,8 @@ impl RecordingSummary {
             let waits_apart = row.measured.has(Part::Halt);
             self.waits_apart = Some(self.waits_apart.unwrap_or(true) && waits_apart);
             self.isas.extend(row.reason.map(|(isa, _)| isa));
+            let may_be_halt = row.reason.is_some_and(|(isa, code)| may_be_halt(isa, code));
+            self.hidden_halts |= !waits_apart && may_be_halt;
             let stats = &row.stats;
             let sum = self.rows.entry(RowKey::of(row, by)).or_default();
             sum.stats.merge(stats);

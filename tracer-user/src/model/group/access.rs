@@ -5,7 +5,16 @@ use tracer_ebpf::subkey::{self, kind};
 use super::Rows;
 use crate::model::{Account, Place, Row, VmAccount, row::Totals};
 
+/// What to know where a SEV-ES guest was measured without its idle time.
+pub const HIDDEN_HALTS: &str = "a halt of a SEV-ES or SNP guest is a vmgexit: its idle time is in that row and in Time%; \
+    `exitlat record` and `live` tell it apart";
+
 impl Rows {
+    /// What to know before the rows are believed, one sentence each.
+    pub fn notes(&self) -> impl Iterator<Item = &'static str> {
+        self.hidden_halts.then_some(HIDDEN_HALTS).into_iter()
+    }
+
     /// The rows of exits, or of their time by part, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Row> {
         self.exit_indices().map(|at| self.at(at))
