@@ -1,5 +1,23 @@
 //! What has to be said to the compiler twice because it also compiles for BPF.
 
+/// What every BPF object has beside its programs: the licence, as the kernel gives helpers that read its memory
+/// to GPL-compatible programs only, and the handler of panics that Rust asks for.
+#[macro_export]
+macro_rules! object {
+    () => {
+        #[unsafe(link_section = "license")]
+        #[unsafe(no_mangle)]
+        static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+        #[cfg(not(test))]
+        #[panic_handler]
+        fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+            // SAFETY: the programs contain no panicking path that the verifier would let through.
+            unsafe { core::hint::unreachable_unchecked() }
+        }
+    };
+}
+
 /// The smaller and the larger of two times, without a branch: in a loop the verifier would follow both ways
 /// of each. Times are below 2^63.
 #[inline(always)]

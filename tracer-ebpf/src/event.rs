@@ -12,7 +12,7 @@
 //! [`Tables`] only.
 
 use crate::{
-    abi::{Isa, SlotKey, pseudo, state},
+    abi::{Isa, SlotKey, pseudo},
     breakdown::{self, Sleep, Trip},
     pairing::{self, Entry, Exit},
     part::Part,
@@ -42,9 +42,7 @@ pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Isa, c
 /// adds the reason. Where an exit is open already, the event came first.
 #[inline(always)]
 pub fn stamp<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
-    let vcpu = tables.vcpu(entry);
-    // A parked entry is that of another vCPU, whose time stands still.
-    if vcpu.open_ns == 0 && vcpu.entered_ns != 0 && vcpu.state == state::LIVE {
+    if pairing::is_in_guest(tables.vcpu(entry)) {
         exit(tables, entry, now_ns, Isa::NONE, pseudo::STAMPED);
     }
 }
@@ -110,8 +108,7 @@ pub fn cause<T: Tables>(tables: &mut T, entry: T::Entry, subkey: u64) {
 /// guest's.
 #[inline(always)]
 pub fn kvm_run_return<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, reason: u32) {
-    let vcpu = tables.vcpu(entry);
-    if vcpu.open_ns == 0 && vcpu.entered_ns != 0 {
+    if pairing::is_in_guest(tables.vcpu(entry)) {
         exit(tables, entry, now_ns, Isa::NONE, pseudo::ENTRY_FAILED);
     }
     let trip = breakdown::left_kvm(tables.vcpu(entry), now_ns, reason);

@@ -10,7 +10,7 @@
 //! The reader checks that sum.
 
 use crate::{
-    abi::{Isa, Vcpu, pseudo},
+    abi::{Isa, Vcpu, pseudo, state},
     breakdown,
     loss::PerVcpu,
 };
@@ -88,6 +88,12 @@ pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
     vcpu.entered_ns = now_ns;
     breakdown::discard(vcpu);
     Entry::Lost(cause)
+}
+
+/// Whether the vCPU is in its guest, as far as its events tell. Not if the thread runs another vCPU.
+#[inline(always)]
+pub fn is_in_guest(vcpu: &Vcpu) -> bool {
+    vcpu.open_ns == 0 && vcpu.entered_ns != 0 && vcpu.state == state::LIVE
 }
 
 /// Whether the open exit was stamped, and its event has not come yet.

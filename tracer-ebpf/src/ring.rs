@@ -14,6 +14,10 @@ pub const MOST: u32 = 16;
 /// The thread leaves this vCPU for another one, or another thread has taken the vCPU. An exit that is open
 /// has lost its entry.
 pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
+    // A thread that got no entry for the vCPU that it runs comes by again.
+    if vcpu.state == state::PARKED {
+        return;
+    }
     let from_ns = if vcpu.open_ns != 0 {
         vcpu.lost[PerVcpu::Moved as usize] += 1;
         vcpu.open_ns

@@ -14,14 +14,4 @@ mod maps;
 mod record;
 mod slots;
 
-/// The kernel gives helpers that read its memory to GPL-compatible programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: the programs contain no panicking path that the verifier would let through.
-    unsafe { core::hint::unreachable_unchecked() }
-}
+tracer_ebpf::object!();

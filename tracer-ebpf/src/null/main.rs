@@ -29,14 +29,4 @@ pub fn null_tp(_ctx: TracePointContext) -> u32 {
     1
 }
 
-/// The kernel gives helpers to GPL-compatible programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: the programs contain no panicking path.
-    unsafe { core::hint::unreachable_unchecked() }
-}
+tracer_ebpf::object!();
