@@ -1,7 +1,7 @@
 //! What has to be said to the compiler twice because it also compiles for BPF.
 
-/// What every BPF object has beside its programs: the licence, as the kernel gives helpers that read its memory
-/// to GPL-compatible programs only, and the handler of panics that Rust asks for.
+/// What every BPF object has beside its programs: the licence, as the kernel gives helpers that read its
+/// memory to GPL-compatible programs only, and the handler of panics that Rust asks for.
 #[macro_export]
 macro_rules! object {
     () => {
