@@ -131,7 +131,7 @@ fn stamps_keep_every_exit() {
         assert!(!report(&dump, "--by reason").rows().iter().any(|row| row["reason"] == "unreported"));
     }
     let (vcpus, dump) = record("--exit-stamp irqoff", "vmrun=50 cpuid=50", "svm");
-    let table: Table = report(&dump, "--by vcpu,reason");
+    let table = report(&dump, "--by vcpu,reason");
     assert_eq!(table.samples(vcpus[0].tid)["vmrun"], 50, "{}", table.0);
     for loss in ["unpaired_exits", "unpaired_entries"] {
         assert_eq!(table.loss(loss), 0, "{loss}: {}", table.0);

@@ -36,9 +36,10 @@ impl EntryRef {
     /// The entry.
     #[inline(always)]
     pub fn vcpu<'a>(self) -> &'a mut Vcpu {
-        // SAFETY: array elements live as long as the program; one vCPU is one thread, so one event at a time
-        // uses the entry, but for the scheduler's, which keep off (`Vcpu::busy`). User space only
-        // reads while the thread lives. Callers let go of one reference before they ask for the next.
+        // SAFETY: array elements live as long as the program; an entry is one vCPU on one thread, and a
+        // thread has one event at a time, but for the scheduler's, which keep off (`Vcpu::busy`).
+        // User space only reads while the thread lives. Callers let go of one reference before they
+        // ask for the next.
         unsafe { &mut *self.vcpu }
     }
 }

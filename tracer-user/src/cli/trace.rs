@@ -21,12 +21,12 @@ pub struct TraceArgs {
     /// Stop after this time: seconds, or with units like 90m or 1d
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub duration: Option<Duration>,
-    /// Capacity in (vCPU, reason) pairs; each takes 2.3 KiB of memory. Without this option it goes by the
-    /// vCPUs that are open at the start: 30 for each, from 4096 to 131072
+    /// Room for (vCPU, reason, cause) combinations; each takes 3.1 KiB of memory. Raise it if the losses name
+    /// the slot table [default: 30 for each vCPU open at the start, at least 4096, at most 131072]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub slots: Option<u32>,
-    /// Capacity in vCPU threads. Without this option it is twice the number of vCPUs that are open at the
-    /// start, from 1024 to 8192
+    /// Room for vCPU threads. Raise it if the losses name the vCPU table [default: twice the vCPUs open at
+    /// the start, at least 1024, at most 8192]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub max_vcpus: Option<u32>,
     /// Causes that each vCPU may have; the rest is counted as `other`
@@ -35,7 +35,8 @@ pub struct TraceArgs {
     /// Tracepoint type to attach to
     #[arg(long, value_enum, default_value = "auto")]
     pub attach: Attach,
-    /// Where exits are stamped
+    /// When an exit begins. Use irqoff on AMD before Linux 6.5, where `exitlat check` asks for it; elsewhere
+    /// it changes nothing
     #[arg(long, value_enum, default_value = "event", value_name = "WHERE")]
     pub exit_stamp: ExitStamp,
     /// Do not trace the scheduler. Context switches of other threads then cost nothing, but run-queue waits,

@@ -37,11 +37,11 @@ impl ValueEnum for ExitStamp {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (name, help) = match self {
             Self::Event => {
-                ("event", "At the exit event; on AMD before Linux 6.5 the host's interrupts run first")
+                ("event", "At KVM's exit event; on AMD before Linux 6.5 that is after the host's interrupts")
             }
             Self::IrqOff => (
                 "irqoff",
-                "Before the host's interrupts run; there this needs a kprobe on svm_handle_exit_irqoff at each exit",
+                "Before the host's interrupts; on AMD before Linux 6.5 this costs a kprobe at each exit",
             ),
         };
         Some(PossibleValue::new(name).help(help))

@@ -47,7 +47,7 @@ pub static KINDS: [KindInfo; 15] = [
         kind::OTHER,
         "other",
         true,
-        "causes without a record of their own: their value is unknown, or the vCPU has its 64 causes; the value is their kind",
+        "causes without a record of their own: the kernel has no name for them, or the vCPU has used up its causes (64, `--max-causes`); the value is their kind",
     ),
 ];
 

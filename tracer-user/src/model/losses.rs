@@ -113,7 +113,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::SlotQuota,
         "slot_quota",
         "slots refused",
-        "the slot table was full but for its reserve, and this VM had 48 slots or more; use a larger --slots",
+        "the slot table, or that of causes without a histogram, was full but for its reserve, and this VM had its share (48 slots, 64 causes); use a larger --slots",
         true,
     ),
     info(
@@ -127,7 +127,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::Moved,
         "moved",
         "vCPU moved",
-        "the vCPU went on in another thread, or the thread to another vCPU, while the exit was open",
+        "the vCPU went on in another thread, or the thread ran another vCPU, while the exit was open; nothing to do, this VMM moves its vCPUs",
         true,
     ),
     info(
@@ -141,7 +141,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::FilterFull,
         "filter_full",
         "filter full",
-        "exits and entries of processes beyond the 4096 that a filter can judge at a time",
+        "exits and entries of processes beyond the 4096 that a filter can judge at a time; trace without -g and -p, and choose with `report -g`",
         true,
     ),
     info(
