@@ -32,29 +32,46 @@ pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
     crate::slot::set(&mut vcpu.state, state::PARKED);
 }
 
-/// The thread runs this vCPU again. Nothing is open, and no guest time is known.
+/// The thread runs this vCPU again: it is in its guest since now. Where an exit tells so, the entry before it was
+/// not seen, and [`Vcpu::entered_ns`] is still to be cleared.
 pub fn resume(vcpu: &mut Vcpu, now_ns: u64) {
     if vcpu.state == state::PARKED {
         vcpu.parked_ns = vcpu.parked_ns.wrapping_add(now_ns.wrapping_sub(vcpu.entered_ns));
         crate::slot::set(&mut vcpu.state, state::LIVE);
     }
-    vcpu.entered_ns = 0;
+    vcpu.entered_ns = now_ns;
+}
+
+/// Whether the thread runs this vCPU now, by its [`Vcpu::identity`]. A parked entry may be the one that a thread is
+/// known by, if there was no place for the vCPU that it went on to.
+#[inline(always)]
+pub fn runs(vcpu: &Vcpu, identity: u64) -> bool {
+    vcpu.identity == identity && vcpu.state == state::LIVE
+}
+
+/// The thread of `entry` runs this vCPU from now on: its entry of that, if it has one.
+#[inline(always)]
+pub fn change<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64, now_ns: u64) -> Option<T::Entry> {
+    park(tables.vcpu(entry), now_ns);
+    let entry = find(tables, entry, identity)?;
+    resume(tables.vcpu(entry), now_ns);
+    Some(entry)
 }
 
 /// The entry of the thread of `entry` that has this identity.
 #[inline(always)]
-pub fn find<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64) -> Option<T::Entry> {
-    let mut next = tables.vcpu(entry).next;
+fn find<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64) -> Option<T::Entry> {
+    let mut other = entry;
     for _ in 0..MOST {
-        let other = tables.entry_at(next.wrapping_sub(1))?;
         let vcpu = tables.vcpu(other);
         if vcpu.identity == identity {
             return Some(other);
         }
+        let next = vcpu.next;
+        other = tables.entry_at(next.wrapping_sub(1))?;
         if T::index(other) == T::index(entry) {
             return None;
         }
-        next = vcpu.next;
     }
     None
 }

@@ -238,7 +238,7 @@ impl Replay {
                 }
             }
             (Event::Entry { now_ns, identity: Some(identity) }, Some(entry))
-                if self.tables.vcpus[entry].identity != identity =>
+                if !ring::runs(&self.tables.vcpus[entry], identity) =>
             {
                 _ = self.change(pid_tgid, entry, identity, now_ns);
                 return;
@@ -289,7 +289,7 @@ impl Replay {
     ) -> Option<usize> {
         let before = self.of.get(&pid_tgid).copied();
         if let Some(entry) = before {
-            if self.tables.vcpus[entry].identity == identity {
+            if ring::runs(&self.tables.vcpus[entry], identity) {
                 // Where only entries carry the number it may come late.
                 let known = &mut self.tables.vcpus[entry].vcpu_id;
                 *known = if *known == ABSENT { vcpu_id } else { *known };
@@ -330,11 +330,9 @@ impl Replay {
 
     /// The thread runs another vCPU: its entry of that, if it has one.
     fn change(&mut self, pid_tgid: u64, entry: usize, identity: u64, now_ns: u64) -> Option<usize> {
-        ring::park(&mut self.tables.vcpus[entry], now_ns);
-        let other = ring::find(&mut self.tables, entry, identity)?;
-        ring::resume(&mut self.tables.vcpus[other], now_ns);
-        self.of.insert(pid_tgid, other);
-        Some(other)
+        let entry = ring::change(&mut self.tables, entry, identity, now_ns)?;
+        self.of.insert(pid_tgid, entry);
+        Some(entry)
     }
 
     /// All that has come, as one interval, and the threads it speaks of.
@@ -416,7 +414,9 @@ mod tests {
                 Event::Exit { now_ns: 0, isa: 2, code, vcpu: 0, identity: identity.saturating_sub(15) }
             }),
             Just(Event::Entry { now_ns: 0, identity: None }),
-            Just(Event::Entry { now_ns: 0, identity: None }),
+            (0u64..20).prop_map(|identity| {
+                Event::Entry { now_ns: 0, identity: Some(identity.saturating_sub(15)) }
+            }),
             (2u32..7, -5i32..1).prop_map(|(reason, errno)| Event::LeftKvm { now_ns: 0, reason, errno }),
             Just(Event::EnteredKvm { now_ns: 0 }),
             Just(Event::Lost),

@@ -176,9 +176,7 @@ pub fn change(index: u32, identity: u64, now_ns: u64) -> Option<EntryRef> {
 #[inline(never)]
 fn change_entry(index: u32, identity: u64, now_ns: u64) -> u32 {
     let Some(entry) = EntryRef::at(index) else { return 0 };
-    ring::park(entry.vcpu(), now_ns);
-    let Some(other) = ring::find(&mut Maps, entry, identity) else { return 0 };
-    ring::resume(other.vcpu(), now_ns);
+    let Some(other) = ring::change(&mut Maps, entry, identity, now_ns) else { return 0 };
     let tid = entry.vcpu().pid_tgid as u32;
     maps::hint(tid).point_to(other.index);
     let _ = VCPU_OF.insert(tid, other.index, 0);

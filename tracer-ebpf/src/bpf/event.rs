@@ -7,7 +7,7 @@ use tracer_ebpf::{
     abi::{ABSENT, Isa, table},
     event,
     loss::Global,
-    pairing,
+    pairing, ring,
 };
 
 use crate::{
@@ -43,7 +43,7 @@ pub fn exit<C: EbpfContext>(
     vcpu_id: impl FnOnce(&C) -> u32,
 ) -> Option<EntryRef> {
     if let Some(entry) = entries::find(pid_tgid) {
-        if entry.vcpu().identity == identity {
+        if ring::runs(entry.vcpu(), identity) {
             event::exit(&mut Maps, entry, now_ns, isa, code);
             return Some(entry);
         }
@@ -79,7 +79,7 @@ pub fn entry(pid_tgid: u64, now_ns: u64, identity: Option<u64>) -> Option<EntryR
         return None;
     };
     if let Some(identity) = identity
-        && entry.vcpu().identity != identity
+        && !ring::runs(entry.vcpu(), identity)
     {
         // Without an exit before it, it only says that the vCPU is in its guest.
         return entries::change(entry.index, identity, now_ns);
