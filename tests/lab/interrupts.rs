@@ -6,8 +6,7 @@ use tracer_ebpf::symbols::burn::{BURNT, MAP, PROGRAMS, TID};
 
 use crate::{
     guest::{
-        Background, Table, demand_exact, exitlat, has_module_btf, json_lines, record, record_while, report,
-        succeed,
+        Background, demand_exact, exitlat, has_module_btf, json_lines, record, record_while, report, succeed,
     },
     parts::{demand_sums, ns, vm},
 };

@@ -32,8 +32,8 @@ pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
     crate::slot::set(&mut vcpu.state, state::PARKED);
 }
 
-/// The thread runs this vCPU again: it is in its guest since now. Where an exit tells so, the entry before it was
-/// not seen, and [`Vcpu::entered_ns`] is still to be cleared.
+/// The thread runs this vCPU again: it is in its guest since now. Where an exit tells so, the entry before it
+/// was not seen, and [`Vcpu::entered_ns`] is still to be cleared.
 pub fn resume(vcpu: &mut Vcpu, now_ns: u64) {
     if vcpu.state == state::PARKED {
         vcpu.parked_ns = vcpu.parked_ns.wrapping_add(now_ns.wrapping_sub(vcpu.entered_ns));
@@ -42,8 +42,8 @@ pub fn resume(vcpu: &mut Vcpu, now_ns: u64) {
     vcpu.entered_ns = now_ns;
 }
 
-/// Whether the thread runs this vCPU now, by its [`Vcpu::identity`]. A parked entry may be the one that a thread is
-/// known by, if there was no place for the vCPU that it went on to.
+/// Whether the thread runs this vCPU now, by its [`Vcpu::identity`]. A parked entry may be the one that a
+/// thread is known by, if there was no place for the vCPU that it went on to.
 #[inline(always)]
 pub fn runs(vcpu: &Vcpu, identity: u64) -> bool {
     vcpu.identity == identity && vcpu.state == state::LIVE

@@ -167,10 +167,10 @@ impl Content {
             }
         };
         let beginning = input.fill_buf()?;
-        if let Some(explained) = foreign::explain(beginning) {
-            return Err(explained);
-        }
         if !perfdata::is_perf(beginning) {
+            if let Some(explained) = foreign::explain(beginning) {
+                return Err(explained);
+            }
             let reader = Reader::new(input)?;
             let reader = if ends { reader.with_end() } else { reader };
             return Ok(Self::Recording(Box::new(reader)));

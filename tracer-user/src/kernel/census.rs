@@ -141,7 +141,8 @@ impl Census {
             let Some(open) = self.vms.get_mut(&thread.pid) else { continue };
             match thread.vcpu {
                 Some(vcpu) => open.seen.insert(vcpu),
-                None => open.nameless.insert(thread.tid),
+                // No more of them than vCPUs count, however many threads come and go.
+                None => open.nameless.len() < open.vcpus.len() && open.nameless.insert(thread.tid),
             };
         }
         let unseen = |(pid, vm): (&u32, &Open)| {

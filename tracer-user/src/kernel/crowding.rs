@@ -23,7 +23,8 @@ impl Crowding {
         crowded::add(&mut self.hit[table as usize], share);
     }
 
-    /// Looks for processes whose threads were refused an entry, each with the exits that it lost.
+    /// Looks for processes whose threads were refused an entry, each with the exits that it lost; those that
+    /// lost most.
     pub fn refused(&mut self, held: &Mapped<Held>) -> Vec<(u32, u64)> {
         self.refused.resize(HELD - 1, 0);
         let mut gained = Vec::new();
@@ -34,6 +35,9 @@ impl Crowding {
                 *before = now.refused;
             }
         }
+        // Naming one takes a look at its process.
+        gained.sort_unstable_by_key(|(_, lost)| std::cmp::Reverse(*lost));
+        gained.truncate(crowded::KEPT);
         gained
     }
 

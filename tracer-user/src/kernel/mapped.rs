@@ -354,11 +354,17 @@ impl Mapped<Vcpu> {
         unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).breakdown) }
     }
 
-    /// Links an entry to another one of its process, or to none.
-    pub fn set_sibling(&mut self, index: usize, sibling: u32) {
+    /// Links an entry to another one of its process. Writes if that is news only: the line is the program's.
+    pub fn set_sibling(&mut self, index: usize, to: usize) {
+        let sibling = to as u32 + 1;
         let vcpu = self.at(index).cast_mut();
         // SAFETY: in bounds, aligned; user space is the only writer of this field.
-        unsafe { (&raw mut (*vcpu).sibling).write_volatile(sibling) };
+        unsafe {
+            let place = &raw mut (*vcpu).sibling;
+            if place.read_volatile() != sibling {
+                place.write_volatile(sibling);
+            }
+        }
     }
 }
 

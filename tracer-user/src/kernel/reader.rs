@@ -201,7 +201,7 @@ impl Reader {
         self.read_global(interval, missed)?;
         if interval.losses.get(Loss::VcpuTableFull) + interval.losses.get(Loss::VcpuQuota) != 0 {
             for (pid, lost) in self.crowding.refused(&self.held) {
-                let vm = vms::name_of(pid).unwrap_or_else(|| format!("pid {pid}"));
+                let vm = self.asked(pid).unwrap_or_else(|| format!("pid {pid}"));
                 self.crowding.lost(Table::Vcpus, &Share::new(&vm, pid, lost));
             }
         }
@@ -361,10 +361,14 @@ impl Reader {
             let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(comm).into_owned()
         };
-        // The kernel's pids are others than those of this process in a pid namespace.
-        let asked = |id: u32| if self.pids_fit { vms::name_of(id) } else { None };
-        let told = || asked(vcpu.pid).or_else(|| asked(vcpu.tid));
+        let told = || self.asked(vcpu.pid).or_else(|| self.asked(vcpu.tid));
         sibling(false).or_else(told).or_else(|| sibling(true)).unwrap_or_else(thread)
+    }
+
+    /// What a process says that it is. The kernel's pids are others than those of this process in a pid
+    /// namespace.
+    fn asked(&self, id: u32) -> Option<String> {
+        if self.pids_fit { vms::name_of(id) } else { None }
     }
 
     /// Reads a slot or thin record, and takes it back if its thread has ended.
@@ -445,7 +449,6 @@ impl Reader {
             interval.ended.push(thread);
             self.retiring.push(thread);
             self.vcpus.recycle(index);
-            self.siblings.forget(index);
             self.owners[index].pid = 0;
             self.held.give_back(vcpu.pid, table::VCPUS);
             self.free_vcpus.push(index as u32, 0).context("cannot hand back a vCPU entry")?;

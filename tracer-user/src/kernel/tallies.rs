@@ -156,18 +156,22 @@ impl<T: Tallied> Tallies<T> {
 }
 
 /// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be
-/// missing from `taken`; its bucket is not, so the extremes are widened to the bounds of the outermost
-/// buckets.
+/// missing from `taken`; its bucket is not, and neither is it missing from the sum. So the extremes are
+/// widened to the bounds of the outermost buckets, and to the mean.
 fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (u64, u64) {
     if count == 1 {
         return (sum_ns, sum_ns);
     }
+    let (mut min_ns, mut max_ns) = (taken.min_ns, taken.max_ns);
+    if let Some(mean_ns) = sum_ns.checked_div(count) {
+        (min_ns, max_ns) = (min_ns.min(mean_ns), max_ns.max(sum_ns.div_ceil(count)));
+    }
     let bounds = |bucket: Option<&(u16, u32)>| bucket.map(|(bucket, _)| bounds_of(usize::from(*bucket)));
     let (Some((_, low_end)), Some((high_start, _))) = (bounds(buckets.first()), bounds(buckets.last()))
     else {
-        return (taken.min_ns, taken.max_ns);
+        return (min_ns, max_ns);
     };
-    (taken.min_ns.min(low_end - 1), taken.max_ns.max(high_start))
+    (min_ns.min(low_end - 1), max_ns.max(high_start))
 }
 
 /// Pushes all numbers below `len`, so that 0 is handed out first.
@@ -179,4 +183,21 @@ pub fn fill(stack: &mut Stack<MapData, u32>, len: usize) -> Result<()> {
         stack.push(index, 0).context("cannot fill the list of free entries")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_ebpf::histogram::bucket_of;
+
+    use super::*;
+
+    /// 100 went to the epoch before: what is recorded must be possible all the same.
+    #[test]
+    fn extremes_go_with_the_sum() {
+        let taken = Taken { min_ns: 103, max_ns: 103, buckets: 0..0 };
+        assert_eq!(bucket_of(100), bucket_of(103));
+        assert_eq!(extremes(&taken, &[(bucket_of(100) as u16, 2)], 2, 203), (101, 103));
+        assert_eq!(extremes(&taken, &[], 2, 203), (101, 103));
+        assert_eq!(extremes(&taken, &[], 1, 99), (99, 99));
+    }
 }

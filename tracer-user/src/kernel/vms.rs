@@ -43,12 +43,15 @@ pub fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect()
 }
 
+/// So many descriptors of a process are looked at. A process may have a million, and make copies of one.
+const DESCRIPTORS: usize = 16_384;
+
 /// The numbers of the vCPUs that a process has open, [`None`] if it has no VM or may not be looked into, and
-/// how many descriptors it has.
+/// how many descriptors were looked at.
 pub fn open_vcpus(pid: u32) -> (Option<Vec<u32>>, usize) {
     let (mut is_vm, mut vcpus, mut descriptors) = (false, Vec::new(), 0);
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (None, 1) };
-    for entry in entries.flatten() {
+    for entry in entries.flatten().take(DESCRIPTORS) {
         descriptors += 1;
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let target = target.as_os_str().as_bytes();

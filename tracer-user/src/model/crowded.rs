@@ -80,7 +80,7 @@ pub fn add(shares: &mut Vec<Share>, more: &Share) {
 }
 
 /// So many VMs are kept that were hit, those with most losses.
-const KEPT: usize = 64;
+pub const KEPT: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -87,7 +87,7 @@ impl NameList {
     /// assert!(wanted.matches("foo=1,bar=2") && wanted.matches("web01") && !wanted.matches("bar=2"));
     /// ```
     pub fn notice(&mut self, name: &str) {
-        if self.names.len() > 1 && self.typed == name {
+        if self.typed == name {
             self.names = vec![NamePattern { typed: self.typed.clone(), pattern: None }];
         }
         self.names.iter_mut().for_each(|wanted| wanted.notice(name));

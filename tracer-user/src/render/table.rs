@@ -139,7 +139,8 @@ fn causes<'a>(rows: &'a Rows, row: &Row) -> (Vec<(Cow<'static, str>, &'a Row)>, 
 fn last_exits(out: &mut dyn Write, rows: &Rows) -> io::Result<()> {
     let (mut all, mut by_vm) = (BTreeMap::new(), BTreeMap::<_, BTreeMap<_, _>>::new());
     for ((vm, reason), count) in &rows.last_exits {
-        *all.entry(*reason).or_insert(0) += count;
+        let sum = all.entry(*reason).or_insert(0u64);
+        *sum = sum.saturating_add(*count);
         by_vm.entry(vm).or_default().insert(*reason, *count);
     }
     if all.is_empty() {
@@ -163,7 +164,8 @@ fn last_reasons(reasons: &BTreeMap<LastReason, u64>) -> String {
     let mut sorted: Vec<_> = reasons.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let words: Vec<_> = sorted.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    format!("{} ({})", reasons.values().sum::<u64>(), words.join(", "))
+    let sum = reasons.values().fold(0u64, |sum, count| sum.saturating_add(*count));
+    format!("{sum} ({})", words.join(", "))
 }
 
 fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {

@@ -189,7 +189,8 @@ fn cut(text: &mut String, width: usize) {
         characters.take_while(fits).map(char::len_utf8).sum::<usize>()
     };
     let tail = text.len() - fitting(&mut text.chars().rev(), tail);
-    let head = fitting(&mut text.chars(), room - text[tail..].width());
+    // A string may be wider than its characters.
+    let head = fitting(&mut text.chars(), room.saturating_sub(text[tail..].width())).min(tail);
     text.replace_range(head..tail, ELLIPSIS.encode_utf8(&mut [0; 4]));
 }
 

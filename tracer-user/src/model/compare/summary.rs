@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracer_ebpf::part::Part;
 
 use crate::{
-    decode::{Isa, decode, may_be_halt},
+    decode::{Isa, decode},
     model::{GroupBy, Losses, NamedInterval, Row, Rows, Selection, Stats, Store},
 };
 
@@ -185,12 +185,11 @@ impl RecordingSummary {
         let block = self.blocks.len() - 1;
         let handled_ns = &mut self.blocks[block].handled_ns;
         *handled_ns = handled_ns.saturating_add(rows.totals().handled_ns);
+        self.hidden_halts |= rows.has_hidden_halts();
         for row in rows.exits() {
             let waits_apart = row.measured.has(Part::Halt);
             self.waits_apart = Some(self.waits_apart.unwrap_or(true) && waits_apart);
             self.isas.extend(row.reason.map(|(isa, _)| isa));
-            let may_be_halt = row.reason.is_some_and(|(isa, code)| may_be_halt(isa, code));
-            self.hidden_halts |= !waits_apart && may_be_halt;
             let stats = &row.stats;
             let sum = self.rows.entry(RowKey::of(row, by)).or_default();
             sum.stats.merge(stats);

@@ -15,6 +15,11 @@ impl Rows {
         self.hidden_halts.then_some(HIDDEN_HALTS).into_iter()
     }
 
+    /// Whether [`HIDDEN_HALTS`] is to be known.
+    pub fn has_hidden_halts(&self) -> bool {
+        self.hidden_halts
+    }
+
     /// The rows of exits, or of their time by part, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Row> {
         self.exit_indices().map(|at| self.at(at))
