@@ -68,9 +68,10 @@ pub fn exit<C: EbpfContext>(
     }
 }
 
-/// A vCPU entered its guest; which one, if the event tells. The thread's entry, if it has one.
+/// A vCPU entered its guest; `identity` is 0 if the event does not tell which one: an [`Option`] may be put on
+/// the stack half written, which the verifier refuses to read. The thread's entry, if it has one.
 #[inline(always)]
-pub fn entry(pid_tgid: u64, now_ns: u64, identity: Option<u64>) -> Option<EntryRef> {
+pub fn entry(pid_tgid: u64, now_ns: u64, identity: u64) -> Option<EntryRef> {
     let Some(entry) = entries::find(pid_tgid) else {
         // A thread that found no place has had its exit counted.
         if !maps::is_full(table::VCPUS) {
@@ -78,9 +79,7 @@ pub fn entry(pid_tgid: u64, now_ns: u64, identity: Option<u64>) -> Option<EntryR
         }
         return None;
     };
-    if let Some(identity) = identity
-        && !ring::runs(entry.vcpu(), identity)
-    {
+    if identity != 0 && !ring::runs(entry.vcpu(), identity) {
         // Without an exit before it, it only says that the vCPU is in its guest.
         return entries::change(entry.index, identity, now_ns);
     }

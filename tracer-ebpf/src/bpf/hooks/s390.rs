@@ -38,8 +38,8 @@ pub fn sie_exit(ctx: TracePointContext) -> u32 {
 pub fn sie_enter(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::is_traced((pid_tgid >> 32) as u32) {
-        let vcpu_id = field::<u32, VCPU>(&ctx, value::<OFF_SIE_ENTER_VCPU>());
-        event::entry(pid_tgid, clock_ns(), vcpu_id.map(by_number));
+        let vcpu_id = field::<u32, VCPU>(&ctx, value::<OFF_SIE_ENTER_VCPU>()).unwrap_or(ABSENT);
+        event::entry(pid_tgid, clock_ns(), by_number(vcpu_id));
     }
     1
 }

@@ -44,8 +44,8 @@ pub fn tp_entry(ctx: TracePointContext) -> u32 {
     if config::is_traced((pid_tgid >> 32) as u32) {
         let identity = match (value::<OFF_EXIT_VCPU>(), value::<OFF_ENTRY_VCPU>()) {
             // The exit has to tell as well.
-            (ABSENT_IMM, _) | (_, ABSENT_IMM) => None,
-            (_, offset) => field::<u32, 8>(&ctx, offset).map(by_number),
+            (ABSENT_IMM, _) | (_, ABSENT_IMM) => 0,
+            (_, offset) => by_number(field::<u32, 8>(&ctx, offset).unwrap_or(ABSENT)),
         };
         event::entry(pid_tgid, clock_ns(), identity);
     }
