@@ -77,6 +77,11 @@ const SVM: Neighbour = Neighbour {
     workload: "--name neighbour --vcpus 2 cpuid=300 msr=200 io=150 hlt=20",
     io: "io",
 };
+const VMX: Neighbour = Neighbour {
+    isa: "vmx",
+    workload: "--name neighbour --vcpus 1 cpuid=50 msr=30 io=20 hlt=5",
+    io: "IO_INSTRUCTION",
+};
 
 impl Neighbour {
     /// Runs it, beginning to end.
@@ -204,6 +209,11 @@ fn abuse_reasons_that_kvm_does_not_have_fill_no_table() {
     scribbler(5000, &SVM);
 }
 
+#[test]
+fn intel_abuse_reasons_that_kvm_does_not_have_fill_no_table() {
+    scribbler(4500, &VMX);
+}
+
 /// All of these are numbers of KVM's; what is too much is their number in one process.
 #[test]
 fn abuse_many_vcpus_with_many_reasons_leave_places_to_others() {
@@ -234,6 +244,11 @@ fn thread_bomb(options: &str, count: u32, neighbour: &Neighbour) {
 #[test]
 fn abuse_a_process_with_too_many_vcpus_leaves_places_to_others() {
     thread_bomb("", 1100, &SVM);
+}
+
+#[test]
+fn intel_abuse_a_process_with_too_many_vcpus_leaves_places_to_others() {
+    thread_bomb("--max-vcpus 64", 80, &VMX);
 }
 
 /// Under a tracer that was there before them: more than the table was asked to have, and fewer than it has

@@ -2,8 +2,9 @@
 //!
 //! Run by `cargo xtask test lab`, one test at a time, as root, on each kernel of `tests/kernels.toml`. Names
 //! that begin with `intel_` run on the VMX lab, those with `perf_` where perf is at hand, all others on the
-//! SVM lab. On s390x there are others, whose names begin with `s390x_`. Names that begin with `icount_` need
-//! time to be a number of instructions. Nothing here depends on how fast anything is.
+//! SVM lab; those with `qemu_` need QEMU there. On s390x there are others, whose names begin with `s390x_`.
+//! Names that begin with `icount_` need time to be a number of instructions. Nothing here depends on how fast
+//! anything is.
 
 #[cfg(target_arch = "x86_64")]
 mod abuse;
@@ -24,6 +25,8 @@ mod interrupts;
 #[cfg(target_arch = "x86_64")]
 mod lifecycle;
 #[cfg(target_arch = "x86_64")]
+mod linux;
+#[cfg(target_arch = "x86_64")]
 mod namespaces;
 #[cfg(target_arch = "x86_64")]
 mod parts;
@@ -33,6 +36,8 @@ mod paused;
 mod pauses;
 #[cfg(target_arch = "x86_64")]
 mod perf;
+#[cfg(target_arch = "x86_64")]
+mod qemu;
 #[cfg(target_arch = "x86_64")]
 mod rights;
 #[cfg(target_arch = "s390x")]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     guest::{Background, Live, Table, record, report, wait_until},
     parts::{demand_sums, ns},
+    qemu::LinuxGuest,
 };
 
 /// Of each vCPU almost all of the pause is `stopped`, and no reason has it. The table is by vCPU and reason,
@@ -115,4 +116,21 @@ fn switches(pid: u64, tid: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).unwrap_or_default();
     let counts = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
     counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum()
+}
+
+/// QEMU's monitor pauses the VM, as `virsh suspend`, a snapshot or a migration does.
+#[test]
+fn qemu_stop_is_stopped() {
+    const PAUSE: Duration = Duration::from_millis(1500);
+    let mut guest = LinuxGuest::shared();
+    let live = Live::start("-d 600 --by vcpu,reason");
+    guest.use_both_vcpus();
+    guest.stop();
+    let start = Instant::now();
+    thread::sleep(PAUSE);
+    let pause_ns = start.elapsed().as_nanos() as u64;
+    guest.cont();
+    guest.use_both_vcpus();
+    let table = Table::last(&live.stop(libc::SIGINT).1);
+    demand_paused(&table, 2, pause_ns);
 }

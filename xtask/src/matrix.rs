@@ -40,6 +40,9 @@ pub struct Run {
     /// Whether perf is in the guest.
     #[serde(default)]
     pub with_perf: bool,
+    /// Whether QEMU and a Linux guest are in the guest.
+    #[serde(default)]
+    pub linux_guest: bool,
     /// Whether guest time is a number of instructions.
     #[serde(default)]
     pub icount: bool,

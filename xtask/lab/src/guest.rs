@@ -11,7 +11,7 @@ use shell_words::quote;
 use super::elf::{is_elf, is_static};
 use super::fetch::Files;
 use super::initramfs::Initramfs;
-use super::{Spec, libs, sie};
+use super::{Spec, libs, linux_guest, sie};
 use crate::process::{Output, capture, run};
 use crate::target::{Arch, Emulator, Machine};
 
@@ -59,6 +59,9 @@ pub fn root(spec: &Spec, kernel: &Files, scratch: &Path) -> Result<Initramfs> {
     for program in &spec.programs {
         libs::take(&mut fs, program)?;
     }
+    if spec.linux_guest {
+        linux_guest::take(&mut fs, &kernel.image())?;
+    }
     for (from, to) in &spec.files {
         fs.copy(&lean(spec.machine, from, scratch)?, to)?;
     }
@@ -91,7 +94,7 @@ fn own_busybox(fs: &mut Initramfs) -> Result<()> {
 }
 
 /// The host's busybox, which must need no library.
-fn busybox() -> Result<PathBuf> {
+pub fn busybox() -> Result<PathBuf> {
     let needs_no_library =
         |path: &PathBuf| fs::read(path).is_ok_and(|bytes| is_static(&bytes).unwrap_or(false));
     let found = BUSYBOX.iter().map(PathBuf::from).find(needs_no_library);

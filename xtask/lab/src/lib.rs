@@ -11,6 +11,7 @@ mod guest;
 mod initramfs;
 mod kernel;
 pub mod libs;
+mod linux_guest;
 mod modules;
 pub mod process;
 mod qemu;
@@ -59,6 +60,8 @@ pub struct Spec {
     pub files: Vec<(PathBuf, String)>,
     /// Programs of the host that go with their libraries, at their own paths.
     pub programs: Vec<PathBuf>,
+    /// QEMU and a Linux guest for it are there, and `linux-guest NAME` starts them (x86-64 only).
+    pub linux_guest: bool,
     /// Environment of the command.
     pub env: Vec<(String, String)>,
     /// The command, as text for `sh`; without one a shell.
@@ -81,6 +84,7 @@ impl Spec {
             append: String::new(),
             files: Vec::new(),
             programs: Vec::new(),
+            linux_guest: false,
             env: Vec::new(),
             command: None,
             silence: SILENCE,
@@ -92,6 +96,26 @@ impl Spec {
     pub fn take(&mut self, program: PathBuf) {
         self.programs.push(program);
         self.mem = self.mem.max(self.machine.memory_with_programs_mib);
+    }
+
+    /// Adds QEMU and a Linux guest for it, and the memory that takes. The lab then has one CPU.
+    ///
+    /// After VMRUN with an event to inject, QEMU 7.2 keeps the event's vector as an exception to deliver. If
+    /// the emulator is asked to leave its loop before the next exit, the guest gets the interrupt once more,
+    /// even with interrupts off: Linux then waits for ever for a lock that the interrupted code holds. One
+    /// emulator thread for two CPUs is asked so whenever it changes CPUs or one of them gets an interrupt.
+    /// With one CPU, only an interrupt of that CPU does it, which ends the guest's run first.
+    ///
+    /// # Errors
+    /// If the machine's kernel cannot run the host's QEMU, or its KVM is too slow for it.
+    pub fn take_linux_guest(&mut self) -> Result<()> {
+        if self.machine != target::AMD {
+            bail!("only the AMD machine has a Linux guest, not {}", self.machine.name);
+        }
+        self.linux_guest = true;
+        self.smp = 1;
+        self.mem = self.mem.max(self.machine.memory_with_programs_mib);
+        Ok(())
     }
 }
 

@@ -12,8 +12,9 @@ use crate::setup::{self, Purpose};
 use lab::Spec;
 use lab::target::{AMD, Arch};
 
-/// Two guests, and exitlat's view of them. One exits to the kernel and halts, one exits to its VMM.
-const SCRIPT: &str = r"
+/// Two guests, and exitlat's view of them. One exits to the kernel and halts, one exits to its VMM. Then
+/// Linux boots under QEMU.
+const SCRIPT: &str = r#"
 workload --name web --forever cpuid=20 msr=10 khlt=5 >/dev/null 2>&1 &
 workload --name db --forever io=10 mmio=5 cpuid=5 >/dev/null 2>&1 &
 exitlat live --by vm,reason 2 3
@@ -23,16 +24,30 @@ echo 'A recording of a guest that makes exactly 1000 CPUID, 500 port and 300 MSR
 echo 'Its last port exit ends it and has no entry:'
 exitlat record -o /tmp/exact -- workload cpuid=1000 io=500 msr=300 >/dev/null
 exitlat report /tmp/exact
-";
+echo
+echo 'A recording of Linux under QEMU, from power-on to its first process:'
+boot='linux-guest linux </dev/null >/tmp/serial 2>/tmp/qemu.txt &
+until grep -q "linux-guest: ready" /tmp/serial; do
+    kill -0 $! || { cat /tmp/qemu.txt; exit 1; }
+    sleep 0.1
+done'
+exitlat record -o /tmp/boot -- sh -c "$boot"
+exitlat report /tmp/boot --by vm,reason
+kill $(pidof qemu-system-x86_64)
+"#;
 
 /// Shows it, then tells how to see one's own guests.
 pub fn run() -> Result<u8> {
     setup::run_for(Purpose::Lab)?;
     let mut spec = Spec::new(Matrix::load()?.kernel(Arch::X86_64, None)?, AMD);
     add_programs(&mut spec, Output::Terminal)?;
+    spec.take_linux_guest()?;
     spec.terminal = terminal();
     spec.command = Some(SCRIPT.to_owned());
-    eprintln!("demo: booting a guest with Linux {} and KVM; in it two small KVM guests", spec.kernel.name);
+    eprintln!(
+        "demo: booting a guest with Linux {} and KVM; in it two small KVM guests, then Linux under QEMU",
+        spec.kernel.name
+    );
     let status = boot(&spec, &mut io::stdout())?;
     let program = build(EXITLAT, &Profile::shipped(Arch::X86_64), Output::Terminal)?;
     println!(

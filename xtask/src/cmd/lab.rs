@@ -25,7 +25,7 @@ pub struct LabArgs {
     /// CPU vendor on x86_64. QEMU emulates amd, Bochs intel.
     #[arg(long, value_enum, default_value = "amd", conflicts_with = "arch")]
     pub cpu: Vendor,
-    /// Number of CPUs [default: 2, or 1 for intel].
+    /// Number of CPUs [default: 2, or 1 for intel or with a Linux guest].
     #[arg(long, value_name = "N")]
     pub smp: Option<u32>,
     /// Memory in MiB [default: 1024, or 512 for intel].
@@ -40,6 +40,9 @@ pub struct LabArgs {
     /// Put perf and its libraries into the guest.
     #[arg(long)]
     pub with_perf: bool,
+    /// Put QEMU and a Linux guest into the lab; `linux-guest NAME` starts them there (amd).
+    #[arg(long)]
+    pub with_linux_guest: bool,
     /// Copy a file into the guest, by default to /bin.
     #[arg(long, value_name = "FILE[:DEST]")]
     pub with: Vec<String>,
@@ -69,7 +72,6 @@ pub fn run(args: LabArgs) -> Result<u8> {
     }
     let matrix = Matrix::load()?;
     let mut spec = Spec::new(matrix.kernel(machine.arch, args.kernel.as_deref())?, machine);
-    spec.smp = args.smp.unwrap_or(spec.smp);
     spec.icount = args.icount;
     spec.append = args.append;
     spec.silence = args.silence;
@@ -79,6 +81,10 @@ pub fn run(args: LabArgs) -> Result<u8> {
         }
         spec.take(libs::perf()?);
     }
+    if args.with_linux_guest {
+        spec.take_linux_guest()?;
+    }
+    spec.smp = args.smp.unwrap_or(spec.smp);
     spec.mem = args.mem.unwrap_or(spec.mem);
     if !args.bare {
         add_programs(&mut spec, Output::Terminal)?;

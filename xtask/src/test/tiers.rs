@@ -165,6 +165,9 @@ fn lab(args: &TestArgs, matrix: &Matrix, runner: &mut Runner) -> Result<()> {
             if run.with_perf {
                 spec.take(libs::perf()?);
             }
+            if run.linux_guest {
+                spec.take_linux_guest()?;
+            }
             lab_tests(spec, &selection, log)
         })?;
     }

@@ -34,7 +34,7 @@ pub fn synthetic_exit(ctx: RawTracePointContext) -> i32 {
 pub fn synthetic_entry(ctx: RawTracePointContext) -> i32 {
     let pid_tgid = ctx.arg(0);
     if config::is_traced((pid_tgid >> 32) as u32) {
-        by_thread::entry(pid_tgid, ctx.arg(1), Some(ctx.arg(2)));
+        by_thread::entry(pid_tgid, ctx.arg(1), ctx.arg(2));
     }
     0
 }

@@ -73,7 +73,7 @@ fn first_entry(ctx: &RawTracePointContext) {
         let (now_ns, kvm_vcpu) = (clock_ns(), ctx.arg(0));
         let entry = match lost_track(pid_tgid, kvm_vcpu, now_ns) {
             Some(entry) => Some(entry),
-            None => by_thread::entry(pid_tgid, now_ns, Some(kvm_vcpu)),
+            None => by_thread::entry(pid_tgid, now_ns, kvm_vcpu),
         };
         if let Some(entry) = entry {
             entries::runs(entry, kvm_vcpu);
