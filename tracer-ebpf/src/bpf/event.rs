@@ -68,8 +68,8 @@ pub fn exit<C: EbpfContext>(
     }
 }
 
-/// A vCPU entered its guest; `identity` is 0 if the event does not tell which one: an [`Option`] may be put on
-/// the stack half written, which the verifier refuses to read. The thread's entry, if it has one.
+/// A vCPU entered its guest; `identity` is 0 if the event does not tell which one: an [`Option`] may be put
+/// on the stack half written, which the verifier refuses to read. The thread's entry, if it has one.
 #[inline(always)]
 pub fn entry(pid_tgid: u64, now_ns: u64, identity: u64) -> Option<EntryRef> {
     let Some(entry) = entries::find(pid_tgid) else {
