@@ -142,7 +142,7 @@ pub struct RecordingSummary {
     pub losses: Losses,
     /// The instruction sets whose exit codes occur.
     pub isas: BTreeSet<Isa>,
-    /// Idle time may be in exits that do not tell: see [`may_be_halt`].
+    /// Idle time may be in exits that do not tell: see [`crate::decode::may_be_halt`].
     pub hidden_halts: bool,
     /// Whether the wait of halted guests was told apart; `None` without exits.
     pub waits_apart: Option<bool>,
