@@ -16,8 +16,19 @@ use crate::process::Output;
 /// # Errors
 /// If the kernel is not available, or the guest does not end as it should.
 pub fn boot(spec: &Spec, sink: Sink<'_>) -> Result<u8> {
-    let lab = Lab { cache: paths::cache()?, work: paths::target().join("lab") };
-    lab.boot(spec, sink)
+    here()?.boot(spec, sink)
+}
+
+/// Makes sure that the guest's kernel is here.
+///
+/// # Errors
+/// If none of its sources works.
+pub fn fetch(spec: &Spec) -> Result<()> {
+    here()?.fetch(&spec.kernel)
+}
+
+fn here() -> Result<Lab> {
+    Ok(Lab { cache: paths::cache()?, work: paths::target().join("lab") })
 }
 
 /// Programs to build, and their paths in the guest.

@@ -129,6 +129,14 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// Makes sure that a kernel is here.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub fn fetch(&self, kernel: &Kernel) -> Result<()> {
+        fetch::Files::get(kernel, &self.cache).map(drop)
+    }
+
     /// Boots a guest, runs the command, passes its output on; returns its status.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod args;
 mod deny;
+mod lab;
 mod libtest;
 mod runner;
 mod tiers;
@@ -55,9 +56,9 @@ pub fn run(args: &TestArgs) -> Result<u8> {
     }
 
     let matrix = Matrix::load()?;
-    let mut runner = Runner::new(paths::target().join("xtask-logs"))?;
+    let runner = Runner::new(paths::target().join("xtask-logs"))?;
     for tier in tiers {
-        tiers::run(tier, args, &matrix, &mut runner)?;
+        tiers::run(tier, args, &matrix, &runner)?;
     }
     let total = runner.total();
     // The one line on standard output.

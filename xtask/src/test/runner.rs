@@ -1,9 +1,15 @@
-//! Runs steps one after the other: a log for each, a line of progress, a verdict, the totals.
+//! Runs steps, one after the other or as many at a time as there are CPUs: a log for each, a line of progress, a
+//! verdict, the totals.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::Write as _;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -40,18 +46,18 @@ pub struct Step<'a> {
 pub struct Runner {
     logs: PathBuf,
     started: Instant,
-    total: Tally,
+    total: Mutex<Tally>,
 }
 
 impl Runner {
     /// A runner without results that writes its logs to `logs`.
     pub fn new(logs: PathBuf) -> Result<Self> {
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
-        Ok(Self { logs, started: Instant::now(), total: Tally::default() })
+        Ok(Self { logs, started: Instant::now(), total: Mutex::default() })
     }
 
     /// Runs a step. An error fails the step and does not end the run.
-    pub fn step(&mut self, step: &Step<'_>, work: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+    pub fn step(&self, step: &Step<'_>, work: impl FnOnce(&File) -> Result<()>) -> Result<()> {
         let path = self.logs.join(format!("{}.log", step.name));
         let mut log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         eprintln!("[{:4} s] {} ...", self.started.elapsed().as_secs(), step.name);
@@ -64,29 +70,51 @@ impl Runner {
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = String::from_utf8_lossy(&text);
         let (mut tally, complaints) = judge(step, outcome.is_ok(), &text);
-        eprintln!(
-            "[{:4} s] {}: {} in {:.1} s",
+        let mut report = format!(
+            "[{:4} s] {}: {} in {:.1} s\n",
             self.started.elapsed().as_secs(),
             step.name,
             tally.line(),
             begun.elapsed().as_secs_f64()
         );
         for (name, reason) in &tally.skips {
-            eprintln!("    skipped {name}: {reason}");
+            _ = writeln!(report, "    skipped {name}: {reason}");
         }
-        complaints.iter().for_each(|complaint| eprintln!("    {complaint}"));
+        complaints.iter().for_each(|complaint| _ = writeln!(report, "    {complaint}"));
         if tally.failed > 0 {
-            show_tail(&text, &path);
+            show_tail(&mut report, &text, &path);
         }
+        // At once: another step may report at the same time.
+        eprint!("{report}");
         // The same test may skip in several steps; each counts.
         tally.skips = qualify(&step.name, tally.skips);
-        self.total += tally;
+        *self.total.lock().unwrap_or_else(PoisonError::into_inner) += tally;
         Ok(())
     }
 
+    /// Runs steps of one kind, as many at a time as there are CPUs.
+    pub fn at_once<T: Sync>(
+        &self,
+        steps: &[(Step<'_>, T)],
+        work: impl Fn(&T, &File) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+        let next = AtomicUsize::new(0);
+        let worker = || {
+            while let Some((step, with)) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.step(step, |log| work(with, log))?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..cpus.min(steps.len())).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a step does not panic"))
+        })
+    }
+
     /// The totals.
-    pub fn total(&self) -> &Tally {
-        &self.total
+    pub fn total(self) -> Tally {
+        self.total.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,11 +143,11 @@ fn qualify(step: &str, skips: BTreeMap<String, String>) -> BTreeMap<String, Stri
     skips.into_iter().map(|(name, reason)| (format!("{step} {name}"), reason)).collect()
 }
 
-fn show_tail(text: &str, path: &Path) {
+fn show_tail(report: &mut String, text: &str, path: &Path) {
     let lines = text.lines().collect::<Vec<_>>();
     let from = lines.len().saturating_sub(TAIL);
-    lines[from..].iter().for_each(|line| eprintln!("    | {line}"));
-    eprintln!("    the whole log: {}", path.display());
+    lines[from..].iter().for_each(|line| _ = writeln!(report, "    | {line}"));
+    _ = writeln!(report, "    the whole log: {}", path.display());
 }
 
 #[cfg(test)]
@@ -162,6 +190,18 @@ mod tests {
         let (part, _) = outcome("SKIP part: a shallow clone");
         assert_eq!((part.passed, part.failed, part.skips.len()), (1, 0, 1));
         assert_eq!(judge(&step(Count::Itself, &[]), true, "SKIP x: no network").0.failed, 1);
+    }
+
+    #[test]
+    fn steps_at_once_all_run_and_all_count() {
+        let logs = tempfile::tempdir().unwrap();
+        let runner = Runner::new(logs.path().to_owned()).unwrap();
+        let named = |number| Step { name: format!("step-{number}"), ..step(Count::Itself, &[]) };
+        let steps: Vec<_> = (0..20).map(|number| (named(number), number)).collect();
+        let work = |number: &i32, _: &File| if number % 5 == 0 { anyhow::bail!("no") } else { Ok(()) };
+        runner.at_once(&steps, work).unwrap();
+        let total = runner.total();
+        assert_eq!((total.passed, total.failed), (16, 4));
     }
 
     #[test]
