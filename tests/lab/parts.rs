@@ -55,11 +55,23 @@ pub fn vm(table: &Table) -> &Value {
 
 #[test]
 fn a_vmm_that_sleeps_is_asleep_and_not_in_the_kernel() {
+    demand_sleep("--io-sleep-us 5000");
+}
+
+/// An ioctl of the vCPU between two calls of KVM_RUN is the VMM's time.
+#[test]
+fn a_vmm_that_reads_msrs_and_sleeps_is_not_in_the_kernel() {
+    demand_sleep("--io-read-msrs --io-sleep-us 5000");
+}
+
+/// A VMM that sleeps for 5 ms at each of 40 port exits.
+fn demand_sleep(options: &str) {
     for path in ["raw", "tp"] {
         if path == "raw" && !crate::guest::has_module_btf() {
             continue;
         }
-        let (vcpus, dump) = record(&format!("--attach {path}"), "--io-sleep-us 5000 cpuid=20 io=40", "svm");
+        let workload = format!("{options} cpuid=20 io=40");
+        let (vcpus, dump) = record(&format!("--attach {path}"), &workload, "svm");
         let table = report(&dump, "--by reason");
         demand_sums(&table);
         let io = table.reason("io");

@@ -95,6 +95,9 @@ struct Cli {
     /// Compute in the VMM on every port exit
     #[arg(long, value_name = "US", default_value_t = 0)]
     io_spin_us: u64,
+    /// Read MSRs by KVM_GET_MSRS on every port exit, before that
+    #[arg(long)]
+    io_read_msrs: bool,
     /// Sleep and compute only on every K-th port exit
     #[arg(long, value_name = "K", default_value_t = 1)]
     io_slow_every: u64,
@@ -189,6 +192,7 @@ impl Cli {
                 sleep: Duration::from_micros(self.io_sleep_us),
                 spin: Duration::from_micros(self.io_spin_us),
                 slow_every: self.io_slow_every,
+                read_msrs: self.io_read_msrs,
                 gate: self.io_gate.clone(),
                 hand_over: self.hand_over,
                 never_enter: self.never_enter,

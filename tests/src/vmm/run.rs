@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use kvm_ioctls::VcpuExit;
+use kvm_bindings::{Msrs, kvm_msr_entry};
+use kvm_ioctls::{VcpuExit, VcpuFd};
 use serde_json::{Value, json};
 
 use super::code::{DONE_PORT, IO_PORT};
@@ -29,6 +30,8 @@ pub struct Behaviour {
     pub spin: Duration,
     /// Sleep and compute only on every so many-th exit; 0 and 1: on every exit.
     pub slow_every: u64,
+    /// Read MSRs of the vCPU before that, as a monitor does.
+    pub read_msrs: bool,
     /// Stop on every port exit, the N-th, until a file of this name with `.N.out` exists; say so by one with
     /// `.N.in`.
     pub gate: Option<PathBuf>,
@@ -147,6 +150,9 @@ impl Vcpu {
             match exit {
                 Ok(VcpuExit::IoOut(IO_PORT, _)) => {
                     seen.io += 1;
+                    if behaviour.read_msrs {
+                        read_msrs(&self.fd)?;
+                    }
                     behaviour.act(seen)?;
                 }
                 Ok(VcpuExit::IoOut(DONE_PORT, _)) => {
@@ -163,6 +169,17 @@ impl Vcpu {
             }
         }
     }
+}
+
+/// Reads MSRs by an ioctl of the vCPU, as a monitor's `info registers` does.
+fn read_msrs(vcpu: &VcpuFd) -> Result<()> {
+    const EFER: u32 = 0xc000_0080;
+    const STAR: u32 = 0xc000_0081;
+    let entries = [EFER, STAR].map(|index| kvm_msr_entry { index, ..Default::default() });
+    let mut msrs = Msrs::from_entries(&entries).context("a list of two MSRs")?;
+    let read = vcpu.get_msrs(&mut msrs).context("cannot read MSRs")?;
+    ensure!(read == entries.len(), "KVM read {read} of {} MSRs", entries.len());
+    Ok(())
 }
 
 impl Behaviour {
