@@ -51,6 +51,8 @@ pub mod kind {
     /// Causes that have no record of their own: their value is unknown, or the vCPU's quota is used up. The
     /// value is their kind.
     pub const OTHER: u8 = 14;
+    /// Exits without a cause, in a row that has causes. Never recorded: who shows the row works it out.
+    pub const NONE: u8 = 15;
 }
 
 /// A detail. Bits of `value` that have no place are dropped.

@@ -59,7 +59,7 @@ const fn cause(kind: u8, isas: Isas, label: fn(u64) -> Cow<'static, str>) -> Cau
 }
 
 /// All kinds of causes.
-static CAUSES: [Cause; 11] = [
+static CAUSES: [Cause; 12] = [
     cause(kind::USER_EXIT, Isas::All, user_exit),
     cause(kind::INSTRUCTION, Isas::S390, |value| named("instruction", instruction::KEYS, value)),
     cause(kind::DIAG, Isas::S390, |value| named("DIAG", diag::CODES, value)),
@@ -73,6 +73,7 @@ static CAUSES: [Cause; 11] = [
     cause(kind::OTHER, Isas::All, |value| {
         Cow::Borrowed(if value == u64::from(kind::USER_EXIT) { "other returns to the VMM" } else { "other" })
     }),
+    cause(kind::NONE, Isas::All, |_| Cow::Borrowed("none")),
 ];
 
 fn named(what: &str, table: &'static [Label], value: u64) -> Cow<'static, str> {

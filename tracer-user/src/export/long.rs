@@ -113,6 +113,10 @@ impl<'a> Line<'a> {
         }
     }
 
+    fn extremes_ns(&self) -> Option<(u64, u64)> {
+        self.stats.and_then(Stats::extremes_ns)
+    }
+
     fn part(&self, part: Part) -> Field {
         Field::Number(self.parts.filter(|_| self.known.has(part)).map(|parts| parts.get(part)))
     }
@@ -160,8 +164,8 @@ static COLUMNS: [Column; 20] = [
     column("idle", |line| Field::Flag(line.idle)),
     column("count", |line| Field::Number(Some(line.count))),
     column("sum_ns", |line| Field::Number(line.sum_ns)),
-    column("min_ns", |line| Field::Number(line.stats.map(|stats| stats.min_ns))),
-    column("max_ns", |line| Field::Number(line.stats.map(|stats| stats.max_ns))),
+    column("min_ns", |line| Field::Number(line.extremes_ns().map(|(min_ns, _)| min_ns))),
+    column("max_ns", |line| Field::Number(line.extremes_ns().map(|(_, max_ns)| max_ns))),
     column("mean_ns", |line| Field::Mean(line.stats.and_then(Stats::mean_ns))),
 ];
 

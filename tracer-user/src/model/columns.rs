@@ -135,10 +135,10 @@ const SAMPLES: [Column; 8] = [
     ),
     column("time_ns", "Time", 15, Set::OfParts, 1, "Total time", |row, _| Value::Ns(Some(row.stats.sum_ns))),
     column("min_ns", "Min Time", 11, Set::Usual, 4, "Shortest sample", |row, _| {
-        Value::Ns((row.stats.count != 0).then_some(row.stats.min_ns))
+        Value::Ns(row.stats.extremes_ns().map(|(min_ns, _)| min_ns))
     }),
     column("max_ns", "Max Time", 11, Set::Usual, 1, "Longest sample", |row, _| {
-        Value::Ns((row.stats.count != 0).then_some(row.stats.max_ns))
+        Value::Ns(row.stats.extremes_ns().map(|(_, max_ns)| max_ns))
     }),
     column("mean_ns", "Avg time", 11, Set::Usual, 1, "Mean", |row, _| Value::Mean(row.stats.mean_ns())),
     column(

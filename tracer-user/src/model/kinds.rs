@@ -1,6 +1,6 @@
 //! The kinds of [`Cell`](crate::model::Cell)s by name, and which of them are the exits of a reason.
 
-use tracer_ebpf::subkey::{kind, kind_of, value_of};
+use tracer_ebpf::subkey::{is_cause, is_user_exit, kind, kind_of, value_of};
 
 use crate::decode::{self, Isa};
 
@@ -23,7 +23,7 @@ pub struct KindInfo {
 }
 
 /// All kinds, in the order of their numbers.
-pub static KINDS: [KindInfo; 15] = [
+pub static KINDS: [KindInfo; 16] = [
     info(kind::PLAIN, "exit", false, "exits that did not halt; all of their time is handled time"),
     info(kind::HALTED, "exit", false, "exits that halted or were stopped: their handled time"),
     info(kind::WHOLE, "whole", false, "the same exits with their idle and stopped time"),
@@ -49,6 +49,12 @@ pub static KINDS: [KindInfo; 15] = [
         true,
         "causes without a record of their own: the kernel has no name for them, or the vCPU has used up its causes (64, `--max-causes`); the value is their kind",
     ),
+    info(
+        kind::NONE,
+        "none",
+        false,
+        "exits of a row that have none of its causes, `user_exit` aside, if it has any; not recorded but worked out",
+    ),
 ];
 
 const fn info(number: u8, id: &'static str, value: bool, meaning: &'static str) -> KindInfo {
@@ -64,6 +70,12 @@ pub fn of(subkey: u64) -> Option<&'static KindInfo> {
 /// Whether a cell with this detail is among the exits of its reason.
 pub fn is_exit(subkey: u64) -> bool {
     of(subkey).is_some_and(|info| info.exits)
+}
+
+/// Whether a detail says why an exit happened: with those that have no cause these exits are all of their
+/// row. Returns to the VMM are a part of an exit each, and may be several.
+pub fn is_cause_of_exit(subkey: u64) -> bool {
+    of(subkey).is_some() && is_cause(subkey) && !is_user_exit(subkey)
 }
 
 /// Name of the kind in machine-readable output.

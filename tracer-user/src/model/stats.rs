@@ -66,6 +66,11 @@ impl Stats {
         }
     }
 
+    /// The shortest and the longest; `None` without samples, or where they are not known.
+    pub fn extremes_ns(&self) -> Option<(u64, u64)> {
+        (self.count != 0 && self.min_ns <= self.max_ns).then_some((self.min_ns, self.max_ns))
+    }
+
     /// Mean, exact up to rounding; `None` without samples.
     pub fn mean_ns(&self) -> Option<f64> {
         (self.count != 0).then(|| self.sum_ns as f64 / self.count as f64)

@@ -28,7 +28,8 @@
 //!   exits in which the vCPU halted or its process was stopped, without that time; kind 2 has the same exits
 //!   with it.
 //! - Kind 3 is time in the guest; isa and reason are 0. Kind 4 is time in the VMM by KVM_EXIT_* reason. The
-//!   kinds from 5 on are the causes of s390 intercepts.
+//!   kinds from 5 to 11 are the causes of s390 intercepts, 12 and 13 those of x86, 14 is the causes without a
+//!   record of their own. Kind 15, `none`, is not in recordings.
 //! - Only kinds 0 and 1 have `parts`. These are the parts of the whole exits: they sum to `sum_ns`, `halt`
 //!   and `stopped`.
 //!

@@ -95,3 +95,46 @@ fn a_store_keeps_apart_what_was_measured_in_another_way() {
     );
     assert_eq!((rows.totals().handled_count, rows.totals().idle_count), (1, 1));
 }
+
+/// With the exits that have none, causes sum to their row. Returns to the VMM are beside them.
+#[test]
+fn causes_sum_to_their_row() {
+    let msr = |value| new(kind::MSR, value);
+    let cells = [
+        (new(kind::PLAIN, 0), 100),
+        (new(kind::PLAIN, 0), 70),
+        (new(kind::HALTED, 0), 200),
+        (new(kind::WHOLE, 0), 5000),
+        (msr(1), 60),
+        (msr(2), 200),
+        (new(kind::USER_EXIT, 2), 50),
+    ];
+    let causes = |cells: &[(u64, u64)], idle: bool, by: GroupBy| -> Vec<(u8, u64, u64)> {
+        let (mut interval, threads) = interval(cells);
+        for cell in interval.cells.iter_mut().filter(|cell| cell.subkey == new(kind::HALTED, 0)) {
+            cell.parts.add(Part::Halt, 4800);
+        }
+        let mut rows = Rows::new(by).with_idle(idle);
+        // The same rows once more are the same.
+        rows.of_interval(interval.with(&threads));
+        rows.of_interval(interval.with(&threads));
+        let of = |row: &Row| Some((subkey::kind_of(row.cause?), row.stats.count, row.stats.sum_ns));
+        let of_exit = |row: &Row| row.cause.is_some_and(kinds::is_cause_of_exit);
+        let found: Vec<_> = rows.all().filter(|row| of_exit(row)).filter_map(of).collect();
+        let none = rows.all().find(|row| row.cause == Some(new(kind::NONE, 0)));
+        assert!(none.is_none_or(|row| row.stats.extremes_ns().is_none()), "nobody knows them");
+        found
+    };
+    let (known, none) = ([(kind::MSR, 1, 60), (kind::MSR, 1, 200)], (kind::NONE, 1, 110));
+    let all = [known[0], known[1], none];
+    assert_eq!(causes(&cells, false, GroupBy::REASON), all);
+    // Causes have handled time, whatever their row has.
+    assert_eq!(causes(&cells, true, GroupBy::REASON), all);
+    assert_eq!(causes(&cells, false, GroupBy { reason: false, ..GroupBy::REASON }), known);
+    // Of a row without causes there is nothing to tell apart.
+    assert_eq!(causes(&[cells[0], cells[6]], false, GroupBy::REASON), []);
+    // They may be ahead of their row.
+    assert_eq!(causes(&[cells[1], cells[5], cells[4]], false, GroupBy::REASON), known);
+    let ahead = [cells[0], cells[1], cells[5]];
+    assert_eq!(causes(&ahead, false, GroupBy::REASON), [known[1], (kind::NONE, 1, 0)]);
+}
