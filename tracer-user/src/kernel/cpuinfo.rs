@@ -1,10 +1,12 @@
 //! /proc/cpuinfo: its text, and fields of it.
 
-use std::fs;
+use std::{fs, sync::OnceLock};
 
-/// The text; empty if it cannot be read.
-pub fn read() -> String {
-    fs::read_to_string("/proc/cpuinfo").unwrap_or_default()
+/// The text, read once: the kernel puts it together anew for each reader, and asks every CPU for its clock
+/// rate. Empty if it cannot be read.
+pub fn read() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
 }
 
 /// The first value of a field.
@@ -17,6 +19,5 @@ pub fn field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
 
 /// The processors' features, under the name that x86 gives the list.
 pub fn flags() -> Vec<String> {
-    let cpuinfo = read();
-    field(&cpuinfo, "flags").unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    field(read(), "flags").unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }

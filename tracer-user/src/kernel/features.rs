@@ -124,7 +124,6 @@ pub struct Presence {
 struct Evidence<'a> {
     version: Version,
     types: Option<&'a Types>,
-    has_symbol: &'a dyn Fn(&str) -> bool,
 }
 
 impl FeatureInfo {
@@ -141,17 +140,18 @@ impl FeatureInfo {
             (Detect::VersionElseTypes(has), Some(types)) if evidence.version < self.since && has(types) => {
                 by_types(types, has)
             }
-            (Detect::Version | Detect::VersionElseTypes(_), _) | (Detect::TypesElseVersion(_), None) => {
-                by_version()
+            (Detect::Version | Detect::VersionElseTypes(_) | Detect::VersionElseSymbol(_), _)
+            | (Detect::TypesElseVersion(_), None) => by_version(),
+        }
+    }
+
+    /// What symbols add to it. They are many, so they are read for those who ask for the feature only.
+    fn by_symbols(&self, known: Presence, has_symbol: impl Fn(&str) -> bool) -> Presence {
+        match self.detect {
+            Detect::VersionElseSymbol(symbol) if known.has == Some(false) && has_symbol(symbol) => {
+                Presence { has: Some(true), by: DetectedBy::Symbols }
             }
-            (Detect::VersionElseSymbol(symbol), _) => {
-                let old = evidence.version < self.since;
-                if old && (evidence.has_symbol)(symbol) {
-                    Presence { has: Some(true), by: DetectedBy::Symbols }
-                } else {
-                    by_version()
-                }
-            }
+            _ => known,
         }
     }
 }
@@ -308,7 +308,7 @@ impl Kernel {
             None => Err("types are not asked".to_owned()),
         };
         let version = host::kernel_version();
-        let evidence = Evidence { version, types: types.as_ref().ok().copied(), has_symbol: &has_symbol };
+        let evidence = Evidence { version, types: types.as_ref().ok().copied() };
         let offsets = |types: &Types| arch.offsets.map_or(Ok(Vec::new()), |of| of(types, &host::backends()));
         let sched = |types: &Types| types.sched().map(|it| it.constants()).map_err(|error| error.to_string());
         Self {
@@ -325,12 +325,14 @@ impl Kernel {
 
     /// The list, and which of it this kernel has.
     pub fn features(&self) -> impl Iterator<Item = (&'static FeatureInfo, Presence)> {
-        FEATURES.iter().zip(self.present)
+        let found = |(info, known): (&'static FeatureInfo, Presence)| (info, info.by_symbols(known, has_symbol));
+        FEATURES.iter().zip(self.present).map(found)
     }
 
     /// Whether it has a feature for certain.
     pub fn has(&self, feature: Feature) -> bool {
-        self.features().any(|(info, presence)| info.feature == feature && presence.has == Some(true))
+        let mut known = FEATURES.iter().zip(self.present).filter(|(info, _)| info.feature == feature);
+        known.any(|(info, known)| info.by_symbols(known, has_symbol).has == Some(true))
     }
 
     /// Whether the host's interrupts run before the exit event; [`None`] if that is not known.
@@ -380,7 +382,7 @@ mod tests {
         let types = structures.map(Types::of_structures);
         let has_symbol = |name: &str| symbols.contains(&name);
         let info = FEATURES.iter().find(|info| info.feature == feature).unwrap();
-        info.presence(&Evidence { version, types: types.as_ref(), has_symbol: &has_symbol })
+        info.by_symbols(info.presence(&Evidence { version, types: types.as_ref() }), has_symbol)
     }
 
     #[test]

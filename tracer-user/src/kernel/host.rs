@@ -10,7 +10,7 @@ use crate::{
     model::clock::Clocks,
 };
 
-/// What a dump's header says of the machine.
+/// What a recording's header says of the machine.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// Node name.
@@ -31,7 +31,7 @@ impl Host {
         let sys = |name: &str| {
             fs::read_to_string(format!("/proc/sys/kernel/{name}")).map_or_else(|_| "unknown".into(), trimmed)
         };
-        let cpu = cpu_model(&cpuinfo::read());
+        let cpu = cpu_model(cpuinfo::read());
         let backends = backends();
         Self {
             name: sys("hostname"),
@@ -52,7 +52,7 @@ pub fn backends() -> Vec<&'static str> {
 /// The isa of this host's exits, for kernels whose records do not say: by the processor's vendor. [`None`] if
 /// the vendor is unknown.
 pub fn default_isa() -> Option<Isa> {
-    (arch::host().isa)(cpuinfo::field(&cpuinfo::read(), "vendor_id").unwrap_or_default())
+    (arch::host().isa)(cpuinfo::field(cpuinfo::read(), "vendor_id").unwrap_or_default())
 }
 
 /// The processor's model; s390x has numbers for them.

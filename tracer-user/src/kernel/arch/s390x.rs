@@ -123,7 +123,7 @@ static HOOKS: [Hook; 10] = [
 /// Without SIE, the instruction that runs guests, kvm.ko does not load (`show_cpuinfo`,
 /// arch/s390/kernel/processor.c, lists it among the features).
 fn no_kvm() -> Unsupported {
-    if Path::new("/sys/module/kvm").exists() || lists_sie(&cpuinfo::read()) {
+    if Path::new("/sys/module/kvm").exists() || lists_sie(cpuinfo::read()) {
         return Unsupported::new("KVM is not loaded", ARCH.load_hint);
     }
     Unsupported::new(
