@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::{
-    kernel::vms,
+    kernel::vms::{self, Vm},
     model::{Threads, Unseen},
 };
 
@@ -105,6 +105,16 @@ impl Census {
     /// How many vCPUs are open.
     pub fn open(&self) -> usize {
         self.vms.values().map(|vm| vm.vcpus.len()).sum()
+    }
+
+    /// The VMs, by pid. Without the right to look into other processes' descriptors the list is short.
+    pub fn running(&self) -> Vec<Vm> {
+        let vm = |(pid, open): (&u32, &Open)| Vm {
+            pid: *pid,
+            name: if open.name.is_empty() { format!("pid {pid}") } else { open.name.clone() },
+            vcpus: open.vcpus.len(),
+        };
+        self.vms.iter().map(vm).collect()
     }
 
     /// Begins a round.
@@ -243,5 +253,7 @@ mod tests {
         host.pids.remove(0);
         census.look_at_all(&host);
         assert_eq!(census.open(), 3);
+        let [Vm { pid, name, vcpus }] = &census.running()[..] else { panic!("one VM runs") };
+        assert_eq!((*pid, name.as_str(), *vcpus), (10_000, "vm10000", 3));
     }
 }

@@ -325,7 +325,8 @@ impl Kernel {
 
     /// The list, and which of it this kernel has.
     pub fn features(&self) -> impl Iterator<Item = (&'static FeatureInfo, Presence)> {
-        let found = |(info, known): (&'static FeatureInfo, Presence)| (info, info.by_symbols(known, has_symbol));
+        let found =
+            |(info, known): (&'static FeatureInfo, Presence)| (info, info.by_symbols(known, has_symbol));
         FEATURES.iter().zip(self.present).map(found)
     }
 

@@ -1,7 +1,6 @@
 //! Which processes are VMs, and what they are called. Best effort: a name never fails a trace.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _},
     os::unix::ffi::OsStrExt as _,
@@ -22,19 +21,6 @@ pub struct Vm {
     pub name: String,
     /// How many vCPUs it has open.
     pub vcpus: usize,
-}
-
-/// All processes that have a VM open, by pid. Without the right to look into other processes' descriptors
-/// the list is short.
-pub fn list() -> Vec<Vm> {
-    let mut found = BTreeMap::new();
-    for pid in pids() {
-        if let (Some(vcpus), _) = open_vcpus(pid) {
-            let name = name_of(pid).unwrap_or_else(|| format!("pid {pid}"));
-            found.insert(pid, Vm { pid, name, vcpus: vcpus.len() });
-        }
-    }
-    found.into_values().collect()
 }
 
 /// All processes.

@@ -42,7 +42,7 @@ pub trait Processes {
 /// A look at the processes of the host.
 pub trait Host {
     /// All VMs that are running.
-    fn running(&self) -> Vec<Vm>;
+    fn running(&self) -> &[Vm];
 
     /// Whether a process exists.
     fn exists(&self, pid: u32) -> bool;
@@ -110,7 +110,7 @@ impl GuestRule {
     /// [`Usage`] with the VMs that are running, or with the process of the thread that was given.
     pub fn check(&self, host: &impl Host) -> Result<(), Usage> {
         if let Some(missing) = self.pids.iter().find(|pid| !host.exists(**pid)) {
-            return Err(Usage(format!("no process {missing}; {}", candidates(&host.running()))));
+            return Err(Usage(format!("no process {missing}; {}", candidates(host.running()))));
         }
         let thread = self.pids.iter().find_map(|tid| Some((tid, host.process_of_thread(*tid)?)));
         match thread {
@@ -240,11 +240,11 @@ mod tests {
         assert_eq!(made.verdicts, [(8, false), (9, true), (10, false)].into());
     }
 
-    struct Processless;
+    struct OneVm(Vec<Vm>);
 
-    impl Host for Processless {
-        fn running(&self) -> Vec<Vm> {
-            vec![vm(5, "web01")]
+    impl Host for OneVm {
+        fn running(&self) -> &[Vm] {
+            &self.0
         }
 
         fn exists(&self, pid: u32) -> bool {
@@ -258,9 +258,10 @@ mod tests {
 
     #[test]
     fn a_pid_is_a_process() {
-        let refusal = |pid| rule(&[pid], &[]).check(&Processless).unwrap_err().to_string();
+        let host = OneVm(vec![vm(5, "web01")]);
+        let refusal = |pid| rule(&[pid], &[]).check(&host).unwrap_err().to_string();
         assert_eq!(refusal(4_000_000), "no process 4000000; running VMs: web01 (pid 5, 2 vCPUs)");
         assert_eq!(refusal(6), "6 is a thread of process 5; use -p 5");
-        assert!(rule(&[5], &["x"]).check(&Processless).is_ok());
+        assert!(rule(&[5], &["x"]).check(&host).is_ok());
     }
 }

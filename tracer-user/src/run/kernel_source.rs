@@ -47,11 +47,10 @@ impl KernelSource {
             }
             None => say!("exitlat: {}; VMs are named after their threads", namespaces::PIDS_DO_NOT_FIT),
         }
-        rule.check(&ThisHost)?;
-        // Looking into all processes is not needed to trace all of them.
-        let running = if rule.is_all() { Vec::new() } else { ThisHost.running() };
-        let traced = rule.resolve(&running);
-        if let Some(missing) = rule.missing(&running) {
+        let host = ThisHost { running: census.as_ref().map(Census::running).unwrap_or_default() };
+        rule.check(&host)?;
+        let traced = rule.resolve(&host.running);
+        if let Some(missing) = rule.missing(&host.running) {
             say!("exitlat: {missing}; waiting for it");
         }
         let open = census.as_ref().map_or(0, Census::open);
@@ -107,11 +106,14 @@ impl KernelSource {
     }
 }
 
-struct ThisHost;
+/// The host, whose descriptors were read once.
+struct ThisHost {
+    running: Vec<Vm>,
+}
 
 impl Host for ThisHost {
-    fn running(&self) -> Vec<Vm> {
-        vms::list()
+    fn running(&self) -> &[Vm] {
+        &self.running
     }
 
     fn exists(&self, pid: u32) -> bool {
