@@ -21,8 +21,9 @@ pub struct TraceArgs {
     /// Stop after this time: seconds, or with units like 90m or 1d
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub duration: Option<Duration>,
-    /// Room for (vCPU, reason, cause) combinations; each takes 3.1 KiB of memory. Raise it if the losses name
-    /// the slot table [default: 30 for each vCPU open at the start, at least 4096, at most 131072]
+    /// Room for (vCPU, reason, cause) combinations; each takes 2.7 KiB of memory, with --causes 3.1. Raise it
+    /// if the losses name the slot table [default: 30 for each vCPU open at the start, at least 4096, at most
+    /// 131072]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub slots: Option<u32>,
     /// Room for vCPU threads. Raise it if the losses name the vCPU table [default: twice the vCPUs open at

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::Result;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::RawTracePoint};
-use tracer_ebpf::{abi, config, symbols};
+use tracer_ebpf::{abi, config, subkey, symbols};
 
 use crate::{
     kernel::{
@@ -13,7 +13,7 @@ use crate::{
         arch, attach, check,
         features::Kernel,
         filter::ProcessFilter,
-        hook::{How, IfMissing},
+        hook::{How, IfMissing, Role},
         host, log,
         object::{self, Jit},
         plan::{Attach, Causes, ExitStamp, Plan, Wanted},
@@ -117,6 +117,7 @@ impl Session {
         let log_level = log::program_level(options.verbose);
         let mut object = OBJECT.to_vec();
         let casts = plan.and_then(|plan| plan.cast).map_or(0, |numbers| object::casts(&mut object, numbers));
+        let tallies = sizes::tallies(options.slots, plan.is_none_or(has_causes_of_guests));
         let mut constants = vec![
             (config::ISA_DEFAULT, host::default_isa().map_or(0, |isa| isa.0)),
             (config::FILTER, options.filter.into()),
@@ -125,7 +126,7 @@ impl Session {
             (config::GUEST, options.guest.into()),
             (config::ASKED_VCPUS, options.vcpus),
             (config::ASKED_SLOTS, options.slots),
-            (config::ASKED_TALLIES, sizes::tallies(options.slots)),
+            (config::ASKED_TALLIES, tallies),
             (config::MAX_CAUSES, options.max_causes),
         ];
         match plan {
@@ -137,8 +138,7 @@ impl Session {
             None => constants.extend([(config::SCHED, 1), (config::CAUSES, 1), (config::HALTS_ONLY, 1)]),
         }
         object::constants(&mut object, &constants)?;
-        let [slots, tallies, vcpus] =
-            [options.slots, sizes::tallies(options.slots), options.vcpus].map(sizes::with_reserve);
+        let [slots, tallies, vcpus] = [options.slots, tallies, options.vcpus].map(sizes::with_reserve);
         let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
@@ -320,6 +320,12 @@ impl Session {
     pub fn note_unseen(&mut self, unseen: Vec<Unseen>) {
         self.reader.note_unseen(unseen);
     }
+}
+
+/// Whether there are causes of which guests choose the value.
+fn has_causes_of_guests(plan: &Plan) -> bool {
+    let is_thin = |role| matches!(role, Role::Cause { kind, .. } if subkey::is_thin(subkey::new(kind, 0)));
+    plan.attachments.iter().any(|it| is_thin(it.hook.role))
 }
 
 /// The runs that the kernel skipped, by what is lost with them. `of` gives them by program.

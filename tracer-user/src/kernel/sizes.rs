@@ -48,7 +48,8 @@ impl Sizes {
         Some(format!("{vcpus} vCPUs are open; use {text}, or choose VMs with -g or -p"))
     }
 
-    /// The memory that the kernel takes for them, in bytes: the arrays, and the hash tables beside them.
+    /// The memory that the kernel takes for them with the usual causes, in bytes: the arrays, and the hash
+    /// tables beside them.
     pub fn bytes(&self) -> u64 {
         /// The kernel's own words in an element of a hash table (`struct htab_elem`, kernel/bpf/hashtab.c).
         const ELEMENT: usize = 48;
@@ -57,14 +58,17 @@ impl Sizes {
         let tally = size_of::<Tally>() + keyed;
         let vcpu = size_of::<Vcpu>() + ELEMENT + 3 * size_of::<u64>();
         let of = |asked: u32, bytes: usize| u64::from(with_reserve(asked)) * bytes as u64;
-        of(self.slots, slot) + of(tallies(self.slots), tally) + of(self.vcpus, vcpu)
+        of(self.slots, slot) + of(tallies(self.slots, false), tally) + of(self.vcpus, vcpu)
     }
 }
 
-/// Capacity of the table of thin records beside so many slots: it takes a tenth of their memory.
-pub fn tallies(slots: u32) -> u32 {
+/// Capacity of the table of thin records beside so many slots. For causes of which a guest chooses the value
+/// it takes a tenth of their memory. Without such causes there are only those without a record of their own:
+/// few for each reason of a vCPU.
+pub fn tallies(slots: u32, chosen_by_guests: bool) -> u32 {
     const FEWEST: u32 = 256;
-    slots.saturating_mul(2).max(FEWEST)
+    let wanted = if chosen_by_guests { slots.saturating_mul(2) } else { slots / 4 };
+    wanted.max(FEWEST)
 }
 
 /// Places of a table that was asked to have so many.
@@ -84,6 +88,12 @@ mod tests {
         assert_eq!(Sizes::for_open(usize::MAX), Sizes { slots: MAX_SLOTS, vcpus: MAX_VCPUS });
         assert_eq!(Sizes::for_open(1500).too_small(1500), None);
         assert!(Sizes::for_open(1500).bytes() > 45_000 * 2000);
+    }
+
+    #[test]
+    fn thin_records_are_for_causes_that_are_traced() {
+        assert_eq!([true, false].map(|chosen| tallies(4096, chosen)), [8192, 1024]);
+        assert_eq!([true, false].map(|chosen| tallies(1, chosen)), [256, 256]);
     }
 
     #[test]

@@ -104,6 +104,18 @@ impl GuestRule {
         pids
     }
 
+    /// Whether VMs are chosen by name.
+    pub fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// How many vCPUs are open that may be traced: those of the pids that were given. With names it is all,
+    /// because VMs of these names may come.
+    pub fn open_vcpus(&self, running: &[Vm]) -> usize {
+        let counts = |vm: &&Vm| self.is_all() || self.has_names() || self.pids.contains(&vm.pid);
+        running.iter().filter(counts).map(|vm| vm.vcpus).sum()
+    }
+
     /// Refuses pids that are no processes: unlike a name, a pid cannot be waited for.
     ///
     /// # Errors
@@ -214,6 +226,13 @@ mod tests {
         );
         assert_eq!(rule(&[], &["db"]).missing(&running), None);
         assert!(rule(&[], &[]).resolve(&running).is_empty());
+    }
+
+    #[test]
+    fn tables_are_for_those_who_may_be_traced() {
+        let running = [vm(4, "web01"), vm(5, "web02"), vm(6, "db")];
+        let open = |pids: &[u32], names: &[&str]| rule(pids, names).open_vcpus(&running);
+        assert_eq!([open(&[], &[]), open(&[4, 9], &[]), open(&[4], &["db"])], [6, 2, 6]);
     }
 
     /// A VM whose name is that of a glob, or of a list, is meant alone, once it is there.

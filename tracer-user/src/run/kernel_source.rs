@@ -53,13 +53,13 @@ impl KernelSource {
         if let Some(missing) = rule.missing(&host.running) {
             say!("exitlat: {missing}; waiting for it");
         }
-        let open = census.as_ref().map_or(0, Census::open);
+        let open = rule.open_vcpus(&host.running);
         let by_host = Sizes::for_open(open);
         let sizes = Sizes {
             slots: args.slots.unwrap_or(by_host.slots),
             vcpus: args.max_vcpus.unwrap_or(by_host.vcpus),
         };
-        if let Some(text) = sizes.too_small(open).filter(|_| rule.is_all()) {
+        if let Some(text) = sizes.too_small(open).filter(|_| !rule.has_names()) {
             say!("exitlat: the tables may be too small: {text}");
         }
         let options = Options {
