@@ -15,8 +15,10 @@ use crate::{
 const DESCRIPTORS: usize = 512;
 /// Looks from the end of a round to the next one: ten seconds.
 const PAUSE: u32 = 100;
-/// So often a process without a VM is looked at.
+/// So often a process without a VM is looked at in every round; then in every so many-th round: it may open
+/// a VM late.
 const TIMES: u8 = 3;
+const SELDOM: u32 = 16;
 
 /// Where open vCPUs are looked for.
 pub trait Processes {
@@ -69,6 +71,7 @@ pub struct Census {
     /// The processes of this round that are still to be looked at.
     queue: VecDeque<u32>,
     pause: u32,
+    rounds: u32,
 }
 
 impl Census {
@@ -122,7 +125,9 @@ impl Census {
         let living: HashSet<u32> = pids.iter().copied().collect();
         self.vms.retain(|pid, _| living.contains(pid));
         self.others.retain(|pid, _| living.contains(pid));
-        let wanted = |pid: &u32| self.others.get(pid).is_none_or(|times| *times < TIMES);
+        self.rounds = self.rounds.wrapping_add(1);
+        let all = self.rounds.is_multiple_of(SELDOM);
+        let wanted = |pid: &u32| all || self.others.get(pid).is_none_or(|times| *times < TIMES);
         self.queue = pids.into_iter().filter(wanted).collect();
     }
 
@@ -139,7 +144,8 @@ impl Census {
             }
             None => {
                 self.vms.remove(&pid);
-                *self.others.entry(pid).or_default() += 1;
+                let times = self.others.entry(pid).or_default();
+                *times = times.saturating_add(1);
             }
         }
         read
@@ -148,7 +154,11 @@ impl Census {
     /// The VMs of which some vCPUs had no exit among these threads, now or before, as far as `wanted`.
     pub fn unseen(&mut self, threads: &Threads, wanted: impl Fn(u32, &str) -> bool) -> Vec<Unseen> {
         for (_, thread) in threads.present() {
-            let Some(open) = self.vms.get_mut(&thread.pid) else { continue };
+            let Some(open) = self.vms.get_mut(&thread.pid) else {
+                // It has exits, so it has a VM by now.
+                self.others.remove(&thread.pid);
+                continue;
+            };
             match thread.vcpu {
                 Some(vcpu) => open.seen.insert(vcpu),
                 // No more of them than vCPUs count, however many threads come and go.
@@ -240,8 +250,30 @@ mod tests {
             most = most.max(host.looked.get() - before);
         }
         assert_eq!(most, DESCRIPTORS.div_ceil(10));
-        // The first rounds take all, later ones the VM alone.
-        assert!((3000..3100).contains(&host.looked.get()), "{}", host.looked.get());
+        // The first rounds take all, later ones the VM alone, and one in between all again.
+        assert!((4000..4100).contains(&host.looked.get()), "{}", host.looked.get());
+    }
+
+    #[test]
+    fn a_vm_that_opens_late_is_found() {
+        let late = |threads: &Threads, looks: u32| {
+            let mut host = made(&[], 2);
+            let mut census = Census::default();
+            let mut look = |host: &Made, times| {
+                for _ in 0..times {
+                    census.look(host);
+                    census.unseen(threads, |_, _| true);
+                }
+                census.open()
+            };
+            look(&host, 10 * (PAUSE + 1));
+            host.vms = [(10_000, vec![0, 1])].into();
+            look(&host, looks)
+        };
+        assert_eq!(late(&Threads::default(), PAUSE + 1), 0);
+        assert_eq!(late(&Threads::default(), SELDOM * (PAUSE + 1)), 2);
+        // Its exits tell at once.
+        assert_eq!(late(&vec![thread(10_000, 7, Some(0))].into(), PAUSE + 1), 2);
     }
 
     #[test]
