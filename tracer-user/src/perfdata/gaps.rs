@@ -37,6 +37,9 @@ struct Newest {
     cpu: u32,
 }
 
+/// So many threads and buffers are followed, as many as the tables have vCPUs; a file may name any number.
+pub(super) const MOST: usize = 1 << 16;
+
 /// The gaps up to now, and the newest event of each thread.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
@@ -45,12 +48,16 @@ pub(super) struct Gaps {
     /// The end of the newest gap of all.
     newest_ns: u64,
     threads: HashMap<u64, Newest>,
+    /// Events of threads that are not followed: it is not told which of them have a gap before them.
+    pub untold: u64,
 }
 
 impl Gaps {
     /// A gap begins. It is not over before its end has come.
     pub fn add(&mut self, Gap { ring, until_ns }: Gap) {
-        let known = self.until_ns.entry(ring).or_insert(0);
+        // A gap of one buffer too many may be that of any.
+        let full = self.until_ns.len() >= MOST && !self.until_ns.contains_key(&ring);
+        let known = self.until_ns.entry(if full { Ring::Unknown } else { ring }).or_insert(0);
         *known = until_ns.max(*known);
         self.newest_ns = self.newest_ns.max(until_ns);
     }
@@ -72,6 +79,10 @@ impl Gaps {
 
     /// An event of a thread.
     pub fn event(&mut self, thread: u64, now_ns: u64, cpu: u32) {
+        if self.threads.len() >= MOST && !self.threads.contains_key(&thread) {
+            self.untold = self.untold.saturating_add(1);
+            return;
+        }
         self.threads.insert(thread, Newest { now_ns, cpu });
     }
 
@@ -117,6 +128,25 @@ mod tests {
         // One that is older does not take its place.
         gaps.add(Gap { ring: Ring::Cpu(0), until_ns: 150 });
         assert!(!gaps.since(7, 0));
+    }
+
+    #[test]
+    fn a_file_of_many_threads_and_buffers_takes_bounded_memory() {
+        let mut gaps = Gaps::default();
+        for number in 0..MOST as u32 + 10 {
+            gaps.event(number.into(), 90, 0);
+            gaps.add(Gap { ring: Ring::Cpu(number + 1), until_ns: 80 });
+        }
+        assert_eq!((gaps.threads.len(), gaps.untold), (MOST, 10));
+        assert!(gaps.until_ns.len() <= MOST + 1);
+        assert!(!gaps.since(7, 0));
+        // Of a buffer that is not followed: it may be anybody's.
+        gaps.add(Gap { ring: Ring::Cpu(u32::MAX - 1), until_ns: 200 });
+        assert!(gaps.since(7, 0));
+        // Threads that ended make room.
+        gaps.forget(7);
+        gaps.event(u64::MAX, 90, 0);
+        assert_eq!((gaps.threads.len(), gaps.untold), (MOST, 10));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     comms::Comms,
     dispatch::{Dispatcher, MAX_SLOTS, MAX_VCPUS, Queued, TaskEvent, TaskEventKind, thread_number},
     events::Decoders,
-    gaps::{Gap, Gaps, Ring},
+    gaps::{self, Gap, Gaps, Ring},
     header_features::{HeaderFeatures, feature},
     ordered_events::OrderedEvents,
     tracing,
@@ -286,8 +286,11 @@ impl Session {
             rings[1] = None;
         }
         for ring in rings.into_iter().flatten() {
-            let newest_ns = self.newest_ns.entry(ring).or_insert(0);
-            *newest_ns = sample.time_ns.max(*newest_ns);
+            // A gap of a buffer that is not followed begins earlier than it has to.
+            if self.newest_ns.len() < gaps::MOST || self.newest_ns.contains_key(&ring) {
+                let newest_ns = self.newest_ns.entry(ring).or_insert(0);
+                *newest_ns = sample.time_ns.max(*newest_ns);
+            }
         }
         Ok(())
     }
@@ -383,6 +386,7 @@ impl Session {
         for thread in dispatcher.gaps.ends() {
             dispatcher.replay.event(thread, Event::Lost);
         }
+        let untold = dispatcher.gaps.untold;
         let (mut interval, mut threads) = self.dispatcher.replay.finish();
         for thread in &mut threads.list {
             if thread.pid == 0 {
@@ -422,6 +426,13 @@ impl Session {
             notes.push(format!(
                 "perf does not say when {unplaced} of the lost events were lost: an exit whose entry is one of them \
                  lasts until a later entry here"
+            ));
+        }
+        if untold != 0 {
+            notes.push(format!(
+                "{untold} events are of threads beyond {}: whether events before them were lost is \
+                 not told",
+                gaps::MOST
             ));
         }
         if self.events.late != 0 {
