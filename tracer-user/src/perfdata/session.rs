@@ -59,6 +59,8 @@ pub(super) struct Session {
     dispatcher: Dispatcher,
     /// The buffers of events by their ids, where perf says.
     ring_of: HashMap<u64, Ring>,
+    /// Some of the buffers are those of threads.
+    of_threads: bool,
     /// The time of the newest event in each buffer.
     newest_ns: HashMap<Ring, u64>,
     /// A gap whose end is about to come.
@@ -112,6 +114,7 @@ impl Session {
                 vcpus: HashMap::new(),
             },
             ring_of: HashMap::new(),
+            of_threads: false,
             newest_ns: HashMap::new(),
             gap: None,
             comms: Comms::default(),
@@ -253,6 +256,7 @@ impl Session {
             let ring = if cpu as u32 == u32::MAX { Ring::Thread(tid as u32) } else { Ring::Cpu(cpu as u32) };
             if self.ring_of.len() < MAX_IDS {
                 self.ring_of.insert(id, ring);
+                self.of_threads |= matches!(ring, Ring::Thread(_));
             }
         }
     }
@@ -282,7 +286,7 @@ impl Session {
         }
         self.begin_gap()?;
         // Where CPUs have the buffers nobody asks for those of threads.
-        if !self.ring_of.values().next().is_some_and(|ring| matches!(ring, Ring::Thread(_))) {
+        if !self.of_threads {
             rings[1] = None;
         }
         for ring in rings.into_iter().flatten() {

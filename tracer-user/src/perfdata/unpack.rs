@@ -117,7 +117,8 @@ fn frame(packed: &[u8]) -> Result<Option<(usize, Frame)>, Error> {
     let header = window.zip(bytes.number(dictionary)).zip(bytes.number(content));
     let Some(((window, _), content)) = header else { return Ok(None) };
     let window = if single {
-        content
+        // A size of two bytes begins at 256: smaller ones have one byte (RFC 8878, 3.1.1.1.4).
+        content + if descriptor >> 6 == 1 { 256 } else { 0 }
     } else {
         let base = 1u64 << (10 + (window >> 3));
         base + base / 8 * u64::from(window & 7)
@@ -181,6 +182,19 @@ mod tests {
             out.extend(unpacker.finish().unwrap());
             assert!(out == content, "{size}");
         }
+    }
+
+    #[test]
+    fn a_frame_of_one_segment_has_its_content_as_the_window() {
+        let window = |descriptor: u8, size: &[u8]| {
+            let header = [&[0x28, 0xb5, 0x2f, 0xfd, descriptor], size].concat();
+            frame(&header).unwrap().map(|(length, frame)| (length, frame.window))
+        };
+        assert_eq!(window(0x20, &[255]), Some((6, 255)));
+        assert_eq!(window(0x60, &[0, 0]), Some((7, 256)));
+        assert_eq!(window(0x60, &[0xff, 0xff]), Some((7, 65_791)));
+        assert_eq!(window(0xa0, &[0, 1, 1, 0]), Some((9, 65_792)));
+        assert_eq!(window(0x60, &[0]), None);
     }
 
     #[test]
