@@ -15,6 +15,7 @@ use crate::{
     model::{Interval, Threads, provenance::Header},
     perfdata::{self, PerfData},
     recording::Reader,
+    view::escape,
 };
 
 /// How large a perf.data may be that comes through a pipe, or packed. Its formats stand behind its data, so
@@ -129,10 +130,10 @@ impl Input {
     }
 }
 
-/// Prints notes about an input to standard error.
+/// Prints notes about an input to standard error. They may have words of the file, such as perf's options.
 pub fn print_notes(location: &Location, notes: &[String]) {
     for note in notes {
-        say!("exitlat: {location}: {note}");
+        say!("exitlat: {location}: {}", escape::terminal(note));
     }
 }
 
