@@ -73,10 +73,7 @@ pub fn exit<C: EbpfContext>(
 #[inline(always)]
 pub fn entry(pid_tgid: u64, now_ns: u64, identity: u64) -> Option<EntryRef> {
     let Some(entry) = entries::find(pid_tgid) else {
-        // A thread that found no place has had its exit counted.
-        if !maps::is_full(table::VCPUS) {
-            bump(&LOST, Global::EarlyEntries as u32);
-        }
+        early(pid_tgid);
         return None;
     };
     if identity != 0 && !ring::runs(entry.vcpu(), identity) {
@@ -85,6 +82,15 @@ pub fn entry(pid_tgid: u64, now_ns: u64, identity: u64) -> Option<EntryRef> {
     }
     event::entry(&mut Maps, entry, now_ns);
     Some(entry)
+}
+
+/// Counts an entry before the first exit of its thread. A thread that finds no place has its exits counted.
+#[cold]
+#[inline(never)]
+fn early(pid_tgid: u64) {
+    if !maps::refuses::<{ table::VCPUS }>((pid_tgid >> 32) as u32) {
+        bump(&LOST, Global::EarlyEntries as u32);
+    }
 }
 
 /// The cause, below its reason, of the exit that is open.

@@ -175,17 +175,7 @@ pub fn take<const TABLE: u32>(free: &Stack<u32>, pid: u32) -> Place {
     if unsafe { full.read_volatile() } != 0 {
         return Place::Full;
     }
-    let asked = match TABLE {
-        table::VCPUS => value::<ASKED_VCPUS>(),
-        table::SLOTS => value::<ASKED_SLOTS>(),
-        _ => value::<ASKED_TALLIES>(),
-    };
-    // SAFETY: as above. A count that is a moment old lets one more or one less pass.
-    let held = |held: *mut Held| unsafe {
-        let (taken, returned) = ((*held).taken[TABLE as usize], (*held).returned[TABLE as usize]);
-        taken.wrapping_sub(returned)
-    };
-    if !quota::admits(TABLE, asked, held(all), held(mine)) {
+    if !admits::<TABLE>(mine, all) {
         return Place::Refused;
     }
     // An error is no answer: the lock could not be had.
@@ -201,6 +191,32 @@ pub fn take<const TABLE: u32>(free: &Stack<u32>, pid: u32) -> Place {
         }
         Err(_) => Place::Full,
     }
+}
+
+/// Whether the quota lets a process take a place, by what it holds and what all hold.
+#[inline(always)]
+fn admits<const TABLE: u32>(mine: *mut Held, all: *mut Held) -> bool {
+    let asked = match TABLE {
+        table::VCPUS => value::<ASKED_VCPUS>(),
+        table::SLOTS => value::<ASKED_SLOTS>(),
+        _ => value::<ASKED_TALLIES>(),
+    };
+    // SAFETY: elements of an array live as long as the program. A count that is a moment old lets one more or
+    // one less pass.
+    let held = |held: *mut Held| unsafe {
+        let (taken, returned) = ((*held).taken[TABLE as usize], (*held).returned[TABLE as usize]);
+        taken.wrapping_sub(returned)
+    };
+    quota::admits(TABLE, asked, held(all), held(mine))
+}
+
+/// Whether a process would get no place of a table now.
+#[inline(always)]
+pub fn refuses<const TABLE: u32>(pid: u32) -> bool {
+    let (Some(mine), Some(all)) = (held_by(pid), HELD.get_ptr_mut(HELD_LEN as u32 - 1)) else {
+        return true;
+    };
+    is_full(TABLE) || !admits::<TABLE>(mine, all)
 }
 
 /// Puts a place back that nobody has seen.
@@ -233,7 +249,7 @@ pub fn note_refused(pid: u32) {
 
 /// Whether a table had no free entry when it was last asked.
 #[inline(always)]
-pub fn is_full(table: u32) -> bool {
+fn is_full(table: u32) -> bool {
     // SAFETY: as above.
     FULL.get_ptr(table).is_some_and(|full| unsafe { full.read_volatile() } != 0)
 }

@@ -190,7 +190,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
         Loss::EarlyEntries,
         "early_entries",
         "early entries",
-        "entries seen before the thread's first exit: a new vCPU's first entry, the end of an exit already under way, or an entry between attaching to entries and attaching to exits. Not counted for threads beyond the vCPU table",
+        "entries seen before the thread's first exit: a new vCPU's first entry, the end of an exit already under way, or an entry between attaching to entries and attaching to exits. Not counted for threads that the vCPU table has no place for",
         false,
     ),
     info(
