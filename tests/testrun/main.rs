@@ -97,6 +97,24 @@ fn intervals_are_differences() -> Result<()> {
     Ok(())
 }
 
+/// A thread for which its process's share leaves no place has exits that are refused, and no early entries.
+#[test]
+fn entries_of_refused_threads_are_not_early() -> Result<()> {
+    const PLACES: u64 = 8;
+    let mut session = Session::load(&Options { vcpus: PLACES as u32, ..Options::default() }, None)?;
+    for tid in 1..=PLACES + 2 {
+        let thread = 10 << 32 | tid;
+        let exit = Event::Exit { now_ns: 1_000 * tid, isa: 2, code: 0x72, vcpu: 0, identity: 0 };
+        run(&mut session, thread, exit, 0)?;
+        run(&mut session, thread, Event::Entry { now_ns: 1_000 * tid + 5, identity: None }, 0)?;
+    }
+    // For a thread of another process there is a place.
+    run(&mut session, 20 << 32 | 1, Event::Entry { now_ns: 20_000, identity: None }, 0)?;
+    let losses = take(&mut session)?.losses;
+    assert_eq!(losses, [("early_entries".to_owned(), 1), ("vcpu_quota".to_owned(), 2)].into());
+    Ok(())
+}
+
 /// The entries and slots of dead threads are used again: a table of two serves a hundred threads.
 #[test]
 fn dead_threads_give_their_places_back() -> Result<()> {
