@@ -18,7 +18,8 @@ Examples:
   exitlat export good.exitlat --format csv -g 'web*' | head
   exitlat export good.exitlat --names hash -o for-a-friend.html
 
-Without --format, the extension of FILE decides: .hlog, .hgrm, .csv, .json, .prom, .om, .html.
+Without --format, the extension of FILE decides: .hlog, .hgrm, .csv, .json, .jsonl, .prom, .om,
+.folded, .html, .htm.
 Without -o the export goes to standard output. A .hgrm file holds one row; several rows need a directory.";
 
 /// `exitlat export`.
@@ -98,4 +99,15 @@ impl ExportFormat {
         ("html", Self::Html),
         ("htm", Self::Html),
     ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_extension() {
+        let names = ExportFormat::EXTENSIONS.map(|(name, _)| format!(".{name}")).join(", ");
+        assert!(EXAMPLES.replace('\n', " ").contains(&format!("decides: {names}.")), "{names}");
+    }
 }

@@ -11,8 +11,8 @@ pub struct VmArgs {
     /// Only these processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
-    /// Only VMs of these names (QEMU's -name, otherwise the process name) or globs like 'web*'; a comma in a
-    /// name is written ,,
+    /// Only VMs of these names (QEMU's -name, otherwise the process name) or globs like 'web*'; write a
+    /// comma inside a name as ,,
     #[arg(short, long, value_name = "NAME,...")]
     pub guest: Vec<NameList>,
 }

@@ -16,7 +16,11 @@ pub fn print(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
         octaves[bounds_of(bucket).0.max(1).ilog2() as usize] += stats.buckets[bucket];
     }
     let Some(first) = octaves.iter().position(|count| *count != 0) else {
-        return writeln!(out, "     ({})", if stats.count == 0 { "no samples" } else { "no histogram is kept" });
+        return writeln!(
+            out,
+            "     ({})",
+            if stats.count == 0 { "no samples" } else { "no histogram is kept" }
+        );
     };
     let open = bounds_of(BUCKETS - 1).0.ilog2() as usize;
     let last = octaves.iter().rposition(|count| *count != 0).expect("one is not empty");
