@@ -73,6 +73,7 @@ enum Source {
 pub struct Rows {
     by: GroupBy,
     idle: bool,
+    exits_only: bool,
     selection: Selection,
     source: Option<Source>,
     seats: Vec<Option<Seat>>,
@@ -135,11 +136,17 @@ impl Rows {
         Self { idle, ..self }
     }
 
+    /// Rows of exits only: what describes their time once more, and time in the guest, is left out.
+    #[must_use]
+    pub fn of_exits_only(self) -> Self {
+        Self { exits_only: true, ..self }
+    }
+
     /// Rows of these hosts, VMs, vCPUs and reasons only.
     #[must_use]
     pub fn with_selection(self, selection: Selection) -> Self {
         let rows = Self::new(self.by).with_idle(self.idle);
-        Self { selection, ..rows }
+        Self { selection, exits_only: self.exits_only, ..rows }
     }
 
     /// How rows are told apart.
@@ -195,14 +202,11 @@ impl Rows {
         self.crowded.extend_from_slice(store.crowded());
         self.begin(Source::Store(store.revision()), |index| Some(threads[index].as_ref()?.id.clone()));
         self.cover(store);
-        for (index, thread) in threads.iter().enumerate() {
-            if let Some((thread, account)) = thread.as_ref().and_then(|t| Some((t, t.account.as_ref()?))) {
+        for (index, thread) in threads.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref()?))) {
+            if let Some(account) = &thread.account {
                 self.add_account(index, account, thread.accounts);
             }
-        }
-        for (index, thread) in threads.iter().enumerate() {
-            let last_exits = thread.iter().flat_map(|thread| &thread.last_exits);
-            last_exits.for_each(|(reason, count)| self.add_last(index, *reason, *count));
+            thread.last_exits.iter().for_each(|(reason, count)| self.add_last(index, *reason, *count));
         }
         store.cells().for_each(|cell| self.add_cell(&cell));
         self.end();
@@ -391,6 +395,9 @@ impl Rows {
         let number = subkey::kind_of(subkey);
         let exit = kinds::is_exit(subkey);
         if number == kind::GUEST {
+            if self.exits_only {
+                return;
+            }
             let key = Key { idle: false, place, reason: None, slice: None, cause: Some(subkey) };
             self.row(key, measured).stats.add_cell(cell);
             return;
@@ -412,6 +419,9 @@ impl Rows {
             _ => exit,
         };
         self.sum_up(cell, exit, counts, idle);
+        if self.exits_only && !exit && !counts {
+            return;
+        }
         let by_reason = self.by.reason.then_some((isa, code));
         if self.by.part {
             // Without parts all would be the kernel's.

@@ -113,12 +113,24 @@ impl TableModel {
     /// Becomes the table of exits and their causes, or of their time by part. `columns` are those asked for,
     /// else those that suit the rows.
     pub fn exits(&mut self, rows: &Rows, key: SortKey, columns: Option<&[&'static Column]>) {
+        self.fill(rows, key, columns, true);
+    }
+
+    /// As [`TableModel::exits`], without the causes.
+    pub fn exits_alone(&mut self, rows: &Rows, key: SortKey, columns: Option<&[&'static Column]>) {
+        self.fill(rows, key, columns, false);
+    }
+
+    fn fill(&mut self, rows: &Rows, key: SortKey, columns: Option<&[&'static Column]>, with_causes: bool) {
         self.begin("", dimensions(rows.by()), rows.wholes());
         self.sort(rows, rows.exit_indices(), |a, b| key.order(a, b));
         self.choose(rows, rows.by().part, columns);
         for at in 0..self.sorted.len() {
             let row = rows.at(self.sorted[at]);
             self.row(row, if row.idle { Kind::Idle } else { Kind::Row });
+            if !with_causes {
+                continue;
+            }
             let mut causes = std::mem::take(&mut self.causes);
             let named = |index: &usize| cause_label(rows.at(*index)).is_some();
             causes.clear();

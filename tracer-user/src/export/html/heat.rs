@@ -62,7 +62,7 @@ impl Heat {
     /// An empty map of the selected exits.
     pub(super) fn new(selection: Selection) -> Self {
         let by = GroupBy { reason: false, ..GroupBy::REASON };
-        Self { columns: Vec::new(), each: 1, rows: Rows::new(by).with_selection(selection) }
+        Self { columns: Vec::new(), each: 1, rows: Rows::new(by).of_exits_only().with_selection(selection) }
     }
 
     /// Adds the handled exits of an interval. `span` is its begin and end; intervals of several hosts may

@@ -34,12 +34,12 @@ fn columns() -> Vec<&'static Column> {
 pub(super) fn section(data: &Data, base: Option<&Data>) -> Markup {
     let columns = columns();
     let mut table = TableModel::default();
-    table.exits(&data.rows, SortKey::Time, Some(&columns));
+    table.exits_alone(&data.rows, SortKey::Time, Some(&columns));
     // Idle rows that have no reason have a label, and no heading for it.
     let headings: Vec<&str> = table.labels.iter().copied().filter(|title| !title.is_empty()).collect();
     let heading = headings.join(" \u{b7} ");
     let rows = table.row_indices().iter().map(|index| data.rows.at(*index));
-    let lines = table.lines().filter(|line| line.kind != Kind::Cause).zip(rows);
+    let lines = table.lines().zip(rows);
     let (idle, handled): (Vec<_>, Vec<_>) =
         lines.filter(|(_, row)| row.stats.count != 0).partition(|(line, _)| line.kind == Kind::Idle);
     let left_out = handled.len().saturating_sub(MOST) + idle.len().saturating_sub(MOST);

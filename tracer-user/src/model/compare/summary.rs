@@ -258,7 +258,7 @@ impl Summarizer {
         }
         // By reason in any case: the reason tells the instruction set.
         let by = GroupBy { reason: true, part: false, ..self.by };
-        let mut rows = Rows::new(by).with_selection(self.selection.clone());
+        let mut rows = Rows::new(by).of_exits_only().with_selection(self.selection.clone());
         rows.of_store(&store);
         self.summary.add(&rows, self.by);
     }

@@ -47,6 +47,11 @@ fn no_time_is_counted_twice() {
         causes(&rows),
         [cause("guest", "", 7000), cause("whole", "hlt", 5000), cause("user_exit", "hlt", 50)]
     );
+    let mut alone = Rows::new(GroupBy::REASON).of_exits_only().with_selection(Selection::default());
+    alone.of_interval(interval.with(&threads));
+    assert_eq!((alone.all().count(), alone.totals()), (1, rows.totals()));
+    let exits: Vec<_> = alone.exits().map(|row| (row.stats.count, row.stats.sum_ns)).collect();
+    assert_eq!(exits, [(2, 300)]);
     // Who asks for reasons gets none of the guest's time, which has none.
     let fields = Some(regex::Regex::new("").unwrap());
     let mut rows = Rows::new(GroupBy::REASON).with_selection(Selection { fields, ..Selection::default() });
