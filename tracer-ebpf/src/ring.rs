@@ -114,6 +114,23 @@ pub fn insert<T: Tables>(tables: &mut T, entry: T::Entry, new: T::Entry) {
     }
 }
 
+/// The thread of `entry` has ended, and with it all entries of its ring. `each` sees them before they go.
+#[inline(always)]
+pub fn end<T: Tables>(tables: &mut T, entry: T::Entry, mut each: impl FnMut(&Vcpu)) {
+    let mut other = entry;
+    for _ in 0..MOST {
+        let vcpu = tables.vcpu(other);
+        // Before it is given up: from then on user space may clear it.
+        let next = vcpu.next;
+        each(vcpu);
+        give_up(vcpu);
+        match tables.entry_at(next.wrapping_sub(1)) {
+            Some(next) if T::index(next) != T::index(entry) => other = next,
+            _ => return,
+        }
+    }
+}
+
 /// An entry that nothing will ever refer to again: user space takes its last numbers.
 pub fn give_up(vcpu: &mut Vcpu) {
     vcpu.pid_tgid = 0;

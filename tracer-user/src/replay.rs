@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use tracer_ebpf::{
     abi::{ABSENT, DEFAULT_CAUSES, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, state, table},
-    breakdown::{self, Off},
+    breakdown::{self, Off, Sleep},
     event,
     loss::PerVcpu,
     part::Part,
-    ring,
+    pause, ring,
     tables::{Place, Tables},
 };
 
@@ -124,6 +124,21 @@ struct Vectors {
     slots: Vec<Slot>,
     tallies: Vec<Tally>,
     slot_of: HashMap<SlotKey, SlotRef>,
+    /// The entries of each process; those that are dead may still be among them.
+    of_process: HashMap<u32, Vec<usize>>,
+}
+
+impl Vectors {
+    /// Links the entries of a process whose threads live and run them, as user space does for the kernel.
+    fn link(&mut self, pid: u32) {
+        let Some(entries) = self.of_process.get_mut(&pid) else { return };
+        entries.retain(|entry| self.vcpus[*entry].state != state::DEAD);
+        let live = entries.iter().copied().filter(|entry| self.vcpus[*entry].state == state::LIVE);
+        let ring: Vec<usize> = live.collect();
+        for (at, entry) in ring.iter().enumerate() {
+            self.vcpus[*entry].sibling = ring[(at + 1) % ring.len()] as u32 + 1;
+        }
+    }
 }
 
 impl Tables for Vectors {
@@ -186,6 +201,12 @@ impl Tables for Vectors {
     fn max_causes(&self) -> u32 {
         DEFAULT_CAUSES
     }
+
+    /// Few events ask for the ring, and no recorded ones: it is made when it is needed.
+    fn paused_ns(&mut self, entry: usize, sleep: Sleep) -> u64 {
+        self.link(self.vcpus[entry].pid);
+        pause::paused_ns(self, entry, sleep)
+    }
 }
 
 /// Events so far, paired.
@@ -212,6 +233,7 @@ impl Replay {
                 slots: Vec::new(),
                 tallies: Vec::new(),
                 slot_of: HashMap::new(),
+                of_process: HashMap::new(),
             },
             losses: Losses::default(),
             vcpus_full: false,
@@ -257,11 +279,10 @@ impl Replay {
             Event::Lost => lose(tables.vcpu(entry)),
             Event::Death => {
                 self.of.remove(&pid_tgid);
-                let of_thread = tables.vcpus.iter_mut().filter(|vcpu| vcpu.pid_tgid == pid_tgid);
-                for vcpu in of_thread {
-                    self.losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
-                    ring::give_up(vcpu);
-                }
+                let losses = &mut self.losses;
+                ring::end(tables, entry, |vcpu| {
+                    losses.add(Loss::DiedInExit, u64::from(vcpu.open_ns != 0));
+                });
             }
             Event::LeftKvm { now_ns, reason, errno } => {
                 event::kvm_run_return(tables, entry, now_ns, breakdown::user_reason(reason, errno));
@@ -301,14 +322,12 @@ impl Replay {
                 return Some(entry);
             }
         }
-        let Vectors { vcpus, max_vcpus, .. } = &mut self.tables;
+        let Vectors { vcpus, max_vcpus, of_process, .. } = &mut self.tables;
         if vcpus.len() == *max_vcpus {
             return None;
         }
         let (new, pid) = (vcpus.len(), (pid_tgid >> 32) as u32);
-        // Into the ring of its process.
-        let of_process = vcpus.iter_mut().find(|vcpu| vcpu.pid == pid);
-        let sibling = of_process.map(|first| std::mem::replace(&mut first.sibling, new as u32 + 1));
+        of_process.entry(pid).or_default().push(new);
         vcpus.push(Vcpu {
             pid_tgid,
             pid,
@@ -317,7 +336,6 @@ impl Replay {
             isa,
             vcpu_id,
             identity,
-            sibling: sibling.unwrap_or(new as u32 + 1),
             state: state::LIVE,
             ..Vcpu::UNUSED
         });
@@ -399,80 +417,4 @@ fn lose(vcpu: &mut Vcpu) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tracer_ebpf::pairing::{accounted_ns, stamp_ns};
-
-    use super::*;
-    use crate::model::Parts;
-    use crate::snapshot::accounting;
-
-    fn event() -> impl Strategy<Value = (u64, Event)> {
-        let time = 0u64..1_000;
-        let kind = prop_oneof![
-            (0u32..3, 0u64..20).prop_map(|(code, identity)| {
-                Event::Exit { now_ns: 0, isa: 2, code, vcpu: 0, identity: identity.saturating_sub(15) }
-            }),
-            Just(Event::Entry { now_ns: 0, identity: None }),
-            (0u64..20).prop_map(|identity| {
-                Event::Entry { now_ns: 0, identity: Some(identity.saturating_sub(15)) }
-            }),
-            (2u32..7, -5i32..1).prop_map(|(reason, errno)| Event::LeftKvm { now_ns: 0, reason, errno }),
-            Just(Event::EnteredKvm { now_ns: 0 }),
-            Just(Event::Lost),
-            (0u64..2_000, any::<bool>()).prop_map(|(ns, waited)| Event::Halted { now_ns: 0, ns, waited }),
-            (1u32..5).prop_map(|why| Event::SwitchedOut { now_ns: 0, why: Off(why) }),
-            Just(Event::SwitchedIn { now_ns: 0 }),
-            Just(Event::Woken { now_ns: 0 }),
-            Just(Event::Stamped { now_ns: 0 }),
-        ];
-        (time, kind)
-    }
-
-    fn at(event: Event, t: u64) -> Event {
-        match event {
-            Event::Exit { isa, code, vcpu, identity, .. } => {
-                Event::Exit { now_ns: t, isa, code, vcpu, identity }
-            }
-            Event::Entry { identity, .. } => Event::Entry { now_ns: t, identity },
-            Event::LeftKvm { reason, errno, .. } => Event::LeftKvm { now_ns: t, reason, errno },
-            Event::EnteredKvm { .. } => Event::EnteredKvm { now_ns: t },
-            Event::Halted { ns, waited, .. } => Event::Halted { now_ns: t, ns, waited },
-            Event::SwitchedOut { why, .. } => Event::SwitchedOut { now_ns: t, why },
-            Event::SwitchedIn { .. } => Event::SwitchedIn { now_ns: t },
-            Event::Woken { .. } => Event::Woken { now_ns: t },
-            Event::Stamped { .. } => Event::Stamped { now_ns: t },
-            Event::Lost | Event::Death | Event::Cause { .. } => event,
-        }
-    }
-
-    proptest! {
-        /// Whatever the order of events, every nanosecond is in exactly one place: those of each exit
-        /// in its parts, those of the thread in guest, parts or what was lost.
-        #[test]
-        fn no_nanosecond_is_lost_or_counted_twice(events in proptest::collection::vec(event(), 1..60)) {
-            let mut replay = Replay::new(30, 1_000);
-            let mut now_ns = 1_000;
-            for (later_ns, event) in events {
-                now_ns += later_ns;
-                replay.event(7, at(event, now_ns));
-                for vcpu in &replay.tables.vcpus {
-                    prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
-                    for idle in [false, true] {
-                        let times = accounting::add_up(vcpu, idle, true, None, now_ns);
-                        let sum_ns = times.guest_ns + times.parts.total_ns() + times.parked_ns + vcpu.lost_ns;
-                        prop_assert_eq!(sum_ns, now_ns - vcpu.first_ns, "{:?}", vcpu.breakdown);
-                    }
-                }
-            }
-            let exits_ns: u64 = replay.tables.vcpus.iter().map(|vcpu| vcpu.exit_ns).sum();
-            let (interval, _) = replay.finish();
-            let parts_ns: u64 = interval.cells.iter().map(|cell| cell.parts.total_ns()).sum();
-            prop_assert_eq!(parts_ns, exits_ns);
-            for cell in interval.cells.iter().filter(|cell| cell.parts != Parts::default()) {
-                let unhandled_ns = cell.parts.get(Part::Halt) + cell.parts.get(Part::Stopped);
-                prop_assert_eq!(cell.parts.total_ns(), cell.sum_ns + unhandled_ns);
-            }
-        }
-    }
-}
+mod tests;

@@ -211,14 +211,5 @@ pub fn retire(tid: u32, now_ns: impl FnOnce() -> u64) {
     breakdown::ended(entry.vcpu(), now_ns());
     let _ = VCPU_OF.remove(tid);
     maps::hint(tid).left();
-    let mut next = entry.vcpu().next;
-    ring::give_up(entry.vcpu());
-    for _ in 0..ring::MOST {
-        let Some(other) = EntryRef::at(next.wrapping_sub(1)) else { return };
-        if other.index == entry.index {
-            return;
-        }
-        next = other.vcpu().next;
-        ring::give_up(other.vcpu());
-    }
+    ring::end(&mut Maps, entry, |_| ());
 }
