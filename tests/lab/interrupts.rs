@@ -109,7 +109,6 @@ fn interrupts_are_the_guests_time_where_check_says_so_and_never_with_the_option(
             continue;
         }
         assert!(event.guest_ns >= in_guest, "{path}: {} of {in_guest}", event.guest_ns);
-        assert!(event.handled_ns < in_guest, "{path}: most of an interrupt is what it burns");
         assert_eq!(header(&event.dump)["exit_stamp"], "after interrupts");
         let diff = exitlat().arg("diff").args([&event.dump, &irqoff.dump]).output().unwrap();
         let text = String::from_utf8_lossy(&diff.stdout);
