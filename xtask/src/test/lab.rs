@@ -74,8 +74,8 @@ impl Guest<'_> {
         }
     }
 
-    /// Fetches the kernel and builds what runs on it: one guest at a time, as apt and cargo would wait for one
-    /// another. The outer error is that there is no emulator or cross compiler.
+    /// Fetches the kernel and builds what runs on it: one guest at a time, as apt and cargo would wait for
+    /// one another. The outer error is that there is no emulator or cross compiler.
     fn prepare(&self, log: &File) -> Result<Result<Spec>> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Runs steps, one after the other or as many at a time as there are CPUs: a log for each, a line of progress, a
-//! verdict, the totals.
+//! Runs steps, one after the other or as many at a time as there are CPUs: a log for each, a line of
+//! progress, a verdict, the totals.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! `large-recording FILE`: writes the recording by which the time of `exitlat report` is measured, the same at
-//! every run. 512 vCPUs in 128 VMs have samples of 20 reasons in each of 30 intervals.
+//! `large-recording FILE`: writes the recording by which the time of `exitlat report` is measured, the same
+//! at every run. 512 vCPUs in 128 VMs have samples of 20 reasons in each of 30 intervals.
 
 use std::{env, fs::File, io::BufWriter, path::PathBuf};
 
