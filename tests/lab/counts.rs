@@ -44,6 +44,7 @@ fn exact_causes_of_msrs() {
         assert!(counts.contains(&(Some(cause), &samples.into())), "{row}");
     }
     assert_eq!(causes.iter().map(|cause| cause["samples"].as_u64().unwrap()).sum::<u64>(), row["samples"]);
+    assert!(causes.iter().all(|cause| cause["cause"] != "none"), "{row}");
 }
 
 /// Two tracers on the two paths over the same exits: the same codes, counts and vCPU numbers.
