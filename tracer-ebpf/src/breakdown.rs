@@ -7,6 +7,7 @@
 
 use crate::{
     abi::{Isa, Vcpu},
+    codegen::clear,
     part::Part,
     pause,
 };
@@ -134,10 +135,10 @@ pub fn left_kvm(vcpu: &mut Vcpu, now_ns: u64, reason: u32) -> Option<Trip> {
     breakdown.mode = Mode::USER;
     breakdown.since_ns = now_ns;
     breakdown.user_reason = reason;
-    breakdown.trip_ns = 0;
+    clear(&mut breakdown.trip_ns);
     // A sleep that was no halt by now is none.
-    breakdown.halting_ns = 0;
-    breakdown.asleep_ns = 0;
+    clear(&mut breakdown.halting_ns);
+    clear(&mut breakdown.asleep_ns);
     trip
 }
 
@@ -167,10 +168,10 @@ pub fn called_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
                 slept = Some(Sleep { from_ns: breakdown.call_ns, until_ns: now_ns, most_ns: slept_ns });
             }
         }
-        breakdown.halting_ns = 0;
-        breakdown.asleep_ns = 0;
+        clear(&mut breakdown.halting_ns);
+        clear(&mut breakdown.asleep_ns);
         if breakdown.resumed_ns == breakdown.call_ns {
-            breakdown.resumed_ns = 0;
+            clear(&mut breakdown.resumed_ns);
         }
     } else {
         let ran_ns = since(vcpu, now_ns);
@@ -182,8 +183,8 @@ pub fn called_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
     breakdown.mode = Mode::CALLED;
     breakdown.since_ns = now_ns;
     breakdown.call_ns = now_ns;
-    breakdown.call_away_ns = 0;
-    breakdown.call_slept_ns = 0;
+    clear(&mut breakdown.call_away_ns);
+    clear(&mut breakdown.call_slept_ns);
     if breakdown.kicked_ns != 0 && breakdown.resumed_ns == 0 {
         breakdown.resumed_ns = now_ns;
     }
@@ -219,7 +220,7 @@ pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
             let stays = breakdown.kicked_ns != 0 && breakdown.resumed_ns == 0;
             if asleep && breakdown.user_reason == KVM_EXIT_INTR && !stays {
                 breakdown.kicked_ns = now_ns;
-                breakdown.resumed_ns = 0;
+                clear(&mut breakdown.resumed_ns);
             }
         } else if why == Off::INTERRUPTIBLE && breakdown.asleep_ns == 0 {
             breakdown.asleep_ns = now_ns;
@@ -367,8 +368,8 @@ pub fn halted(vcpu: &mut Vcpu, now_ns: u64, ns: u64, waited: bool, sched: bool) 
         polled_ns = polled_ns.saturating_sub(breakdown.preempted_for_ns);
     }
     breakdown.parts[Part::Poll as usize] += polled_ns.min(left_ns);
-    breakdown.halting_ns = 0;
-    breakdown.asleep_ns = 0;
+    clear(&mut breakdown.halting_ns);
+    clear(&mut breakdown.asleep_ns);
 }
 
 /// Adds the parts of the exit that an entry has closed to the thread's own, and forgets them.
@@ -395,13 +396,13 @@ fn forget(vcpu: &mut Vcpu) {
     let breakdown = &mut vcpu.breakdown;
     breakdown.off = Off::RUNNING;
     breakdown.mode = Mode::KERNEL;
-    breakdown.parts = [0; Part::COUNT];
-    breakdown.halting_ns = 0;
-    breakdown.asleep_ns = 0;
-    breakdown.preempted_ns = 0;
+    breakdown.parts.iter_mut().for_each(clear);
+    clear(&mut breakdown.halting_ns);
+    clear(&mut breakdown.asleep_ns);
+    clear(&mut breakdown.preempted_ns);
     // Others that wake up later still ask for a stay that is over.
     if breakdown.resumed_ns == 0 {
-        breakdown.kicked_ns = 0;
+        clear(&mut breakdown.kicked_ns);
     }
 }
 

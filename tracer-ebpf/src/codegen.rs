@@ -64,3 +64,11 @@ pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
         (value & MASK as u64) as usize
     }
 }
+
+/// Zeroes a number by a store of its own. Zeroes that lie side by side would become a call of memset, which for
+/// BPF is a loop over bytes.
+#[inline(always)]
+pub(crate) fn clear(number: &mut u64) {
+    // SAFETY: a reference is valid for writing.
+    unsafe { core::ptr::write_volatile(number, 0) };
+}

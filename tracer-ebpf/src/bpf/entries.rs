@@ -1,6 +1,6 @@
 //! Entries of threads: how one is found, registered and retired, and which vCPU a thread runs.
 
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_task};
+use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_get_current_comm};
 use tracer_ebpf::{
     abi::{Isa, Vcpu, state, table},
     breakdown,
@@ -154,7 +154,9 @@ fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32)
     vcpu.tid = tid;
     vcpu.first_ns = now_ns;
     vcpu.isa = isa;
-    vcpu.comm = bpf_get_current_comm().unwrap_or_default();
+    // Where the name is to be. aya's own way zeroes a buffer on the stack first.
+    // SAFETY: as many bytes are written as there are; if it fails, they stay zero.
+    unsafe { bpf_get_current_comm(vcpu.comm.as_mut_ptr().cast(), vcpu.comm.len() as u32) };
     vcpu.vcpu_id = vcpu_id;
     vcpu.identity = identity;
     vcpu.pid_tgid = pid_tgid;

@@ -346,6 +346,7 @@ fn missed(plan: &Plan, of: impl Fn(&str) -> u64) -> Missed {
 
 #[cfg(test)]
 mod tests {
+    use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
     use tracer_ebpf::symbols;
 
     use super::*;
@@ -373,5 +374,35 @@ mod tests {
         assert_eq!(missed(&nonpreemptible), [10_000, 1000, 111]);
         let preemptible = plan(preemptible(kernel(arch, Some(AMD), &["kvm:kvm_nested_vmrun"])));
         assert_eq!(missed(&preemptible), [1_010_000, 101_000, 0], "there it is expected");
+    }
+
+    /// For BPF the functions of these names are loops over bytes: zeroes and copies have to be stores.
+    #[test]
+    fn no_program_calls_a_memory_function() {
+        let file = ::object::File::parse(OBJECT).unwrap();
+        let named: Vec<_> = file
+            .symbols()
+            .filter(|symbol| symbol.name().is_ok_and(|name| ["memset", "memcpy", "memmove"].contains(&name)))
+            .collect();
+        let mut callers = Vec::new();
+        for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
+            let code = section.data().unwrap();
+            for (offset, relocation) in section.relocations() {
+                let RelocationTarget::Symbol(target) = relocation.target() else { continue };
+                let target = file.symbol_by_index(target).unwrap();
+                // Of a call by section, the number counts instructions from the one behind the section's first.
+                let number = code[offset as usize + 4..][..4].try_into().map(i32::from_ne_bytes).unwrap();
+                let address = (i64::from(number) + 1) * 8;
+                let by_section = |function: &::object::Symbol<'_, '_>| {
+                    target.kind() == ::object::SymbolKind::Section
+                        && target.section_index() == function.section_index()
+                        && address == function.address() as i64
+                };
+                if named.iter().any(|function| target.index() == function.index() || by_section(function)) {
+                    callers.push((section.name().unwrap().to_owned(), offset));
+                }
+            }
+        }
+        assert_eq!(callers, []);
     }
 }
