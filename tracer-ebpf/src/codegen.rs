@@ -65,6 +65,25 @@ pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
     }
 }
 
+/// Shifts to the right by less than 64, which the compiler, that cannot know it, would make sure of. The amount is
+/// in the register that the JIT needs for it on x86: from any other it would move it there and back.
+#[inline(always)]
+pub(crate) fn shifted(value: u64, by: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: shifts a register.
+        unsafe {
+            core::arch::asm!("{0} >>= r4", inout(reg) value, in("r4") by, options(pure, nomem, nostack))
+        };
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        value >> by
+    }
+}
+
 /// Zeroes a number by a store of its own. Zeroes that lie side by side would become a call of memset, which for
 /// BPF is a loop over bytes.
 #[inline(always)]

@@ -8,7 +8,7 @@
 //! There is no leading-zero instruction in BPF, and the compiler's substitute takes about forty
 //! instructions; [`bucket_of`] narrows the number down to a byte and looks that up.
 
-use crate::codegen::masked;
+use crate::codegen::{masked, shifted};
 
 /// Buckets per power of two are `1 << SUB_BITS`.
 pub const SUB_BITS: u32 = 4;
@@ -44,13 +44,26 @@ static SHIFT_BY_BYTE: [u8; 256] = {
 /// ```
 #[inline(always)]
 pub fn bucket_of(ns: u64) -> usize {
-    // Most exits take between 256 ns and 65 us: one comparison and the table.
-    if ns < 1 << 16 {
-        let shift = shift_by(ns >> 8);
-        if shift != 0 { in_octave(ns, shift) } else { short(ns) }
-    } else {
-        long(ns)
+    match usual_bucket_of(ns) {
+        Some(bucket) => bucket,
+        None => rare_bucket_of(ns),
     }
+}
+
+/// The bucket of a duration of at least 256 ns and less than 65,536 ns, as most exits take: one comparison and
+/// the table. Always below 256.
+#[inline(always)]
+pub(crate) fn usual_bucket_of(ns: u64) -> Option<usize> {
+    const FROM: u64 = 1 << 8;
+    const TO: u64 = 1 << 16;
+    // One comparison for both bounds.
+    (ns.wrapping_sub(FROM) < TO - FROM).then(|| in_octave(ns, shift_by(ns >> 8)))
+}
+
+/// The bucket of a duration that [`usual_bucket_of`] has none for.
+#[inline(always)]
+pub(crate) fn rare_bucket_of(ns: u64) -> usize {
+    if ns < 1 << 8 { short(ns) } else { long(ns) }
 }
 
 /// The bucket of a duration below 256.
@@ -84,7 +97,7 @@ fn shift_by(byte: u64) -> u64 {
 fn in_octave(ns: u64, shift: u64) -> usize {
     // `ns >> shift` is in PER_OCTAVE..2*PER_OCTAVE, so octave `shift` starts at index (shift + 1) *
     // PER_OCTAVE.
-    ((shift << SUB_BITS) + (ns >> shift)) as usize
+    ((shift << SUB_BITS) + shifted(ns, shift)) as usize
 }
 
 /// The durations a bucket holds: from the first to just below the second. The last bucket ends at `u64::MAX`.

@@ -1,9 +1,9 @@
 //! Where a sample is added up: the way from an exit code to its slot, and the update of a slot.
 
 use crate::{
-    abi::{DIRECT, Isa, Slot, SlotRef, Tally, Vcpu},
+    abi::{DIRECT, EPOCH_STEP, Extremes, Isa, Slot, SlotRef, Tally, Vcpu},
     codegen::{masked, opaque},
-    histogram::{BUCKETS, bucket_of},
+    histogram::{BUCKETS, rare_bucket_of, usual_bucket_of},
     part::Part,
 };
 
@@ -133,7 +133,7 @@ fn begin(tally: &mut Tally, ns: u64) -> u64 {
     let count = get(&tally.begun).wrapping_add(1);
     set(&mut tally.begun, count);
     add(&mut tally.sum_ns, ns);
-    let extremes = &mut tally.extremes[get(&tally.epoch) as usize & 1];
+    let extremes = current(tally);
     if ns < get(&extremes.min_ns) {
         set(&mut extremes.min_ns, ns);
     }
@@ -143,14 +143,33 @@ fn begin(tally: &mut Tally, ns: u64) -> u64 {
     count
 }
 
+/// The extremes of the epoch.
+#[inline(always)]
+fn current(tally: &mut Tally) -> &mut Extremes {
+    const SIZE: i32 = size_of::<Extremes>() as i32;
+    const { assert!(SIZE as u32 == EPOCH_STEP) };
+    let offset = masked::<SIZE>(get(&tally.epoch).into());
+    // SAFETY: the offset of one of the two.
+    unsafe { &mut *tally.extremes.as_mut_ptr().byte_add(offset) }
+}
+
 #[inline(always)]
 fn bucket(buckets: &mut [u32; BUCKETS], ns: u64) {
-    const MASK: i32 = BUCKETS.next_power_of_two() as i32 - 1;
-    let bucket = masked::<MASK>(bucket_of(ns) as u64);
-    if bucket < BUCKETS {
-        let samples = &mut buckets[bucket];
-        set(samples, get(samples).wrapping_add(1));
-    }
+    const USUAL: i32 = 0xff;
+    const ANY: i32 = BUCKETS.next_power_of_two() as i32 - 1;
+    const { assert!(USUAL < BUCKETS as i32) };
+    let samples = match usual_bucket_of(ns) {
+        // SAFETY: the mask leaves a number that is in bounds.
+        Some(bucket) => unsafe { buckets.get_unchecked_mut(masked::<USUAL>(bucket as u64)) },
+        None => {
+            let bucket = masked::<ANY>(rare_bucket_of(ns) as u64);
+            if bucket >= BUCKETS {
+                return;
+            }
+            &mut buckets[bucket]
+        }
+    };
+    set(samples, get(samples).wrapping_add(1));
 }
 
 #[inline(always)]
@@ -179,7 +198,7 @@ fn add(place: &mut u64, more: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::Extremes;
+    use crate::abi::{FIRST_EPOCH, parity};
 
     #[test]
     fn codes_find_their_slots_again() {
@@ -217,28 +236,29 @@ mod tests {
         let mut record_in = |epoch, ns| {
             // As a reader does it when it has taken the slot.
             if epoch != slot.tally.epoch {
-                slot.tally.extremes[epoch as usize & 1] = Extremes::NONE;
+                slot.tally.extremes[parity(epoch)] = Extremes::NONE;
             }
             slot.tally.epoch = epoch;
             record(&mut slot, ns);
             slot.tally
         };
-        record_in(1, 500);
-        record_in(1, 300);
-        let tally = record_in(2, 900);
-        assert_eq!(tally.extremes[1], Extremes { min_ns: 300, max_ns: 500 });
-        assert_eq!(tally.extremes[0], Extremes { min_ns: 900, max_ns: 900 });
-        let tally = record_in(3, 700);
-        assert_eq!(tally.extremes[1], Extremes { min_ns: 700, max_ns: 700 });
+        let [first, second, third] = [0, 1, 2].map(|past| FIRST_EPOCH.wrapping_add(past * EPOCH_STEP));
+        record_in(first, 500);
+        record_in(first, 300);
+        let tally = record_in(second, 900);
+        assert_eq!(tally.extremes[0], Extremes { min_ns: 300, max_ns: 500 });
+        assert_eq!(tally.extremes[1], Extremes { min_ns: 900, max_ns: 900 });
+        let tally = record_in(third, 700);
+        assert_eq!(tally.extremes[0], Extremes { min_ns: 700, max_ns: 700 });
         assert_eq!((tally.begun, tally.done, tally.sum_ns), (4, 4, 2400));
         assert_eq!(slot.buckets.iter().sum::<u32>(), 4);
     }
 
     #[test]
     fn a_thin_record_is_exact() {
-        let mut tally = Tally { epoch: 1, extremes: [Extremes::NONE; 2], ..Tally::UNUSED };
+        let mut tally = Tally { epoch: FIRST_EPOCH, extremes: [Extremes::NONE; 2], ..Tally::UNUSED };
         [30, 10, 20].into_iter().for_each(|ns| record_thin(&mut tally, ns));
         assert_eq!((tally.done, tally.sum_ns), (3, 60));
-        assert_eq!(tally.extremes[1], Extremes { min_ns: 10, max_ns: 30 });
+        assert_eq!(tally.extremes[0], Extremes { min_ns: 10, max_ns: 30 });
     }
 }

@@ -2,7 +2,7 @@
 //! and for tables in user space; [`Tables`] is all in which they differ.
 
 use crate::{
-    abi::{CACHED, Cached, Extremes, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, table},
+    abi::{CACHED, Cached, Extremes, FIRST_EPOCH, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, table},
     breakdown::Sleep,
     loss::PerVcpu,
     slot, subkey,
@@ -248,9 +248,12 @@ fn publish(tally: &mut Tally, key: &SlotKey) {
     slot::set(&mut tally.isa, key.isa);
     slot::set(&mut tally.code, key.code);
     slot::set(&mut tally.subkey, key.subkey);
-    slot::set(&mut tally.extremes, [Extremes::NONE; 2]);
+    for extremes in &mut tally.extremes {
+        slot::set(&mut extremes.min_ns, Extremes::NONE.min_ns);
+        slot::set(&mut extremes.max_ns, Extremes::NONE.max_ns);
+    }
     // Last: user space takes it as it is once it sees an epoch.
-    slot::set(&mut tally.epoch, 1);
+    slot::set(&mut tally.epoch, FIRST_EPOCH);
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use tracer_ebpf::{
-    abi::{ABSENT, DEFAULT_CAUSES, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, state, table},
+    abi::{ABSENT, DEFAULT_CAUSES, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, parity, state, table},
     breakdown::{self, Off, Sleep},
     event,
     loss::PerVcpu,
@@ -391,7 +391,7 @@ impl Replay {
 
 /// The samples of a slot or thin record that was never read before.
 fn cell(tally: &Tally, parts: [u64; Part::COUNT], buckets: std::ops::Range<usize>) -> Cell {
-    let extremes = tally.extremes[1];
+    let extremes = tally.extremes[parity(tally.epoch)];
     Cell {
         thread: tally.vcpu as usize,
         isa: tally.isa,

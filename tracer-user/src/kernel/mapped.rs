@@ -12,7 +12,7 @@ use std::{
 
 use memmap2::{MmapMut, MmapOptions};
 use tracer_ebpf::{
-    abi::{Breakdown, Extremes, Held, Slot, SlotKey, Tally, Vcpu, table},
+    abi::{Breakdown, EPOCH_STEP, Extremes, Held, Slot, SlotKey, Tally, Vcpu, parity, table},
     histogram::{BUCKETS, bucket_of},
     part::Part,
 };
@@ -267,7 +267,7 @@ impl<T: Tallied> Mapped<T> {
             // Once the epoch has been changed the extremes do not tell of all that is new.
             whole = true;
             let &Tally { epoch, extremes, done, .. } = copy.tally();
-            let (current, former) = (extremes[epoch as usize & 1], extremes[(epoch as usize & 1) ^ 1]);
+            let (current, former) = (extremes[parity(epoch)], extremes[parity(epoch) ^ 1]);
             if former.min_ns < late.min_ns {
                 join(&mut taken, Extremes { max_ns: former.min_ns, ..former });
             }
@@ -280,11 +280,11 @@ impl<T: Tallied> Mapped<T> {
             // SAFETY: in bounds, aligned; user space is the only writer of the epoch once it is handed out,
             // and of extremes that no epoch uses.
             unsafe {
-                (&raw mut (*tally).extremes[(epoch as usize & 1) ^ 1]).write_volatile(Extremes::NONE);
+                (&raw mut (*tally).extremes[parity(epoch) ^ 1]).write_volatile(Extremes::NONE);
             }
             fence(Ordering::SeqCst);
             // SAFETY: as above.
-            unsafe { (&raw mut (*tally).epoch).write_volatile(epoch.wrapping_add(1).max(1)) };
+            unsafe { (&raw mut (*tally).epoch).write_volatile(epoch.wrapping_add(EPOCH_STEP)) };
             fence(Ordering::SeqCst);
             // SAFETY: as in `copy`.
             if unsafe { std::ptr::read_volatile(&raw const (*tally).begun) } == done {
@@ -334,8 +334,7 @@ impl<T: Tallied> Mapped<T> {
 /// The buckets that samples since the last taking can be in: those of the current epoch, and those of the
 /// former one, which had `late` then.
 fn touched(tally: &Tally, late: Extremes) -> Range<usize> {
-    let (mut all, former) =
-        (tally.extremes[tally.epoch as usize & 1], tally.extremes[(tally.epoch as usize & 1) ^ 1]);
+    let (mut all, former) = (tally.extremes[parity(tally.epoch)], tally.extremes[parity(tally.epoch) ^ 1]);
     if former != late {
         // A late sample of it.
         all = Extremes { min_ns: all.min_ns.min(former.min_ns), max_ns: all.max_ns.max(former.max_ns) };
@@ -387,11 +386,11 @@ impl Mapped<Held> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use tracer_ebpf::slot;
+    use tracer_ebpf::{abi::FIRST_EPOCH, slot};
 
     use super::*;
 
-    const HANDED_OUT: Tally = Tally { epoch: 1, extremes: [Extremes::NONE; 2], ..Tally::UNUSED };
+    const HANDED_OUT: Tally = Tally { epoch: FIRST_EPOCH, extremes: [Extremes::NONE; 2], ..Tally::UNUSED };
 
     fn one_slot() -> Mapped<Slot> {
         let map = MmapMut::map_anon(size_of::<Slot>()).unwrap();
