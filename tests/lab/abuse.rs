@@ -211,7 +211,7 @@ fn abuse_reasons_that_kvm_does_not_have_fill_no_table() {
 }
 
 #[test]
-fn intel_abuse_reasons_that_kvm_does_not_have_fill_no_table() {
+fn intel_reasons_that_kvm_does_not_have_fill_no_table() {
     scribbler(4500, &VMX);
 }
 
@@ -248,7 +248,7 @@ fn abuse_a_process_with_too_many_vcpus_leaves_places_to_others() {
 }
 
 #[test]
-fn intel_abuse_a_process_with_too_many_vcpus_leaves_places_to_others() {
+fn intel_a_process_with_too_many_vcpus_leaves_places_to_others() {
     thread_bomb("--max-vcpus 64", 80, &VMX);
 }
 

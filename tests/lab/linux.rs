@@ -123,6 +123,8 @@ fn qemu_registers_are_read_by_the_vmm() {
     const READS: u32 = 50;
     let mut guest = LinuxGuest::shared();
     let live = Live::start("-d 600 --by vcpu,reason");
+    // A vCPU that only halts is not known before its first exit.
+    guest.use_both_vcpus();
     for _ in 0..READS {
         assert_eq!(guest.registers().matches("RIP=").count() as u64, VCPUS);
     }
