@@ -293,8 +293,8 @@ impl Extremes {
 
 /// The epoch that a slot is handed out with. No later one is 0, which says that it is not handed out.
 pub const FIRST_EPOCH: u32 = 1;
-/// By how much an epoch is more than the one before: the size of [`Extremes`], so that an epoch has the offset of
-/// its own in it.
+/// By how much an epoch is more than the one before: the size of [`Extremes`], so that an epoch has the offset
+/// of its own in it.
 pub const EPOCH_STEP: u32 = size_of::<Extremes>() as u32;
 
 /// Which of [`Tally::extremes`] the samples of an epoch go to.
@@ -319,9 +319,9 @@ pub struct Tally {
     pub sum_ns: u64,
     /// By [`parity`] of the epoch. User space empties the other one before it raises the epoch.
     pub extremes: [Extremes; 2],
-    /// Which of `extremes` samples go to. 0 while the slot is not handed out, then [`FIRST_EPOCH`]; after that
-    /// user space adds [`EPOCH_STEP`] whenever it has taken the samples so far, so that minimum and maximum
-    /// start afresh.
+    /// Which of `extremes` samples go to. 0 while the slot is not handed out, then [`FIRST_EPOCH`]; after
+    /// that user space adds [`EPOCH_STEP`] whenever it has taken the samples so far, so that minimum and
+    /// maximum start afresh.
     pub epoch: u32,
     /// Index of the vCPU.
     pub vcpu: u32,

@@ -65,8 +65,8 @@ pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
     }
 }
 
-/// Shifts to the right by less than 64, which the compiler, that cannot know it, would make sure of. The amount is
-/// in the register that the JIT needs for it on x86: from any other it would move it there and back.
+/// Shifts to the right by less than 64. The compiler cannot know that, and would mask the amount. It is in
+/// the register that the JIT needs for it on x86: from any other it would move it there and back.
 #[inline(always)]
 pub(crate) fn shifted(value: u64, by: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
@@ -84,8 +84,8 @@ pub(crate) fn shifted(value: u64, by: u64) -> u64 {
     }
 }
 
-/// Zeroes a number by a store of its own. Zeroes that lie side by side would become a call of memset, which for
-/// BPF is a loop over bytes.
+/// Zeroes a number by a store of its own. Zeroes that lie side by side would become a call of memset, which
+/// for BPF is a loop over bytes.
 #[inline(always)]
 pub(crate) fn clear(number: &mut u64) {
     // SAFETY: a reference is valid for writing.

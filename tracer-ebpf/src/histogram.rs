@@ -50,8 +50,8 @@ pub fn bucket_of(ns: u64) -> usize {
     }
 }
 
-/// The bucket of a duration of at least 256 ns and less than 65,536 ns, as most exits take: one comparison and
-/// the table. Always below 256.
+/// The bucket of a duration of at least 256 ns and less than 65,536 ns, as most exits take: one comparison
+/// and the table. Always below 256.
 #[inline(always)]
 pub(crate) fn usual_bucket_of(ns: u64) -> Option<usize> {
     const FROM: u64 = 1 << 8;

@@ -390,7 +390,7 @@ mod tests {
             for (offset, relocation) in section.relocations() {
                 let RelocationTarget::Symbol(target) = relocation.target() else { continue };
                 let target = file.symbol_by_index(target).unwrap();
-                // Of a call by section, the number counts instructions from the one behind the section's first.
+                // A call by section counts instructions from the one behind the section's first.
                 let number = code[offset as usize + 4..][..4].try_into().map(i32::from_ne_bytes).unwrap();
                 let address = (i64::from(number) + 1) * 8;
                 let by_section = |function: &::object::Symbol<'_, '_>| {

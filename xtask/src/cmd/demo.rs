@@ -16,7 +16,7 @@ use lab::target::{AMD, Arch};
 /// Linux boots under QEMU.
 const SCRIPT: &str = r#"
 workload --name web --forever cpuid=20 msr=10 khlt=5 >/dev/null 2>&1 &
-workload --name db --forever io=10 mmio=5 cpuid=5 >/dev/null 2>&1 &
+workload --name db --forever --io-sleep-us 200 --io-slow-every 20 io=10 mmio=5 cpuid=5 >/dev/null 2>&1 &
 exitlat live --by vm,reason 2 3
 kill %1 %2 2>/dev/null
 echo
