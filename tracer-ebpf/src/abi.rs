@@ -293,8 +293,8 @@ impl Extremes {
 
 /// The epoch that a slot is handed out with. No later one is 0, which says that it is not handed out.
 pub const FIRST_EPOCH: u32 = 1;
-/// By how much an epoch is more than the one before: the size of [`Extremes`], so that an epoch has the offset
-/// of its own in it.
+/// By how much an epoch is more than the one before: the size of [`Extremes`], so that an epoch has the
+/// offset of its own in it.
 pub const EPOCH_STEP: u32 = size_of::<Extremes>() as u32;
 
 /// Which of [`Tally::extremes`] the samples of an epoch go to.
