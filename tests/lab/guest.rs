@@ -288,7 +288,7 @@ impl Live {
         Self::of(&mut exitlat(), options)
     }
 
-    /// The same, of a command that already says with which rights, or where, it runs.
+    /// Starts `live` by a command that already says with which rights, or where, it runs.
     pub fn of(command: &mut Command, options: &str) -> Self {
         command.args(["live", "-v", "--format", "json"]).args(options.split_whitespace());
         let mut child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));

@@ -54,7 +54,7 @@ pub struct Load {
     pub exits: f64,
     /// How much rates fluctuate from interval to interval: the standard deviation of their logarithm.
     pub rate: f64,
-    /// The same for durations, and for the share of the slow mode.
+    /// How much durations and the share of the slow mode fluctuate, in that unit.
     pub duration: f64,
     /// How much of a fluctuation is left after an interval, 0 to 1.
     pub memory: f64,

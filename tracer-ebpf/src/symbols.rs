@@ -164,7 +164,7 @@ pub mod burn {
     pub const IS_KNOWN: u32 = 2;
     /// Nanoseconds burnt since the last entry event: before the exit event and, one further, after it.
     pub const PENDING: u32 = 3;
-    /// The same up to the last entry event.
+    /// Nanoseconds burnt up to the last entry event: before exit events and, one further, after them.
     pub const BURNT: u32 = 5;
     /// Number of indices.
     pub const COUNT: u32 = 7;

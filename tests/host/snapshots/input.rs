@@ -39,7 +39,7 @@ pub fn place(dir: &Path, name: &str) {
 
         // Three VMs with parts, causes, time in the guest, losses, and an open exit.
         "fleet.exitlat" => fleet(11..=13).into_bytes(),
-        // The same later, on another host.
+        // Three such VMs later, on another host.
         "rack2.exitlat" => fleet(14..=16).replace("node-17", "node-18").into_bytes(),
         // Names as bad as tenants can choose them.
         "hostile.exitlat" => cut(made(true), 11..=12).into_bytes(),
@@ -48,10 +48,10 @@ pub fn place(dir: &Path, name: &str) {
         // A suspended machine, and every kind of loss.
         "losses.exitlat" => with_losses(&fleet(14..=14)).into_bytes(),
 
-        // The same guest for 20 s each; in the second one every tenth exit is slow.
+        // One guest for 20 s each; in the second one every tenth exit is slow.
         "base.exitlat" => guest("one", 0, 20, Effect::default(), 1),
         "slow.exitlat" => guest("one", 0, 20, Effect { tenth_ns: 50_000.0, ..Effect::default() }, 2),
-        // The same guest with another load on another host, and too short a recording.
+        // A guest with another load on another host, and too short a recording.
         "other.exitlat" => guest("two", 1, 20, Effect::default(), 3),
         "short.exitlat" => guest("one", 0, 3, Effect::default(), 4),
 

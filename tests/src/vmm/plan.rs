@@ -97,7 +97,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The same, but the guest ends in a triple fault in place of the "done" write.
+    /// Whether the guest ends in a triple fault in place of the "done" write.
     #[must_use]
     pub fn with_triple_fault(self, triple_fault: bool) -> Self {
         Self { triple_fault, ..self }

@@ -48,7 +48,7 @@ impl Screen {
         Ok(Self { paint: if over { Paint::Over } else { Paint::Below }, ..screen })
     }
 
-    /// The same to any output, which is no terminal.
+    /// Prints to any output; it is taken for no terminal.
     ///
     /// # Errors
     /// [`Usage`] for options that do not go together.

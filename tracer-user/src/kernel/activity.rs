@@ -117,7 +117,7 @@ impl Counts {
         (returns as f64 / self.elapsed.as_secs_f64().max(1e-9)) as u64
     }
 
-    /// The same in words, with the counts.
+    /// Which events moved and which did not, what that means, and the counts.
     pub fn explain(&self, exits: u64) -> String {
         let [exit, entry] = [Role::Exit, Role::Entry].map(|role| arch::host().event(role));
         match self.meaning(exits) {

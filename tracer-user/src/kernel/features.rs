@@ -82,7 +82,7 @@ enum Detect {
     TypesElseVersion(fn(&Types) -> bool),
     /// By the version, and on older kernels by a later function of KVM: KVM is ported back as a whole.
     VersionElseSymbol(&'static str),
-    /// The same, by later types of KVM.
+    /// By the version, and on older kernels by later types of KVM.
     VersionElseTypes(fn(&Types) -> bool),
 }
 

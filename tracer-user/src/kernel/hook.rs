@@ -171,7 +171,7 @@ pub struct Field {
 pub enum Source {
     /// The offset of a field of so many bytes in the event's record.
     Record(u32),
-    /// The same, of a field that some kernels lack; what is lost there.
+    /// The offset of a field of so many bytes that some kernels lack; what is lost there.
     Optional(u32, &'static str),
     /// The offset of the lower half of a field of 4 or 8 bytes.
     Low32,

@@ -12,9 +12,9 @@ pub struct Quantile {
     pub id: &'static str,
     /// Heading of its column in tables.
     pub title: &'static str,
-    /// The same where there is room.
+    /// Its heading in words, for wide pages.
     pub words: &'static str,
-    /// Help for who sorts by it.
+    /// What help says of sorting by it.
     pub meaning: &'static str,
     /// Rank of its column in tables, see [`crate::model::columns::Column::rank`]; [`None`] if it is no column
     /// of them.

@@ -30,7 +30,7 @@ use modes::{ENDED, EXITS_BT, HIST_BT, MODES, Mode};
 
 /// Instructions per exit and entry, by mode and load; none where the mode could not run.
 pub type Costs = BTreeMap<String, BTreeMap<String, f64>>;
-/// The same by machine.
+/// Costs by machine.
 pub type ByMachine = BTreeMap<String, Costs>;
 
 /// A kernel and the machine it runs on.

@@ -71,7 +71,7 @@ pub fn venv() -> Result<()> {
 /// Unpacks [`PROGRAMS`], unless just these are there.
 pub fn programs() -> Result<()> {
     let (directory, wanted) = (programs_directory(), PROGRAMS.join("\n"));
-    // Written last, as above.
+    // Written last: it is there only if everything was unpacked.
     let stamp = directory.join("unpacked.txt");
     if fs::read_to_string(&stamp).is_ok_and(|unpacked| unpacked == wanted) {
         return Ok(());

@@ -38,7 +38,7 @@ const FOREIGN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "forei
 const TESTRUN_TESTS: &[&str] = &["test", "-p", "exitlat-tests", "--test", "testrun"];
 /// Seconds for each fuzz target: enough to find a mistake that is easy to find.
 const FUZZ_SECONDS: u64 = 15;
-/// The harness must show what tests that pass say, for that is how they say that they skip.
+/// The harness must show what passing tests print: a test that skips says so there.
 const SHOW: &[&str] = &["--", "--show-output"];
 
 /// Runs a tier's steps.

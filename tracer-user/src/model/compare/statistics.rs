@@ -42,7 +42,7 @@ impl Estimate {
         Self { value, variance: 0.0, freedom: f64::INFINITY }
     }
 
-    /// The same estimate with a variance of at least `variance`.
+    /// The value with a variance of at least `variance`.
     #[must_use]
     pub fn at_least(self, variance: f64) -> Self {
         Self { variance: self.variance.max(variance), ..self }

@@ -120,7 +120,7 @@ fn causes_sum_to_their_row() {
             cell.parts.add(Part::Halt, 4800);
         }
         let mut rows = Rows::new(by).with_idle(idle);
-        // The same rows once more are the same.
+        // Rows that are filled twice must not change.
         rows.of_interval(interval.with(&threads));
         rows.of_interval(interval.with(&threads));
         let of = |row: &Row| Some((subkey::kind_of(row.cause?), row.stats.count, row.stats.sum_ns));
