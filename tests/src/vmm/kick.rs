@@ -51,7 +51,7 @@ impl Lock {
         Self { held, free: Condvar::new(), running, came: counters(), got: counters() }
     }
 
-    /// What a vCPU does before it enters its guest for the first time.
+    /// What a vCPU does when it runs its guest, or is about to.
     pub fn start(&self) {
         self.running.fetch_add(1, Ordering::Release);
     }

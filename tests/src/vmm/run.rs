@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::code::{DONE_PORT, IO_PORT};
 use super::kick::Lock;
-use super::plan::{Exits, Plan, by_code_json};
+use super::plan::{Exits, Kind, Plan, by_code_json};
 use super::sys;
 use super::vm::Vcpu;
 use crate::stats;
@@ -96,8 +96,8 @@ impl Vcpu {
         while !self.may_start() {
             thread::sleep(START_POLL);
         }
-        if let Some(lock) = &behaviour.lock {
-            lock.start();
+        if !plan.uses(Kind::Io) {
+            behaviour.runs();
         }
         let mut seen = Seen::default();
         let started = sys::now_ns();
@@ -150,6 +150,9 @@ impl Vcpu {
             match exit {
                 Ok(VcpuExit::IoOut(IO_PORT, _)) => {
                     seen.io += 1;
+                    if seen.io == 1 {
+                        behaviour.runs();
+                    }
                     if behaviour.read_msrs {
                         read_msrs(&self.fd)?;
                     }
@@ -183,6 +186,13 @@ fn read_msrs(vcpu: &VcpuFd) -> Result<()> {
 }
 
 impl Behaviour {
+    /// Tells that a vCPU runs its guest: from its first port exit on, if it has any. A tracer knows it by then.
+    fn runs(&self) {
+        if let Some(lock) = &self.lock {
+            lock.start();
+        }
+    }
+
     /// Does what is to be done when a signal has ended KVM_RUN.
     fn interrupted(&self, vcpu: u32, seen: &mut Seen) {
         seen.interrupted += 1;
