@@ -1,7 +1,7 @@
-//! What a snapshot allocates once the same rows come again: nothing.
+//! A snapshot whose rows are all known allocates nothing.
 //!
-//! A program of its own, because it counts all allocations of the process; one test, because tests run side
-//! by side.
+//! This is a separate test program because it counts all allocations of the process. It has one test because
+//! tests run side by side.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -28,7 +28,7 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`, which is that of the system's.
+        // SAFETY: the caller keeps the contract of `alloc`, which the system's allocator shares.
         unsafe { System.alloc(layout) }
     }
 
@@ -93,8 +93,8 @@ fn the_same_rows_again_allocate_nothing() {
         for interval in &intervals {
             let (counts, printed) = snapshot(interval);
             assert_eq!(counts, [0; 6], "{by}: store, rows of an interval, of the store, two tables, text");
-            // The VMs are sorted, their parts chosen, and the words below are made; however many rows there
-            // are.
+            // Printing allocates to sort the VMs, to choose their parts and to make the text below the table,
+            // but not per row.
             assert!(printed <= 24, "{by}: {printed} in a block, {rows}");
         }
     }

@@ -1,4 +1,4 @@
-//! The page in a browser: what is drawn, with which numbers, and that nothing else happens.
+//! The HTML page in a browser: it draws the right charts and numbers, and does nothing else.
 
 use std::{fs, path::Path};
 
@@ -14,7 +14,7 @@ use crate::{PLAIN, SPLIT, directory, dump, export, python};
 /// A recording with parts, without the incident.
 const CALM: Synthetic = Synthetic { split: true, incident: false };
 
-/// What the browser says of a page.
+/// The browser's report about a page.
 struct Seen {
     views: Vec<(String, Json)>,
 }
@@ -105,7 +105,7 @@ fn a_page_shows_the_numbers() {
     assert_eq!(shown, expected);
     assert_eq!(digits(&view["lost"]), 3);
     assert_eq!(view["losses"], serde_json::json!(["unpaired exits", "early entries"]));
-    // Names of guests are words, whatever they look like.
+    // Guest names are shown as text, even if they look like markup.
     let vms = view["vms"].as_array().unwrap();
     assert_eq!((vms.len(), view["bars"].as_array().unwrap().len()), (GUESTS.len(), 2 * GUESTS.len()));
     assert!(vms.iter().any(|vm| vm == "<img src=x onerror=alert(1)>\"'&\\u{202e}[4102]"), "{vms:?}");
@@ -149,7 +149,7 @@ fn a_page_shows_before_and_after() {
     assert!(calm[7].as_str().unwrap().ends_with('\u{2248}'), "{calm}");
 }
 
-/// A page of a dump that knows no parts says so. No name that was to go is left.
+/// A page of a recording without parts says so, and has none of the anonymized names.
 #[test]
 fn a_page_has_no_names() {
     let dir = directory("html-names");

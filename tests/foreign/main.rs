@@ -2,7 +2,7 @@
 //! parsers of Prometheus' own client, promtool, node_exporter, spreadsheets' CSV, a browser. And the files
 //! that GitHub reads, by its schemas.
 //!
-//! `cargo xtask test foreign` brings them and says where they are.
+//! `cargo xtask test foreign` installs these programs and passes their paths.
 
 mod browser;
 mod prometheus;
@@ -20,7 +20,7 @@ use exitlat_tests::{
     synthetic::Synthetic,
 };
 
-/// What is written where for one test; it stays, to be looked at.
+/// The output directory of one test. It stays, for inspection.
 fn directory(test: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign").join(test);
     if dir.exists() {
@@ -30,7 +30,7 @@ fn directory(test: &str) -> PathBuf {
     dir
 }
 
-/// A place that set-up has prepared.
+/// A path from an environment variable that set-up gives the tests.
 fn prepared(variable: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) => path.into(),

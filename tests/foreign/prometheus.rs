@@ -12,7 +12,7 @@ use exitlat_tests::program::text;
 
 use crate::{PLAIN, SPLIT, directory, dump, export, python, unpacked};
 
-/// Both parsers of Prometheus' Python client take the text that is meant for them, and have the sums of the
+/// Both parsers of Prometheus' Python client accept the text format meant for them, with the sums of the
 /// JSON.
 #[test]
 fn the_client_parses_both_forms() {
@@ -31,7 +31,7 @@ fn the_client_parses_both_forms() {
     }
 }
 
-/// Prometheus' own checker takes the text format and finds nothing to complain about. It is no yes-man.
+/// promtool accepts the text format without complaint. It rejects OpenMetrics, so it does check.
 #[test]
 fn promtool_checks_the_metrics() {
     let dir = directory("promtool");

@@ -18,7 +18,7 @@ fn python_reads_the_interval_log() {
     assert!(python("hlog.py", &[&hlog, &json]).starts_with("histograms: "));
 }
 
-/// HdrHistogram's own log processor, in Java, makes of the log the very table that exitlat prints.
+/// HdrHistogram's own log processor, in Java, turns the log into the same table that exitlat prints.
 #[test]
 fn java_makes_the_same_percentile_table() {
     let dir = directory("hgrm-java");
@@ -71,20 +71,20 @@ fn c_reads_the_interval_log() {
     assert!(log.contains(host) && log.contains("Platinum 8480+"), "{log:.500}");
     let table = decoded(&hlog).unwrap();
     assert!(table.contains("#[Mean") && table.contains("1/(1-Percentile)"), "{table}");
-    // The lines are the limit: with one comment of 128 it reads nothing.
+    // Longer lines do fail: with one comment of 128 bytes it reads nothing.
     let long = format!("#[{}]\n{log}", "x".repeat(125));
     fs::write(&hlog, long).unwrap();
     assert!(decoded(&hlog).unwrap_err().contains("Failed"));
 }
 
-/// What HdrHistogram's decoder in C prints of a log, or its complaint. It runs with the C library that it was
-/// built for, which is newer than that of stable distributions.
+/// Output of HdrHistogram's C decoder for a log, or its error message. The decoder runs with the C library it
+/// was built for, which is newer than that of stable distributions.
 fn decoded(hlog: &Path) -> Result<String, String> {
     let libraries = prepared("EXITLAT_FOREIGN_PROGRAMS").join("usr/lib/x86_64-linux-gnu");
     let mut decoder = Command::new(libraries.join("ld-linux-x86-64.so.2"));
     decoder.arg("--library-path").arg(&libraries).arg(unpacked("hdr_decoder")).arg(hlog);
     let (_, out, err) = text(decoder.output().unwrap());
-    // Its status says nothing.
+    // The exit status does not tell whether it failed.
     if err.is_empty() { Ok(out) } else { Err(err) }
 }
 

@@ -59,7 +59,8 @@ fn wrong_usage_is_status_2() {
     }
 }
 
-/// A dump through standard input, in each format: as from its file, whose tables are in `snapshots`.
+/// A recording on standard input gives the same report in each format as its file, whose tables are in
+/// `snapshots`.
 #[test]
 fn report_reads_standard_input() {
     let dump = include_bytes!("../fixtures/schema-1.exitlat");

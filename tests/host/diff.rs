@@ -1,4 +1,4 @@
-//! `exitlat diff`: chance never fails, what is there is found, and what cannot be judged is said.
+//! `exitlat diff`: noise is never reported, real changes are found, and rows that cannot be judged are named.
 
 use exitlat_tests::noise::{DISTRIBUTIONS, Distribution, Effect, Load, record};
 use fastrand::Rng;
@@ -53,7 +53,7 @@ fn a_slow_tenth_is_found() {
     }
 }
 
-/// A distribution with a hole where there was none, and no quantile that is printed moves.
+/// A gap opens in the distribution, but no printed quantile moves.
 #[test]
 fn a_change_of_shape_alone_is_seen() {
     let hollow = Effect { hollow: true, ..NOTHING };
@@ -207,7 +207,7 @@ fn what_differs_beside_the_numbers_is_said_first() {
     );
 }
 
-/// A tenant's name for a guest acts on no terminal and breaks no XML.
+/// A hostile guest name cannot control a terminal or break XML.
 #[test]
 fn names_of_guests_are_escaped() {
     let files = Files::new();

@@ -15,7 +15,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
 }
 
-/// Demands that the page is as it should be, or makes it so if that is asked for.
+/// Fails unless the page has the wanted text; with `UPDATE_DOCS` set, rewrites the page instead.
 pub fn demand(path: &Path, page: &str, wanted: &str) {
     if env::var_os("UPDATE_DOCS").is_some() {
         fs::write(path, wanted).unwrap();
@@ -55,7 +55,7 @@ fn outputs(beginnings: &[&str]) -> String {
     beginnings.iter().map(named).collect()
 }
 
-/// The table that says which word means the same in which output names only words that these outputs have.
+/// The manual's table of equivalent words names only words that occur in the outputs.
 #[test]
 fn words_of_the_outputs_are_in_them() {
     let usage = fs::read_to_string(root().join("docs/usage.md")).unwrap();

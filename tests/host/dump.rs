@@ -1,4 +1,4 @@
-//! Dumps: what is written comes back, and no damage is taken for data.
+//! Recordings: what is written is read back, and damage is never taken for data.
 
 use std::io::Cursor;
 
@@ -99,7 +99,7 @@ fn intervals_come_back() {
     assert_eq!(notes, Vec::<String>::new());
 }
 
-/// What `report` shows of a dump is, byte for byte, what `live` shows of the intervals that were written.
+/// `report` shows, byte for byte, what `live` shows of the same intervals.
 #[test]
 fn report_equals_live() {
     let show = |by: GroupBy, store: &Store| {
@@ -149,7 +149,7 @@ fn a_cut_dump_gives_its_whole_intervals() {
             Err(other) => panic!("{cut}: {other}"),
             Ok((outcomes, notes)) => {
                 assert!(cut >= header_end);
-                // Without its line feed the end line is still whole.
+                // An end line without its line feed is whole, so there is no note.
                 assert!(!notes.is_empty() || cut == whole.len() - 1, "{cut}");
                 // A line that lacks only its line feed is whole.
                 let lines = ends.iter().filter(|end| **end <= cut + 1).max().copied().unwrap_or(0).min(cut);
@@ -162,7 +162,7 @@ fn a_cut_dump_gives_its_whole_intervals() {
     }
 }
 
-/// A dump of schema 1, as it was written when that was the newest, is read for ever.
+/// A recording of schema 1, from when that was the newest, stays readable.
 #[test]
 fn schema_1_is_read() {
     let (outcomes, notes) = read(include_bytes!("../fixtures/schema-1.exitlat")).unwrap();
@@ -195,12 +195,12 @@ fn another_bucket_layout_is_refused() {
     }
 }
 
-/// A dump with finer buckets gives the same as one with ours of the same samples, and says that it was
-/// coarsened.
+/// A recording with finer buckets gives the same result as one of the same samples in our buckets, and a note
+/// that it was coarsened.
 #[test]
 fn finer_buckets_are_joined() {
     let samples = [17u64, 900, 931, 1_000_000, 1_030_000, 5_000_000_000];
-    // The middle of each sample's bucket with 64 for each power of two, as their writer would put it.
+    // The middle of each sample's bucket, at 64 buckets for each power of two.
     let fine = |ns: u64| {
         let shift = ns.ilog2().saturating_sub(6);
         (ns >> shift << shift) + ((1 << shift) - 1) / 2
@@ -280,7 +280,7 @@ fn absurd_input_is_refused_in_bounded_memory() {
     assert!(matches!(read(&deep), Err(ReadError::Damaged { line: 2, .. })));
 }
 
-/// What there is of a torn interval has no time that is known: it is in no rate and no sum, and that is said.
+/// The length of a torn interval is unknown, so it is in no rate and no sum, and a note says so.
 #[test]
 fn a_torn_interval_is_left_out() {
     let whole = String::from_utf8(dump()).unwrap();
@@ -301,7 +301,7 @@ fn a_torn_interval_is_left_out() {
     assert_eq!(read(&lines[..2].concat()).0, [0; 0]);
 }
 
-/// Files one behind the other are not one dump.
+/// Concatenated files are not one recording: a note says what follows the end.
 #[test]
 fn what_follows_the_end_is_said_to_be_left() {
     let twice = [dump(), dump()].concat();
@@ -312,11 +312,11 @@ fn what_follows_the_end_is_said_to_be_left() {
     }
     let notes = reader.notes();
     assert!(count == 2 && notes.len() == 1 && notes[0].contains("merge them"), "{count}: {notes:?}");
-    // Of a pipe nobody waits for more.
+    // Without `with_end`, as for a pipe, nothing after the end line is read.
     assert_eq!(read(&twice).unwrap().1, [""; 0]);
 }
 
-/// What the clocks did is in the interval that it happened in, and is written again with it.
+/// Clock changes stay in the interval in which they happened, also when it is written again.
 #[test]
 fn what_the_clocks_did_comes_back() {
     let mut changed = interval(2);
@@ -338,8 +338,8 @@ fn what_the_clocks_did_comes_back() {
     assert!(copy.end("elapsed").unwrap() == dump);
 }
 
-/// Threads without end, each with a name as long as a line can be, or a host with such a name: an error
-/// before memory is short.
+/// Endless threads with names as long as a line allows, or a host with such a name, are an error before
+/// memory runs out.
 #[test]
 fn threads_without_end_are_refused() {
     for field in ["vm", "host"] {
@@ -387,7 +387,7 @@ impl<I: Iterator<Item = String>> std::io::Read for Lines<I> {
     }
 }
 
-/// A dump of schema 2, kept for ever: parts, causes, and where the vCPUs' time went.
+/// A recording of schema 2, kept for ever: parts, causes, and the wall time of vCPUs.
 #[test]
 fn schema_2_is_read() {
     let whole = include_bytes!("../fixtures/schema-2.exitlat");

@@ -1,4 +1,4 @@
-//! VMs that ended: `live` keeps the newest apart, and says how many the others were.
+//! VMs that ended: `live` keeps rows for the newest, and says how many others there were.
 
 use exitlat_tests::synthetic::Synthetic;
 use serde_json::Value as Json;
@@ -7,7 +7,7 @@ use tracer_user::{
     render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table},
 };
 
-/// A store of so many VMs, of which three are kept apart; each ran for one interval.
+/// A store of `vms` VMs that ran for one interval each; it keeps three of them apart.
 fn store(vms: u32) -> Store {
     let (mut store, mut threads, mut ended) = (Store::keeping(3), Threads::default(), None);
     let of_one: Vec<Interval> = Synthetic { split: true, incident: false }.intervals();
@@ -66,7 +66,7 @@ fn older_ones_are_one_row_that_says_how_many() {
     assert!(csv.lines().any(|line| line.contains(",VMs that ended,,,,")), "{csv}");
 }
 
-/// What is not by VM is the same, however many VMs are told apart.
+/// Rows that are not by VM do not depend on how many VMs are kept apart.
 #[test]
 fn nothing_is_missing_in_the_sums() {
     let count = |block: &Json| block["samples"].as_u64().unwrap();

@@ -97,7 +97,7 @@ fn the_long_form_tells_exits_from_causes() {
     assert_eq!((&user["detail"], &user["kernel_ns"]), (&"KVM_EXIT_IO".into(), &Json::Null));
 }
 
-/// What a dump carries is exported as if the intervals had never been written: parts, causes, times of vCPUs.
+/// A recording exports like intervals that were never written: parts, causes, times of vCPUs.
 #[test]
 fn a_dump_loses_nothing() {
     let (_dir, dump) = dump(SPLIT);
@@ -114,7 +114,7 @@ fn a_dump_loses_nothing() {
     }
 }
 
-/// Without parts there is nothing in their place: not zero, which would be a measurement.
+/// Parts that were not measured are empty, not zero: zero would be a measurement.
 #[test]
 fn what_was_not_measured_is_empty() {
     let lines =
@@ -153,7 +153,7 @@ fn metrics_have_the_parts() {
     assert!(metrics.ends_with("# EOF\n"));
 }
 
-/// What was open at the end is that of each host's end.
+/// The open exits are those at the end of each host's recording.
 #[test]
 fn open_exits_are_those_at_each_hosts_end() {
     let all = SPLIT.intervals();
@@ -168,7 +168,7 @@ fn open_exits_are_those_at_each_hosts_end() {
     assert_eq!((in_flight(["a", "a"]), in_flight(["a", "b"])), (count, 2 * count));
 }
 
-/// The log is one that the crate's own reader takes, tag by tag.
+/// The crate's own reader reads the interval log back, tag by tag.
 #[test]
 fn the_interval_log_is_read_back() {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
@@ -241,7 +241,7 @@ fn percentile_tables_go_to_a_directory_or_one_by_one() {
     );
 }
 
-/// No format lets a name through that was to go, neither of a guest nor of the host nor in the command line.
+/// No format has an anonymized name: of a guest, of the host, or in the command line.
 #[test]
 fn names_go_where_they_are_to_go() {
     let (dir, dump) = dump(PLAIN);
@@ -255,7 +255,7 @@ fn names_go_where_they_are_to_go() {
             assert_eq!((status, err.as_str()), (Some(0), ""), "{format}");
             let leaked: Vec<_> = secrets.iter().filter(|name| out.contains(**name)).collect();
             assert!(leaked.is_empty(), "{format} {names}: {leaked:?}");
-            // Not by accident: they are there otherwise.
+            // Without the option, the names are there.
             assert!(
                 export(&dump, &format!("--format {format} --by vm,reason")).1.contains("web01"),
                 "{format}"
@@ -273,7 +273,7 @@ fn names_go_where_they_are_to_go() {
     assert_eq!(export(&dump, &format!("--format csv {hash}")).0, Some(2));
 }
 
-/// Of nothing, every format says nothing, and is whole.
+/// An export without exits is well-formed in every format.
 #[test]
 fn an_empty_dump_is_exported() {
     let dir = tempfile::tempdir().unwrap();

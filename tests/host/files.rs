@@ -14,7 +14,7 @@ use tracer_user::{
     recording::{Reader, Writer},
 };
 
-/// Runs it: status, standard output, standard error.
+/// Runs exitlat; returns status, standard output and standard error.
 pub fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = program::exitlat().args(arguments).output().unwrap();
     let (status, stdout, stderr) = program::text(output);
@@ -25,23 +25,23 @@ pub fn run(arguments: &[&str]) -> (i32, String, String) {
 pub struct Files(TempDir);
 
 impl Files {
-    /// No file yet.
+    /// An empty directory.
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// The path of a file.
+    /// The path of a file in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    /// A file with this content.
+    /// Writes a file with this content; returns its path.
     pub fn file(&self, name: &str, content: &[u8]) -> String {
         std::fs::write(self.path(name), content).unwrap();
         text(&self.path(name))
     }
 
-    /// A dump of a VM with this name.
+    /// Writes a recording of a VM with this name; returns its path.
     pub fn dump(
         &self,
         name: &str,
@@ -53,7 +53,7 @@ impl Files {
         self.file(name, &dump)
     }
 
-    /// These dumps merged to one.
+    /// Merges recordings into one file; returns its path.
     pub fn merged(&self, name: &str, dumps: &[&str]) -> String {
         let all = text(&self.path(name));
         let (status, _, err) = run(&[&["merge", "-o", &all], dumps].concat());
@@ -61,7 +61,7 @@ impl Files {
         all
     }
 
-    /// A dump with each of its intervals changed.
+    /// Writes a copy of a recording with `change` applied to each interval; returns its path.
     pub fn rewritten(&self, name: &str, dump: &str, mut change: impl FnMut(&mut Interval)) -> String {
         let bytes = std::fs::read(dump).unwrap();
         let mut reader = Reader::new(bytes.as_slice()).unwrap();

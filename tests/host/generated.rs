@@ -20,7 +20,7 @@ fn manual_pages_are_those_of_the_snapshots() {
     let mut names = BTreeSet::new();
     for File { path, text } in manual().unwrap() {
         let name = path.trim_start_matches("man/").trim_end_matches(".1").to_owned();
-        // So that a release changes nothing else.
+        // A release must not change the pages.
         let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
         let mut settings = insta::Settings::new();
         settings.set_snapshot_path(PAGES);
@@ -29,7 +29,7 @@ fn manual_pages_are_those_of_the_snapshots() {
         settings.bind(|| insta::assert_snapshot!(name.as_str(), text));
         names.insert(format!("{name}.snap"));
     }
-    // A snapshot whose command is gone states nothing.
+    // A snapshot without a command checks nothing, so there must be none.
     let files = fs::read_dir(Path::new(PAGES)).unwrap();
     let files: BTreeSet<_> =
         files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();

@@ -111,7 +111,8 @@ fn content(dump: &[u8]) -> BTreeMap<String, Vec<u64>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Counts, sums, extremes, buckets, losses, parts and open exits: those of all dumps, whatever the order.
+    /// Counts, sums, minima, maxima, buckets, losses, parts and open exits are those of all inputs, in any
+    /// order.
     #[test]
     fn order_and_grouping_do_not_matter(dumps in dumps(), cut in 0usize..5, turn in 0usize..5) {
         let dumps: Vec<_> = dumps.iter().enumerate().map(|(number, dump)| written(number, dump)).collect();
@@ -143,7 +144,7 @@ fn intervals_come_in_the_order_of_their_ends() {
     }
 }
 
-/// Each source makes the header longer; it may be longer than any other line.
+/// Each source makes the header longer; it may exceed the limit of other lines.
 #[test]
 fn a_long_header_is_read_back() {
     let dump = |number: u64| {
@@ -188,7 +189,7 @@ fn hosts_are_told_apart() {
     assert!(csv.contains(",host,") && csv.contains(",two,"), "{csv}");
     let (status, _, err) = run(&["report", &all, "--host", "three"]);
     assert!(status == 2 && err.contains("one, two"), "{err}");
-    // Merged dumps compare, and with a part of themselves too.
+    // `diff` takes merged recordings, also beside a part of themselves.
     let (status, out, _) = run(&["diff", &all, &all, "--by", "host,reason"]);
     assert!(status == 0 && out.contains("10 intervals, 20.0 s"), "{out}");
 }

@@ -28,7 +28,7 @@ fn export(dump: &str, options: &str) -> String {
     out
 }
 
-/// The exits that an export has: their number as the column of CSV says.
+/// The number of exits in a CSV export: the sum of its `count` column.
 fn exits(csv: &str) -> u64 {
     let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let heading = lines.next().unwrap();
@@ -54,7 +54,7 @@ fn the_same_pid_on_two_hosts_is_two_vms() {
     assert!(export(&all, "--format hlog --by vm").contains("Tag=one/web[7],"));
     let page = export(&all, "--format html --by vm,reason");
     assert!(page.contains("one \u{b7} web[7]") && page.contains("three \u{b7} web[7]"));
-    // Of one host nothing is told apart, and no name is said.
+    // With one host there is no host label.
     assert!(!export(&one, "--format openmetrics").contains("{host="));
     // Where names are left out, hosts are still two.
     let metrics = export(&all, "--format openmetrics --names none");
@@ -77,7 +77,7 @@ fn hosts_can_be_chosen() {
     assert!(export(&one, "--format openmetrics --by host").contains("host=\"one\",idle="));
 }
 
-/// A guest is chosen by its name, not by its pid, which another VM may have: on another host, or later.
+/// A guest is chosen by name, not by pid: another VM may have that pid, on another host or later.
 #[test]
 fn a_guest_is_not_another_with_its_pid() {
     let files = Files::new();
@@ -92,7 +92,7 @@ fn a_guest_is_not_another_with_its_pid() {
     assert_eq!(exits(&export(&both, "--format csv -g web")), exits(&export(&one, "--format csv")));
 }
 
-/// Hosts were booted at different times; their intervals are at one time all the same.
+/// Hosts were booted at different times, but their simultaneous intervals have the same time.
 #[test]
 fn the_clocks_of_hosts_are_told_apart() {
     let files = Files::new();

@@ -43,12 +43,12 @@ fn a_name_that_exists_is_meant_alone() {
         assert_eq!(shown(dir.path(), command, "foo=1,,bar=2,win1"), ["win1", "foo=1,bar=2"], "{command}");
         assert_eq!(shown(dir.path(), command, "win*"), ["win[10]", "win1"], "{command}");
     }
-    // Without such a VM the glob is a glob.
+    // No VM has this literal name, so the text is a glob.
     recording(dir.path(), ["win0", "win1", "foo=1,bar=2"]);
     assert_eq!(shown(dir.path(), COMMANDS[0], "win[10]"), ["win1"]);
 }
 
-/// A stream is read once, so that nobody knows yet what comes: name and glob are both taken.
+/// A stream is read once, with its names unknown, so the text is both a name and a glob.
 #[test]
 fn of_a_stream_the_name_and_the_glob_are_taken() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Tables on terminals that are too narrow for them, and tables of what a guest made too much of.
+//! Tables on terminals that are too narrow for them, and tables with very many causes.
 
 use exitlat_tests::causes;
 use tracer_user::{
@@ -30,7 +30,7 @@ fn tables(width: usize) -> String {
     table(interval, &threads, "vm,reason", Some(width))
 }
 
-/// The name gives way, the pid stays, and so do the latencies.
+/// Names are shortened; pids and latencies stay whole.
 #[test]
 fn names_are_shortened_before_latencies_vanish() {
     assert_eq!(SANDBOX.len(), 72);
@@ -224,7 +224,7 @@ fn thousands_of_causes_are_a_few_lines() {
     assert!(!table(&interval, reader.threads(), "reason", None).contains("more causes"));
 }
 
-/// The time of this thread in `run`, in ns: other processes do not count.
+/// CPU time of this thread in `run`, in ns, so that other processes add nothing.
 fn cpu_ns(run: impl FnOnce()) -> u64 {
     let now = || {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -235,8 +235,8 @@ fn cpu_ns(run: impl FnOnce()) -> u64 {
     now() - before
 }
 
-/// Ten times the causes take about ten times the time, and not a hundred: reading, summing up, and the tables
-/// of each interval and of all of them. A bound of forty holds for what is in proportion, on any machine.
+/// Reading, summing up and printing ten times the causes takes about ten times the time, not a hundred. The
+/// bound of forty leaves room for any machine.
 #[test]
 fn the_time_of_causes_is_in_proportion() {
     let report = |count: usize| {
@@ -263,7 +263,7 @@ fn the_time_of_causes_is_in_proportion() {
             total.of_store(&store);
             printer.print(&mut std::io::sink(), &total, Span::Total).unwrap();
         };
-        // The first run brings the memory.
+        // The first run also allocates memory; the minimum leaves it out.
         (0..3).map(|_| cpu_ns(run)).min().unwrap()
     };
     let (few, many) = (report(1000), report(10_000));

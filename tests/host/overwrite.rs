@@ -1,4 +1,4 @@
-//! What is there already is safe, from `export` and `report --save` as from `merge`.
+//! `export`, `report --save` and `merge` do not overwrite existing files.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -12,7 +12,7 @@ fn dump(files: &Files, name: &str) -> String {
     files.dump(name, header("one"), "web", (&DISTRIBUTIONS[..2], LOAD, Effect::default(), 1))
 }
 
-/// A dump with damage in its middle, so that some of it is exported before it is met.
+/// A recording with damage in its middle: an export begins before it meets the damage.
 fn damaged(files: &Files) -> String {
     let mut bytes = fs::read(dump(files, "damaged")).unwrap();
     let middle = bytes.len() / 2;
@@ -52,7 +52,7 @@ fn a_failure_leaves_what_was_there() {
     assert!(status == 1 && err.contains("cannot write /dev/full"), "{err}");
 }
 
-/// One text for all commands.
+/// All commands refuse with the same text.
 #[test]
 fn what_exists_is_named_with_the_way_out() {
     let files = Files::new();

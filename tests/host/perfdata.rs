@@ -1,4 +1,4 @@
-//! Recordings of perf's: its numbers come out, in either byte order, and no damage is taken for data.
+//! perf.data: its numbers are reported, in either byte order, and damage is never taken for data.
 
 use std::{collections::BTreeMap, io::Cursor};
 
@@ -250,7 +250,7 @@ fn recordings_of_other_things_are_named() {
     assert!(error.contains("perf did not come to its end"), "{error}");
 }
 
-/// Cut anywhere: an error for a file, whose formats are at its end; never a panic.
+/// A file cut anywhere is an error, because its formats are at its end. It never causes a panic.
 #[test]
 fn a_cut_recording_is_an_error() {
     let file = mainframe().file();
@@ -263,7 +263,7 @@ fn a_cut_recording_is_an_error() {
     assert!((2..30).contains(&whole), "a stream ends between two records: {whole}");
 }
 
-/// Damaged anywhere: an error, or other numbers; never a panic, and never much memory.
+/// A damaged byte gives an error or other numbers, never a panic or much memory.
 #[test]
 fn damage_is_survived() {
     let packed = unpacked(fixture!("perf-6.1-svm-packed.data.zst"));
@@ -288,7 +288,7 @@ fn a_recording_without_a_sample_says_so() {
     assert!(empty.notes[0].ends_with("but none fired: no guest ran"), "{:?}", empty.notes);
 }
 
-/// Cycles were counted too.
+/// perf also recorded cycles.
 #[test]
 fn samples_of_other_events_are_left_out_in_silence() {
     let mixed = read(&patched().other_event()).unwrap();
@@ -380,7 +380,7 @@ fn a_gap_is_of_a_cpu_or_of_a_thread() {
     }
 }
 
-/// Some kernels only count.
+/// Some kernels only count lost events, without telling where they are missing.
 #[test]
 fn lost_events_without_a_place_are_said() {
     let mut builder = Builder::x86();
@@ -392,7 +392,7 @@ fn lost_events_without_a_place_are_said() {
     assert!(recording.notes[0].contains("when 5 of the lost events"), "{:?}", recording.notes);
 }
 
-/// The thread's last exit lost its entry, and then its end was seen, or nothing.
+/// The entry of the thread's last exit was lost. After that the thread's end was seen, or nothing.
 #[test]
 fn an_exit_before_a_gap_is_neither_in_flight_nor_the_last() {
     for ends in [true, false] {

@@ -28,13 +28,13 @@ use tracer_user::{
 
 use super::dump::{header, interval, threads};
 
-/// A disk in memory, with so much room.
+/// A disk in memory, with room for this many bytes.
 #[derive(Clone, Default)]
 struct Memory {
     files: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
     room: Rc<RefCell<usize>>,
     synced: Rc<RefCell<u32>>,
-    /// Only when it is to last does the disk turn out to be full.
+    /// The disk reports that it is full at the sync, not at the write.
     full_late: Rc<RefCell<bool>>,
 }
 
@@ -121,7 +121,7 @@ fn second(number: u64) -> Interval {
     let end_ns = number * 1_000_000_000;
     let end_unix_ms = 1_700_000_000_000 + number * 1000;
     let mut second = Interval { start_ns: end_ns - 1_000_000_000, end_ns, end_unix_ms, ..interval(number) };
-    // What describes the same time once more, or no exit at all.
+    // These cells describe the same exits once more, or no exit.
     for kind in [kind::WHOLE, kind::GUEST] {
         let start = second.buckets.len();
         second.buckets.push((bucket_of(5_000) as u16, 2));
@@ -226,7 +226,7 @@ fn files_are_made_to_last_as_asked() {
     }
 }
 
-/// Whatever the room: no file is torn, what is in the files is right, and what is not is counted.
+/// Whatever the room, no file is torn, the files' contents are right, and missing intervals are counted.
 #[test]
 fn a_full_disk_tears_nothing_and_is_counted() {
     let samples = |number| second(number).exits();
@@ -251,7 +251,7 @@ fn a_full_disk_tears_nothing_and_is_counted() {
             }
             kinds[1] += u32::from(outcome == Outcome::Full);
             kinds[2] += u32::from(outcome == Outcome::StillFull);
-            // At any time: what is there can be read to its end.
+            // Each file is readable to its end at any time.
             for dump in disk.files.borrow().values() {
                 let notes = read(dump).3;
                 assert!(notes.iter().all(|note| note.contains("no end line")), "{notes:?}");
@@ -269,7 +269,7 @@ fn a_full_disk_tears_nothing_and_is_counted() {
     assert!(kinds.iter().all(|kind| *kind > 5), "{kinds:?}");
 }
 
-/// An interval that is not surely there is lost, and not also written.
+/// An interval whose sync failed is lost, and not written as well.
 #[test]
 fn a_disk_that_is_full_when_it_is_to_last_loses_the_interval() {
     let disk = Memory::with_room(usize::MAX);
@@ -288,7 +288,7 @@ fn a_disk_that_is_full_when_it_is_to_last_loses_the_interval() {
     assert_eq!(contents[1].losses["unwritten"], second(2).exits());
 }
 
-/// A disk that stays full: what is lost is in the dump, or it is said that it is not.
+/// On a disk that stays full, the losses are in the recording, or a message says that they are not.
 #[test]
 fn what_is_lost_at_the_end_is_told() {
     let mut kinds = [0; 3];
@@ -364,7 +364,7 @@ fn what_the_clocks_did_is_in_the_dump() {
 fn real_files_on_a_real_disk() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("all.exitlat");
-    // Of the very name that comes next.
+    // The next file's name is taken.
     let taken = dir.path().join(format!("all.exitlat{}", ".20231114T221322.000Z"));
     fs::write(&taken, "somebody else's").unwrap();
     let disk = RotatingFiles::many(&path.as_path().into()).unwrap();
@@ -408,8 +408,8 @@ fn a_real_file_is_cut_and_goes_on() {
     assert!(RotatingFiles::many(&Path::new("-").into()).is_err());
 }
 
-/// How much a busy host writes: the figure in docs/recording.md. `cargo test -p exitlat-tests --test host --
-/// \ --show-output an_hour_has_a_bounded_size`
+/// How much a busy host writes: the figure in docs/recording.md. Run `cargo test -p exitlat-tests --test host
+/// an_hour_has_a_bounded_size -- --show-output` to see it.
 #[test]
 fn an_hour_has_a_bounded_size() {
     const VCPUS: usize = 64;

@@ -39,7 +39,7 @@ fn unread(arguments: &[&str]) -> Option<i32> {
     command.args(arguments).stdout(writer).stderr(Stdio::null()).status().unwrap().code()
 }
 
-/// Whoever asks for the status gets it, whoever wants a dump has it, however much of the text is read.
+/// A reader that closes the pipe early changes neither the exit status nor the saved recording.
 #[test]
 fn a_reader_that_goes_changes_no_verdict_and_no_dump() {
     let files = Files::new();
@@ -67,7 +67,7 @@ fn much_faster_is_improved_and_not_just_changed() {
     assert!(status == 3 && !out.contains("changed"), "{out}");
 }
 
-/// What happened only once tells nothing of how it fluctuates.
+/// A single burst does not tell how the row fluctuates.
 #[test]
 fn a_single_burst_is_not_judged() {
     let files = Files::new();
@@ -91,7 +91,7 @@ fn a_single_burst_is_not_judged() {
     assert_eq!(found, [["not judged"; 3], ["regressed"; 3]], "{out}");
 }
 
-/// In time a pid may come to be another VM's: after a reboot, or in a recording of days.
+/// Another VM may get the same pid later: after a reboot, or in a recording of days.
 #[test]
 fn a_pid_that_comes_back_is_another_vm() {
     let files = Files::new();
@@ -112,7 +112,7 @@ fn a_pid_that_comes_back_is_another_vm() {
     assert_eq!(metrics.matches("exitlat_exits_total{").count(), 2, "{metrics}");
 }
 
-/// What is left of a pid that was cut off is another pid.
+/// A pid that is cut off would be another pid.
 #[test]
 fn names_and_pids_are_never_cut_where_the_time_went() {
     let dump = String::from_utf8(SPLIT.dump()).unwrap();
@@ -127,7 +127,7 @@ fn names_and_pids_are_never_cut_where_the_time_went() {
     assert!(times.lines().any(|line| line.starts_with(&format!("{name}["))), "{out}");
 }
 
-/// Each host has an end of its own, and what was open then.
+/// Each host's recording has its own end, and its own open exits there.
 #[test]
 fn open_exits_of_all_hosts_are_in_the_total() {
     let files = Files::new();
@@ -150,7 +150,7 @@ fn open_exits_of_all_hosts_are_in_the_total() {
     let both = open(&all, &[]);
     assert_eq!(both.len(), 2 * each);
     assert_eq!(both.iter().filter(|exit| exit["host"] == "two").count(), each);
-    // What was not asked for is not open either.
+    // Filters hold for open exits too.
     assert_eq!(open(&all, &["-f", "^nosuch$"]).len(), 0);
     let (_, out, _) = run(&["report", &all, "-f", "^nosuch$"]);
     assert!(out.contains("No exits to show.") && !out.contains("in flight"), "{out}");
@@ -219,8 +219,7 @@ fn rates_on_the_page_are_those_of_a_host() {
     assert_eq!(cells(&both, &format!("one \u{b7} {reason}"))[..2], cells(&alone, &reason)[..2]);
 }
 
-/// The machine slept in the middle: what came after has the time it had, and the page says why there is none
-/// between.
+/// The machine was suspended in the middle: later intervals keep their time, and the page explains the gap.
 #[test]
 fn a_page_knows_that_the_machine_was_suspended() {
     const HOURS: u64 = 8 * 3_600_000;

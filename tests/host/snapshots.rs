@@ -41,7 +41,7 @@ fn check(group: &str, case: &str, view: View, arguments: &str) {
     settings.bind(|| insta::assert_snapshot!(case, view::plain(&text)));
 }
 
-/// A snapshot whose case is gone states nothing.
+/// A snapshot without a case checks nothing, so there must be none.
 #[test]
 fn every_snapshot_has_its_case() {
     let file = |(group, case)| Path::new(SNAPSHOTS).join(group).join(format!("{case}.snap"));

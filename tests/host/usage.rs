@@ -25,7 +25,7 @@ fn block(command: &str) -> String {
     exitlat.args(words.split_whitespace()).current_dir(root()).env_remove("COLUMNS").stdin(Stdio::null());
     exitlat.stdout(writer.try_clone().unwrap()).stderr(writer);
     let mut child = exitlat.spawn().unwrap();
-    // It holds the ends of the pipe that are written to; without it the reader sees the end.
+    // The command holds the write ends of the pipe: the reader sees the end only after this.
     drop(exitlat);
     let mut output = String::new();
     reader.read_to_string(&mut output).unwrap();

@@ -1,5 +1,5 @@
-//! One tenant cannot take another's numbers away. Beside each attack a neighbour starts when the attack has
-//! done all that it can, and must not lose a sample; nor may what the attacker loses be a secret.
+//! One tenant cannot make another lose samples. Each attack runs to its full effect, then a neighbour starts,
+//! which must not lose a sample. The attacker's losses must be reported.
 //!
 //! The attackers are those of `workload attack`.
 
@@ -21,7 +21,7 @@ const BY: &str = "--by vcpu,reason";
 const MOST_CAUSES: usize = 65;
 /// Most characters of a name.
 const LONGEST_NAME: usize = 256;
-/// Losses that say that a place was refused.
+/// Losses that count refused places in a table.
 const REFUSALS: [&str; 4] = ["slot_table_full", "slot_quota", "vcpu_table_full", "vcpu_quota"];
 
 /// A running attacker.
@@ -44,7 +44,7 @@ impl Attacker {
         attacker
     }
 
-    /// Does a round: what came of it. The attacker lives on.
+    /// Does a round and returns its result. The attacker keeps running.
     fn round(&mut self) -> Value {
         self.input.write_all(b"\n").unwrap();
         self.line()
@@ -64,7 +64,7 @@ impl Attacker {
     }
 }
 
-/// What the neighbour does, and its names on one of the isas.
+/// The neighbour's workload, and the names of its exit reasons on one isa.
 struct Neighbour {
     isa: &'static str,
     workload: &'static str,
@@ -84,7 +84,7 @@ const VMX: Neighbour = Neighbour {
 };
 
 impl Neighbour {
-    /// Runs it, beginning to end.
+    /// Runs the workload to its end.
     fn run(&self) -> Vec<Vcpu> {
         let guests = Background::start(self.workload);
         guests.go();
@@ -117,7 +117,7 @@ fn of_process(table: &Table, pid: u64) -> Table {
     own
 }
 
-/// What one VM lost for want of places, by name; nothing if no table names it among those that were hit.
+/// One VM's losses to full tables, by name; null if no table lists the VM.
 fn losses_of(table: &Table, pid: u64) -> Value {
     let crowded = table.0["crowded"].as_array().into_iter().flatten();
     let hit = crowded.flat_map(|table| table["hit"].as_array().cloned().unwrap_or_default());
@@ -141,7 +141,7 @@ fn samples(table: &Table) -> u64 {
     table.rows().iter().map(|row| row["samples"].as_u64().unwrap()).sum()
 }
 
-/// What was refused for want of places, whomever it hit.
+/// All samples refused by full tables, of any VM.
 fn refused(table: &Table) -> u64 {
     REFUSALS.iter().map(|name| table.loss(name)).sum()
 }
@@ -153,8 +153,8 @@ fn last(live: Live) -> Table {
     Table::last(&blocks)
 }
 
-/// Attack, then the neighbour, under a tracer that was there before both: its table, the attacker's process
-/// and what it says of itself.
+/// Runs the attack, then the neighbour, under one tracer that starts first. Returns its table, the attacker's
+/// pid and the attacker's own report.
 fn under_attack(options: &str, attack: &[&str], neighbour: &Neighbour) -> (Table, u64, Value) {
     let live = Live::start(&format!("-d 600 {BY} {options}"));
     let mut attacker = Attacker::start(attack);
@@ -172,7 +172,7 @@ fn kvm_exits(said: &Value) -> Option<u64> {
     said["vcpus"].as_array().unwrap().iter().map(|vcpu| vcpu["exits"].as_u64()).sum()
 }
 
-/// Of a process in which each vCPU thread is in its last exit, every exit before is a sample or refused.
+/// In a process whose vCPU threads are all in their last exit, every earlier exit is a sample or was refused.
 fn demand_all_accounted(table: &Table, pid: u64, said: &Value) {
     let Some(exits) = kvm_exits(said) else { return };
     let vcpus = said["vcpus"].as_array().unwrap().len() as u64;
@@ -215,7 +215,7 @@ fn intel_reasons_that_kvm_does_not_have_fill_no_table() {
     scribbler(4500, &VMX);
 }
 
-/// All of these are numbers of KVM's; what is too much is their number in one process.
+/// All these reasons are KVM's own; one process has too many of them.
 #[test]
 fn abuse_many_vcpus_with_many_reasons_leave_places_to_others() {
     let attack = ["scribble", "--vcpus", "128", "--runs", "64", "--first", "0", "--mask", "63"];
@@ -252,14 +252,14 @@ fn intel_a_process_with_too_many_vcpus_leaves_places_to_others() {
     thread_bomb("--max-vcpus 64", 80, &VMX);
 }
 
-/// Under a tracer that was there before them: more than the table was asked to have, and fewer than it has
+/// The tracer starts first. More processes come than its table was asked to hold, but fewer than it holds
 /// with its reserve.
 #[test]
 fn abuse_too_many_processes_leave_places_to_others() {
     under_attack("", &["processes", "--count", "1100"], &SVM);
 }
 
-/// The tables are as large as the host needs them when the tracer starts.
+/// The tracer sizes its tables for the vCPUs that the host has when it starts.
 #[test]
 fn abuse_many_processes_that_are_there_already_all_have_places() {
     let mut attacker = Attacker::start(&["processes", "--count", "1100", "--rounds", "2"]);
@@ -273,7 +273,7 @@ fn abuse_many_processes_that_are_there_already_all_have_places() {
     assert_eq!(refused(&table), 0, "{:?}", table.0["losses"]);
 }
 
-/// As many vCPUs as the table has places: nobody is there for whom a place must be kept.
+/// A VM with as many vCPUs as the table has places: there is no other VM to keep a place for.
 #[test]
 fn abuse_a_lone_vm_may_fill_the_vcpu_table() {
     let (vcpus, recording) = record("--max-vcpus 16", "--vcpus 16 cpuid=50 msr=30 io=10", "svm");
@@ -318,7 +318,7 @@ fn peak_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Threads that come and go for days: each is counted or said to be lost, and none is remembered for ever.
+/// Threads that come and go for days: each is counted or reported as lost, and none is kept in memory.
 #[test]
 fn abuse_threads_that_come_and_go_take_no_memory() {
     const THREADS: u64 = 5_000;

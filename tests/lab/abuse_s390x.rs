@@ -84,7 +84,7 @@ fn s390x_abuse_a_sweep_of_diag_codes_fills_no_table() {
     sweep("diagsweep=5000", "Instruction", 5000);
 }
 
-/// As many orders as there can be, so not enough for the table: but too many for one vCPU.
+/// As many SIGP orders as there are: too few to fill the table, but too many for one vCPU.
 #[test]
 fn s390x_abuse_a_sweep_of_sigp_orders_fills_no_table() {
     sweep("sigpsweep=200", "Instruction", 200);

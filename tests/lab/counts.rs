@@ -10,7 +10,7 @@ fn exact_one_vcpu() {
     let (vcpus, dump) = record("", MIX, "svm");
     demand_exact(&report(&dump, BY), &vcpus, "svm");
 }
-/// By classic and by raw tracepoints the same exits give the same table.
+/// Tracepoints and raw tracepoints give the same table of the same exits.
 #[test]
 fn exact_on_both_paths() {
     for (path, name) in [("tp", "tracepoints"), ("raw", "raw tracepoints")] {
@@ -47,7 +47,7 @@ fn exact_causes_of_msrs() {
     assert!(causes.iter().all(|cause| cause["cause"] != "none"), "{row}");
 }
 
-/// Two tracers on the two paths over the same exits: the same codes, counts and vCPU numbers.
+/// Two tracers, one per type of tracepoint, over the same exits: the same codes, counts and vCPU numbers.
 #[test]
 fn exact_for_both_paths_at_once() {
     let classic = Live::start(&format!("-d 600 --attach tp {BY}"));
@@ -68,7 +68,7 @@ fn exact_two_vms_of_two_vcpus() {
     let table = report(&dump, BY);
     demand_exact(&table, &vcpus, "svm");
     demand_names(&table, &vcpus);
-    // Grouped otherwise, the same samples.
+    // Every grouping has the same samples.
     for by in ["reason", "vm", "vm,reason"] {
         assert_eq!(report(&dump, &format!("--by {by}")).0["samples"], table.0["samples"], "{by}");
     }
@@ -97,7 +97,7 @@ fn exact_halts_in_the_kernel() {
 #[test]
 fn exact_many_small_vms() {
     const WORKLOAD: &str = "--vms 24 --vcpus 2 cpuid=30 msr=20 io=5";
-    // They come and go; or all are there at the end.
+    // Guests that come and go, then guests that are all alive at the end.
     let (vcpus, dump) = record("", WORKLOAD, "svm");
     assert_eq!(vcpus.len(), 48);
     demand_exact(&report(&dump, BY), &vcpus, "svm");
@@ -137,7 +137,7 @@ fn exact_for_the_guest_asked_for() {
     demand_exact(&Table::last(&by_pid.stop(libc::SIGINT).1), &others, "svm");
 }
 
-/// A VM that starts while tracing goes on is held against the names that were asked for.
+/// A VM that starts while tracing goes on is matched against the requested names.
 #[test]
 fn a_guest_that_starts_later_is_traced_by_its_name() {
     let mut live = Live::start("-d 50ms -g late* --by vm");
@@ -159,7 +159,7 @@ fn a_guest_that_starts_later_is_traced_by_its_name() {
 fn exact_with_many_readings_in_between() {
     let guests = Background::start("--vcpus 2 cpuid=20000 io=500");
     let mut live = Live::start(&format!("-d 5ms {BY}"));
-    // Taken as they come: exitlat would wait for a pipe that is full.
+    // Read all along: exitlat blocks on a full pipe.
     let blocks = live.blocks();
     let blocks = std::thread::spawn(|| blocks.collect::<Vec<_>>());
     guests.go();
@@ -177,7 +177,7 @@ fn exact_with_many_readings_in_between() {
 
 #[test]
 fn exact_losses_when_the_slots_are_full() {
-    // Without returns to the VMM, which would want slots of their own.
+    // No returns to the VMM: they would need slots of their own.
     let (vcpus, dump) = record("--slots 1", "cpuid=300 msr=200", "svm");
     let table = report(&dump, BY);
     let shown: u64 = table.samples(vcpus[0].tid).values().sum();

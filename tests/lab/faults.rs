@@ -1,4 +1,4 @@
-//! Bad input, poor hosts and things that end under our feet: a clear message, the documented status.
+//! Bad input, hosts that lack something, processes that end early: a clear message, the documented status.
 
 use std::{
     fs,
@@ -45,7 +45,7 @@ fn kvm_not_loaded_and_loaded_again() {
     unload("kvm");
     demand(&exitlat().args(["live", "--once"]).output().unwrap(), 4, &["kvm_exit", "modprobe"]);
     for module in fs::read_to_string("/lab/modules").unwrap().lines() {
-        // Those that stayed loaded say so.
+        // insmod fails for the modules that stayed loaded.
         let _ = Command::new("insmod").arg(module).output();
     }
     let dump = scratch("dump");
@@ -66,8 +66,8 @@ fn no_guest_running_is_not_an_error_but_is_said() {
     demand(&output, 0, &["no guest is running"]);
 }
 
-/// A guest that begins in the second of listening, with which a measurement without exits ends, is no guest
-/// whose exits are not reported.
+/// A measurement without exits ends with a second of listening. Exits of a guest that begins in that second
+/// are not missing.
 #[test]
 fn a_guest_that_comes_late_is_no_fault_of_this_host() {
     let guests = Background::start("--forever msr=10 io=10");
@@ -83,7 +83,7 @@ fn a_guest_that_comes_late_is_no_fault_of_this_host() {
 fn unknown_process_and_guest_name_the_candidates() {
     let guests = Background::start("--name web cpuid=1");
     demand(&exitlat().args(["live", "-p", "4000000"]).output().unwrap(), 2, &["no process 4000000", "web-0"]);
-    // A VM may start later; that it has not yet is said.
+    // A message says that no VM matches yet; one may start later.
     let output = exitlat().args(["live", "-g", "db*", "0.2", "1"]).output().unwrap();
     demand(&output, 0, &["db*", "web-0", "1 vCPU", "waiting"]);
     guests.go();
@@ -128,7 +128,7 @@ fn a_dump_is_not_overwritten_silently() {
         2,
         &["--force"],
     );
-    // Nor is it lost when recording cannot begin.
+    // The file also survives a recording that cannot begin.
     let output =
         exitlat().args(["record", "--force", "-o"]).arg(&dump).args(["--", "/no/such/program"]).output();
     demand(&output.unwrap(), 2, &["cannot run"]);

@@ -1,5 +1,5 @@
-//! Any bytes as a dump: read to the end, summed up, written again, and read again. Bytes that do not begin as
-//! one are taken as a histogram within one, as no mutation finds its way through base64.
+//! Any bytes as a recording: read to the end, summed up, written again, and read again. Bytes that do not
+//! begin like a recording become a histogram inside one, because mutations rarely survive base64.
 #![no_main]
 
 use std::{borrow::Cow, io::Cursor};

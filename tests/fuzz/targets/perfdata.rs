@@ -1,4 +1,4 @@
-//! Any bytes as a recording of perf's: as it says itself, and as the other kind too.
+//! Any bytes as perf.data, both as a file and as a stream.
 #![no_main]
 
 use std::io::Cursor;

@@ -1,4 +1,4 @@
-//! The files that cases name: fixtures, and recordings that were never made.
+//! The files that cases name: fixtures, and made-up recordings.
 
 use std::{
     fs::{self, File},
@@ -41,7 +41,7 @@ pub fn place(dir: &Path, name: &str) {
         "fleet.exitlat" => fleet(11..=13).into_bytes(),
         // Three such VMs later, on another host.
         "rack2.exitlat" => fleet(14..=16).replace("node-17", "node-18").into_bytes(),
-        // Names as bad as tenants can choose them.
+        // Guest names as hostile as a tenant can choose them.
         "hostile.exitlat" => cut(made(true), 11..=12).into_bytes(),
         // No part is known.
         "plain.exitlat" => cut(made(false), 11..=12).into_bytes(),
@@ -70,7 +70,7 @@ pub fn place(dir: &Path, name: &str) {
             whole[..whole.len() / 2].to_vec()
         }
         "damaged.exitlat" => fleet(11..=11).replacen("\"count\":", "\"count\":-", 1).into_bytes(),
-        // Its exits took longer together than so many of the longest.
+        // The sum is larger than the count times the maximum.
         "damaged-sum.exitlat" => fleet(11..=11).replacen("\"sum_ns\":", "\"sum_ns\":9999999", 1).into_bytes(),
         // Two VMs are gone: one vCPU died of a triple fault, one could not enter, two were halted.
         "killed.exitlat" => with_last_exits(&fleet(14..=14)).into_bytes(),
@@ -85,7 +85,7 @@ pub fn place(dir: &Path, name: &str) {
         "text.xz" => b"\xfd7zXZ\0\0\x04".to_vec(),
         "twice.gz" => gzip(&gzip(b"no recording\n")),
 
-        // Packed.
+        // Compressed recordings.
         "fleet.gz" => gzip(fleet(11..=13).as_bytes()),
         "perf.data.gz" => gzip(&unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst"))),
         "perf.data.zst" => include_bytes!("../../fixtures/perf-6.1-svm.data.zst").to_vec(),
@@ -93,7 +93,7 @@ pub fn place(dir: &Path, name: &str) {
             let whole = gzip(fleet(11..=13).as_bytes());
             whole[..whole.len() / 2].to_vec()
         }
-        // Small files of much content.
+        // Small files that decompress to very large ones.
         "bomb.zst" => zstd_zeros(b"", 1 << 31),
         "bomb.data.zst" => zstd_zeros(b"PERFILE2h\0\0\0\0\0\0\0", 1 << 31),
         "empty" => Vec::new(),
@@ -118,7 +118,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A frame of zstd: these bytes, then so many zeros at least, four bytes for each 128 KiB.
+/// A zstd frame: these bytes, then at least `zeros` zero bytes, at four bytes of frame for each 128 KiB.
 fn zstd_zeros(beginning: &[u8], zeros: usize) -> Vec<u8> {
     const MOST: usize = 1 << 17;
     let block = |size: usize, kind: u32, last: u32| (last | kind << 1 | (size as u32) << 3).to_le_bytes();
@@ -149,13 +149,13 @@ fn fleet(intervals: std::ops::RangeInclusive<u64>) -> String {
     })
 }
 
-/// A recording of which only these intervals are left.
+/// A copy of a recording with only these intervals.
 fn cut(recording: &str, intervals: std::ops::RangeInclusive<u64>) -> String {
     let number = |line: &str| line.split_once("\"interval\":")?.1.split([',', '}']).next()?.parse().ok();
     lines(recording, |line| number(line).is_none_or(|number| intervals.contains(&number)))
 }
 
-/// A recording of which only lines of these types are left.
+/// A copy of a recording with only the lines of these types.
 fn only(recording: &str, types: &[&str]) -> String {
     lines(recording, |line| types.iter().any(|name| line.starts_with(&format!("{{\"type\":\"{name}\""))))
 }

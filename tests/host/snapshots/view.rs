@@ -10,15 +10,15 @@ use serde_json::Value;
 /// How an output becomes a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub enum View {
-    /// As it is.
+    /// The output unchanged.
     Text,
     /// JSON, one object a line: each spread over lines, its keys sorted.
     Json,
     /// A recording on standard output: its header spread over lines, and how many lines of each type follow.
     Recording,
-    /// As it is, then the file `saved` in the working directory as [`View::Recording`].
+    /// The output unchanged, then the file `saved` in the working directory as [`View::Recording`].
     Saved,
-    /// A log of HdrHistogram's: of each histogram its numbers, as compressors differ in the bytes.
+    /// An HdrHistogram log: the numbers of each histogram, because compressors differ in the bytes.
     Hlog,
     /// An HTML page: its words, one row of a table a line, without drawings and style.
     Page,

@@ -31,18 +31,19 @@ const REASONS: u64 = 20;
 const VCPUS: [u64; 6] = [1, 16, 64, 128, 256, 512];
 /// Time from one exit to the next.
 const STEP_NS: u64 = 2_000_000;
-/// The process of all threads, to which the programs are confined: this machine's guests are not counted.
+/// The process of all made-up threads. The programs trace no other, so they do not count this machine's
+/// guests.
 const PID: u64 = 1;
-/// Beyond all tids that Linux gives out (PID_MAX_LIMIT), so that the scheduler's events are not of these
-/// threads.
+/// Above every tid that Linux gives out (PID_MAX_LIMIT), so no scheduler event of this machine is of such a
+/// thread.
 const FIRST_TID: u64 = 1 << 23;
 /// Pairs of events for the programs' own run time.
 const PAIRS: u64 = 100_000;
-/// Length of the longest bar of the curve.
+/// Length of the longest bar of the curve, in characters.
 const BAR: f64 = 30.0;
 const READINGS: u32 = 5;
 
-/// What a machine with `vcpus` vCPUs takes.
+/// The cost of tracing a machine with `vcpus` vCPUs.
 struct Figures {
     vcpus: u64,
     /// Size of the slot table.
@@ -206,7 +207,7 @@ fn spread() -> Range<usize> {
 fn events(session: &mut Session, vcpus: u64, round: u64) -> Result<()> {
     for vcpu in 0..vcpus {
         let thread = PID << 32 | (FIRST_TID + vcpu);
-        // Each thread's clock goes on.
+        // Times continue where the last round stopped.
         let mut now_ns = 1 + round * REASONS * spread().len() as u64 * STEP_NS;
         for reason in 0..REASONS {
             for bucket in spread() {

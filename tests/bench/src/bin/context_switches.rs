@@ -13,7 +13,7 @@ use serde_json::json;
 
 fn main() -> Result<()> {
     let rounds: u64 = std::env::args().nth(1).context("give the number of round trips")?.parse()?;
-    // A woken thread of the usual policy may preempt the other one before that sleeps, or may not: runs would
+    // Under the default policy a woken thread sometimes preempts its waker before that sleeps, so runs would
     // differ. A batch thread never preempts. The thread started below inherits the policy.
     // SAFETY: all parameters are integers, for which zero is a valid value; the pointer is to a live local.
     let outcome = unsafe {
