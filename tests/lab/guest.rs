@@ -50,7 +50,7 @@ pub fn task_state(directory: &str) -> Option<char> {
     fs::read_to_string(format!("{directory}/stat")).ok()?.rsplit(") ").next()?.chars().next()
 }
 
-/// Waits until something is so.
+/// Waits until `so` is true.
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
@@ -86,7 +86,7 @@ pub struct Vcpu {
     pub tid: u64,
     /// Exits by the kernel's name of their reason, without the host's interrupts.
     pub exits: BTreeMap<String, u64>,
-    /// The last exit has no entry: its reason.
+    /// Exits without an entry after them: the last one, if it has none.
     pub unpaired: u64,
     /// All exits by KVM's own count, where the kernel has it.
     pub kvm_exits: Option<u64>,
@@ -138,7 +138,7 @@ impl Table {
             .collect()
     }
 
-    /// What its rows are about and how many samples they have, in order.
+    /// The labels of its rows, in order, with their sample counts.
     pub fn keys(&self) -> Vec<[String; 5]> {
         let key = |row: &Value| ["tid", "vcpu", "isa", "code", "samples"].map(|name| row[name].to_string());
         let mut keys: Vec<_> = self.rows().iter().map(key).collect();
@@ -163,7 +163,7 @@ struct Isa {
     /// The reason of the workload's last exit, if that is counted among the others. It has no entry after
     /// it.
     last_reason: Option<&'static str>,
-    /// The host's own interrupts: their number is the machine's business.
+    /// The host's own interrupts, whose number is not predicted.
     interrupts: &'static [&'static str],
 }
 
@@ -213,8 +213,8 @@ pub fn demand_exact(table: &Table, vcpus: &[Vcpu], isa: &str) {
     }
 }
 
-/// Demands that the VMs in a table by vcpu,reason have their names, which is certain of those that were alive
-/// at the last reading.
+/// Demands that the VMs in a table by vcpu,reason have their names. Only VMs that are alive at the last
+/// snapshot are certain to have one.
 pub fn demand_names(table: &Table, vcpus: &[Vcpu]) {
     for row in table.rows() {
         let vcpu = vcpus.iter().find(|vcpu| row["tid"] == vcpu.tid).expect("a vCPU of the workload");
@@ -222,7 +222,7 @@ pub fn demand_names(table: &Table, vcpus: &[Vcpu]) {
     }
 }
 
-/// Records while the workload runs, which has ended at the last reading: its oracle, and the dump.
+/// Records until the workload has ended; returns its oracle and the recording.
 pub fn record(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) {
     let dump = scratch("dump");
     let mut command = exitlat();
@@ -232,7 +232,7 @@ pub fn record(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) 
     (oracle(&output.stdout, isa), dump)
 }
 
-/// Records while the workload runs, whose VMs are alive at the last reading: its oracle, and the dump.
+/// Records while the workload runs and keeps its VMs alive; returns its oracle and the recording.
 pub fn record_alive(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, PathBuf) {
     let hold = scratch("hold");
     let guests = Background::start(&format!("--hold {} {workload}", hold.display()));
@@ -241,7 +241,7 @@ pub fn record_alive(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, Pat
     (guests.finish(isa), dump)
 }
 
-/// Lets a workload go and records until it prints its result: the dump.
+/// Lets a workload go and records until it prints its result; returns the recording.
 pub fn record_while(options: &str, guests: &Background) -> PathBuf {
     let dump = scratch("dump");
     let mut command = exitlat();
@@ -288,7 +288,7 @@ impl Live {
         Self::of(&mut exitlat(), options)
     }
 
-    /// Starts `live` by a command that already says with which rights, or where, it runs.
+    /// Starts `live` by a command that already sets its capabilities or namespaces.
     pub fn of(command: &mut Command, options: &str) -> Self {
         command.args(["live", "-v", "--format", "json"]).args(options.split_whitespace());
         let mut child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
@@ -310,8 +310,7 @@ impl Live {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
-    /// The JSON objects it prints, as they come, until its end. Who waits for one that never comes sees it
-    /// killed.
+    /// The JSON objects it prints, until its end. After `LONGEST` it is killed, so that a test does not hang.
     pub fn blocks(&mut self) -> impl Iterator<Item = Value> + use<> {
         let stdout = BufReader::new(self.child.0.stdout.take().expect("taken once"));
         let (reading, read) = mpsc::channel::<()>();
@@ -331,7 +330,7 @@ impl Live {
     /// Sends a signal and waits for the end: exit status (-signal if killed) and standard output.
     pub fn stop(mut self, signal: i32) -> (i32, Vec<u8>) {
         self.signal(signal);
-        // Standard error is drained too, or a talkative exitlat would wait for us.
+        // Standard error is drained too: exitlat blocks on a full pipe.
         let drain = thread::spawn(move || {
             let mut rest = Vec::new();
             let _ = self.messages.read_to_end(&mut rest);
@@ -350,7 +349,7 @@ impl Live {
 pub struct Background {
     child: Running,
     go: PathBuf,
-    /// What it prints.
+    /// The file with its output.
     result: PathBuf,
     pub ready: Value,
 }

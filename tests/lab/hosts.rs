@@ -1,4 +1,4 @@
-//! What the tool says of this host, and its tables against the running kernel's.
+//! What `check` reports about this host, and exitlat's tables against the running kernel's.
 
 use std::fs;
 

@@ -38,7 +38,7 @@ fn intel_causes_of_control_registers() {
         }
         assert_eq!(table.reason("CR_ACCESS")["samples"], 300, "{}", table.0);
     }
-    // They are off unless asked for.
+    // Causes of control registers are off by default.
     let (_, recording) = record("", "cr=50", "vmx");
     let table = report(&recording, "--by reason");
     assert!(table.reason("CR_ACCESS")["causes"].is_null(), "{}", table.0);

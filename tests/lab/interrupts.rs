@@ -1,4 +1,5 @@
-//! Whose time the host's interrupts are: a timer interrupt of a vCPU thread that takes a known time at least.
+//! Whether host interrupts count as guest time or as exit time. A vCPU thread's timer interrupt is made to
+//! take a known minimum time.
 
 use aya::{Ebpf, maps::Array, programs::RawTracePoint};
 use serde_json::Value;
@@ -32,7 +33,7 @@ impl Burner {
         Self(ebpf)
     }
 
-    /// What was burnt at least, between the events of entry and exit and between those of exit and entry.
+    /// Lower bounds of the time burnt: between entry and exit events, then between exit and entry events.
     fn burnt_ns(&self) -> [u64; 2] {
         let numbers: Array<_, u64> = self.0.map(MAP).unwrap().try_into().unwrap();
         [BURNT, BURNT + 1].map(|index| numbers.get(&index, 0).unwrap())
@@ -80,7 +81,7 @@ fn paths() -> impl Iterator<Item = &'static str> {
     ["raw", "tp"].into_iter().filter(|path| *path == "tp" || has_module_btf())
 }
 
-/// The note stands where it is true, and the option makes it untrue.
+/// The note appears exactly where interrupts count as guest time. With the option they never do.
 #[test]
 fn interrupts_are_the_guests_time_where_check_says_so_and_never_with_the_option() {
     let (early, note) = checked();

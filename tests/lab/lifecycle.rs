@@ -46,7 +46,7 @@ fn interrupted_it_prints_the_last_interval_and_the_total() {
     }
 }
 
-/// From the moment on at which it says that it is attached.
+/// An interrupt works from the moment at which exitlat says that it is attached.
 #[test]
 fn interrupted_at_once_it_prints_what_there_is() {
     let (status, output) = Live::start("-d 600").stop(libc::SIGTERM);
@@ -54,8 +54,8 @@ fn interrupted_at_once_it_prints_what_there_is() {
     assert_eq!(json_lines(&output).len(), 2, "an interval and the total");
 }
 
-/// A vCPU in the middle of a long exit when tracing begins: its entry is early, nothing is made up; and in
-/// another one when it ends: in flight, with its age.
+/// A vCPU is in a long exit when tracing begins: its entry is early, and no sample is made up. It is in
+/// another one when tracing ends: that exit is in flight, with its age.
 #[test]
 fn a_vcpu_in_an_exit_at_both_ends() {
     let gate = scratch("gate");
@@ -108,7 +108,7 @@ fn a_thread_that_ends_in_an_exit_is_counted_and_forgotten() {
     assert_eq!(samples, [10; 6].map(serde_json::Value::from));
 }
 
-/// What a VM died of: the exit without an entry after it, and what KVM_RUN returned with.
+/// A VM that died: its last exit, without an entry after it, and the reason with which KVM_RUN returned.
 #[test]
 fn the_exit_that_a_guest_died_of_is_named() {
     let named = |table: &Table| {
@@ -161,7 +161,7 @@ fn a_recording_that_was_killed_is_readable() {
     drop(recorder);
     let table = report(&dump, "--by vcpu,reason");
     assert_eq!(table.samples(vcpus[0].tid)["cpuid"], 3000);
-    // Torn in the middle of its last line it is still good for the rest.
+    // A recording that ends in the middle of a line is readable up to that line.
     let text = fs::read(&dump).unwrap();
     fs::write(&dump, &text[..text.len() - 7]).unwrap();
     let output = succeed(exitlat().arg("report").arg(&dump));

@@ -22,7 +22,7 @@ const VCPUS: u64 = 2;
 /// A running `exitlat record`, attached.
 struct Recording {
     child: Running,
-    /// Kept open: it may have more to say.
+    /// Kept open, so that exitlat can go on writing messages.
     _messages: BufReader<ChildStderr>,
     path: PathBuf,
 }
@@ -67,7 +67,7 @@ fn vcpus(table: &Table, guest: &LinuxGuest) -> BTreeSet<(u64, u64)> {
     table.rows().iter().map(row).collect()
 }
 
-/// The parts of each vCPU and its time in the guest are its wall time.
+/// Each vCPU's parts and its guest time add up to its wall time.
 fn demand_wall_time(recording: &Path) {
     let table = report(recording, "--by vcpu,part");
     let mut sum = 0;
@@ -144,7 +144,7 @@ fn qemu_registers_are_read_by_the_vmm() {
     assert!(vmm >= VCPUS * paused * 9 / 10, "{}", table.0);
 }
 
-/// Does something for a while, with pauses; returns for how long, in nanoseconds.
+/// Calls `act` for a while, with pauses; returns the duration in nanoseconds.
 fn sleep_while(mut act: impl FnMut()) -> u64 {
     const PAUSE: Duration = Duration::from_millis(50);
     let start = std::time::Instant::now();

@@ -71,7 +71,7 @@ fn a_time_namespace_does_not_shift_the_first_interval() {
     const AHEAD: &str = "monotonic 1000000 0\nboottime 2000000 0\n";
     let guests = Background::start("--forever cpuid=100");
     guests.go();
-    // The process that leaves stays where it was; its children are in the new namespace.
+    // The process that calls unshare keeps its time namespace; only its children are in the new one.
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "\"$0\" live 0.5 2 --format json; exit $?"]).arg(exitlat().get_program());
     // SAFETY: a system call, and a write to a file, between fork and exec.

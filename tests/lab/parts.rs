@@ -1,5 +1,5 @@
-//! Where inside an exit the time went: guests and VMMs with known answers. Bounds come from what was slept or
-//! spun at least, from sums, and from what must be the larger half by far.
+//! The breakdown of exits, for guests and VMMs with known answers. Bounds are minimum times of sleeps and
+//! spins, sums, and parts that must be the larger half by far.
 
 use std::{
     fs, thread,
@@ -76,13 +76,13 @@ fn demand_sleep(options: &str) {
         demand_sums(&table);
         let io = table.reason("io");
         let slept = vcpus[0].raw["io_sleep_ns_total"].as_u64().unwrap();
-        // What the VMM measured has the way to sleep and back in it, and the wait for a CPU. None of it is
-        // KVM's.
+        // The VMM's measurement includes going to sleep, waking up and the wait for a CPU. None of it is
+        // KVM's time.
         let in_vmm = ns(io, "user_ns") + ns(io, "user_blocked_ns") + ns(io, "runqueue_ns");
         assert!(in_vmm >= slept, "slept {slept}: {io}");
         assert!(ns(io, "user_blocked_ns") <= slept, "slept {slept}: {io}");
         assert!(ns(io, "user_blocked_ns") > 40 * 5_000_000 / 2, "most of it is sleep: {io}");
-        // 40 that slept and, as the guest's last exit has no entry, none more.
+        // All 40 returns slept. The guest's last exit has no entry, so it adds none.
         let trips = cause(io, "KVM_EXIT_IO");
         assert_eq!(trips["samples"], 40, "{io}");
         assert_eq!(ns(trips, "sum_ns"), ns(io, "user_ns") + ns(io, "user_blocked_ns"), "{io}");
@@ -99,7 +99,7 @@ fn a_vmm_that_computes_is_the_vmm() {
     demand_sums(&table);
     let (io, spun) = (table.reason("io"), vcpus[0].raw["io_spin_ns_total"].as_u64().unwrap());
     assert!(spun >= 40 * 5_000_000);
-    // The clock that ends the spinning runs while another thread has the CPU, and while a page is fetched.
+    // The clock that ends the spinning also runs while another thread has the CPU or a page is fetched.
     let in_vmm = ns(io, "user_ns") + ns(io, "runqueue_ns") + ns(io, "user_blocked_ns");
     assert!(in_vmm >= spun, "spun {spun}: {io}");
     assert!(ns(io, "user_ns") > spun / 2, "most of it is work: {io}");
@@ -115,7 +115,7 @@ fn a_guest_that_halts_is_idle_and_not_handled() {
     let halted = table.reason("hlt");
     assert_eq!(halted["samples"], 4, "{halted}");
     let wall = vcpus[0].raw["wall_ns"].as_u64().unwrap();
-    // What passes between arming a timer and its HLT is not slept, and is the machine's business.
+    // The time between arming a timer and its HLT is not slept. Its length depends on the machine.
     assert!(ns(halted, "halt_ns") > ns(vm(&table), "elapsed_ns") / 2, "most of it is sleep: {}", table.0);
     assert!(ns(halted, "halt_ns") <= wall, "{halted}");
     assert!(ns(halted, "sum_ns") + ns(halted, "halt_ns") <= wall, "{halted}");
@@ -130,7 +130,7 @@ fn a_guest_that_halts_is_idle_and_not_handled() {
     assert!((shares - 1.0).abs() < 1e-9, "shares of handled time sum to {shares}");
 }
 
-/// How long KVM polls at most; put back at the end, whatever it is.
+/// KVM's `halt_poll_ns`; the drop restores the old value.
 struct HaltPoll(String);
 
 impl HaltPoll {
@@ -163,7 +163,7 @@ fn halt_polling_moves_time_from_idle_to_polling() {
         assert_eq!(halted["samples"], 60);
         halted
     };
-    // Of most halts, as a machine may stand still during some: polling is handled time, sleep is not.
+    // The median, because the machine may stall during some halts. Polling is handled time, sleep is not.
     let half = 20_000_000 / 2;
     let (off, on) = (measure("0"), measure("1000000000"));
     assert!(ns(&off, "p50_ns") < half && ns(&off, "halt_ns") > 0, "without polling: {off}");
@@ -188,7 +188,7 @@ fn two_vcpus_on_one_cpu_wait_for_each_other() {
     let all: u64 = table.rows().iter().map(|row| ns(row, "sum_ns")).sum();
     let times = |name: &str| vcpus.iter().map(|vcpu| ns(&vcpu.raw, name)).collect::<Vec<_>>();
     let wall = times("finished").into_iter().max().unwrap() - times("started").into_iter().min().unwrap();
-    // One CPU has time for one of them. What is not in the guest is mostly the wait for the other.
+    // One CPU runs one of them at a time. Time outside the guest is mostly the wait for the CPU.
     assert!(both("guest") <= wall, "{wall} ns: {}", table.0);
     assert!(both("runqueue") > (all - both("guest")) / 2, "{}", table.0);
 }
@@ -228,7 +228,7 @@ fn a_stopped_vmm_is_stopped() {
     let began = Instant::now();
     thread::sleep(STOP);
     let stop_ns = began.elapsed().as_nanos() as u64;
-    // SAFETY: as above.
+    // SAFETY: a signal to our own child.
     unsafe { libc::kill(pid, libc::SIGCONT) };
     // An exit is in the rows when it is over.
     let stopped = |table: &Table| table.rows().iter().map(|row| ns(row, "stopped_ns")).sum::<u64>();
@@ -261,7 +261,7 @@ fn without_the_scheduler_its_parts_are_unknown() {
     assert!(text.contains(" ? "), "{text}");
 }
 
-/// Undisturbed stretches of the guest: as many as there are pairs of entry and exit.
+/// Guest time has one sample for each pair of entry and exit.
 #[test]
 fn guest_time_has_its_histogram() {
     let (_, dump) = record("--guest-histogram", "cpuid=500 spin=20000", "svm");

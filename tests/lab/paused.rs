@@ -16,14 +16,14 @@ use crate::{
     qemu::LinuxGuest,
 };
 
-/// Of each vCPU almost all of the pause is `stopped`, and no reason has it. The table is by vCPU and reason,
-/// and the vCPUs have entered their guests again.
+/// Demands that almost all of the pause is `stopped` time of each vCPU, and of no exit reason. The table is
+/// by vCPU and reason, and the vCPUs have entered their guests again.
 fn demand_paused(table: &Table, vcpus: u64, pause_ns: u64) {
     demand_sums(table);
     for vcpu in 0..vcpus {
         let rows: Vec<&Value> = table.rows().iter().filter(|row| row["vcpu"] == vcpu).collect();
         let sum = |name: &str| rows.iter().map(|row| ns(row, name)).sum::<u64>();
-        // The way to sleep is the VMM's.
+        // Going to sleep is the VMM's time.
         assert!(sum("stopped_ns") >= pause_ns * 9 / 10, "vCPU {vcpu}, {pause_ns} ns: {}", table.0);
         for row in &rows {
             assert!(ns(row, "max_ns") < pause_ns, "a pause of {pause_ns} ns became work: {row}");
@@ -46,7 +46,7 @@ fn a_vm_whose_vcpus_all_wait_is_stopped() {
     demand_paused(&report(&recording, "--by vcpu,reason"), 2, PAUSE_NS);
 }
 
-/// A group of the cgroup file system, version 2, that goes when its processes have.
+/// A cgroup, version 2, that is removed once its processes are gone.
 struct Cgroup(PathBuf);
 
 impl Cgroup {
@@ -69,7 +69,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // What is frozen cannot end.
+        // A frozen process cannot end.
         let _ = fs::write(self.0.join("cgroup.freeze"), "0");
         if thread::panicking() {
             return;
@@ -81,7 +81,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// The freezer of cgroups, which containers are paused by.
+/// The cgroup freezer, which pauses containers.
 #[test]
 fn a_frozen_vm_is_stopped() {
     const PAUSE: Duration = Duration::from_millis(1500);
@@ -103,7 +103,7 @@ fn a_frozen_vm_is_stopped() {
     let pause_ns = start.elapsed().as_nanos() as u64;
     let frozen = turns(&workload);
     group.write("cgroup.freeze", "0");
-    // Two vCPUs on two CPUs: with some turns each of them has been in its guest again.
+    // Two vCPUs on two CPUs: after some context switches each of them has been in its guest again.
     let resumed = |(now, then): (&u64, &u64)| now > &(then + 20);
     wait_until("both vCPUs work again", || turns(&workload).iter().zip(&frozen).all(resumed));
     let table = Table::last(&live.stop(libc::SIGINT).1);

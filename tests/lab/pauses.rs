@@ -27,7 +27,7 @@ fn a_kicked_vcpu_that_waits_for_a_lock_is_handled() {
     let waited = ns(&vcpus[0].raw, "lock_wait_ns_total");
     assert!(waited >= KICKS * WAIT_NS);
     assert_eq!(kicked("stopped_ns"), 0, "{}", table.0);
-    // What the VMM measured has the way to sleep and back in it, and the wait for a CPU.
+    // The VMM's measurement includes going to sleep, waking up and the wait for a CPU.
     let in_vmm = kicked("user_ns") + kicked("user_blocked_ns") + kicked("runqueue_ns");
     assert!(in_vmm >= waited, "waited {waited}: {}", table.0);
     assert!(kicked("user_blocked_ns") > waited / 2, "most of it is sleep: {}", table.0);

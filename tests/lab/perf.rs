@@ -22,7 +22,7 @@ fn perf_sees_the_same() {
     let guests = Background::start("--io-spin-us 20000 cpuid=20000 msr=5000 io=150");
     let live = Live::start("-d 600 --by vcpu,reason");
     succeed(Command::new("mkfifo").arg(&control).arg(&answer));
-    // Its events are off until it is told, and it says when they are on.
+    // perf's events are off until the control FIFO enables them; the answer FIFO confirms it.
     let open = |fifo: &Path| fs::OpenOptions::new().read(true).write(true).open(fifo).unwrap();
     let (mut tell, hear) = (open(&control), open(&answer));
     let mut command = Command::new("perf");
@@ -64,7 +64,7 @@ fn perf_sees_the_same() {
     demand_perfs_table(&report(&data, ""), &theirs);
 }
 
-/// Our report of perf's own recording is perf's, to the last digit that perf prints.
+/// `report` of perf.data equals perf's own table, to the last digit that perf prints.
 fn demand_perfs_table(ours: &Table, theirs: &BTreeMap<String, (u64, [f64; 3])>) {
     assert_eq!(ours.rows().len(), theirs.len(), "{theirs:?}");
     for row in ours.rows() {

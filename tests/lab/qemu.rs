@@ -24,7 +24,7 @@ use crate::guest::{Running, scratch, wait_until};
 
 /// How long the guest may take to say something. Never reached by a test that passes.
 const PATIENCE: Duration = Duration::from_secs(400);
-/// What its lines begin with.
+/// Prefix of the guest's own lines.
 const SAID: &str = "linux-guest: ";
 
 /// A Linux guest with two vCPUs.
@@ -33,7 +33,7 @@ pub struct LinuxGuest {
     pub name: &'static str,
     qemu: Running,
     requests: ChildStdin,
-    /// What it says on its serial port.
+    /// Lines from the guest's serial port.
     lines: Receiver<String>,
     monitor: Monitor,
 }
@@ -63,7 +63,7 @@ impl LinuxGuest {
         guest
     }
 
-    /// The one that tests share which do not look at its boot. It is up and runs.
+    /// The running guest, shared by the tests that do not look at its boot.
     pub fn shared() -> MutexGuard<'static, Self> {
         static GUEST: OnceLock<Mutex<LinuxGuest>> = OnceLock::new();
         let guest = GUEST.get_or_init(|| Mutex::new(Self::boot("shared")));
@@ -96,7 +96,7 @@ impl LinuxGuest {
         self.hear()
     }
 
-    /// Lets it execute CPUID, and nothing else does that meanwhile; returns how often it did.
+    /// Lets the guest execute CPUID, with no other CPUID meanwhile; returns how often.
     pub fn execute_cpuid(&mut self) -> u64 {
         let answer = self.ask("cpuid");
         let count = answer.strip_suffix(" CPUID").and_then(|count| count.parse().ok());
@@ -122,7 +122,7 @@ impl LinuxGuest {
         self.monitor.execute("stop", json!({}));
     }
 
-    /// Lets it go on.
+    /// Resumes the VM.
     pub fn cont(&mut self) {
         self.monitor.execute("cont", json!({}));
     }
@@ -164,7 +164,7 @@ impl Monitor {
         serde_json::from_str(&line).expect("a JSON object")
     }
 
-    /// Does a command, and returns what it returns. Events are left out.
+    /// Executes a command and returns its result. Events are skipped.
     fn execute(&mut self, command: &str, arguments: Value) -> Value {
         let request = json!({"execute": command, "arguments": arguments});
         writeln!(self.0.get_mut(), "{request}").unwrap();

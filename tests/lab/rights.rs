@@ -126,7 +126,7 @@ fn raw_tracepoints_are_exact_at_every_level() {
     for level in [2, 3, 4] {
         let _level = Level::set(level);
         if !has_module_btf() {
-            // Refused for want of types, whatever the level.
+            // Without module BTF, raw tracepoints are refused at every level.
             let raw = with(&LEAST).args(["live", "0.2", "1", "--attach", "raw"]).output().unwrap();
             let said = String::from_utf8_lossy(&raw.stderr);
             assert_eq!(raw.status.code(), Some(4), "{said}");
@@ -198,14 +198,15 @@ fn what_each_capability_buys() {
             (Some(4), &"MISSING".to_lowercase().into())
         );
     }
-    // tracefs, which only root may read.
+    // Without CAP_DAC_READ_SEARCH, tracefs is readable by root only.
     let (status, report) = check(&least(DAC_READ_SEARCH, &[]));
     assert_eq!(status, Some(4), "{report}");
     assert!(
         finding(&report, "tracefs")["remedy"].as_str().unwrap().contains("CAP_DAC_READ_SEARCH"),
         "{report}"
     );
-    // Other processes' descriptors: vCPUs without exits. Names come without.
+    // CAP_SYS_PTRACE opens other processes' descriptors, which show vCPUs without exits. Names do not need
+    // it.
     let guests = Background::start("--name web --vcpus 2 --single-thread --forever cpuid=100");
     guests.go();
     let open = |capabilities: &[u32]| {
@@ -225,7 +226,7 @@ fn what_each_capability_buys() {
         .unwrap();
     assert_eq!(Table::last(&output.stdout).rows()[0]["vm"], "web-0", "{output:?}");
     guests.kill();
-    // The kernel's addresses: nothing.
+    // CAP_SYSLOG shows the kernel's addresses, which changes no feature.
     let features = |capabilities: &[u32]| check(capabilities).1["features"].clone();
     assert_eq!(features(&LEAST), features(&least(0, &[SYSLOG])));
 }

@@ -49,8 +49,8 @@ fn row<'a>(table: &'a Table, vcpu: &Vcpu, reason: &str) -> Option<&'a Value> {
     table.rows().iter().find(|row| row["tid"] == vcpu.tid && row["reason"] == reason)
 }
 
-/// Demands the script's exits by reason and by cause, and KVM's own counters. What the last exit, which has
-/// no entry after it, adds to these is added here too.
+/// Demands the script's exits by reason and by cause, and KVM's own counters. KVM also counts the last exit,
+/// which has no entry and so no sample; it is added here.
 fn demand_script(table: &Table, vcpus: &[Vcpu]) {
     demand_exact(table, vcpus, "s390");
     for vcpu in vcpus {
@@ -60,7 +60,7 @@ fn demand_script(table: &Table, vcpus: &[Vcpu]) {
                 counter.as_str(),
                 "exit_instruction" | "instruction_diagnose_500" | "exit_userspace"
             );
-            // Another vCPU may ask for an exit for the host's sake.
+            // Another vCPU may cause an exit with code 0, a host interruption.
             let exact = counter != "exit_null";
             let expected = scripted + u64::from(last);
             assert!(
@@ -86,7 +86,7 @@ fn demand_script(table: &Table, vcpus: &[Vcpu]) {
     assert_eq!(table.loss("read_failed"), 0, "{}", table.0);
 }
 
-/// The workload's own result, of a recording or a run of ours.
+/// The virtual machine's counters in debugfs, from the workload's output.
 fn debugfs(output: &[u8]) -> BTreeMap<String, u64> {
     let result = json_lines(output).into_iter().find(|value| value["vms"].is_array()).unwrap();
     numbers(&result["vms"][0]["debugfs"])
@@ -122,7 +122,7 @@ fn s390x_causes_stay_below_their_reasons() {
     let (_, dump) = record("", EVERYTHING, "s390");
     let table = report(&dump, "--by reason");
     for row in table.rows().iter().filter(|row| row["causes"].is_array()) {
-        // With the exits that have none they are all of their row.
+        // Causes and exits without a cause add up to their row.
         let below = row["causes"].as_array().unwrap();
         let sum = |of: &str| -> u64 { below.iter().map(|cause| cause[of].as_u64().unwrap()).sum() };
         assert_eq!(sum("samples"), row["samples"], "{row}");
@@ -134,7 +134,7 @@ fn s390x_causes_stay_below_their_reasons() {
     // The same order of SIGP below two reasons.
     assert_eq!(cause(&table, "Partial-execution", "SIGP external call")["samples"], 8);
     assert_eq!(cause(&table, "Instruction", "SIGP external call")["samples"], 13);
-    // What the reasons sum up to, without their causes.
+    // The sum over the reasons, without their causes.
     let sum: u64 = table.rows().iter().map(|row| row["samples"].as_u64().unwrap()).sum();
     assert_eq!(table.0["samples"], sum);
 }
@@ -158,7 +158,7 @@ fn s390x_vcpus_at_once_and_the_kernels_statistics() {
 #[test]
 fn s390x_full_rate_loses_nothing() {
     let mut live = Live::start(&format!("-d 50ms {BY}"));
-    // Taken as they come: exitlat would wait for a pipe that is full.
+    // Read all along: exitlat blocks on a full pipe.
     let blocks = live.blocks();
     let last = std::thread::spawn(|| blocks.last());
     let guests = Background::start("--vcpus 2 stidp=100000 diag44=50000");
@@ -168,8 +168,8 @@ fn s390x_full_rate_loses_nothing() {
     let total = Table(last.join().unwrap().expect("a total"));
     demand_script(&total, &vcpus);
     let losses = numbers(&total.0["losses"]);
-    // A wake-up out of an interrupt that came while a program ran is not seen by the classic program on it:
-    // that moves time from one part to another, and no exit is missing.
+    // A wake-up by an interrupt during the tracepoint program is missed. That moves time from one part to
+    // another, and no exit is missing.
     let no_exit = ["died_in_exit", "early_entries", "missed_parts"];
     assert!(losses.keys().all(|cause| no_exit.contains(&cause.as_str())), "{losses:?}");
     // The first entry of each thread has no exit before it, the last exit no entry after it.
@@ -195,8 +195,8 @@ fn s390x_a_storm_of_time_slice_ends_is_seen() {
     assert!(siblings().all(|other| other["sum_ns"].as_u64() < storm["sum_ns"].as_u64()), "{instruction}");
 }
 
-/// Two guests on two CPUs, one of them with 64 vCPUs that give up their time slices all the time: the line by
-/// VM names the guest and what its vCPUs wait for, and the rows of that guest the DIAG.
+/// Two guests run on two CPUs. One of them has 64 vCPUs that give up their time slices all the time. The
+/// table by VM names that guest and its vCPUs' waits; its rows show the DIAG.
 #[test]
 fn s390x_the_guest_with_the_storm_is_found() {
     let quiet = Background::start("--vcpus 1 --guest-us 50 stidp=200 diag44=5");
@@ -318,7 +318,7 @@ fn s390x_check_explains_this_host() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("not used on s390x"), "{output:?}");
 }
 
-/// Takes KVM away, and brings it back whatever happens.
+/// Unloads KVM; the drop loads it again.
 struct WithoutKvm;
 
 impl WithoutKvm {
@@ -339,7 +339,7 @@ fn s390x_check_explains_a_host_without_sie() {
     let _gone = WithoutKvm::new();
     let (status, report) = check();
     assert_eq!(status, Some(4), "{report}");
-    // The emulator has no SIE, so that is what is said, and not to load a module that would refuse.
+    // The emulator has no SIE. `check` says so instead of suggesting a module that would refuse to load.
     let backend = finding(&report, "KVM backend");
     assert_eq!(backend["status"], "missing");
     assert!(backend["found"].as_str().unwrap().contains("no SIE"), "{report}");
@@ -382,8 +382,8 @@ fn icount_the_vmms_time_is_what_it_spun() {
     assert!((484_000..=500_000 + OVERHEAD_NS).contains(&ns(all, "p99_ns")), "{all}");
 }
 
-/// In guest time, hence on a machine of a thousand million instructions a second. Programs are interpreted
-/// here.
+/// The rate is in guest time, so on a machine of a thousand million instructions a second. BPF programs are
+/// interpreted here.
 #[test]
 fn icount_more_than_100_000_exits_a_second_without_a_loss() {
     let (vcpus, dump) = record("", "stidp=20000", "s390");

@@ -47,7 +47,7 @@ fn icount_a_slower_vmm_is_caught_and_the_same_one_is_not() {
     for reason in ["cpuid", "msr"] {
         assert_ne!(metric(reason, "p99_ns")["verdict"], "regressed", "{text}");
     }
-    // A rule for a pipeline finds it, and only it, too.
+    // A `--fail-on` rule for a pipeline finds the slowdown and nothing else.
     assert_eq!(diff(&base, &slower, "--fail-on p99:+50%,reason=io").status.code(), Some(3));
     assert_eq!(diff(&base, &again, "--fail-on p99:+50%,reason=io").status.code(), Some(0));
 

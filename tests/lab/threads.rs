@@ -1,15 +1,15 @@
-//! Whose exit it is. Raw tracepoints tell the thread by the kernel's own structure of the vCPU, and keep what
-//! they learnt while KVM_RUN lasts; classic ones ask at every event. Where vCPUs change their threads,
-//! threads their vCPUs, and vCPUs their control blocks, both must say the same.
+//! Which thread an exit belongs to. Raw tracepoints find the thread by `struct kvm_vcpu`, and keep what they
+//! learnt while KVM_RUN lasts; tracepoints look it up at every event. Where vCPUs change threads, threads
+//! change vCPUs, and vCPUs change VMCBs, both must agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::guest::{Background, Live, Table, Vcpu, has_module_btf};
 
-/// The tables of raw and of classic tracepoints over the same exits, and the truth.
+/// The oracle, and the tables of raw tracepoints and of tracepoints over the same exits.
 fn on_both_paths(workload: &str, isa: &str) -> (Vec<Vcpu>, Table, Table) {
     let live = |path: &str| Live::start(&format!("-d 600 --attach {path} --by vcpu,reason"));
-    // Where there are no raw ones, the truth alone is what it is compared with.
+    // Without raw tracepoints, the oracle alone checks the tracepoints.
     let (auto, classic) = (live(if has_module_btf() { "raw" } else { "auto" }), live("tp"));
     let guests = Background::start(workload);
     guests.go();
@@ -91,7 +91,7 @@ fn exact_for_vcpus_one_after_the_other_in_one_thread() {
     assert_eq!(vcpus_told(&table).len(), 4, "{}", table.0);
 }
 
-/// The exits of a guest in the guest are in a control block of their own.
+/// The exits of a nested guest (L2) are in a VMCB of their own.
 #[test]
 fn exact_with_guests_in_guests() {
     let (vcpus, table, classic) = on_both_paths("--vcpus 2 --rounds 3 vmrun=100 cpuid=70 io=2", "svm");

@@ -50,7 +50,7 @@ fn a_vcpu_without_exits_is_named() {
     let check = succeed(exitlat().args(["check", "--format", "json"]));
     let open = finding(&check.stdout, "open vCPUs");
     assert_eq!(open["found"], format!("half-0[{pid}]: {words}"));
-    // Of other VMs nothing is said.
+    // Other VMs are not reported.
     let other = exitlat().args(["live", "0.2", "1", "-g", "other", "--format", "json"]).output().unwrap();
     assert!(json_lines(&other.stdout).iter().all(|block| block["unseen"].is_null()), "{other:?}");
     guests.kill();

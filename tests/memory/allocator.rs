@@ -22,7 +22,7 @@ pub fn held() -> isize {
 }
 
 fn count(change: isize) {
-    // A thread that ends has no counter any more, and nobody who asks.
+    // A thread that is ending has dropped its counter, and nobody reads it any more.
     let _ = HELD.try_with(|held| held.set(held.get() + change));
 }
 

@@ -13,9 +13,9 @@ use crate::allocator::held;
 /// What comes and goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Churn {
-    /// How many of them in a measurement.
+    /// How many VMs or threads there are in a measurement.
     pub total: u64,
-    /// How many at the same time.
+    /// How many are alive at the same time.
     pub at_once: u64,
     /// From this one on nothing may grow.
     settled: u64,

@@ -22,7 +22,7 @@ use tracer_user::{
 
 use crate::fleet::{Churn, Fleet, THREADS, VMS};
 
-/// How much more may be held after all have come and gone than after the first tenth.
+/// Bytes by which memory may grow between the first tenth and the end.
 const ALLOWED: isize = 2 << 20;
 
 /// Runs the loop until all have come and gone. The bytes that were held then, less those after the first
@@ -123,8 +123,7 @@ fn live_folds_the_vms_that_ended() {
     }
 }
 
-/// A VM that starts and ends threads for ever is one VM that runs: nothing of it is gone that could be folded
-/// but its threads.
+/// A VM that starts and ends threads for ever stays one running VM. Only its ended threads can be folded.
 #[test]
 fn threads_that_come_and_go_in_one_vm_are_not_kept() {
     let (growth, _) = recorded(THREADS, Plan::default());

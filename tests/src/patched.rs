@@ -1,12 +1,12 @@
-//! What people bring, made of the recording that the lab made (`tests/fixtures/perf-6.1-svm.data.zst`,
-//! unpacked): records and attributes changed in place, so that everything else is as perf wrote it. The
-//! layouts are those of the kernel's `perf.data-file-format.txt` and `perf_event.h`.
+//! Variants of the lab's perf.data (`tests/fixtures/perf-6.1-svm.data.zst`, unpacked), as users bring them.
+//! Records and attributes are changed in place, so everything else is as perf wrote it. The layouts are those
+//! of the kernel's `perf.data-file-format.txt` and `perf_event.h`.
 
 use std::ops::Range;
 
-/// A record of the kernel's about lost events (`PERF_RECORD_LOST`).
+/// The kernel's record of lost events (`PERF_RECORD_LOST`).
 const LOST: u32 = 2;
-/// A record that no reader cares for (`PERF_RECORD_THROTTLE`).
+/// A record that readers ignore (`PERF_RECORD_THROTTLE`).
 const THROTTLE: u32 = 5;
 /// A record of a sample.
 const SAMPLE: u32 = 9;
@@ -83,8 +83,8 @@ impl Patched {
         self.data
     }
 
-    /// perf also counted cycles, without the records that only tracepoints have. Each sample of an event that
-    /// is neither an exit nor an entry is of that one.
+    /// perf also counted cycles, without the records that only tracepoints have. The samples of all events
+    /// but exits and entries become samples of cycles.
     pub fn other_event(mut self) -> Vec<u8> {
         let attr = self.attrs().last().expect("there are events").start;
         put(&mut self.data, attr, 4, u64::from(HARDWARE));

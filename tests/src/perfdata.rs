@@ -100,8 +100,8 @@ impl Builder {
         self.record(kind, misc, &body);
     }
 
-    /// Adds the record of the kernel's about lost events: for which event, how many, and of process and
-    /// thread, when and where it was written.
+    /// Adds the kernel's record of lost events: the event and how many, then the process, thread, time and
+    /// CPU of the record.
     pub fn lost(&mut self, event: u64, count: u64, (pid, tid): (u32, u32), time_ns: u64, cpu: u64) {
         let mut body = self.list(&[event, count]);
         body.extend([pid, tid].iter().flat_map(|number| self.number(u64::from(*number), 4)));

@@ -71,7 +71,7 @@ fn scenarios() -> Result<()> {
             let (thread, event) = scenario::event(line)?;
             run(&mut session, thread, event, number as u32 % cpus())
                 .with_context(|| format!("{}: {line}", scenario.name))?;
-            // As every 100 ms: user space tells which vCPUs are of one process.
+            // User space does this every 100 ms: it tells which vCPUs are of one process.
             session.greet();
         }
         assert_eq!(take(&mut session)?, scenario.expect, "{}: {}", scenario.name, scenario.about);
@@ -79,7 +79,7 @@ fn scenarios() -> Result<()> {
     Ok(())
 }
 
-/// Readings add up: what one has taken the next does not see again, extremes included.
+/// Snapshots add up: each sample is in one of them, and so are minimum and maximum.
 #[test]
 fn intervals_are_differences() -> Result<()> {
     let mut session = Session::load(&Options::default(), None)?;
@@ -97,7 +97,7 @@ fn intervals_are_differences() -> Result<()> {
     Ok(())
 }
 
-/// A thread for which its process's share leaves no place has exits that are refused, and no early entries.
+/// If its process's quota leaves a thread no place, its exits are refused and its entries are not early.
 #[test]
 fn entries_of_refused_threads_are_not_early() -> Result<()> {
     const PLACES: u64 = 8;

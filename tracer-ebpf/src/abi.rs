@@ -80,7 +80,7 @@ impl SlotRef {
     }
 }
 
-/// The tables of which an entry can be had, in the map that says which are full.
+/// The tables of which an entry can be had: indices of the map `FULL`.
 pub mod table {
     /// vCPU entries.
     pub const VCPUS: u32 = 0;
@@ -92,13 +92,13 @@ pub mod table {
     pub const COUNT: u32 = 3;
 }
 
-/// Whether a process is traced, in the map that a filter asks.
+/// Whether a process is traced: values of the map `TRACED`.
 pub mod verdict {
     /// Its first event was seen; user space has to decide.
     pub const UNDECIDED: u32 = 0;
-    /// It is.
+    /// The process is traced.
     pub const TRACED: u32 = 1;
-    /// It is not.
+    /// The process is not traced.
     pub const REFUSED: u32 = 2;
 }
 
@@ -158,28 +158,29 @@ pub struct Breakdown {
     pub woken_ns: u64,
     /// Parts of the open exit so far; [`Part::Kernel`] stays 0, it is the rest.
     pub parts: [u64; Part::COUNT],
-    /// Parts of all complete exits, in the same way, and time off the CPU between entry and exit.
+    /// Parts of all complete exits, also without [`Part::Kernel`], and time off the CPU between entry and
+    /// exit.
     pub closed: [u64; Part::COUNT],
-    /// What of [`Part::Blocked`] becomes [`Part::Halt`] if it turns out that KVM let the vCPU halt.
+    /// The share of [`Part::Blocked`] that becomes [`Part::Halt`] if it turns out that KVM let the vCPU halt.
     pub halting_ns: u64,
     /// When the thread first fell asleep in KVM since it last woke from a halt.
     pub asleep_ns: u64,
-    /// When the thread was last taken off its CPU although it could run, and for how long.
+    /// When the thread was last preempted: taken off its CPU although it could run.
     pub preempted_ns: u64,
-    /// Length of that.
+    /// Length of the preemption at `preempted_ns`.
     pub preempted_for_ns: u64,
     /// Time in the VMM since KVM last returned to it.
     pub trip_ns: u64,
     /// When the VMM seemed to call KVM_RUN, which nothing has confirmed yet; see [`Mode::CALLED`].
     pub call_ns: u64,
-    /// Off the CPU since then.
+    /// Time off the CPU since `call_ns`.
     pub call_away_ns: u64,
-    /// Asleep since then.
+    /// Time asleep since `call_ns`.
     pub call_slept_ns: u64,
     /// When the thread first fell asleep in the VMM after the last signal that made KVM_RUN return; 0 if it
     /// never did.
     pub kicked_ns: u64,
-    /// When it called KVM_RUN after that; 0 if it has not yet.
+    /// When the thread called KVM_RUN after `kicked_ns`; 0 if it has not yet.
     pub resumed_ns: u64,
 }
 
@@ -206,12 +207,12 @@ pub struct Vcpu {
     pub exit_ns: u64,
     /// Sum of the complete guest intervals.
     pub guest_ns: u64,
-    /// The VMCB of the same time as `kvm_vcpu`, while it is that of the guest itself and not of a nested
-    /// guest; 0 when it is not known. AMD only.
+    /// The VMCB of the guest itself, valid as long as `kvm_vcpu`; 0 when it is not known or a nested guest's
+    /// VMCB is in use. AMD only.
     pub vmcb: u64,
     /// Code of the open exit, or of the last one.
     pub open_code: u32,
-    /// Isa of that exit.
+    /// Isa of `open_code`.
     pub open_isa: Isa,
     /// Isa of the codes in `direct`: that of the first exit.
     pub isa: Isa,
@@ -287,7 +288,7 @@ pub struct Extremes {
 }
 
 impl Extremes {
-    /// Those of no sample.
+    /// The extremes of no sample.
     pub const NONE: Self = Self { min_ns: u64::MAX, max_ns: 0 };
 }
 
@@ -348,9 +349,9 @@ pub struct Slot {
     pub buckets: [u32; BUCKETS],
 }
 
-/// How many places of each table the processes have whose tgid has the same place in the array, or all
-/// together. What is taken is counted by the BPF programs, what is given back by user space: a counter has
-/// one kind of writer. See [`crate::quota`].
+/// How many places of each table are held, by the processes whose tgids share this element of the array, or
+/// by all processes. The BPF programs count the places taken, user space counts those given back: a counter
+/// has one kind of writer. See [`crate::quota`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Held {
@@ -366,7 +367,7 @@ pub struct Held {
     pub pad: u32,
 }
 
-/// Elements of the array of [`Held`]: a power of two for processes, and one for all together.
+/// Elements of the array of [`Held`]: a power of two for processes, and one for all processes.
 pub const HELD: usize = 4096 + 1;
 
 impl Vcpu {

@@ -63,8 +63,8 @@ pub struct Trip {
     pub ns: u64,
 }
 
-/// Whether a vCPU that leaves its guest for this reason wants to halt: HLT, MWAIT of Intel and AMD, and what
-/// protected guests ask for, of which a halt cannot be told apart. On s390 only a wait state blocks.
+/// Whether a vCPU that leaves its guest for this reason wants to halt: HLT, MWAIT of Intel and AMD, and the
+/// exits of protected guests, which do not tell a halt apart. On s390 only a wait state blocks.
 #[inline(always)]
 pub const fn is_halt(isa: Isa, code: u32) -> bool {
     match isa {
@@ -85,8 +85,8 @@ pub struct Sleep {
     pub most_ns: u64,
 }
 
-/// What a thread's `prev_state` in `sched_switch` means: bits of `include/linux/sched.h`. `preempted` is the
-/// tracepoint's own argument; in the classic record it is bit 8 (TASK_REPORT_MAX).
+/// What a thread's `prev_state` in `sched_switch` means: bits of `include/linux/sched.h`. `preempted` is an
+/// argument of the raw tracepoint; in the tracepoint's record it is bit 8 (TASK_REPORT_MAX).
 #[inline(always)]
 pub const fn off_by_state(preempted: bool, state: u32) -> Off {
     const INTERRUPTIBLE: u32 = 1;
@@ -295,7 +295,7 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
     None
 }
 
-/// So much of the sleep that ended just now was a pause of the whole VM.
+/// Notes that `paused_ns` of the sleep that ended just now were a pause of the whole VM.
 #[inline(always)]
 pub fn was_paused(vcpu: &mut Vcpu, paused_ns: u64) {
     let breakdown = &mut vcpu.breakdown;
@@ -400,7 +400,7 @@ fn forget(vcpu: &mut Vcpu) {
     clear(&mut breakdown.halting_ns);
     clear(&mut breakdown.asleep_ns);
     clear(&mut breakdown.preempted_ns);
-    // Others that wake up later still ask for a stay that is over.
+    // A stay that is over is kept: vCPUs that wake up later still ask for it.
     if breakdown.resumed_ns == 0 {
         clear(&mut breakdown.kicked_ns);
     }

@@ -45,9 +45,9 @@ pub(crate) fn opaque(value: usize) -> usize {
     value
 }
 
-/// The bits of `MASK`. The mask is a real instruction: the compiler may know that the rest is 0 where the
-/// verifier does not, or, on ways that cannot be taken, believes the contradictory, of which a mask makes
-/// sense again.
+/// The bits of `MASK`. The mask is a real instruction: the compiler may know that the other bits are 0 where
+/// the verifier does not. On paths that cannot be taken, the verifier may hold contradictory bounds, which a
+/// mask resolves.
 #[inline(always)]
 pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
     #[cfg(target_arch = "bpf")]
@@ -65,8 +65,8 @@ pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
     }
 }
 
-/// Shifts to the right by less than 64. The compiler cannot know that, and would mask the amount. It is in
-/// the register that the JIT needs for it on x86: from any other it would move it there and back.
+/// Shifts to the right by less than 64. The compiler cannot know that bound, and would mask the amount. The
+/// amount is in the register that x86 shifts by: the JIT would move any other there and back.
 #[inline(always)]
 pub(crate) fn shifted(value: u64, by: u64) -> u64 {
     #[cfg(target_arch = "bpf")]

@@ -41,9 +41,9 @@ marks! {
     OFF_VCPU_ID,
     /// Offset of `prev_pid` in the record of `sched:sched_switch`.
     OFF_SWITCH_PREV,
-    /// Offset of the lower half of `prev_state` there.
+    /// Offset of the lower half of `prev_state` in the record of `sched:sched_switch`.
     OFF_SWITCH_STATE,
-    /// Offset of `next_pid` there.
+    /// Offset of `next_pid` in the record of `sched:sched_switch`.
     OFF_SWITCH_NEXT,
     /// Offset of `pid` in the record of `sched:sched_wakeup`.
     OFF_WAKEUP_PID,
@@ -63,7 +63,7 @@ marks! {
     CAUSES,
     /// Offset of `icptcode` in the record of `kvm:kvm_s390_sie_exit`.
     OFF_SIE_ICPTCODE,
-    /// Offset of `id` there.
+    /// Offset of `id` in the record of `kvm:kvm_s390_sie_exit`.
     OFF_SIE_VCPU,
     /// Offset of `id` in the record of `kvm:kvm_s390_sie_enter`.
     OFF_SIE_ENTER_VCPU,
@@ -83,11 +83,11 @@ marks! {
     OFF_OPERATION,
     /// Offset of `rw` in the record of `kvm:kvm_cr`.
     OFF_CR_RW,
-    /// Offset of `cr` there.
+    /// Offset of `cr` in the record of `kvm:kvm_cr`.
     OFF_CR_NUMBER,
     /// Offset of `write` in the record of `kvm:kvm_msr`.
     OFF_MSR_WRITE,
-    /// Offset of `ecx`, the MSR's number, there.
+    /// Offset of `ecx`, the MSR's number, in the record of `kvm:kvm_msr`.
     OFF_MSR_NUMBER,
     /// The isa of events whose record has none.
     ISA_DEFAULT,

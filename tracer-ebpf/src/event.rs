@@ -38,8 +38,8 @@ pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Isa, c
     }
 }
 
-/// A vCPU left its guest at this moment, as something tells that comes before its exit event. The event then
-/// adds the reason. Where an exit is open already, the event came first.
+/// A vCPU left its guest now, as a probe tells that comes before the exit event. The event then adds the
+/// reason. Where an exit is open already, the event came first.
 #[inline(always)]
 pub fn stamp<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     if pairing::is_in_guest(tables.vcpu(entry)) {

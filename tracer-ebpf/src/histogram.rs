@@ -21,8 +21,8 @@ pub const BUCKETS: usize = ((MAX_BITS - SUB_BITS + 1) as usize) << SUB_BITS;
 /// Largest relative distance between a value and the midpoint of its bucket.
 pub const MAX_RELATIVE_ERROR: f64 = 0.5 / PER_OCTAVE as f64;
 
-/// By how many bits a number is shifted so that [`SUB_BITS`] are left below its highest one, if that is in
-/// the second byte from below, by the value of this byte. 0 for 0.
+/// The right shift that leaves [`SUB_BITS`] bits below a number's highest bit, by the value of its second
+/// lowest byte, if the highest bit is there. 0 for 0.
 static SHIFT_BY_BYTE: [u8; 256] = {
     let mut table = [0; 256];
     table[1] = 8 - SUB_BITS as u8;
@@ -66,7 +66,7 @@ pub(crate) fn rare_bucket_of(ns: u64) -> usize {
     if ns < 1 << 8 { short(ns) } else { long(ns) }
 }
 
-/// The bucket of a duration below 256.
+/// The bucket of a duration below 256 ns.
 #[inline(always)]
 fn short(ns: u64) -> usize {
     if ns < PER_OCTAVE { ns as usize } else { in_octave(ns, shift_by(ns) - 8) }

@@ -21,7 +21,7 @@ pub enum PerVcpu {
 }
 
 impl PerVcpu {
-    /// Number of causes.
+    /// Number of these losses.
     pub const COUNT: usize = Self::Moved as usize + 1;
 }
 
@@ -44,6 +44,6 @@ pub enum Global {
 }
 
 impl Global {
-    /// Number of causes.
+    /// Number of these losses.
     pub const COUNT: usize = Self::VcpuQuota as usize + 1;
 }

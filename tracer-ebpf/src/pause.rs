@@ -13,7 +13,7 @@ use crate::{
 
 /// Sleeps shorter than this are never taken for a pause: a vCPU is kicked, and finds a lock taken, often.
 pub const SHORTEST_NS: u64 = 1_000_000;
-/// So many vCPUs of a process are looked at. A process with more is never taken to be paused.
+/// Most vCPUs of a process that are looked at. A process with more is never taken to be paused.
 pub const MOST: u32 = 128;
 
 /// Later than every time.
@@ -40,12 +40,12 @@ impl Span {
         self.until_ns.saturating_sub(self.from_ns)
     }
 
-    /// Whether it goes on.
+    /// Whether it has no end yet.
     pub const fn goes_on(self) -> bool {
         self.until_ns == NEVER_NS
     }
 
-    /// What both have in common.
+    /// The stretch that both have in common.
     #[inline(always)]
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -55,8 +55,8 @@ impl Span {
     }
 }
 
-/// When this vCPU did not run because a signal took it out of KVM, and it slept. Always, of a vCPU that says
-/// nothing: its guest waits, in the VMM.
+/// When a signal kept this vCPU out of KVM and it slept. [`Span::ALWAYS`] for a vCPU whose guest waits in the
+/// VMM, since that tells nothing about a pause.
 #[inline(always)]
 pub fn stay(breakdown: &Breakdown) -> Span {
     let Breakdown { mode, off, user_reason, kicked_ns, resumed_ns, .. } = *breakdown;

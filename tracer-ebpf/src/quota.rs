@@ -7,7 +7,7 @@
 
 use crate::abi::table;
 
-/// A process may take of the reserve until it holds so many places, by [`table`].
+/// A process may take places of the reserve until it holds this many, by [`table`].
 pub const FEW: [u64; table::COUNT as usize] = [4, 48, 64];
 
 /// Places beyond those that a table was asked for.

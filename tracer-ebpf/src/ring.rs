@@ -8,13 +8,13 @@ use crate::{
     tables::Tables,
 };
 
-/// So many entries a thread may have. One more takes the place of the one that was parked first.
+/// The most entries of a thread. One more takes the place of the one that was parked first.
 pub const MOST: u32 = 16;
 
 /// The thread leaves this vCPU for another one, or another thread has taken the vCPU. An exit that is open
 /// has lost its entry.
 pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
-    // A thread that got no entry for the vCPU that it runs comes by again.
+    // Parked before: a thread without an entry for its new vCPU comes here at each event.
     if vcpu.state == state::PARKED {
         return;
     }
@@ -49,7 +49,7 @@ pub fn runs(vcpu: &Vcpu, identity: u64) -> bool {
     vcpu.identity == identity && vcpu.state == state::LIVE
 }
 
-/// The thread of `entry` runs this vCPU from now on: its entry of that, if it has one.
+/// The thread of `entry` runs this vCPU from now on. Returns its entry of that vCPU, if it has one.
 #[inline(always)]
 pub fn change<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64, now_ns: u64) -> Option<T::Entry> {
     park(tables.vcpu(entry), now_ns);

@@ -13,7 +13,7 @@ const VALUE_MASK: u64 = (1 << KIND_SHIFT) - 1;
 /// In the value of an access: it is a write, else a read.
 pub const WRITE: u64 = 1 << (KIND_SHIFT - 1);
 
-/// Kinds of details.
+/// Kinds of subkeys.
 ///
 /// `HALTED` and `WHOLE` exist for exits in which the vCPU halted, or its process was stopped; both describe
 /// the same exits. The exits of a reason are `PLAIN` and `HALTED` together: their handled time. With idle
@@ -24,7 +24,7 @@ pub mod kind {
     /// Handled time of the exits that halted: without [`crate::part::Part::Halt`] and
     /// [`crate::part::Part::Stopped`].
     pub const HALTED: u8 = 1;
-    /// All time of the same exits.
+    /// All time of the exits that [`HALTED`] has.
     pub const WHOLE: u8 = 2;
     /// Time in the guest, from entry to exit; it has no reason.
     pub const GUEST: u8 = 3;
@@ -38,7 +38,7 @@ pub mod kind {
     pub const SIGP: u8 = 7;
     /// An s390 program interruption; the value is its code.
     pub const PROGRAM: u8 = 8;
-    /// An s390 validity interception; the value is the reason why.
+    /// An s390 validity intercept; the value is the reason why.
     pub const VALIDITY: u8 = 9;
     /// An s390 operation exception; the value is the instruction's key.
     pub const OPERATION: u8 = 10;
@@ -51,23 +51,23 @@ pub mod kind {
     /// Causes that have no record of their own: their value is unknown, or the vCPU's quota is used up. The
     /// value is their kind.
     pub const OTHER: u8 = 14;
-    /// Exits without a cause, in a row that has causes. Never recorded: who shows the row works it out.
+    /// Exits without a cause, in a row that has causes. Never recorded: the display works it out.
     pub const NONE: u8 = 15;
 }
 
-/// A detail. Bits of `value` that have no place are dropped.
+/// The subkey of this kind and value. Bits of `value` that have no place are dropped.
 #[inline(always)]
 pub const fn new(kind: u8, value: u64) -> u64 {
     (kind as u64) << KIND_SHIFT | (value & VALUE_MASK)
 }
 
-/// Its kind.
+/// The kind of a subkey.
 #[inline(always)]
 pub const fn kind_of(subkey: u64) -> u8 {
     (subkey >> KIND_SHIFT) as u8
 }
 
-/// Its value.
+/// The value of a subkey, without its kind.
 #[inline(always)]
 pub const fn value_of(subkey: u64) -> u64 {
     subkey & VALUE_MASK

@@ -27,7 +27,7 @@ pub const FULL: &str = "FULL";
 pub const LOST: &str = "LOST";
 /// Process (tgid) to [`crate::abi::verdict`]: hash.
 pub const TRACED: &str = "TRACED";
-/// Hits of the `silence_N` programs: per-CPU array.
+/// Hits of [`ACTIVITY_PROGRAMS`]: per-CPU array.
 pub const ACTIVITY: &str = "ACTIVITY";
 
 macro_rules! programs {

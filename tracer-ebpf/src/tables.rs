@@ -46,7 +46,7 @@ pub trait Tables: Sized {
     /// Takes a free slot or thin record, as [`table`] says, for a thread of this process.
     fn pop_free(&mut self, table: u32, pid: u32) -> Place;
 
-    /// Puts back what nobody has seen.
+    /// Puts back a slot or thin record that was not published.
     fn push_free(&mut self, table: u32, pid: u32, slot: SlotRef);
 
     /// The slot or thin record noted under a key, or [`SlotRef::NONE`].

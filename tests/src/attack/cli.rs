@@ -234,7 +234,7 @@ fn pipe() -> Result<(File, File)> {
         (result, ends)
     };
     ensure!(result == 0, "pipe: {}", io::Error::last_os_error());
-    // SAFETY: as above.
+    // SAFETY: pipe2 succeeded, so both descriptors are new and nobody else's.
     Ok(unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) })
 }
 

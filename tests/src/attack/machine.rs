@@ -46,7 +46,7 @@ pub enum Program {
     Msrs {
         /// The number before the first one's.
         before: u32,
-        /// How many.
+        /// Number of MSRs to read.
         count: u32,
     },
 }
@@ -80,12 +80,12 @@ const SKIP: [u8; 6] = [0x58, 0x83, 0xc0, 0x02, 0x50, 0xcf];
 pub struct Machine {
     vcpus: Vec<VcpuFd>,
     _vm: VmFd,
-    /// Must outlive those above.
+    /// Guest memory; dropped last, because the vCPUs and the VM use it.
     _memory: Memory,
 }
 
 impl Machine {
-    /// Makes it. A scribbler has one vCPU.
+    /// Makes the virtual machine. A scribbler has one vCPU.
     ///
     /// # Errors
     /// If KVM refuses.

@@ -21,7 +21,7 @@ const FAULT: u8 = 4;
 /// One exit, as the hardware would leave it in the control block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Interception code.
+    /// Intercept code.
     pub icptcode: u8,
     /// SIE ends by a fault of the host instead.
     pub fault: bool,

@@ -236,7 +236,7 @@ impl Vcpu {
             match request(&self.fd, RUN, 0) {
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
-                // How KVM ends a validity interception.
+                // KVM ends a validity intercept with EINVAL.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     returns += 1;
                     continue;

@@ -14,7 +14,7 @@ pub const IO_PORT: u16 = 0x80;
 pub const DONE_PORT: u16 = 0xf4;
 /// The vector of the timer interrupt of `khlt`.
 pub const TIMER_VECTOR: u8 = 0x20;
-/// What a guest in the guest does. The guest in the middle leaves CPUID to KVM and wants to see the call.
+/// Code of the nested guest (L2). The guest itself (L1) intercepts VMMCALL and leaves CPUID to KVM.
 pub const NESTED_CODE: [u8; 6] = [
     0x0f, 0xa2, // cpuid
     0x0f, 0x01, 0xd9, // vmmcall
@@ -23,7 +23,7 @@ pub const NESTED_CODE: [u8; 6] = [
 /// Room kept free behind the steps, for the end of the round and the handler.
 const CODE_RESERVE: usize = 128;
 
-/// What the code of one vCPU has to know about its surroundings.
+/// Addresses and times that the code of one vCPU depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// Guest address of a page without memory behind it.
@@ -36,9 +36,9 @@ pub struct Addresses {
     pub tsc_per_us: u64,
     /// How long a `khlt` sleeps, in nanoseconds.
     pub khlt_ns: u32,
-    /// Guest address of the control block of a guest in the guest.
+    /// Guest address of the nested guest's VMCB.
     pub vmcb: u64,
-    /// Guest address of its code, [`NESTED_CODE`].
+    /// Guest address of the nested guest's code, [`NESTED_CODE`].
     pub nested: u64,
 }
 
@@ -61,9 +61,9 @@ enum Part {
     SpinTicks,
     /// The nanoseconds to sleep, 4 bytes.
     SleepNs,
-    /// The address of the nested guest's control block, 8 bytes.
+    /// The address of the nested guest's VMCB, 8 bytes.
     VmcbAddress,
-    /// The address of its code, 8 bytes.
+    /// The address of the nested guest's code, 8 bytes.
     NestedAddress,
 }
 
@@ -178,8 +178,8 @@ const SPIN: [Part; 5] = [
     ]),
 ];
 
-/// A breakpoint without a table of handlers: the exception that this is has no handler either, nor has the
-/// next one, and that ends the processor.
+/// A breakpoint with an empty interrupt table. Neither it nor the faults that follow have a handler, so the
+/// processor shuts down.
 const TRIPLE_FAULT: [u8; 18] = [
     0x0f, 0x01, 0x1d, 1, 0, 0, 0,    // lidt [rip + 1]
     0xcc, // int3
@@ -193,8 +193,8 @@ const TRIPLE_FAULT: [u8; 18] = [
 ///
 /// Where it comes in front of the HLT that was to wait for it, it arms the timer again and counts that in
 /// r12. No processor lets it in between STI and HLT, but QEMU's SVM does when KVM asks for an interrupt
-/// window there: VMRUN (helper_vmrun) does not take the interrupt shadow from the control block. The HLT
-/// would wait for ever.
+/// window there: VMRUN (helper_vmrun) does not take the interrupt shadow from the VMCB. The HLT would wait
+/// for ever.
 const TIMER_HANDLER: [Part; 3] = [
     Bytes(&[
         0x49, 0xff, 0xc5, // inc r13

@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Schedule {
     /// How many virtual machines there are.
     pub vms: u32,
-    /// Their vCPUs.
+    /// How many vCPUs each of them has.
     pub vcpus: u32,
     /// What their names begin with.
     pub name: String,
@@ -57,7 +57,7 @@ struct Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         for vm in &mut self.vms {
-            // If it has ended by itself there is nothing to kill; either way this ends its being a zombie.
+            // If it has ended by itself there is nothing to kill; `wait` reaps it either way.
             let _ = vm.child.kill();
             let _ = vm.child.wait();
         }

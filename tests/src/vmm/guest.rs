@@ -35,7 +35,7 @@ const MMIO_OFFSET: u64 = 0x1_0000;
 /// In the 2 MiB of a group: its memory, up to the end.
 const RAM_OFFSET: u64 = HUGE_PAGE - GROUP as u64 * VCPU_DISTANCE;
 
-// The code page: code, descriptor table, two flags, code of a guest in the guest, interrupt table, stack.
+// The code page: code, descriptor table, two flags, code of the nested guest, interrupt table, stack.
 const GDT_OFFSET: usize = 0xa00;
 const STOP_OFFSET: usize = 0xb00;
 const STARTED_OFFSET: usize = 0xb40;
@@ -60,7 +60,7 @@ pub struct Layout {
     pdpt: u64,
     directory: u64,
     code: u64,
-    /// The control block of a guest in the guest: the second page of the code page's eight.
+    /// The nested guest's VMCB: the second page of the code page's eight.
     pub vmcb: u64,
     /// The page without memory that this vCPU touches.
     pub mmio: u64,
@@ -113,7 +113,7 @@ impl Layout {
         self.code + STARTED_OFFSET as u64
     }
 
-    /// Where the code of a guest in the guest is.
+    /// Where the nested guest's code is.
     pub fn nested(&self) -> u64 {
         self.code + NESTED_OFFSET as u64
     }
@@ -170,8 +170,8 @@ impl Layout {
         memory.write(self.code, &page);
     }
 
-    /// Writes the control block of a guest in the guest, which is like the guest itself, and lets this have
-    /// one. The offsets are those of `struct vmcb_control_area` and `struct vmcb_save_area`
+    /// Writes the VMCB of a nested guest with the same state as the guest, and enables SVM in the guest. The
+    /// offsets are those of `struct vmcb_control_area` and `struct vmcb_save_area`
     /// (`arch/x86/include/asm/svm.h`).
     pub fn allow_nested(&self, memory: &GuestMemory, sregs: &mut kvm_sregs) {
         const SVME: u64 = 1 << 12;

@@ -25,7 +25,7 @@ pub enum Kind {
     Hlt,
     /// HLT with an in-kernel interrupt controller: the vCPU sleeps in the kernel until its timer fires.
     Khlt,
-    /// A guest of the guest's own, entered and left once, by SVM.
+    /// A nested guest, entered and left once, by SVM.
     Vmrun,
     /// MOV from CR4, then MOV to CR4 that changes a bit of the host's.
     Cr,
@@ -123,8 +123,8 @@ impl Plan {
         self.steps.iter().any(|step| step.kind == kind && step.amount > 0)
     }
 
-    /// The exits one vCPU makes in `rounds` rounds and at their end. The handler of its timer has
-    /// written so many MSRs.
+    /// The exits one vCPU makes in `rounds` rounds and at their end. `handlers_writes` counts the MSR writes
+    /// of its timer's handler.
     pub fn exits(&self, rounds: u64, handlers_writes: u64) -> Exits {
         let mut exits = Exits::default();
         for step in &self.steps {
@@ -158,7 +158,7 @@ impl Plan {
 /// Exits by what the guest did; start-up page faults and host interrupts are not among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exits {
-    /// CPUID instructions, those of a guest in the guest included.
+    /// CPUID instructions, those of a nested guest included.
     pub cpuid: u64,
     /// MSRs read.
     pub msr: u64,
@@ -172,7 +172,7 @@ pub struct Exits {
     pub hlt: u64,
     /// Halts that sleep in the kernel.
     pub khlt: u64,
-    /// Guests that the guest entered, and that called it back.
+    /// Nested guests entered, each of which ends in a VMMCALL.
     pub vmrun: u64,
     /// Writes of CR4, each with a read before it.
     pub cr: u64,

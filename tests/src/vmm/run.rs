@@ -30,7 +30,7 @@ pub struct Behaviour {
     pub spin: Duration,
     /// Sleep and compute only on every so many-th exit; 0 and 1: on every exit.
     pub slow_every: u64,
-    /// Read MSRs of the vCPU before that, as a monitor does.
+    /// Read MSRs of the vCPU before sleeping and computing, as a monitor does.
     pub read_msrs: bool,
     /// Stop on every port exit, the N-th, until a file of this name with `.N.out` exists; say so by one with
     /// `.N.in`.
@@ -109,7 +109,7 @@ impl Vcpu {
                 let registers = self.fd.get_regs().context("cannot read registers")?;
                 (registers.r14, registers.r13 + registers.r12)
             }
-            // KVM has reset them. Such a guest has no timer.
+            // A triple fault makes KVM reset the registers. A guest that ends so has no timer.
             GuestEnd::TripleFault => {
                 ensure!(plan.triple_fault(), "vCPU {}: a triple fault that was not planned", self.id);
                 (plan.rounds(), 0)

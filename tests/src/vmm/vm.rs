@@ -104,7 +104,7 @@ impl Vcpu {
     }
 }
 
-/// Whether guests may have guests by SVM.
+/// Whether guests can run nested guests by SVM.
 fn has_svm(cpuid: &CpuId) -> bool {
     const SVM: u32 = 1 << 2;
     cpuid.as_slice().iter().any(|entry| entry.function == 0x8000_0001 && entry.ecx & SVM != 0)

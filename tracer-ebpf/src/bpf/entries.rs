@@ -57,14 +57,14 @@ pub fn running(kvm_vcpu: u64) -> Option<EntryRef> {
     Some(entry)
 }
 
-/// A load where it is used: the verifier makes it one since Linux 7.0 (commit eaedea154eb9).
+/// The current task. Since Linux 7.0 the verifier turns the call into a load (commit eaedea154eb9).
 #[inline(always)]
 fn current_task() -> u64 {
     // SAFETY: the helper has no requirements.
     unsafe { bpf_get_current_task() }
 }
 
-/// From here on, and until KVM_RUN returns, the thread of this entry runs this `struct kvm_vcpu`.
+/// Notes that the thread of this entry runs this `struct kvm_vcpu` until KVM_RUN returns.
 #[inline(always)]
 pub fn runs(entry: EntryRef, kvm_vcpu: u64) {
     let vcpu = entry.vcpu();
@@ -95,14 +95,14 @@ pub fn find(pid_tgid: u64) -> Option<EntryRef> {
     find_by_hash(pid_tgid as u32).filter(|entry| entry.vcpu().pid_tgid == pid_tgid)
 }
 
-/// The entry of any thread of the host, which is most often no vCPU: then no map is touched.
+/// The entry of any thread of the host. Most threads are no vCPUs, and for them no map is touched.
 #[inline(always)]
 pub fn find_tid(tid: u32) -> Option<EntryRef> {
     let hint = maps::hint(tid);
     if hint.nobody() {
         return None;
     }
-    // Dead entries have none.
+    // A dead entry has no tid.
     let is_its = |entry: &EntryRef| entry.vcpu().pid_tgid as u32 == tid;
     if let Some(entry) = EntryRef::at(hint.index())
         && is_its(&entry)
@@ -154,7 +154,7 @@ fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32)
     vcpu.tid = tid;
     vcpu.first_ns = now_ns;
     vcpu.isa = isa;
-    // Where the name is to be. aya's own way zeroes a buffer on the stack first.
+    // The name is written in place; aya's own function zeroes a buffer on the stack first.
     // SAFETY: as many bytes are written as there are; if it fails, they stay zero.
     unsafe { bpf_get_current_comm(vcpu.comm.as_mut_ptr().cast(), vcpu.comm.len() as u32) };
     vcpu.vcpu_id = vcpu_id;
@@ -197,7 +197,8 @@ pub fn has_moved(entry: EntryRef, kvm_vcpu: u64) -> bool {
         })
 }
 
-/// Shows a new entry to user space, which takes it as it is once it sees generation and state in this order.
+/// Publishes a new entry. User space reads it once it sees generation and state, which are stored in this
+/// order.
 #[inline(always)]
 pub fn publish(entry: EntryRef) {
     let vcpu = entry.vcpu();

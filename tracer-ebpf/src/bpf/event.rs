@@ -31,8 +31,8 @@ pub fn by_number(vcpu_id: u32) -> u64 {
 }
 
 /// A vCPU left its guest. `identity` tells the vCPUs of one thread apart, see
-/// [`tracer_ebpf::abi::Vcpu::identity`]; `vcpu_id` is asked for at a vCPU's first exit only. Its entry, if it
-/// has one or could get one.
+/// [`tracer_ebpf::abi::Vcpu::identity`]; `vcpu_id` is asked for at a vCPU's first exit only. Returns the
+/// vCPU's entry, if it has one or could get one.
 #[inline(always)]
 pub fn exit<C: EbpfContext>(
     ctx: &C,
@@ -48,7 +48,7 @@ pub fn exit<C: EbpfContext>(
             return Some(entry);
         }
         if let Some(entry) = entries::change(entry.index, identity, now_ns) {
-            // The entry that belongs to it was not seen.
+            // The entry before this exit was not seen.
             entry.vcpu().entered_ns = 0;
             event::exit(&mut Maps, entry, now_ns, isa, code);
             return Some(entry);
@@ -68,8 +68,9 @@ pub fn exit<C: EbpfContext>(
     }
 }
 
-/// A vCPU entered its guest; `identity` is 0 if the event does not tell which one: an [`Option`] may be put
-/// on the stack half written, which the verifier refuses to read. The thread's entry, if it has one.
+/// A vCPU entered its guest. Returns the thread's entry, if it has one. `identity` is 0 if the event does not
+/// name the vCPU. It is no [`Option`]: the compiler may put that on the stack half written, and the verifier
+/// refuses to read it.
 #[inline(always)]
 pub fn entry(pid_tgid: u64, now_ns: u64, identity: u64) -> Option<EntryRef> {
     let Some(entry) = entries::find(pid_tgid) else {
@@ -93,7 +94,7 @@ fn early(pid_tgid: u64) {
     }
 }
 
-/// The cause, below its reason, of the exit that is open.
+/// Notes the cause of the open exit.
 #[inline(always)]
 pub fn cause(pid_tgid: u64, subkey: u64) {
     if let Some(entry) = entries::find(pid_tgid) {

@@ -33,7 +33,7 @@ pub fn read<T>(base: u64, offset: u64) -> Option<T> {
     value.ok()
 }
 
-/// Something could not be read.
+/// Counts a failed read.
 #[cold]
 #[inline(never)]
 pub fn failed() {

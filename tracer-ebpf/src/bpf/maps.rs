@@ -23,7 +23,7 @@ pub static VCPUS: Array<Vcpu> = Array::with_max_entries(DEFAULT_VCPUS, BPF_F_MMA
 /// Written by the events of the owning thread; mapped and read by user space.
 #[map]
 pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_SLOTS, BPF_F_MMAPABLE);
-/// Thin records: written and read as the slots are.
+/// Thin records. Written by the events of the owning thread; mapped and read by user space.
 #[map]
 pub static TALLIES: Array<Tally> = Array::with_max_entries(DEFAULT_TALLIES, BPF_F_MMAPABLE);
 /// Who holds how many places of the tables, by the low bits of the tgid; all together in the last element.
@@ -41,10 +41,10 @@ pub static SLOT_OF: HashMap<SlotKey, u32> = HashMap::with_max_entries(DEFAULT_SL
 /// return the old value came with 5.12 (commit 5ca419f2864a).
 #[map]
 pub static FREE_VCPUS: Stack<u32> = Stack::with_max_entries(DEFAULT_VCPUS, 0);
-/// Free slots, in a stack like that of the vCPU entries.
+/// Free slots, in a stack for the reason given at [`FREE_VCPUS`].
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_SLOTS, 0);
-/// Free thin records, in another such stack.
+/// Free thin records, in a stack for the reason given at [`FREE_VCPUS`].
 #[map]
 pub static FREE_TALLIES: Stack<u32> = Stack::with_max_entries(DEFAULT_TALLIES, 0);
 /// Not 0: the table had no free entry when it was last asked. Set here, cleared by user space when it has
@@ -71,10 +71,9 @@ pub static ACTIVITY: PerCpuArray<u64> =
 /// look-up.
 #[repr(C)]
 struct Hint {
-    /// A thread's entry, checked against that.
+    /// Index of a thread's entry; callers check that it is the right one.
     index: u32,
-    /// How many living vCPU threads have these bits. 0 is how the scheduler's events of all other threads
-    /// are told.
+    /// How many living vCPU threads have these bits. At 0 the scheduler's programs skip the event.
     threads: u64,
 }
 
@@ -94,24 +93,24 @@ pub fn hint(tid: u32) -> HintAt {
 }
 
 impl HintAt {
-    /// The guess.
+    /// The guessed index, which the caller has to check.
     #[inline(always)]
     pub fn index(&self) -> u32 {
-        // SAFETY: in bounds, here and below; a torn or stale value only costs a check.
+        // SAFETY: in bounds; a torn or stale value only costs a check.
         unsafe { (&raw const (*self.0).index).read_volatile() }
     }
 
     /// Changes the guess.
     #[inline(always)]
     pub fn point_to(&self, index: u32) {
-        // SAFETY: as above.
+        // SAFETY: in bounds; readers check what they find.
         unsafe { (&raw mut (*self.0).index).write_volatile(index) }
     }
 
     /// Whether no living vCPU thread has these bits.
     #[inline(always)]
     pub fn nobody(&self) -> bool {
-        // SAFETY: as above.
+        // SAFETY: in bounds; the count is one aligned word.
         unsafe { (&raw const (*self.0).threads).read_volatile() == 0 }
     }
 
@@ -127,7 +126,7 @@ impl HintAt {
         self.count(-1);
     }
 
-    /// Threads come and go on all CPUs at once. Rust has no atomic addition for BPF.
+    /// Adds to the number of living threads with these bits, from any CPU.
     #[inline(always)]
     fn count(&self, more: i64) {
         // SAFETY: in bounds.
@@ -171,21 +170,21 @@ pub fn take<const TABLE: u32>(free: &Stack<u32>, pid: u32) -> Place {
     let (Some(mine), Some(all)) = (held_by(pid), HELD.get_ptr_mut(HELD_LEN as u32 - 1)) else {
         return Place::Full;
     };
-    // SAFETY: an element of an array lives as long as the program, here and below.
+    // SAFETY: an element of an array lives as long as the program.
     if unsafe { full.read_volatile() } != 0 {
         return Place::Full;
     }
     if !admits::<TABLE>(mine, all) {
         return Place::Refused;
     }
-    // An error is no answer: the lock could not be had.
+    // An error means that the stack's lock could not be had; the table may have free entries.
     match free.pop() {
         Ok(Some(entry)) => {
             count_taken::<TABLE>(mine, all, 1);
             Place::Free(SlotRef::new(entry))
         }
         Ok(None) => {
-            // SAFETY: as above.
+            // SAFETY: an element of an array lives as long as the program.
             unsafe { full.write_volatile(1) };
             Place::Full
         }
@@ -250,7 +249,7 @@ pub fn note_refused(pid: u32) {
 /// Whether a table had no free entry when it was last asked.
 #[inline(always)]
 fn is_full(table: u32) -> bool {
-    // SAFETY: as above.
+    // SAFETY: an element of an array lives as long as the program.
     FULL.get_ptr(table).is_some_and(|full| unsafe { full.read_volatile() } != 0)
 }
 

@@ -45,7 +45,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn tally(&mut self, tally: SlotRef) -> Option<&mut Tally> {
-        // SAFETY: as above.
+        // SAFETY: array elements live as long as the program; a thin record belongs to one thread, whose
+        // events do not overlap.
         TALLIES.get_ptr_mut(tally.number()).map(|tally| unsafe { &mut *tally })
     }
 

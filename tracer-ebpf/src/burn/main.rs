@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::symbols::burn::{BURNT, COUNT, IN_GUEST, IS_KNOWN, PENDING, TID};
 
-/// One interrupt takes so long, or as long as so many readings of the clock.
+/// An interrupt takes this long, but no longer than `READINGS` readings of the clock.
 const LONGEST_NS: u64 = 2_000_000;
 const READINGS: u32 = 4_000;
 

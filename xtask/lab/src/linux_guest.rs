@@ -12,9 +12,9 @@ use super::guest::busybox;
 use super::initramfs::Initramfs;
 use super::libs;
 
-/// The program that starts it.
+/// The program of the lab that starts the guest.
 const START: &str = include_str!("../guest/linux-guest.sh");
-/// Its first process.
+/// The first process of the guest.
 const INIT: &str = include_str!("../guest/linux-guest-init.sh");
 /// The VMM.
 const VMM: &str = "qemu-system-x86_64";
@@ -22,10 +22,10 @@ const VMM: &str = "qemu-system-x86_64";
 const FIRMWARE_PLACES: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];
 /// The firmware of a machine without PCI that boots a kernel.
 const FIRMWARE: [&str; 3] = ["qboot.rom", "kvmvapic.bin", "linuxboot_dma.bin"];
-/// How many CPUID instructions its program of that name executes.
+/// How many CPUID instructions the guest's `cpuid` program executes.
 const CPUIDS: u32 = 1000;
 
-/// Puts all of it into the lab's root file system.
+/// Puts QEMU, its firmware and the guest into the lab's root file system.
 ///
 /// # Errors
 /// If QEMU, its firmware or a static busybox is not on this host.

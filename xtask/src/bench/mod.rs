@@ -76,7 +76,7 @@ pub struct BenchArgs {
     pub compare: Option<PathBuf>,
 }
 
-/// Runs it.
+/// Runs the bench; status 1 if exitlat got slower.
 pub fn run(args: &BenchArgs) -> Result<u8> {
     setup::run_for(Purpose::Bench)?;
     let matrix = Matrix::load()?;
@@ -87,7 +87,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     if let Some(only) = &args.only {
         here.retain(|mode| mode.name == MODES[0].name || mode.name.contains(only.as_str()));
     }
-    // The other tools, whose cost is much the same everywhere, beside the first kernel only.
+    // Other tools cost much the same on every kernel, so they run on the first one only.
     let mut platforms = vec![Platform { kernel: first, machine: AMD }];
     if args.kernel.is_none() {
         platforms.push(Platform { kernel: first, machine: INTEL });

@@ -66,7 +66,7 @@ tracepoint:kvm:kvm_entry /@start[tid]/ {
 }
 ";
 
-/// The cheapest that still tells reasons and times apart.
+/// The cheapest script that still tells reasons and times apart.
 pub const EXITS_BT: &str = "\
 tracepoint:kvm:kvm_exit { @start[tid] = nsecs; @reason[tid] = args->exit_reason; }
 tracepoint:kvm:kvm_entry /@start[tid]/ { @ns[@reason[tid]] = stats(nsecs - @start[tid]); @start[tid] = 0; }

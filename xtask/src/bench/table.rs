@@ -28,7 +28,7 @@ pub fn page(sections: &[String], versions: &[String]) -> String {
     )
 }
 
-/// What exitlat may cost: mode, instructions it must stay below, and what is aimed at. Of CPUID exits.
+/// Budgets of a CPUID exit: the mode, the instructions it must stay below, and the target.
 const BUDGETS: [(&str, f64, f64); 2] = [(OURS, 600.0, 430.0), (CLASSIC, 1100.0, 900.0)];
 const CLASSIC: &str = "exitlat live, classic tracepoints";
 const BETWEEN: &str = "\

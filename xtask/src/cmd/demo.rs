@@ -36,7 +36,7 @@ exitlat report /tmp/boot --by vm,reason
 kill $(pidof qemu-system-x86_64)
 "#;
 
-/// Shows it, then tells how to see one's own guests.
+/// Runs the demo, then prints how to trace one's own guests.
 pub fn run() -> Result<u8> {
     setup::run_for(Purpose::Lab)?;
     let mut spec = Spec::new(Matrix::load()?.kernel(Arch::X86_64, None)?, AMD);

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use crate::process::{Output, run};
 use crate::toolchain::cargo;
 
-/// What needs nothing but what cargo has fetched. A licence that is allowed and not met is one too many.
+/// Checks that need nothing but what cargo has fetched. An allowed licence that no dependency has is an
+/// error.
 const OFFLINE: [&str; 6] = ["check", "-D", "license-not-encountered", "bans", "licenses", "sources"];
 
 /// The fuzz targets have a workspace of their own. It needs fewer licences and has fewer duplicates.
@@ -27,7 +28,7 @@ const FUZZ: [&str; 12] = [
     "sources",
 ];
 
-/// Known vulnerabilities, of the database that was just fetched.
+/// Checks for known vulnerabilities, in the database that was just fetched.
 const ADVISORIES: [&str; 3] = ["check", "--disable-fetch", "advisories"];
 
 /// The step that may skip: where github.com is out of reach.

@@ -54,7 +54,7 @@ impl Source {
         Ok(source)
     }
 
-    /// The path with the name that a `use` of this file has bound put out in full.
+    /// The full path: its first name, if a `use` of this file binds it, is replaced by what it stands for.
     pub fn in_full(&self, named: &Named) -> Vec<String> {
         let first = &named.segments[0];
         let import = self.named.iter().find(|other| {

@@ -32,7 +32,7 @@ pub fn left_kvm(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// `kvm:kvm_userspace_exit`; the loader has checked where its fields are, as for those below.
+/// `kvm:kvm_userspace_exit`; the loader has checked where its fields are.
 #[tracepoint]
 pub fn tp_left_kvm(ctx: TracePointContext) -> u32 {
     on_return(fixed::<_, LEFT_REASON>(&ctx), fixed::<_, LEFT_ERRNO>(&ctx));

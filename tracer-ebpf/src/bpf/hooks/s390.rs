@@ -88,7 +88,7 @@ pub fn cause_sie_fault(_ctx: TracePointContext) -> u32 {
     1
 }
 
-/// Where the vCPU's number is in all of these records, and where the first field of their own: the two with
-/// the PSW are between them (`VCPU_FIELD_COMMON`, arch/s390/kvm/trace.h).
+/// Offset of the vCPU's number in all of these records, and of the first field of their own. The two fields
+/// with the PSW are between them (`VCPU_FIELD_COMMON`, arch/s390/kvm/trace.h).
 const VCPU: usize = 8;
 const OWN: usize = 32;

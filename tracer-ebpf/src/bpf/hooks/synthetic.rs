@@ -1,5 +1,5 @@
-//! The same bodies behind numbers-only raw tracepoints, for BPF_PROG_TEST_RUN. Loaded by tests only: classic
-//! tracepoint programs cannot be test-run, raw ones can from 5.10 on.
+//! The event functions behind raw tracepoints that take plain numbers, for BPF_PROG_TEST_RUN. Only tests load
+//! them: tracepoint programs cannot be test-run, raw ones can from 5.10 on.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
@@ -51,7 +51,7 @@ pub fn synthetic_death(ctx: RawTracePointContext) -> i32 {
 pub fn synthetic_part(ctx: RawTracePointContext) -> i32 {
     let (tid, now_ns, what) = (ctx.arg::<u32>(0), ctx.arg::<u64>(1), ctx.arg::<u32>(2));
     if what == synthetic::CAUSE {
-        // By the whole number, as all events of KVM's own.
+        // By `pid_tgid`, as all events of KVM's own.
         by_thread::cause(ctx.arg(0), ctx.arg(3));
         return 0;
     }

@@ -43,8 +43,8 @@ pub fn raw_entry(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// An exit by which it gets known which thread runs the vCPU. A function of its own, as that of the entry:
-/// the others have the registers for themselves.
+/// An exit that tells which thread runs the vCPU. A function of its own, so that the usual exit has the
+/// registers for itself.
 #[cold]
 #[inline(never)]
 fn first_exit(ctx: &RawTracePointContext) -> i32 {
@@ -64,7 +64,8 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
     0
 }
 
-/// An entry by which it gets known which thread runs the vCPU.
+/// An entry that tells which thread runs the vCPU. A function of its own, so that the usual entry has the
+/// registers for itself.
 #[cold]
 #[inline(never)]
 fn first_entry(ctx: &RawTracePointContext) {

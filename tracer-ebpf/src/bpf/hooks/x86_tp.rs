@@ -43,7 +43,7 @@ pub fn tp_entry(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::is_traced((pid_tgid >> 32) as u32) {
         let identity = match (value::<OFF_EXIT_VCPU>(), value::<OFF_ENTRY_VCPU>()) {
-            // The exit has to tell as well.
+            // Without the vCPU's number in exits too, there is nothing to compare with.
             (ABSENT_IMM, _) | (_, ABSENT_IMM) => 0,
             (_, offset) => by_number(field::<u32, 8>(&ctx, offset).unwrap_or(ABSENT)),
         };
