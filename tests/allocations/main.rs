@@ -47,7 +47,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often `run` allocates.
+/// Number of allocations in `run`.
 fn allocations(run: impl FnOnce()) -> usize {
     let before = COUNT.load(Ordering::Relaxed);
     run();

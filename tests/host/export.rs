@@ -1,4 +1,4 @@
-//! What is exported, and how the command is used.
+//! Exports: their contents, and the use of the command.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ fn open_metrics() -> OpenMetrics {
     OpenMetrics::new(header(), Rows::new(by("vm,reason")), openmetrics::Form::OpenMetrics)
 }
 
-/// What a format makes of intervals.
+/// The text of intervals in one format.
 fn render(mut export: impl Export, intervals: &[Interval]) -> String {
     let mut out = Vec::new();
     for interval in intervals {

@@ -1,4 +1,4 @@
-//! What is exported of a merged dump: hosts are told apart, in every format.
+//! Exports of a merged recording: every format tells the hosts apart.
 
 use exitlat_tests::noise::{DISTRIBUTIONS, Effect, Load};
 
@@ -56,7 +56,7 @@ fn the_same_pid_on_two_hosts_is_two_vms() {
     assert!(page.contains("one \u{b7} web[7]") && page.contains("three \u{b7} web[7]"));
     // With one host there is no host label.
     assert!(!export(&one, "--format openmetrics").contains("{host="));
-    // Where names are left out, hosts are still two.
+    // Without names, hosts are still two.
     let metrics = export(&all, "--format openmetrics --names none");
     assert!(
         metrics.contains("host=\"host-1\",vm=\"vm-1\"") && metrics.contains("host=\"host-2\",vm=\"vm-2\"")

@@ -53,7 +53,7 @@ fn names_are_shortened_before_latencies_vanish() {
             );
         }
     }
-    // Where there is no limit nothing is shortened.
+    // Without a limit, nothing is shortened.
     let threads = threads();
     let interval = &Synthetic { split: true, incident: false }.intervals()[0];
     assert!(!table(interval, &threads, "vm,reason", None).contains('…'));
@@ -205,7 +205,7 @@ fn at_120_columns() {
     ");
 }
 
-/// Of thousands of causes below a reason the table shows ten, and the sum of the others.
+/// Below a reason with thousands of causes, the table shows ten, and the sum of the others.
 #[test]
 fn thousands_of_causes_are_a_few_lines() {
     let recording = causes::recording(4100, 1);

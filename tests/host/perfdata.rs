@@ -330,7 +330,7 @@ fn nothing_is_paired_across_lost_events() {
     let lossy = read(&patched().lost()).unwrap();
     let (ours, all) = (rows(&lossy), rows(&whole));
     let samples = |rows: &Rows| rows.values().map(|row| row[0]).sum::<u64>();
-    // Of 31 exits one has lost its entry; the last one's entry follows.
+    // One of 31 exits has lost its entry; the last one's entry follows.
     assert_eq!(samples(&ours), samples(&all) - 31);
     for (reason, [count, sum, min, max]) in &ours {
         let [all_count, all_sum, all_min, all_max] = all[reason];
@@ -434,7 +434,8 @@ fn rounds_end_while_packed_events_flow() {
     let plain = rounds(200);
     let expected = rows(&read(&plain.stream()).unwrap());
     assert_eq!(expected["io"][0], 200 * 100);
-    // Of 40,000. The marks lag by a window, which holds 700, and so does the newest event before each.
+    // There are 40,000 events. The marks lag by a window, which holds 700, and so does the newest event
+    // before each.
     let limits = Limits { waiting_events: 2_500 };
     for size in [33, 1_000, 60_000] {
         let mut packed = plain.clone();

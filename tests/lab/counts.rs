@@ -90,7 +90,7 @@ fn exact_halts_in_the_kernel() {
     let table = report(&dump, BY);
     demand_exact(&table, &vcpus, "svm");
     let halted = table.rows().iter().find(|row| row["reason"] == "hlt").expect("halts are seen");
-    // What a halt costs apart from the sleep is handled time.
+    // The cost of a halt without the sleep is handled time.
     assert_eq!((&halted["idle"], halted["time_share"].is_number()), (&false.into(), true));
 }
 

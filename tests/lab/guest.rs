@@ -157,7 +157,7 @@ impl Table {
     }
 }
 
-/// What differs between the isas.
+/// The differences between isas.
 struct Isa {
     name: &'static str,
     /// The reason of the workload's last exit, if that is counted among the others. It has no entry after

@@ -92,7 +92,7 @@ fn interrupts_are_the_guests_time_where_check_says_so_and_never_with_the_option(
         for it in [&event, &irqoff] {
             let [in_guest, in_exit] = it.burnt_ns;
             assert!(in_guest + in_exit > 0, "{path}: the timer does not fire");
-            // What the kernel does itself, whatever its version says.
+            // The kernel's actual order, whatever its version says.
             assert_eq!(in_guest == 0, early, "{path}: {in_guest} ns between the events");
         }
         let [in_guest, in_exit] = irqoff.burnt_ns;

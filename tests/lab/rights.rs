@@ -143,7 +143,7 @@ fn raw_tracepoints_are_exact_at_every_level() {
 
 #[test]
 fn tracepoints_need_a_low_level_or_cap_sys_admin() {
-    // What exitlat takes by itself on a kernel without BTF of KVM's modules.
+    // exitlat takes tracepoints by itself on a kernel without BTF of KVM's modules.
     let options = if has_module_btf() { "--attach tp" } else { "" };
     {
         let _level = Level::set(2);

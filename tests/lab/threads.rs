@@ -57,7 +57,7 @@ fn take_turns(isa: &str, cpuid: &str, msr: &str) {
     assert_eq!(table.loss("moved"), if tells_vcpus() { 2 * 10 } else { 0 }, "{}", table.0);
     assert_eq!(classic.loss("moved"), 0, "{}", classic.0);
     let threads: BTreeSet<_> = table.rows().iter().map(|row| row["tid"].as_u64()).collect();
-    // Of 21 calls of KVM_RUN for each vCPU ten are made by threads of their own.
+    // Ten of 21 calls of KVM_RUN for each vCPU are made by threads of their own.
     assert_eq!(threads.len(), 2 * (1 + 10), "{}", table.0);
     // Each of these leaves its last exit open.
     assert_eq!(table.loss("died_in_exit"), 2 * 10 + 2, "{}", table.0);

@@ -10,7 +10,7 @@ use tracer_user::{
 
 use crate::allocator::held;
 
-/// What comes and goes.
+/// VMs or threads that come and go.
 #[derive(Clone, Copy, Debug)]
 pub struct Churn {
     /// How many VMs or threads there are in a measurement.

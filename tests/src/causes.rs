@@ -17,7 +17,7 @@ const IO: u32 = 0x7b;
 /// The first number of a cause that no KVM_EXIT_* has.
 const UNKNOWN: u64 = 1000;
 
-/// So many causes of one exit each, in each of so many intervals of a second.
+/// `causes` causes of one exit each, in each of `intervals` intervals of a second.
 ///
 /// # Panics
 /// Never: memory does not fail.

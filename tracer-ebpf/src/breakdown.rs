@@ -81,7 +81,7 @@ pub struct Sleep {
     pub from_ns: u64,
     /// When it ended.
     pub until_ns: u64,
-    /// How much of it the thread slept.
+    /// How much of this stretch the thread slept, in ns.
     pub most_ns: u64,
 }
 

@@ -8,7 +8,7 @@ use core::fmt;
 pub struct Isa(pub u32);
 
 impl Isa {
-    /// Of slots that have no exit code.
+    /// No instruction set: for slots without an exit code, and for [`crate::abi::pseudo`] codes.
     pub const NONE: Self = Self(0);
     /// Intel VMX.
     pub const VMX: Self = Self(1);

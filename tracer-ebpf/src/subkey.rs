@@ -91,7 +91,7 @@ pub const fn is_user_exit(subkey: u64) -> bool {
     kind_of(subkey) == kind::USER_EXIT || subkey == new(kind::OTHER, kind::USER_EXIT as u64)
 }
 
-/// Where samples of a cause go that has no record of its own.
+/// The subkey for samples of a cause that has no record of its own.
 #[inline(always)]
 pub const fn other(subkey: u64) -> u64 {
     match kind_of(subkey) {

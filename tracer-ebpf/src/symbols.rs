@@ -119,7 +119,7 @@ pub const ENTERED_KVM_FUNCTION: &str = "kvm_arch_vcpu_ioctl_run";
 /// (`vcpu_enter_guest`, arch/x86/kvm/x86.c).
 pub const EXIT_STAMP_FUNCTION: &str = "svm_handle_exit_irqoff";
 
-/// What [`SYNTHETIC_PART`] is told: its third argument. The first two are the tid and the time.
+/// The third argument of [`SYNTHETIC_PART`]; the first two are the tid and the time.
 pub mod synthetic {
     /// KVM_RUN returned; with reason and error.
     pub const LEFT: u32 = 1;

@@ -77,7 +77,7 @@ pub fn place(dir: &Path, name: &str) {
         "newer.exitlat" => fleet(11..=11).replacen("\"schema\":2", "\"schema\":99", 1).into_bytes(),
         "idle.exitlat" => only(&fleet(11..=11), &["header", "interval", "end"]).into_bytes(),
         "header.exitlat" => only(&fleet(11..=11), &["header"]).into_bytes(),
-        // What other tools make.
+        // Files of other tools.
         "trace.dat" => b"\x17\x08\x44tracing6\0\0\x08\0\x10\0\0header_page\0".to_vec(),
         "script.txt" => {
             b" fc_vcpu 1  5200 [039] 1377662.550600: kvm:kvm_exit: reason HLT rip 0x0 info 0 0\n".to_vec()

@@ -19,7 +19,7 @@ const REPEAT: Duration = Duration::from_millis(10);
 /// What is done to the vCPUs of a virtual machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kicks {
-    /// How often.
+    /// How often the vCPUs are kicked.
     pub times: u64,
     /// How long the lock is held from the moment on when every kicked vCPU has left KVM_RUN.
     pub hold: Duration,

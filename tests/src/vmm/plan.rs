@@ -50,7 +50,7 @@ const NAMES: [(&str, Kind); 10] = [
 /// One step: a kind and how often it is done (for [`Kind::Spin`]: for how many microseconds).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What is done.
+    /// The kind of the step.
     pub kind: Kind,
     /// How often, or for how many microseconds.
     pub amount: u64,
@@ -179,12 +179,12 @@ pub struct Exits {
 }
 
 impl Exits {
-    /// How many of these go to the VMM.
+    /// How many of these exits go to the VMM.
     pub fn to_vmm(&self) -> u64 {
         self.io + self.mmio + self.hlt
     }
 
-    /// How many there are by SVM exit code, with the kernel's names for them.
+    /// The number of exits by SVM exit code, with the kernel's names for the codes.
     pub fn svm(&self) -> [(u32, &'static str, u64); 9] {
         [
             (0x72, "cpuid", self.cpuid),
@@ -199,7 +199,7 @@ impl Exits {
         ]
     }
 
-    /// How many there are by VMX exit reason (EPT in use), with the kernel's names for them.
+    /// The number of exits by VMX exit reason (EPT in use), with the kernel's names for the reasons.
     pub fn vmx(&self) -> [(u32, &'static str, u64); 8] {
         let first_touch = u64::from(self.mmio > 0);
         [

@@ -49,7 +49,7 @@ pub struct Config {
     pub die_in_exit: bool,
 }
 
-/// What the main thread hears of.
+/// Events that the main thread receives.
 enum Event {
     /// A vCPU's thread exists.
     Started { vcpu: u32, tid: i32 },

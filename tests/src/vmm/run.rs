@@ -58,7 +58,7 @@ pub struct Outcome {
     kvm_stats: Value,
 }
 
-/// What the loop counts.
+/// The counts of the loop.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     io: u64,
@@ -78,7 +78,7 @@ impl Seen {
     }
 }
 
-/// What a guest ended in.
+/// The ways in which a guest ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GuestEnd {
     /// A write to the "done" port.

@@ -53,7 +53,7 @@ impl Platform<'_> {
         if self.machine.vendor == Vendor::Intel { "vmx" } else { "svm" }
     }
 
-    /// How long an instruction takes there.
+    /// How long an instruction takes on the platform, in ns of guest time.
     fn instruction_ns(&self) -> f64 {
         match self.machine.emulator {
             Emulator::Bochs => 1e9 / bochs::INSTRUCTIONS_PER_SECOND as f64,

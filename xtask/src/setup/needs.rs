@@ -76,7 +76,7 @@ pub enum Probe {
 pub struct Package {
     /// Its name in Debian, and in Ubuntu where it differs.
     pub names: &'static [&'static str],
-    /// How to find it.
+    /// How to find the package.
     pub probe: Probe,
     /// The purposes that need it.
     pub purposes: &'static [Purpose],
@@ -152,7 +152,7 @@ pub const TARGETS: &[(&str, Purpose)] = &[(MUSL, Purpose::Build), (S390X, Purpos
 pub struct Component {
     /// Its name as `rustup component add` takes it.
     pub name: &'static str,
-    /// Of the nightly for BPF, not of the pinned toolchain.
+    /// Whether it is part of the nightly for BPF, and not of the pinned toolchain.
     pub bpf: bool,
     /// The purpose that needs it.
     pub purpose: Purpose,

@@ -21,7 +21,7 @@ use crate::setup::{self, Purpose};
 struct Guest<'a> {
     kernel: &'a Kernel,
     machine: &'static Machine,
-    /// Of a special run: what else it needs.
+    /// The special run, which may need more in its guest.
     run: Option<&'a Run>,
     /// Words of the test harness that select the tests.
     selection: Vec<&'a str>,
@@ -64,7 +64,7 @@ impl Guest<'_> {
     fn test(&self, log: &File) -> Result<()> {
         let spec = match self.prepare(log) {
             Ok(spec) => spec?,
-            // What the other runs need is here by now; this the host may be unable to have.
+            // The host may lack a program that a special run needs. Its tests are then skipped.
             Err(error) => return skip_all(log, self.run.map_or("", |run| &run.name), &error),
         };
         let mut sink = log.try_clone().context("cannot duplicate the handle of the log")?;

@@ -24,7 +24,7 @@ impl Tally {
         Self { passed: u64::from(!skips.contains_key(step)), failed: 0, skips }
     }
 
-    /// How many tests were tried.
+    /// Number of tests that passed or failed.
     pub fn ran(&self) -> u64 {
         self.passed + self.failed
     }
