@@ -56,9 +56,9 @@ impl Processes for ThisHost {
 struct Open {
     name: String,
     vcpus: Vec<u32>,
-    /// Those of which exits were seen.
+    /// vCPUs of which exits were seen.
     seen: HashSet<u32>,
-    /// Threads of it whose events carry no number.
+    /// Threads of the VM whose events carry no vCPU number.
     nameless: HashSet<u32>,
 }
 
@@ -161,7 +161,7 @@ impl Census {
             };
             match thread.vcpu {
                 Some(vcpu) => open.seen.insert(vcpu),
-                // No more of them than vCPUs count, however many threads come and go.
+                // The set never outgrows the open vCPUs, however many threads come and go.
                 None => open.nameless.len() < open.vcpus.len() && open.nameless.insert(thread.tid),
             };
         }

@@ -209,7 +209,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
     ),
 ];
 
-/// The BPF side's per-vCPU counters and what they are here.
+/// The BPF side's per-vCPU counters, each with its cause of loss.
 pub const PER_VCPU: [(PerVcpu, Loss); PerVcpu::COUNT] = [
     (PerVcpu::UnpairedExit, Loss::UnpairedExits),
     (PerVcpu::UnpairedEntry, Loss::UnpairedEntries),
@@ -263,7 +263,7 @@ impl Losses {
         }
     }
 
-    /// What has come since `earlier`; a counter that went back counts as zero.
+    /// The losses since `earlier`; a counter that went back counts as zero.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut out = *self;
         for (mine, theirs) in out.0.iter_mut().zip(earlier.0) {

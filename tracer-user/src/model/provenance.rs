@@ -56,7 +56,7 @@ pub struct Header {
     pub sources: Vec<Source>,
 }
 
-/// The present schema and buckets, and nothing else: what a header is made from, by what is known.
+/// A header with the present schema and buckets, and nothing else filled in.
 impl Default for Header {
     fn default() -> Self {
         let none = String::new;
@@ -148,7 +148,7 @@ pub fn sources(header: &Header) -> Vec<Source> {
     }]
 }
 
-/// In what two dumps differ, those that make them incomparable first.
+/// The differences between two recordings, those that make them incomparable first.
 pub fn differences(base: &Header, new: &Header) -> Vec<Difference> {
     let (base, new) = (sources(base), sources(new));
     let facts = FACTS.iter().map(|fact| {
@@ -222,7 +222,7 @@ pub enum MergeError {
     Layout(String, String),
 }
 
-/// The header of a merged dump. Whatever the order of the headers, it is the same.
+/// The header of a merged recording; it does not depend on the order of the headers.
 ///
 /// # Errors
 /// See [`MergeError`].
@@ -241,7 +241,7 @@ pub fn merged<'a>(headers: impl Iterator<Item = &'a Header>, tool: &str) -> Resu
     }
     all.sort();
     if let Some([Source { start_unix_ms, host, options, .. }, _]) =
-        // Of two recordings of an unknown time nobody can tell.
+        // Recordings without a start time cannot be told apart.
         all.array_windows().find(|[one, next]| one == next && one.start_unix_ms != 0)
     {
         let (host, start_unix_ms, options) = (host.clone(), *start_unix_ms, options.join(" "));

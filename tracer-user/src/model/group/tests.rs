@@ -52,7 +52,7 @@ fn no_time_is_counted_twice() {
     assert_eq!((alone.all().count(), alone.totals()), (1, rows.totals()));
     let exits: Vec<_> = alone.exits().map(|row| (row.stats.count, row.stats.sum_ns)).collect();
     assert_eq!(exits, [(2, 300)]);
-    // Who asks for reasons gets none of the guest's time, which has none.
+    // A filter by reason excludes time in the guest, which has no reason.
     let fields = Some(regex::Regex::new("").unwrap());
     let mut rows = Rows::new(GroupBy::REASON).with_selection(Selection { fields, ..Selection::default() });
     rows.of_interval(interval.with(&threads));
@@ -138,7 +138,7 @@ fn causes_sum_to_their_row() {
     assert_eq!(causes(&cells, false, GroupBy { reason: false, ..GroupBy::REASON }), known);
     // Of a row without causes there is nothing to tell apart.
     assert_eq!(causes(&[cells[0], cells[6]], false, GroupBy::REASON), []);
-    // They may be ahead of their row.
+    // Causes may be ahead of their row.
     assert_eq!(causes(&[cells[1], cells[5], cells[4]], false, GroupBy::REASON), known);
     let ahead = [cells[0], cells[1], cells[5]];
     assert_eq!(causes(&ahead, false, GroupBy::REASON), [known[1], (kind::NONE, 1, 0)]);

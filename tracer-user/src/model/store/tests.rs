@@ -6,8 +6,8 @@ use tracer_ebpf::{histogram::bucket_of, part::Part, subkey};
 use super::*;
 use crate::model::{GroupBy, Interval, Loss, Rows, Selection, Thread, Threads, VcpuAccount};
 
-/// A reader as the kernel's is: a place is free again at the reading after the one that told the thread's
-/// end.
+/// Acts like the kernel's reader: a place is free again at the reading after the one that reports the
+/// thread's end.
 #[derive(Default)]
 struct Reader {
     threads: Threads,
