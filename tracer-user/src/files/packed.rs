@@ -18,9 +18,9 @@ const MAX_WINDOW: u64 = 1 << 27;
 
 /// What an input turned out to be.
 pub(super) enum Unpacked {
-    /// It is not packed.
+    /// It is not packed: the input as it is.
     Plain(Box<dyn BufRead>),
-    /// It was, and this is the content.
+    /// The unpacked content.
     From(Box<dyn BufRead>),
 }
 
@@ -58,7 +58,7 @@ impl<R: BufRead> Zstd<R> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.init(&mut self.source) {
                 Ok(()) => return Ok(true),
-                // It holds nothing of the content.
+                // A skippable frame has none of the content.
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                     length,
                     ..

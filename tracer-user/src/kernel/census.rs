@@ -15,8 +15,8 @@ use crate::{
 const DESCRIPTORS: usize = 512;
 /// Looks from the end of a round to the next one: ten seconds.
 const PAUSE: u32 = 100;
-/// So often a process without a VM is looked at in every round; then in every so many-th round: it may open
-/// a VM late.
+/// A process without a VM is looked at in this many rounds, then in every [`SELDOM`]-th round only: it may
+/// open a VM late.
 const TIMES: u8 = 3;
 const SELDOM: u32 = 16;
 

@@ -35,7 +35,7 @@ impl Crowding {
                 *before = now.refused;
             }
         }
-        // Naming one takes a look at its process.
+        // Naming a process means looking into it, so few are kept.
         gained.sort_unstable_by_key(|(_, lost)| std::cmp::Reverse(*lost));
         gained.truncate(crowded::KEPT);
         gained

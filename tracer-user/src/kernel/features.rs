@@ -238,7 +238,7 @@ pub static FEATURES: [FeatureInfo; 11] = [
         commit: "791a089861fc",
         brings: "kvm_amd fires kvm_exit before it lets the host's interrupts in",
         without: "on AMD the time of the host's interrupts counts as the guest's, unless --exit-stamp irqoff is used",
-        // Of 6.6, and their name since 6.14. The commit itself moves one call.
+        // `governed_features` came with 6.6 and is `cpu_caps` since 6.14. The commit itself moves one call.
         detect: Detect::VersionElseTypes(|types| {
             ["governed_features", "cpu_caps"].iter().any(|member| types.has_member("kvm_vcpu_arch", member))
         }),

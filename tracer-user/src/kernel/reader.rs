@@ -344,8 +344,8 @@ impl Reader {
     }
 
     /// The VM's name, from the first source that has one: a live vCPU of the process, since pids are reused;
-    /// the process, or the thread if the first thread of the process has ended; a vCPU that ended in this
-    /// look; the name of the thread as the kernel noted it.
+    /// the process, or the thread if the first thread of the process has ended; an ended vCPU of the process;
+    /// the name of the thread as the kernel noted it.
     fn name_of(&self, vcpu: &Vcpu) -> String {
         // One that has ended was met at this same look, or it would be gone.
         let sibling = |has_ended: bool| {
@@ -364,8 +364,8 @@ impl Reader {
         sibling(false).or_else(told).or_else(|| sibling(true)).unwrap_or_else(thread)
     }
 
-    /// What a process says that it is. The kernel's pids are others than those of this process in a pid
-    /// namespace.
+    /// The name that a process or thread gives its VM. In a pid namespace nobody is asked: the kernel's pids
+    /// are not those of /proc.
     fn asked(&self, id: u32) -> Option<String> {
         if self.pids_fit { vms::name_of(id) } else { None }
     }

@@ -23,7 +23,7 @@ pub trait Store {
     /// Begins a new file; its name ends with `suffix`, which is empty if there is only one file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] if there is one of that name.
+    /// [`io::ErrorKind::AlreadyExists`] if a file of that name exists.
     fn create(&mut self, suffix: &str) -> io::Result<Self::File>;
 
     /// Deletes the file with that suffix.
@@ -103,7 +103,7 @@ pub struct Totals {
     pub lost_intervals: u64,
     /// The exits in them.
     pub lost_samples: u64,
-    /// Lost intervals that the recording does not mention: there was no room for that either.
+    /// Lost intervals that the recording does not mention, because there was no room for their report either.
     pub untold_intervals: u64,
 }
 
@@ -256,7 +256,7 @@ impl<S: Store> Recorder<S> {
             if !is_full(&error) {
                 return Err(error);
             }
-            // Some file systems notice a full disk only at a sync. What may be missing counts as lost.
+            // Some file systems notice a full disk only at a sync. Bytes that may be missing count as lost.
             self.store.cut(writer.get_mut(), whole)?;
             writer.take_back(whole);
             return Err(error);

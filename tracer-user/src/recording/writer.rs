@@ -45,7 +45,7 @@ impl<W: Write> Writer<W> {
     /// Appends an interval.
     ///
     /// # Errors
-    /// Those of the output; what was written before stays readable.
+    /// Those of the output; intervals written before stay readable.
     pub fn interval(&mut self, of: NamedInterval<'_>) -> io::Result<()> {
         let NamedInterval { interval, .. } = of;
         let number = interval.number;

@@ -82,8 +82,8 @@ impl<S: ActivitySource> NoExitsNotice<S> {
         Self { state: State::Fresh, say }
     }
 
-    /// A guest may have begun since the last snapshot. Its exits come before what they lead to: once the
-    /// other events are counted, the vCPUs they belong to can be seen.
+    /// Explains the silence, unless a vCPU has turned up since the last snapshot. An exit comes before the
+    /// events that it causes: once those are counted, its vCPU can be seen.
     fn explain(&self, source: &mut S, probe: &S::Probe) -> Result<State<S::Probe>> {
         let activity = source.activity(probe)?;
         source.stop_activity()?;

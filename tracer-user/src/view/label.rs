@@ -27,7 +27,7 @@ pub enum Dimension {
     Reason,
     /// The part of the time.
     Part,
-    /// Whether it is idle time, where there is no reason to tell.
+    /// Idle time, where no reason is shown that tells it.
     Idle,
     /// All guests together.
     Guests,
@@ -93,7 +93,7 @@ pub fn line(by: GroupBy, row: &Row) -> String {
     line
 }
 
-/// Writes a VM: name and pid, behind the host where that is given; of VMs that ended how many.
+/// Writes a VM: the host if given, name and pid; for VMs that ended, their number.
 ///
 /// # Errors
 /// Those of `out`.

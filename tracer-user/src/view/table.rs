@@ -26,7 +26,7 @@ pub struct Heading {
     pub rank: u8,
 }
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A row.
@@ -40,7 +40,7 @@ pub enum Kind {
 /// A line of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// What it is.
+    /// Row, idle row or cause.
     pub kind: Kind,
     text: &'a str,
     labels: &'a [Range<usize>],
@@ -152,7 +152,7 @@ impl TableModel {
         }
         self.sorted.extend(rows.guest_indices());
         self.choose(rows, false, columns);
-        // Of exits, and of nothing else.
+        // These columns mean something for exits only.
         self.chosen.retain(|column| !matches!(column.id, "samples_share" | "time_share" | "idle_ns"));
         self.head();
         for at in 0..self.sorted.len() {

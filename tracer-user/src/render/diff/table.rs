@@ -55,7 +55,7 @@ pub fn print(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Resul
     writeln!(out, "verdict: {} ({} metrics of {rows} judged)", verdict(comparison), comparison.judged)
 }
 
-/// How chance was told, and from which change on a row counts.
+/// Which unit was taken as independent, and from which change on a row counts.
 fn method(comparison: &Comparison) -> String {
     let settings = &comparison.settings;
     let [base, new] = comparison.blocks;
