@@ -36,7 +36,7 @@ const UNSEEN: usize = 10;
 /// Runs the command.
 ///
 /// # Errors
-/// Those of standard output.
+/// If standard output cannot be written.
 pub async fn run(args: &CheckArgs) -> Result<u8> {
     let kernel = Kernel::read(arch::host());
     let plan = check::plan(&kernel);

@@ -106,7 +106,7 @@ impl<S: Store> RecordingSink<S> {
     /// Completes the recording.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     pub fn end(self, why: StopReason) -> Result<Summary> {
         let Self { recorder, output, mut losses, samples, .. } = self;
         let totals = recorder.end(why.word()).with_context(|| cannot_record(&output))?;

@@ -28,7 +28,7 @@ pub struct Recorded<'a> {
 /// be read only once, so names and globs both count there.
 ///
 /// # Errors
-/// Those of reading.
+/// If a recording cannot be read.
 pub fn settle(selection: &mut Selection, files: &[&Location]) -> Result<()> {
     if selection.is_settled() {
         return Ok(());

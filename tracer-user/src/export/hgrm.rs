@@ -47,7 +47,7 @@ pub fn file_names<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<(String, &'a R
 /// Prints the table of a histogram.
 ///
 /// # Errors
-/// Those of the output.
+/// If the output cannot be written.
 pub fn print(out: &mut dyn Write, histogram: &Histogram<u64>) -> io::Result<()> {
     writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
     for line in lines(histogram) {

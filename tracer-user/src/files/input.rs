@@ -18,8 +18,8 @@ use crate::{
     view::escape,
 };
 
-/// How large a perf.data may be that comes through a pipe, or packed. Its formats stand behind its data, so
-/// all of it is held in memory.
+/// Limit in bytes of a perf.data that comes through a pipe, or packed. Its formats follow its data, so all of
+/// it is held in memory.
 const MAX_PIPED: u64 = 1 << 28;
 
 /// Intervals from a file or from standard input.

@@ -1,4 +1,4 @@
-//! What it means when `kvm_exit` stays silent: count KVM's other events and compare.
+//! Explains why `kvm_exit` stays silent: counts KVM's other events and compares.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Activity {
         Ok(it)
     }
 
-    /// What was counted since the start.
+    /// The hits since the start.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -111,7 +111,7 @@ impl Counts {
         }
     }
 
-    /// How often KVM_RUN returned.
+    /// Returns of KVM_RUN per second.
     fn returns_per_second(&self) -> u64 {
         let returns = self.events.first().and_then(|(_, count)| *count).unwrap_or(0);
         (returns as f64 / self.elapsed.as_secs_f64().max(1e-9)) as u64

@@ -106,7 +106,7 @@ pub fn may_load() -> Result<(), Unsupported> {
     }
 }
 
-/// What follows where the host's interrupts run before the exit event.
+/// The effect of the host's interrupts running before the exit event.
 const LATE_EXITS: &str = "before 6.5 kvm_amd reports an exit after the host's interrupts have run: their time counts as \
                           the guest's; --exit-stamp irqoff avoids that";
 

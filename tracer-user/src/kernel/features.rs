@@ -1,6 +1,6 @@
-//! The running kernel: which features it has, and what the plan asks of it. The one place that compares
-//! versions of kernels; whatever shows in types, files or records is looked for there, as distributions port
-//! features back.
+//! The running kernel: which features it has, and the facts that the plan asks for. Only this module compares
+//! versions of kernels. Features that show in types, files or records are looked for there, as distributions
+//! port them back.
 
 use std::{
     fs,

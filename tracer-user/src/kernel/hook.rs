@@ -23,7 +23,7 @@ pub struct Hook {
     pub ways: &'static [Way],
     /// Where the event does not tell what it should.
     pub unless: Unless,
-    /// What becomes of the trace without it.
+    /// The effect on the trace without it.
     pub if_missing: IfMissing,
 }
 
@@ -144,7 +144,7 @@ pub enum Unless {
     Skippable,
 }
 
-/// What becomes of the trace without an event.
+/// The effect on the trace without an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfMissing {
     /// Nothing can be traced.

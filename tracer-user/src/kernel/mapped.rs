@@ -109,7 +109,7 @@ impl<T: Plain> Mapped<T> {
     /// Maps an array of `len` elements.
     ///
     /// # Errors
-    /// Those of mmap(2).
+    /// If mmap(2) fails.
     pub fn new(map: impl AsFd, len: u32) -> io::Result<Self> {
         let len = len as usize;
         // The kernel rounds an array's elements up to 8 bytes (`array_map_alloc`, kernel/bpf/arraymap.c).
@@ -349,7 +349,7 @@ fn touched(tally: &Tally, late: Extremes) -> Range<usize> {
 }
 
 impl Mapped<Vcpu> {
-    /// What the thread of an entry is doing, as it is at the moment; fields may be of different moments.
+    /// The current activity of an entry's thread; fields may be of different moments.
     pub fn breakdown(&self, index: usize) -> Breakdown {
         // SAFETY: as in `copy`.
         unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).breakdown) }

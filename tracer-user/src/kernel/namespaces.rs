@@ -24,9 +24,9 @@ pub fn is_pid_namespace() -> bool {
 /// How far this process's clocks are ahead of the host's, in ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockOffsets {
-    /// Of CLOCK_MONOTONIC.
+    /// Offset of CLOCK_MONOTONIC.
     pub monotonic_ns: i64,
-    /// Of CLOCK_BOOTTIME.
+    /// Offset of CLOCK_BOOTTIME.
     pub boot_ns: i64,
 }
 

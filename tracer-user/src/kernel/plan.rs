@@ -40,7 +40,7 @@ pub enum ExitStamp {
 /// Which causes are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Causes {
-    /// Those that the table of events marks.
+    /// The causes that the table of events marks.
     #[default]
     Usual,
     /// These kinds ([`tracer_ebpf::subkey::kind`]).
@@ -74,7 +74,7 @@ impl Causes {
     }
 }
 
-/// What is asked of the plan.
+/// Requests to the plan.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// By which tracepoints exits are seen.
@@ -131,7 +131,7 @@ impl Missing {
     }
 }
 
-/// What follows from a raw program where the kernel may skip it.
+/// The effect of a raw program that the kernel may skip.
 const SKIPPABLE: &str = "the kernel may skip its program; such runs are counted";
 
 /// All that will be attached.

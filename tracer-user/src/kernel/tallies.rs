@@ -177,7 +177,7 @@ fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (
 /// Pushes all numbers below `len`, so that 0 is handed out first.
 ///
 /// # Errors
-/// Those of bpf(2).
+/// If bpf(2) fails.
 pub fn fill(stack: &mut Stack<MapData, u32>, len: usize) -> Result<()> {
     for index in (0..len as u32).rev() {
         stack.push(index, 0).context("cannot fill the list of free entries")?;

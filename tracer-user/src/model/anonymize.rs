@@ -12,10 +12,10 @@ use sha2::Sha256;
 
 use crate::model::{Thread, Threads, VmId};
 
-/// What stands in for words of a command line.
+/// Replaces the words of a command line that are left out.
 pub const LEFT_OUT: &str = "...";
 
-/// What happens to names.
+/// How names are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// They stay.

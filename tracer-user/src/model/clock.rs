@@ -56,7 +56,7 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
 
-    /// What is seen when each clock goes on by that many ms.
+    /// The change seen when each clock goes on by that many ms.
     fn after(monotonic: u64, boot: u64, wall: i64) -> Option<Change> {
         let start =
             Clocks { monotonic_ns: 5_000_000_000, boot_ns: 9_000_000_000, unix_ms: 1_700_000_000_000 };

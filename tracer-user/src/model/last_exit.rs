@@ -44,9 +44,9 @@ impl fmt::Display for LastReason {
 pub struct LastExit {
     /// Index into [`Threads::list`](crate::model::Threads::list).
     pub thread: usize,
-    /// What the exits were.
+    /// The exit that they have in common.
     pub reason: LastReason,
-    /// How many there were.
+    /// Number of such exits.
     pub count: u64,
 }
 

@@ -286,7 +286,7 @@ impl Losses {
 impl fmt::Display for Losses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
-        // What is missing first; what is merely worth knowing after a semicolon.
+        // Missing samples first; mere notes follow after a semicolon.
         for (info, count) in self.nonzero().filter(|(info, _)| info.missing) {
             let separator = if first { "" } else { ", " };
             first = false;

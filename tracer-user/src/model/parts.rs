@@ -119,7 +119,7 @@ impl MeasuredParts {
         self.0 & 1 << part as u8 != 0
     }
 
-    /// Those of these machine-readable names; others are left out.
+    /// The parts with these machine-readable names; other names are left out.
     pub fn from_ids(ids: &[String]) -> Self {
         let parts: Vec<_> = ids.iter().filter_map(|id| Parts::from_id(id)).collect();
         Self::of(&parts)

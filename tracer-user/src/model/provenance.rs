@@ -119,11 +119,11 @@ const FACTS: [Fact; 7] = [
 /// Something in which two dumps differ, other than what was measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What differs.
+    /// Name of the fact that differs.
     pub what: &'static str,
-    /// What the base says; several values in alphabetical order.
+    /// Value in the base; several values in alphabetical order.
     pub base: String,
-    /// What the new dump says.
+    /// Value in the new recording.
     pub new: String,
     /// The numbers mean different things.
     pub incomparable: bool,

@@ -193,7 +193,7 @@ impl Threads {
         }
     }
 
-    /// Those that are not retired, with their indices.
+    /// The threads that are not retired, with their indices.
     pub fn present(&self) -> impl Iterator<Item = (usize, &Thread)> {
         let gone = |index: usize| self.gone.get(index).copied().unwrap_or(false);
         self.list.iter().enumerate().filter(move |(index, _)| !gone(*index))

@@ -130,8 +130,8 @@ fn frame(packed: &[u8]) -> Result<Option<(usize, Frame)>, Error> {
     Ok(Some((length, Frame { decoder, window, checksum: descriptor >> 2 & 1 != 0 })))
 }
 
-/// How long the block is that `packed` begins with, its header and a checksum after it included; [`None`] if
-/// not even the header is whole.
+/// Length of the block that `packed` begins with, including its header and a checksum after it; [`None`] if
+/// the header is incomplete.
 fn block(packed: &[u8], checksum: bool) -> Option<usize> {
     /// A block that is one byte, repeated.
     const REPEATED: u64 = 1;

@@ -29,7 +29,7 @@ pub trait Store {
     /// Deletes the file with that suffix.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     fn remove(&mut self, suffix: &str) -> io::Result<()>;
 
     /// Shortens a file to this many bytes.
@@ -41,7 +41,7 @@ pub trait Store {
     /// Makes a file outlive a crash of the machine.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     fn sync(&mut self, file: &mut Self::File) -> io::Result<()>;
 }
 
@@ -153,7 +153,7 @@ impl<S: Store> Recorder<S> {
     /// Begins the first file.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     pub fn begin(store: S, plan: Plan, header: Header, now_ns: u64) -> io::Result<Self> {
         let start_unix_ms = header.start_unix_ms;
         let mut recorder = Self {
@@ -174,7 +174,7 @@ impl<S: Store> Recorder<S> {
     /// clocks did in the interval.
     ///
     /// # Errors
-    /// Those of the store. A full disk is an error only for a recording of a single file.
+    /// If the store fails. A full disk is an error only for a recording of a single file.
     pub fn interval(
         &mut self,
         of: NamedInterval<'_>,
@@ -211,7 +211,7 @@ impl<S: Store> Recorder<S> {
     /// if there is room for it.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     pub fn end(mut self, why: &str) -> io::Result<Totals> {
         if self.unwritten.intervals != 0 {
             let place = self.unwritten.place.clone();

@@ -48,7 +48,7 @@ impl Setter {
     /// Prints a table.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     pub fn print(&mut self, out: &mut dyn Write, table: &TableModel, style: Style) -> io::Result<()> {
         self.fit(table, style);
         let (bold, plain) = if style.color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };

@@ -15,7 +15,7 @@ pub fn value(value: Value) -> String {
 /// Writes a value as [`value`] formats it.
 ///
 /// # Errors
-/// Those of `out`.
+/// If `out` cannot be written.
 pub fn write_value(out: &mut impl Write, value: Value) -> fmt::Result {
     match value {
         Value::Count(count) => write!(out, "{count}"),

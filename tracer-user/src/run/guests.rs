@@ -72,7 +72,7 @@ impl GuestRule {
     /// Gives every process without a verdict its verdict.
     ///
     /// # Errors
-    /// Those of [`Processes::decide`].
+    /// If [`Processes::decide`] fails.
     pub fn apply(&mut self, processes: &mut impl Processes) -> Result<()> {
         if self.is_all() {
             // Without a filter no process is noted.

@@ -98,7 +98,7 @@ impl StopReason {
 /// Measures until an input ends it. Every sink gets every snapshot, in the order of the list.
 ///
 /// # Errors
-/// Those of the source, of the inputs, and of the sinks.
+/// If the source, an input or a sink fails.
 pub async fn run<S: Source>(
     source: &mut S,
     mut inputs: Inputs,

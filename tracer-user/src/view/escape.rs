@@ -22,7 +22,7 @@ pub fn terminal(text: &str) -> Cow<'_, str> {
 /// Writes what [`terminal`] gives.
 ///
 /// # Errors
-/// Those of `out`.
+/// If `out` cannot be written.
 pub fn write_terminal(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
     text.chars()
         .try_for_each(|c| if acts(c) { write!(out, "{}", c.escape_default()) } else { out.write_char(c) })

@@ -50,7 +50,7 @@ impl Dimension {
     /// Writes the label of a row.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// If `out` cannot be written.
     pub fn write(self, out: &mut impl Write, row: &Row) -> fmt::Result {
         match self {
             Self::Host => escape::write_terminal(out, row.host().unwrap_or("-")),
@@ -96,7 +96,7 @@ pub fn line(by: GroupBy, row: &Row) -> String {
 /// Writes a VM: the host if given, name and pid; for VMs that ended, their number.
 ///
 /// # Errors
-/// Those of `out`.
+/// If `out` cannot be written.
 pub fn write_vm(out: &mut impl Write, host: Option<&str>, vm: &VmId, ended: u64) -> fmt::Result {
     if let Some(host) = host {
         escape::write_terminal(out, host)?;

@@ -221,8 +221,8 @@ impl TableModel {
         by: impl Fn(&Row, &Row) -> Ordering,
     ) {
         self.sorted.extend(indices);
-        // Those that nothing tells apart stay in the order of their keys, as a stable sort would leave them;
-        // that allocates.
+        // Lines that compare as equal stay in the order of their keys. A stable sort would do that too, but
+        // allocates.
         let rank = |index: usize| rows.rank_of(index);
         self.sorted
             .sort_unstable_by(|a, b| by(rows.at(*a), rows.at(*b)).then_with(|| rank(*a).cmp(&rank(*b))));
@@ -279,7 +279,7 @@ impl TableModel {
         self.line_of_cause(&cause_label(row).unwrap_or_default(), row);
     }
 
-    /// Those that are left, as one.
+    /// One line for the causes that are left.
     fn more_causes(&mut self, rows: &Rows, row: &Row, left: &[usize]) {
         if left.is_empty() {
             return;

@@ -11,7 +11,7 @@ pub enum BtfError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The bytes are no BTF, or a BTF this reader must not guess at.
@@ -33,7 +33,7 @@ pub enum BtfError {
         owner: String,
         /// The member asked for.
         member: String,
-        /// What is wrong with it.
+        /// The problem with the member.
         why: &'static str,
     },
     /// Types that nest or refer to each other beyond reason.
@@ -44,7 +44,7 @@ pub enum BtfError {
     Prototype {
         /// The event.
         event: String,
-        /// What is wrong with its prototype.
+        /// The problem with its prototype.
         why: &'static str,
     },
 }

@@ -5,7 +5,7 @@ use tracer_ebpf::subkey::{self, kind};
 use super::Rows;
 use crate::model::{Account, Place, Row, VmAccount, row::Totals};
 
-/// What to know where a SEV-ES guest was measured without its idle time.
+/// Note on SEV-ES guests that were measured without their idle time.
 pub const HIDDEN_HALTS: &str = "a halt of a SEV-ES or SNP guest is a vmgexit: its idle time is in that row and in Time%; \
     `exitlat record` and `live` tell it apart";
 

@@ -18,7 +18,7 @@ struct Reader {
     next_pid: u32,
 }
 
-/// What happens in an interval: how many VMs start, which of the running ones end, and samples of all.
+/// The events of an interval: how many VMs start, which of the running ones end, and samples of all.
 #[derive(Clone, Debug)]
 struct Step {
     starts: usize,

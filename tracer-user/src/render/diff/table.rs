@@ -19,7 +19,7 @@ const LABEL: usize = 40;
 /// Prints the table, its heading in bold if `color`.
 ///
 /// # Errors
-/// Those of the output.
+/// If the output cannot be written.
 pub fn print(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Result<()> {
     for ((name, origin), side) in SIDES.iter().zip(&report.origins).zip(report.sides) {
         writeln!(
