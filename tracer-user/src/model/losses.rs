@@ -1,4 +1,4 @@
-//! Every loss by name: one table for the counters, the screen, the dump and the documentation.
+//! Every loss by name: one table for the counters, the screen, the recording and the documentation.
 
 use std::fmt;
 

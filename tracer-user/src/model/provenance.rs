@@ -33,7 +33,7 @@ impl Default for Buckets {
     }
 }
 
-/// Where a dump comes from.
+/// Where a recording comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct Header {
@@ -79,7 +79,7 @@ impl Default for Header {
     }
 }
 
-/// One of the dumps that a merged dump was made of.
+/// One of the recordings that a merged recording was made of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct Source {
@@ -96,7 +96,7 @@ pub struct Source {
     pub exit_stamp: String,
 }
 
-/// A fact of a header that two dumps may differ in.
+/// A fact of a header that two recordings may differ in.
 struct Fact {
     name: &'static str,
     get: fn(&Source) -> &str,
@@ -116,7 +116,7 @@ const FACTS: [Fact; 7] = [
     Fact { name: STAMPED, get: |source| &source.exit_stamp, incomparable: false },
 ];
 
-/// Something in which two dumps differ, other than what was measured.
+/// Something in which two recordings differ, other than what was measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Name of the fact that differs.
@@ -129,7 +129,7 @@ pub struct Difference {
     pub incomparable: bool,
 }
 
-/// The sources of a dump: itself, or the dumps that were merged.
+/// The sources of a recording: itself, or the recordings that were merged.
 pub fn sources(header: &Header) -> Vec<Source> {
     if !header.sources.is_empty() {
         return header.sources.clone();
@@ -189,7 +189,7 @@ pub fn joined(values: impl Iterator<Item = impl Into<String>>) -> String {
     values.map(Into::into).collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(" + ")
 }
 
-/// Why dumps cannot become one.
+/// Why recordings cannot become one.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// Nothing to merge.
