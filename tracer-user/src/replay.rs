@@ -1,5 +1,5 @@
-//! Events through the same pairing as in the kernel, without a kernel: the tables of the BPF side as plain
-//! vectors. For recorded events, and for tests that hold the two sides against each other.
+//! Sends events through the kernel's own pairing, without a kernel: the tables of the BPF side are plain
+//! vectors. For recorded events, and for tests that compare both sides.
 
 use std::collections::HashMap;
 
@@ -46,7 +46,7 @@ pub enum Event {
         /// Which vCPU of its thread, if the event tells.
         identity: Option<u64>,
     },
-    /// Events of the thread were lost here: what was open stays without its partner.
+    /// Events of the thread were lost here: an open exit stays without its entry.
     Lost,
     /// A thread ended.
     Death,
@@ -77,7 +77,7 @@ pub enum Event {
     SwitchedOut {
         /// When.
         now_ns: u64,
-        /// Why it has none any more.
+        /// Why it lost its CPU.
         why: Off,
     },
     /// The thread got a CPU.
@@ -98,7 +98,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// When it happened; [`None`] for those whose time does not matter.
+    /// When it happened; [`None`] for events whose time does not matter.
     pub fn now_ns(self) -> Option<u64> {
         match self {
             Self::Exit { now_ns, .. }
@@ -129,7 +129,7 @@ struct Vectors {
 }
 
 impl Vectors {
-    /// Links the entries of a process whose threads live and run them, as user space does for the kernel.
+    /// Links the entries of a process whose threads live and runs them, as user space does for the kernel.
     fn link(&mut self, pid: u32) {
         let Some(entries) = self.of_process.get_mut(&pid) else { return };
         entries.retain(|entry| self.vcpus[*entry].state != state::DEAD);
@@ -165,7 +165,7 @@ impl Tables for Vectors {
         self.tallies.get_mut(tally.number() as usize)
     }
 
-    /// One source of events has the tables for itself: there is no quota but each vCPU's own.
+    /// The only source of events has the tables for itself: there is no quota but each vCPU's own.
     fn pop_free(&mut self, table: u32, _pid: u32) -> Place {
         if table == table::TALLIES {
             self.tallies.push(Tally::UNUSED);
@@ -202,7 +202,7 @@ impl Tables for Vectors {
         DEFAULT_CAUSES
     }
 
-    /// Few events ask for the ring, and no recorded ones: it is made when it is needed.
+    /// Recorded events never ask for the ring, and few others do: it is made when it is needed.
     fn paused_ns(&mut self, entry: usize, sleep: Sleep) -> u64 {
         self.link(self.vcpus[entry].pid);
         pause::paused_ns(self, entry, sleep)
@@ -311,7 +311,7 @@ impl Replay {
         let before = self.of.get(&pid_tgid).copied();
         if let Some(entry) = before {
             if ring::runs(&self.tables.vcpus[entry], identity) {
-                // Where only entries carry the number it may come late.
+                // Where only entries carry the vCPU's number, it may come late.
                 let known = &mut self.tables.vcpus[entry].vcpu_id;
                 *known = if *known == ABSENT { vcpu_id } else { *known };
                 return Some(entry);
@@ -346,14 +346,14 @@ impl Replay {
         Some(new)
     }
 
-    /// The thread runs another vCPU: its entry of that, if it has one.
+    /// The thread runs another vCPU: returns its entry for that, if it has one.
     fn change(&mut self, pid_tgid: u64, entry: usize, identity: u64, now_ns: u64) -> Option<usize> {
         let entry = ring::change(&mut self.tables, entry, identity, now_ns)?;
         self.of.insert(pid_tgid, entry);
         Some(entry)
     }
 
-    /// All that has come, as one interval, and the threads it speaks of.
+    /// All events so far as one interval, and the threads that it names.
     pub fn finish(self) -> (Interval, Threads) {
         let mut interval = Interval {
             number: 1,
@@ -406,8 +406,8 @@ fn cell(tally: &Tally, parts: [u64; Part::COUNT], buckets: std::ops::Range<usize
     }
 }
 
-/// The open exit is over, nobody knows since when. Whatever comes next is counted from where it began: an
-/// entry has no exit before it.
+/// Drops the open exit, whose end is unknown. The next interval begins at its own first event: an entry has
+/// no exit before it.
 fn lose(vcpu: &mut Vcpu) {
     if vcpu.open_ns != 0 {
         vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;

@@ -30,13 +30,13 @@ use crate::{
 
 /// How long to look for exits.
 const PROBE: Duration = Duration::from_secs(1);
-/// So many VMs with vCPUs that had no exit are named at most.
+/// Limit of the VMs that are named because vCPUs of theirs had no exit.
 const UNSEEN: usize = 10;
 
 /// Runs the command.
 ///
 /// # Errors
-/// Those of standard output.
+/// If standard output cannot be written.
 pub async fn run(args: &CheckArgs) -> Result<u8> {
     let kernel = Kernel::read(arch::host());
     let plan = check::plan(&kernel);
@@ -48,7 +48,7 @@ pub async fn run(args: &CheckArgs) -> Result<u8> {
     let has = |found: &[Finding], status| found.iter().any(|finding| finding.status == status);
     if !args.no_probe && !has(&found, Status::Blocker) {
         for finding in probe(&mut census).await {
-            // What loaded programs tell is more certain.
+            // Loaded programs give a more certain answer than settings.
             match found.iter_mut().find(|known| known.subject == finding.subject) {
                 Some(known) => *known = finding,
                 None => found.push(finding),
@@ -73,7 +73,7 @@ struct Event {
     /// How a program is attached; [`None`] if none is.
     attach: Option<&'static str>,
     tells: &'static str,
-    /// What follows because it or one of its fields is missing, and why.
+    /// The effect on the trace if the event or one of its fields is missing, and why.
     effect: Option<String>,
 }
 
@@ -113,7 +113,7 @@ async fn attached(census: &mut Census) -> Result<Vec<Finding>> {
     let mut session = Session::start(&options, &[])?;
     let activity = session.listen()?;
     tokio::time::sleep(PROBE).await;
-    // In this order: an exit comes before what it leads to.
+    // Counts are read first: an exit comes before the events that it causes.
     let counts = activity.counts()?;
     let mut interval = Interval::default();
     session.read(&mut interval)?;

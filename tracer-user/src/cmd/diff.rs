@@ -29,7 +29,7 @@ struct Recording {
     header: Header,
     side: RecordingSummary,
     threads: Threads,
-    /// All of them, whatever was chosen.
+    /// All exits of the recording, selected or not.
     exits: u64,
     notes: Vec<String>,
 }
@@ -76,7 +76,7 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
         by: args.by,
         comparison: &comparison,
     };
-    // Whoever asks for the status gets it, however much of the text is read.
+    // The exit status does not depend on how much of the text is read.
     unless_closed(print(&report, args))?;
     if !incomparable.is_empty() {
         return Err(anyhow!("the recordings are not comparable: {}", incomparable.join("; ")));
@@ -85,7 +85,7 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
     Ok(if comparison.failed() { REGRESSED } else { DONE })
 }
 
-/// Whether each rule with a pattern has a row. One that has none would never fire.
+/// Checks that each rule with a pattern matches a row: one that matches none would never fire.
 ///
 /// # Errors
 /// [`Usage`] with the rules that have none and the rows there are.
@@ -117,7 +117,7 @@ fn recorded(header: &Header) -> String {
     format!("recorded on {host} (Linux {kernel}, {backend}, {cpu}) by {tool}")
 }
 
-/// Why the numbers of both sides do not mean the same.
+/// The reasons why the numbers of both sides do not mean the same.
 fn obstacles(differences: &[Difference], [base, new]: [&RecordingSummary; 2]) -> Vec<String> {
     let facts = differences.iter().filter(|difference| difference.incomparable);
     let mut obstacles: Vec<String> = facts.map(said).collect();
@@ -138,7 +138,7 @@ fn said(difference: &Difference) -> String {
     format!("{what}: base {}, new {}", or_none(base), or_none(new))
 }
 
-/// What to know before the numbers are believed, the worst first.
+/// Notes to read before the numbers, the worst first.
 fn notes(differences: &[Difference], incomparable: &[String], recordings: [&Recording; 2]) -> Vec<String> {
     let mut notes: Vec<String> =
         incomparable.iter().map(|obstacle| format!("NOT COMPARABLE: {obstacle}")).collect();

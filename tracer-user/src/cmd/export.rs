@@ -42,7 +42,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     }
     location::read_once(args.diff_base.iter().chain([&args.file]))?;
     let mut names = Names::new(policy(args)?);
-    // Threads are chosen by their own names, whatever is shown; left are reasons.
+    // Threads are chosen by their real names, so that only reasons are left to choose.
     let mut asked = Selection { fields: None, ..Selection::from(&args.select) };
     let files: Vec<_> = args.diff_base.iter().chain([&args.file]).collect();
     select::settle(&mut asked, &files)?;
@@ -73,7 +73,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     Ok(DONE)
 }
 
-/// Rows as asked for, none yet. Threads are chosen before; left are reasons.
+/// Empty rows, grouped as asked for. Threads are chosen earlier, so that only reasons are left to choose.
 fn rows(args: &ExportArgs, format: ExportFormat) -> Rows {
     let selection = Selection { fields: args.select.exits.fields.clone(), ..Selection::default() };
     Rows::new(args.by.unwrap_or_else(|| default_by(format))).with_selection(selection)
@@ -83,7 +83,7 @@ fn by_host(args: &ExportArgs) -> bool {
     args.by.is_some_and(|by| by.host) || !args.select.host.is_empty()
 }
 
-/// What is told apart unless asked otherwise.
+/// The grouping of a format unless another is asked for.
 fn default_by(format: ExportFormat) -> GroupBy {
     let (vm, vcpu) = match format {
         ExportFormat::Csv | ExportFormat::Json => (true, true),

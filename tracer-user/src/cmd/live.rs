@@ -80,7 +80,7 @@ impl Tables {
     /// Prints the total, unless it was just printed.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     pub fn end(&mut self, why: StopReason) -> Result<()> {
         let several = self.total.intervals() > 1;
         if self.shown == Shown::Interval && (several || why == StopReason::Interrupted) {

@@ -44,7 +44,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let Some(status) = status_of(&error) else { return ExitCode::from(DONE) };
-            // It may quote names and headers that others chose.
+            // The message may quote names and headers that others chose.
             say!("exitlat: {}", crate::render::escape::terminal(&format!("{error:#}")));
             ExitCode::from(status)
         }
@@ -66,13 +66,13 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     })
 }
 
-/// Whether an error is that nobody reads any more, which is none.
+/// Whether an error only says that the reader of the output has gone, which is no failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let mut errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     errors.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// A command that has more to do than print goes on when nobody reads any more.
+/// Goes on after a closed pipe, for a command that has more to do than print.
 ///
 /// # Errors
 /// All others.

@@ -32,8 +32,8 @@ use crate::{
 /// # Errors
 /// See the exit statuses of [`crate::cmd`].
 pub async fn run(args: RecordArgs) -> Result<u8> {
-    // Before anything is attached: a name that cannot be written costs nothing. Nor does it cost an older
-    // recording anything until tracing works and the command runs.
+    // A bad name is found before anything is attached. An older recording stays until tracing works and the
+    // command runs.
     let plan = Plan { switch: args.switch_output, max_files: args.max_files, fsync: args.fsync };
     let (files, usr2) = match plan.switch {
         None => (RotatingFiles::one(&args.output, Existing::forced(args.force))?, SigUsr2::Ends),
@@ -84,7 +84,7 @@ pub struct RecordingSink<S: Store> {
     samples: u64,
 }
 
-/// What a recording came to.
+/// The size and losses of a complete recording.
 #[derive(Clone, Debug)]
 pub struct Summary {
     /// Intervals, bytes and files.
@@ -106,7 +106,7 @@ impl<S: Store> RecordingSink<S> {
     /// Completes the recording.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     pub fn end(self, why: StopReason) -> Result<Summary> {
         let Self { recorder, output, mut losses, samples, .. } = self;
         let totals = recorder.end(why.word()).with_context(|| cannot_record(&output))?;
@@ -141,7 +141,7 @@ impl Summary {
         )
     }
 
-    /// What the recording itself does not tell, because there was no room for it.
+    /// A warning about losses that the recording itself had no room to report.
     pub fn warning(&self) -> Option<String> {
         let untold = self.totals.untold_intervals;
         (untold != 0).then(|| {
@@ -153,7 +153,7 @@ impl Summary {
     }
 }
 
-/// The recording, or what the names of all its files begin with.
+/// The name of the recording, or the beginning of the names of all its files.
 fn name(args: &RecordArgs) -> String {
     let star = if args.switch_output.is_some() { ".*" } else { "" };
     format!("{}{star}", args.output)

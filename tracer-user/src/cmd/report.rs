@@ -58,7 +58,7 @@ pub fn run(args: &ReportArgs) -> Result<u8> {
     Ok(DONE)
 }
 
-/// The input as a recording of its own, in the present schema, from the same header.
+/// A copy of the input as a recording, in the current schema and with the same header.
 struct Copy {
     location: Location,
     writer: Writer<AtomicOutput>,

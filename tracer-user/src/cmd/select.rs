@@ -23,12 +23,12 @@ pub struct Recorded<'a> {
     pub threads: &'a Threads,
 }
 
-/// Finds out what names with commas and brackets mean, by the VMs and hosts of these recordings: a name that
-/// exists is meant before a list or a glob. Where such names were asked for the recordings are read once
-/// more. A stream can be read once only, so there names and globs are both taken.
+/// Settles the meaning of names with commas and brackets, by the VMs and hosts of these recordings: a name
+/// that exists is meant before a list or a glob. With such names the recordings are read twice. A stream can
+/// be read only once, so names and globs both count there.
 ///
 /// # Errors
-/// Those of reading.
+/// If a recording cannot be read.
 pub fn settle(selection: &mut Selection, files: &[&Location]) -> Result<()> {
     if selection.is_settled() {
         return Ok(());
@@ -62,7 +62,7 @@ pub fn found(selection: &Selection, recordings: &[Recorded<'_>]) -> Result<()> {
         return Err(Usage(format!("no process {pid} in the recording")).into());
     }
     all(&selection.guests, "VM", threads().map(|thread| thread.vm.clone()).collect())?;
-    // Also those on which no guest ran.
+    // Hosts without guests count too.
     let hosts =
         recordings.iter().flat_map(|recorded| provenance::sources(recorded.header)).map(|source| source.host);
     all(&selection.hosts, "host", hosts.collect())?;

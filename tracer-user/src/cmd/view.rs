@@ -104,7 +104,7 @@ impl Screen {
     /// Prints the rows of one interval.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     pub fn interval(&mut self, of: NamedInterval<'_>) -> Result<()> {
         let mut rows = self.shown.take().unwrap_or_else(|| self.rows());
         rows.of_interval(of);
@@ -116,7 +116,7 @@ impl Screen {
     /// Prints the rows of all intervals so far.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     pub fn total(&mut self, store: &Store) -> Result<()> {
         let mut rows = self.shown.take().unwrap_or_else(|| self.rows());
         rows.of_store(store);
@@ -128,7 +128,7 @@ impl Screen {
     /// Prints a block.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     fn show(&mut self, rows: &Rows, span: Span) -> Result<()> {
         // One write a block: a reader at the other end of a pipe never sees half of one.
         let mut block = Vec::new();

@@ -255,7 +255,7 @@ struct Cursor<'a> {
     depth: u32,
 }
 
-/// More parentheses than that around a number are refused, so that no text exhausts the stack.
+/// Deeper parentheses around a number are refused, so that no text exhausts the stack.
 const MAX_DEPTH: u32 = 32;
 
 impl<'a> Cursor<'a> {
@@ -293,7 +293,7 @@ impl<'a> Cursor<'a> {
         if entries.is_empty() { Err(self.syntax("an entry")) } else { Ok((field, entries)) }
     }
 
-    /// `( ... REC->field ... )`: names the field, skips what is made of it.
+    /// `( ... REC->field ... )`: names the field and skips the computation.
     fn computed(&mut self) -> Result<String, FormatError> {
         let mut field = None;
         let mut open = 0;
@@ -312,7 +312,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// `REC->field`, followed by what masks it; the mask says nothing about the names.
+    /// `REC->field`, with an optional mask, which says nothing about the names.
     fn field(&mut self) -> Result<String, FormatError> {
         let wanted = "`REC->field`";
         let Some(Kind::Ident("REC")) = self.peek() else { return Err(self.syntax(wanted)) };

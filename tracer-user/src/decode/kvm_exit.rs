@@ -10,7 +10,7 @@ use super::{Decoded, ReasonInfo, Tags, find};
 
 /// The reasons, by number. They are the same on every architecture.
 ///
-/// Idle are the two with which the VMM, not KVM, is asked to let the vCPU wait.
+/// Two are idle: with them KVM asks the VMM to let the vCPU wait.
 pub static REASONS: &[ReasonInfo] = reasons![
     (0, "KVM_EXIT_UNKNOWN", "hardware gave a reason KVM does not know"),
     (1, "KVM_EXIT_EXCEPTION", "exception KVM does not handle"),

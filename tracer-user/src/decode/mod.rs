@@ -194,8 +194,8 @@ pub fn decode(isa: Isa, code: u32) -> Decoded {
     Decoded::unknown(base, Cow::Owned(name), tags)
 }
 
-/// Whether exits of this reason may be halts, although the reason is none on which a vCPU waits: the guest's
-/// memory is encrypted, and what it asked for is not in the code. Idle time is in them unless it was
+/// Whether exits of this reason may be halts, although the reason is not idle: the guest's memory is
+/// encrypted, and the code does not tell what it asked for. The exits include idle time unless that was
 /// measured.
 pub fn may_be_halt(isa: Isa, code: u32) -> bool {
     (isa, code) == (Isa::SVM, svm::VMGEXIT)
@@ -206,7 +206,7 @@ fn find(table: &'static [ReasonInfo], code: u32) -> Option<&'static ReasonInfo> 
     table.binary_search_by_key(&code, |info| info.code).ok().map(|at| &table[at])
 }
 
-/// Checks what every table must fulfil: sorted, no code twice, nothing empty, labels printable.
+/// Checks that a table is sorted, has no code twice and nothing empty, and that labels are printable.
 #[cfg(test)]
 fn assert_table(table: &[ReasonInfo]) {
     assert!(!table.is_empty());

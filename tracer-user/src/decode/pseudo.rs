@@ -1,4 +1,4 @@
-//! What stands where an exit has no code: [`tracer_ebpf::abi::pseudo`].
+//! Names for exits without a code: [`tracer_ebpf::abi::pseudo`].
 
 use super::ReasonInfo;
 

@@ -11,7 +11,7 @@
 
 use super::ReasonInfo;
 
-/// The reasons, by code: exception vectors, then what is not an exception.
+/// The reasons, by code: exception vectors, then the rest.
 pub static REASONS: &[ReasonInfo] = reasons![
     (0, "DE excp", "divide error"),
     (1, "DB excp", "debug exception"),

@@ -11,7 +11,7 @@
 
 use super::ReasonInfo;
 
-/// What a SEV-ES guest leaves by when it asks for something.
+/// Exit by which a SEV-ES guest asks for something.
 pub(super) const VMGEXIT: u32 = 0x403;
 
 /// The codes, sorted.

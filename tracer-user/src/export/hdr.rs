@@ -15,9 +15,8 @@ pub fn empty() -> Histogram<u64> {
     Histogram::new_with_bounds(1, HIGH, DIGITS).expect("constant bounds are valid")
 }
 
-/// Fills a histogram anew. Samples are at the midpoints of their buckets, but for one in the first bucket,
-/// which is at the exact minimum, and one in the last, at the exact maximum: those are known to have been
-/// there.
+/// Empties a histogram and fills it. Samples are at the midpoints of their buckets, except one in the first
+/// bucket at the exact minimum, and one in the last at the exact maximum: those are known to exist.
 pub fn fill(histogram: &mut Histogram<u64>, stats: &Stats) {
     histogram.reset();
     let filled = |bucket: &usize| stats.buckets[*bucket] != 0;

@@ -17,12 +17,12 @@ const UNIT: f64 = 1e3;
 /// Lines for each halving of the distance to 100 %.
 const TICKS: f64 = 5.0;
 
-/// What a file name does not hold as it is: nearly everything, for names of guests come from tenants.
+/// Characters that a file name encodes: nearly all, because names of guests come from tenants.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'[').remove(b']');
 /// Longer names are cut.
 const LONGEST: usize = 200;
 
-/// A name for each row's file, no two of them the same.
+/// A unique file name for each row.
 pub fn file_names<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<(String, &'a Row)> {
     let mut taken = BTreeSet::new();
     let name = |row: &Row| {
@@ -47,7 +47,7 @@ pub fn file_names<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<(String, &'a R
 /// Prints the table of a histogram.
 ///
 /// # Errors
-/// Those of the output.
+/// If the output cannot be written.
 pub fn print(out: &mut dyn Write, histogram: &Histogram<u64>) -> io::Result<()> {
     writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
     for line in lines(histogram) {
@@ -91,7 +91,7 @@ fn lines(histogram: &Histogram<u64>) -> Vec<Line> {
     lines
 }
 
-/// How many buckets the histogram has and into how many parts each is cut, in its inventors' words.
+/// Number of buckets of the histogram, and the parts into which each is cut, in HdrHistogram's terms.
 fn shape(histogram: &Histogram<u64>) -> (u32, u64) {
     let parts = (2 * 10u64.pow(u32::from(histogram.sigfig()))).next_power_of_two();
     let (mut buckets, mut covered) = (1, parts);

@@ -7,8 +7,8 @@
 //! Start and base time are the start of the first interval; the times of the lines count from there, by the
 //! clock that [`span`] says. Another host's interval that began a little earlier stands there too.
 //!
-//! HdrHistogram_c reads the lines before the first histogram into 128 bytes. The rest of a longer one is to
-//! it a line that is neither comment nor histogram, and it gives up. So long comments are broken.
+//! HdrHistogram_c reads the lines before the first histogram into 128 bytes. It takes the rest of a longer
+//! line for one that is neither comment nor histogram, and gives up. So long comments are broken.
 
 use core::time::Duration;
 use std::io::{self, Write};
@@ -28,7 +28,7 @@ use crate::{
     model::{NamedInterval, Row, Rows, Stats},
 };
 
-/// What a part of a tag does not hold as it is: separators of the log, and of tags.
+/// Characters that a part of a tag encodes: separators of the log, and of tags.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%').add(b'/').add(b'"').add(b'#').add(b'=');
 
 /// The heading of the columns, as HdrHistogram's own writer prints it.
@@ -44,7 +44,7 @@ pub struct Hlog {
     rows: Rows,
     histogram: Histogram<u64>,
     serializer: V2DeflateSerializer,
-    /// What the times of the lines count from.
+    /// Start of the first interval, from which the times of the lines count.
     base_ns: Option<u64>,
 }
 
@@ -57,7 +57,7 @@ impl Hlog {
 
     fn head(&mut self, out: &mut dyn Write, start_unix_ms: u64) -> io::Result<()> {
         let start = format!("{}.{:03} (seconds since epoch)]", start_unix_ms / 1000, start_unix_ms % 1000);
-        // The crate's own lines for these times take a clock's reading; there is no clock here.
+        // The crate's own lines for these times read a clock; there is no clock here.
         let mut log = IntervalLogWriterBuilder::new();
         log.add_comment("[Histogram log format version 1.3]");
         for line in comments(&format!("[{}]", origin(&self.header))) {
@@ -113,9 +113,9 @@ impl Export for Hlog {
     }
 }
 
-/// A text as comments of at most [`COMMENT_BYTES`], broken at spaces where there are any. Those after the
-/// first begin with a space: no word of theirs is taken for one of the log's own comments, as `[StartTime:`
-/// is.
+/// A text as comments of at most [`COMMENT_BYTES`], broken at spaces where there are any. Comments after the
+/// first begin with a space: the log reads no word of theirs as one of its own comments, such as
+/// `[StartTime:`.
 fn comments(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_inclusive(' ') {
@@ -126,7 +126,7 @@ fn comments(text: &str) -> Vec<String> {
                 line.push_str(rest);
                 break;
             }
-            // A word that no line has room for is cut.
+            // A word longer than a line is cut.
             if line.len() <= 1 {
                 let (head, tail) = rest.split_at(rest.floor_char_boundary(COMMENT_BYTES - line.len()));
                 line.push_str(head);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a header says, its comments are short, none but the first begins as it likes, and nothing
+        /// Comments of any header are short, only the first may begin like one of the log's own, and nothing
         /// is lost.
         #[test]
         fn every_origin_fits(text in "[a-z é仮]{0,40}( [a-z仮é]{0,300}){0,5}") {
@@ -199,7 +199,7 @@ mod tests {
             prop_assert_eq!(letters(&lines.concat()), letters(&text));
         }
 
-        /// Whatever a tenant calls a guest, its tag is one word that a log can hold, and comes back.
+        /// The tag of any guest name is one word that a log can hold, and decodes to the name.
         #[test]
         fn every_name_makes_a_tag(name in any::<String>()) {
             let threads = Threads::from(vec![Thread { pid: 7, vm: name.clone(), ..Thread::default() }]);

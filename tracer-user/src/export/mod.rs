@@ -23,13 +23,13 @@ pub trait Export {
     /// Adds an interval, and writes it if the format allows that.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     fn interval(&mut self, out: &mut dyn Write, of: NamedInterval<'_>) -> io::Result<()>;
 
     /// Writes the rest. Call it after the last interval.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()>;
 }
 

@@ -28,8 +28,7 @@ use crate::{
     render::escape,
 };
 
-/// The first and the last power of two with a bound. The last bucket of ours is open and begins below the
-/// next.
+/// The first and the last power of two with a bound. The last bucket is open and begins below the next.
 const BOUNDS: std::ops::RangeInclusive<u32> = 8..=35;
 
 /// Which text is written.
@@ -149,7 +148,7 @@ impl OpenMetrics {
         out.family(&DURATION, exits().flat_map(|(labels, row)| histogram(&labels, row)));
         let known = self.rows.measured;
         out.family(&EXIT_PARTS, exits().flat_map(|(labels, row)| parts(&labels, &row.parts, known)));
-        // By their labels, as text.
+        // Sorted by their labels as text.
         let accounts: BTreeMap<Labels, &Account> =
             self.rows.places().map(|(place, account)| (place_labels(place), account)).collect();
         let vcpus = accounts.iter().flat_map(|(labels, account)| {

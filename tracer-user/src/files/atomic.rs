@@ -1,5 +1,5 @@
-//! An output that appears under its name when it is complete, not before. An older file, which may be the one
-//! that is read, stays until then, and after an error.
+//! An output that appears under its name only when it is complete. Until then, and after an error, an older
+//! file stays, which may be the input.
 
 use std::{
     fs::{self, OpenOptions, Permissions},
@@ -49,7 +49,7 @@ impl AtomicOutput {
             Some(_) if existing == Existing::Keep => return Err(exists(path)),
             _ => {}
         }
-        // Who may read the old one may read the new one, and it is where a link points to.
+        // The new file keeps the permissions of the old one, and follows its symbolic link.
         let mode = old.as_ref().map_or(0o666, |old| old.permissions().mode() & 0o777);
         let path = if old.is_some() { fs::canonicalize(path)? } else { path.clone() };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -59,7 +59,7 @@ impl AtomicOutput {
         let file = builder.tempfile_in(directory);
         let file = file.with_context(|| format!("cannot create {}", path.display()))?;
         if old.is_some() {
-            // Without what the umask took away.
+            // The file gets this mode whatever the umask is.
             let set = file.as_file().set_permissions(Permissions::from_mode(mode));
             set.with_context(|| format!("cannot give {} its mode", path.display()))?;
         }

@@ -1,4 +1,4 @@
-//! Files of other tools that people bring: their names, and how to get what exitlat reads.
+//! Files of other tools that users pass by mistake: their names, and how to get an input that exitlat reads.
 
 use std::path::Path;
 
@@ -33,10 +33,10 @@ static FOREIGN: [Foreign; 6] = [
     },
 ];
 
-/// How lines of events are told: the names of KVM's tracepoints, as they stand before their fields.
+/// Lines of events contain these: the names of KVM's tracepoints before their fields.
 const EVENTS: [&str; 4] = ["kvm_exit: ", "kvm_entry: ", "kvm_s390_sie_exit: ", "kvm_s390_sie_enter: "];
 
-/// What is wrong with a file that begins like this, if it is one of those above.
+/// Explains why a file with this beginning cannot be read, if it is in a format listed here.
 pub(super) fn explain(beginning: &[u8]) -> Option<Error> {
     let begins = |foreign: &&Foreign| foreign.beginnings.iter().any(|begin| beginning.starts_with(begin));
     if let Some(Foreign { name, advice, .. }) = FOREIGN.iter().find(begins) {
@@ -53,7 +53,7 @@ pub(super) fn explain(beginning: &[u8]) -> Option<Error> {
     })
 }
 
-/// What is wrong with a directory, if perf made it.
+/// Explains why a directory cannot be read, if perf made it.
 pub(super) fn explain_directory(path: &Path) -> Option<Error> {
     use std::{fs::File, io::Read as _};
     let mut beginning = Vec::new();

@@ -18,8 +18,8 @@ use crate::{
     view::escape,
 };
 
-/// How large a perf.data may be that comes through a pipe, or packed. Its formats stand behind its data, so
-/// all of it is held in memory.
+/// Limit in bytes of a perf.data that comes through a pipe, or packed. Its formats follow its data, so all of
+/// it is held in memory.
 const MAX_PIPED: u64 = 1 << 28;
 
 /// Intervals from a file or from standard input.
@@ -69,7 +69,7 @@ impl Input {
         Self { content, ..self }
     }
 
-    /// The reader of a recording, for what only a recording can be used for.
+    /// The reader of a recording, for uses that a perf.data does not allow.
     ///
     /// # Errors
     /// [`Usage`] for a perf.data.
@@ -83,7 +83,7 @@ impl Input {
         }
     }
 
-    /// Where it comes from.
+    /// The header, which tells where the input comes from.
     pub fn header(&self) -> &Header {
         match &self.content {
             Content::Recording(reader) => reader.header(),
@@ -99,7 +99,7 @@ impl Input {
         }
     }
 
-    /// What is worth knowing about it. Complete after the last interval.
+    /// Notes for the user about the input. Complete after the last interval.
     pub fn notes(&self) -> &[String] {
         match &self.content {
             Content::Recording(reader) => reader.notes(),
@@ -130,7 +130,7 @@ impl Input {
     }
 }
 
-/// Prints notes about an input to standard error. They may have words of the file, such as perf's options.
+/// Prints notes about an input to standard error. They may quote the file, such as perf's options.
 pub fn print_notes(location: &Location, notes: &[String]) {
     for note in notes {
         say!("exitlat: {location}: {}", escape::terminal(note));
@@ -156,11 +156,11 @@ impl Content {
         Self::read(Box::new(BufReader::new(file)), Some(again), written_ms)
     }
 
-    /// Decides by the beginning. `file` is the same input where it can be read from anywhere.
+    /// Recognises the format by its beginning. `file` is the same input if it can be read at any offset.
     fn read(input: Box<dyn BufRead>, file: Option<File>, written_ms: u64) -> Result<Self> {
         let file = file.filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
         let ends = file.is_some();
-        // What was packed has no place of its own that could be gone to.
+        // A packed input has no offsets to seek to.
         let (mut input, file, too_large) = match packed::unpacked(input)? {
             Unpacked::Plain(input) => (input, file, "a perf.data of more than 256 MiB must be given by name"),
             Unpacked::From(input) => {

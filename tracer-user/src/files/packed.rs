@@ -16,18 +16,18 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// The largest window that is unpacked: that of `zstd --ultra -22`.
 const MAX_WINDOW: u64 = 1 << 27;
 
-/// What an input turned out to be.
+/// An input after the look at its beginning.
 pub(super) enum Unpacked {
-    /// It is not packed.
+    /// It is not packed: the input as it is.
     Plain(Box<dyn BufRead>),
-    /// It was, and this is the content.
+    /// The unpacked content.
     From(Box<dyn BufRead>),
 }
 
 /// Unpacks an input, if it begins as packed ones do.
 ///
 /// # Errors
-/// Those of the input.
+/// If the input cannot be read.
 pub(super) fn unpacked(mut input: Box<dyn BufRead>) -> io::Result<Unpacked> {
     let beginning = input.fill_buf()?;
     Ok(if beginning.starts_with(GZIP) {
@@ -58,7 +58,7 @@ impl<R: BufRead> Zstd<R> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.init(&mut self.source) {
                 Ok(()) => return Ok(true),
-                // It holds nothing of the content.
+                // A skippable frame has none of the content.
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                     length,
                     ..

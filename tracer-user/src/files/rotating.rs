@@ -57,7 +57,7 @@ impl RotatingFiles {
         let Location::Path(path) = location else {
             return Err(Usage::new("--switch-output needs a file name: -o FILE").into());
         };
-        // Better now than when a command runs.
+        // Fails now rather than while a command runs.
         let directory = directory_of(path);
         tempfile::tempfile_in(directory)
             .with_context(|| format!("cannot create files in {}", directory.display()))?;
@@ -108,7 +108,7 @@ impl Store for RotatingFiles {
             return Ok(());
         }
         file.sync_all()?;
-        // The name is in the directory, which is a file of its own.
+        // The directory holds the name, and is a file of its own.
         File::open(self.directory())?.sync_all()
     }
 }

@@ -1,4 +1,4 @@
-//! What it means when `kvm_exit` stays silent: count KVM's other events and compare.
+//! Explains why `kvm_exit` stays silent: counts KVM's other events and compares.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Activity {
     counters: PerCpuArray<MapData, u64>,
     attached: [bool; EVENTS],
     started_ns: u64,
-    /// Why none is counted.
+    /// Why no event is counted, if the kernel refused.
     refusal: Option<Unsupported>,
 }
 
@@ -44,7 +44,7 @@ impl Activity {
         Ok(it)
     }
 
-    /// What was counted since the start.
+    /// The hits since the start.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -62,8 +62,8 @@ impl Activity {
     }
 }
 
-/// So many returns of KVM_RUN in a second, without one entry, are no chance: a signal that reaches a vCPU
-/// before it enters its guest makes one.
+/// KVM_RUN returns per second that, without one entry, mean a spinning vCPU. A signal that reaches a vCPU
+/// before it enters its guest causes only one return.
 const SPINNING: u64 = 1000;
 
 /// Hits of KVM's other events.
@@ -77,7 +77,7 @@ pub struct Counts {
     pub refusal: Option<Unsupported>,
 }
 
-/// What counts mean.
+/// What the counts say of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// There are exits.
@@ -93,7 +93,7 @@ pub enum Meaning {
 }
 
 impl Counts {
-    /// What they mean while there were so many exits.
+    /// What the counts mean, with `exits` exits in the same time.
     pub fn meaning(&self, exits: u64) -> Meaning {
         let count = |(_, count): &(&str, Option<u64>)| count.unwrap_or(0);
         // The first event is not enough: see SPINNING.
@@ -111,13 +111,13 @@ impl Counts {
         }
     }
 
-    /// How often KVM_RUN returned.
+    /// Returns of KVM_RUN per second.
     fn returns_per_second(&self) -> u64 {
         let returns = self.events.first().and_then(|(_, count)| *count).unwrap_or(0);
         (returns as f64 / self.elapsed.as_secs_f64().max(1e-9)) as u64
     }
 
-    /// Which events moved and which did not, what that means, and the counts.
+    /// The counts in words: which events moved, which did not, and what that means.
     pub fn explain(&self, exits: u64) -> String {
         let [exit, entry] = [Role::Exit, Role::Entry].map(|role| arch::host().event(role));
         match self.meaning(exits) {

@@ -1,11 +1,11 @@
 //! The buckets of a slot as the last reading found them. The exits of one reason fall into some dozens of
-//! buckets that lie together: only what is between the outermost of them is kept.
+//! neighbouring buckets: only the range from the first to the last of them is kept.
 
 use std::ops::Range;
 
 use tracer_ebpf::histogram::BUCKETS;
 
-/// Samples per bucket; zero outside of what is kept.
+/// Samples per bucket at the last reading; zero outside the kept range.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     first: usize,
@@ -13,8 +13,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Appends what a copy has more, in rising order: (bucket, samples), without the buckets that have
-    /// nothing more; the sum of it. `copied` are the buckets that the copy has; counts wrap.
+    /// Appends (bucket, new samples) for each bucket in which the copy has more than the baseline, in rising
+    /// order, and returns their sum. `copied` are the buckets that the copy has; counts wrap.
     pub fn gains(&self, copy: &[u32; BUCKETS], copied: &Range<usize>, out: &mut Vec<(u16, u32)>) -> u64 {
         let mut gained = 0;
         let mut add = |(bucket, more): (usize, u32)| {
@@ -24,7 +24,7 @@ impl Counts {
             }
         };
         let both = self.both(copied);
-        // Nothing was used before and behind what is kept.
+        // Outside the kept range no bucket was used.
         let new = |bucket| (bucket, copy[bucket]);
         (copied.start..both.start.min(copied.end)).map(new).for_each(&mut add);
         let last = &self.kept[both.start - self.first..both.end - self.first];
@@ -34,7 +34,7 @@ impl Counts {
         gained
     }
 
-    /// From now on the copy's counts are the last ones.
+    /// Makes the copy's counts the new baseline.
     pub fn keep(&mut self, copy: &[u32; BUCKETS], copied: &Range<usize>) {
         let used = |bucket: &usize| copy[*bucket] != 0;
         if let (Some(low), Some(high)) = (copied.clone().find(used), copied.clone().rfind(used)) {
@@ -44,14 +44,14 @@ impl Counts {
         self.kept[both.start - self.first..both.end - self.first].copy_from_slice(&copy[both]);
     }
 
-    /// What was copied of that which is kept.
+    /// The buckets that are both copied and kept.
     fn both(&self, copied: &Range<usize>) -> Range<usize> {
         let end = self.first + self.kept.len();
         let start = copied.start.clamp(self.first, end);
         start..copied.end.clamp(start, end)
     }
 
-    /// Makes room for these buckets, and no more than that: it is there once for each slot.
+    /// Extends the kept range to these buckets, without spare room: each slot has a baseline.
     fn cover(&mut self, used: Range<usize>) {
         if self.kept.is_empty() {
             self.first = used.start;

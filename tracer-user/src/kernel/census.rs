@@ -15,8 +15,8 @@ use crate::{
 const DESCRIPTORS: usize = 512;
 /// Looks from the end of a round to the next one: ten seconds.
 const PAUSE: u32 = 100;
-/// So often a process without a VM is looked at in every round; then in every so many-th round: it may open
-/// a VM late.
+/// A process without a VM is looked at in this many rounds, then in every [`SELDOM`]-th round only: it may
+/// open a VM late.
 const TIMES: u8 = 3;
 const SELDOM: u32 = 16;
 
@@ -56,9 +56,9 @@ impl Processes for ThisHost {
 struct Open {
     name: String,
     vcpus: Vec<u32>,
-    /// Those of which exits were seen.
+    /// vCPUs of which exits were seen.
     seen: HashSet<u32>,
-    /// Threads of it whose events carry no number.
+    /// Threads of the VM whose events carry no vCPU number.
     nameless: HashSet<u32>,
 }
 
@@ -161,7 +161,7 @@ impl Census {
             };
             match thread.vcpu {
                 Some(vcpu) => open.seen.insert(vcpu),
-                // No more of them than vCPUs count, however many threads come and go.
+                // The set never outgrows the open vCPUs, however many threads come and go.
                 None => open.nameless.len() < open.vcpus.len() && open.nameless.insert(thread.tid),
             };
         }

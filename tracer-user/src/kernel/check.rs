@@ -64,8 +64,8 @@ impl Finding {
     }
 }
 
-/// All static findings, in the order in which to mend them, about this kernel and what would be attached,
-/// with so many vCPUs open. Loads nothing.
+/// All findings that need no loaded program, in the order in which to fix them. `open_vcpus` is the number of
+/// vCPUs that are open on the host.
 pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>, open_vcpus: usize) -> Vec<Finding> {
     let rights = Rights::read();
     vec![
@@ -106,7 +106,7 @@ pub fn may_load() -> Result<(), Unsupported> {
     }
 }
 
-/// What follows where the host's interrupts run before the exit event.
+/// The effect of the host's interrupts running before the exit event.
 const LATE_EXITS: &str = "before 6.5 kvm_amd reports an exit after the host's interrupts have run: their time counts as \
                           the guest's; --exit-stamp irqoff avoids that";
 
@@ -139,7 +139,7 @@ fn kvm_modules() -> Finding {
     Finding::new("KVM backend", Status::Blocker, missing.what, missing.remedy)
 }
 
-/// The isa of records that do not say.
+/// The isa of exits whose records carry none.
 fn isa() -> Finding {
     match host::default_isa() {
         Some(isa) => Finding::new("exit reasons", Status::Ok, isa.to_string(), ""),
@@ -260,7 +260,7 @@ fn jit() -> Finding {
     }
 }
 
-/// What the programs that are loaded tell of the JIT, which is more than the setting does.
+/// Whether the kernel compiled the loaded programs, which is more certain than the JIT setting.
 pub fn jit_of_programs(are_compiled: bool) -> Finding {
     if are_compiled {
         compiled()

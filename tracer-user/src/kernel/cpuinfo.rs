@@ -2,8 +2,8 @@
 
 use std::{fs, sync::OnceLock};
 
-/// The text, read once: the kernel puts it together anew for each reader, and asks every CPU for its clock
-/// rate. Empty if it cannot be read.
+/// The text, read once: for each reader the kernel generates it and asks every CPU for its clock rate. Empty
+/// if it cannot be read.
 pub fn read() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| fs::read_to_string("/proc/cpuinfo").unwrap_or_default())

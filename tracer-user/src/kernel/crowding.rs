@@ -1,4 +1,4 @@
-//! Who holds the places of a table that refused some, and whom that hit.
+//! Tables that refused places: which VMs hold the places, and which VMs lost samples.
 
 use std::collections::HashMap;
 
@@ -18,13 +18,13 @@ pub struct Crowding {
 }
 
 impl Crowding {
-    /// A VM lost so many samples, or exits of threads without an entry.
+    /// Notes the samples that a VM lost to a table, or the exits of its threads without an entry.
     pub fn lost(&mut self, table: Table, share: &Share) {
         crowded::add(&mut self.hit[table as usize], share);
     }
 
-    /// Looks for processes whose threads were refused an entry, each with the exits that it lost; those that
-    /// lost most.
+    /// The processes whose threads were refused an entry, with the exits lost by each; only those that lost
+    /// most.
     pub fn refused(&mut self, held: &Mapped<Held>) -> Vec<(u32, u64)> {
         self.refused.resize(HELD - 1, 0);
         let mut gained = Vec::new();
@@ -35,14 +35,14 @@ impl Crowding {
                 *before = now.refused;
             }
         }
-        // Naming one takes a look at its process.
+        // Naming a process means looking into it, so few are kept.
         gained.sort_unstable_by_key(|(_, lost)| std::cmp::Reverse(*lost));
         gained.truncate(crowded::KEPT);
         gained
     }
 
-    /// The tables that refused something, which is then forgotten. `held` gives for a table how many places
-    /// it has, and who holds those that are taken.
+    /// Takes the tables that refused something since the last call. `held` gives a table's number of places,
+    /// and who holds those that are taken.
     pub fn take(&mut self, mut held: impl FnMut(Table) -> (u64, Vec<Share>)) -> Vec<Crowded> {
         let mut all = Vec::new();
         for table in [Table::Vcpus, Table::Slots] {

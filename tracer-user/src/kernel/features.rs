@@ -1,6 +1,6 @@
-//! The running kernel: which features it has, and what the plan asks of it. The one place that compares
-//! versions of kernels; whatever shows in types, files or records is looked for there, as distributions port
-//! features back.
+//! The running kernel: which features it has, and the facts that the plan asks for. Only this module compares
+//! versions of kernels. Features that show in types, files or records are looked for there, as distributions
+//! port them back.
 
 use std::{
     fs,
@@ -53,7 +53,7 @@ pub enum Feature {
 /// One line of the list.
 #[derive(Debug)]
 pub struct FeatureInfo {
-    /// Which.
+    /// The feature described.
     pub feature: Feature,
     /// Its name.
     pub name: &'static str,
@@ -86,16 +86,16 @@ enum Detect {
     VersionElseTypes(fn(&Types) -> bool),
 }
 
-/// By what it was told whether a kernel has a feature.
+/// The evidence by which a feature was detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DetectedBy {
-    /// Its version, which says nothing of commits that were ported back.
+    /// The kernel's version, which does not show commits that were ported back.
     Version,
-    /// Its files.
+    /// The kernel's files.
     Files,
-    /// Its types.
+    /// The kernel's types.
     Types,
-    /// Its symbols.
+    /// The kernel's symbols.
     Symbols,
 }
 
@@ -116,7 +116,7 @@ impl DetectedBy {
 pub struct Presence {
     /// Whether the kernel has it; [`None`] if that cannot be told.
     pub has: Option<bool>,
-    /// How that was told.
+    /// The evidence for it.
     pub by: DetectedBy,
 }
 
@@ -145,7 +145,7 @@ impl FeatureInfo {
         }
     }
 
-    /// What symbols add to it. They are many, so they are read for those who ask for the feature only.
+    /// Refines `known` by kernel symbols. There are many: they are read only when this feature is asked for.
     fn by_symbols(&self, known: Presence, has_symbol: impl Fn(&str) -> bool) -> Presence {
         match self.detect {
             Detect::VersionElseSymbol(symbol) if known.has == Some(false) && has_symbol(symbol) => {
@@ -173,7 +173,7 @@ pub static FEATURES: [FeatureInfo; 11] = [
         commit: "36e68442d1af",
         brings: "the types of KVM's modules, by which raw tracepoints find the exit reason",
         without: "tracepoints instead of raw ones, unless KVM is built in",
-        // Beside vmlinux.
+        // Files beside vmlinux are those of modules.
         detect: Detect::Files(|| fs::read_dir(DIR).is_ok_and(|files| files.count() > 1)),
     },
     FeatureInfo {
@@ -228,7 +228,7 @@ pub static FEATURES: [FeatureInfo; 11] = [
         commit: "d95df9510679",
         brings: "kvm_entry also after exits that kvm_intel handles in its fast path",
         without: "on Intel such exits are unpaired, and the guest's time after them is not its own",
-        // Of 5.14.
+        // `kvm_stats_read` came with 5.14.
         detect: Detect::VersionElseSymbol("kvm_stats_read"),
     },
     FeatureInfo {
@@ -238,7 +238,7 @@ pub static FEATURES: [FeatureInfo; 11] = [
         commit: "791a089861fc",
         brings: "kvm_amd fires kvm_exit before it lets the host's interrupts in",
         without: "on AMD the time of the host's interrupts counts as the guest's, unless --exit-stamp irqoff is used",
-        // Of 6.6, and their name since 6.14. The commit itself moves one call.
+        // `governed_features` came with 6.6 and is `cpu_caps` since 6.14. The commit itself moves one call.
         detect: Detect::VersionElseTypes(|types| {
             ["governed_features", "cpu_caps"].iter().any(|member| types.has_member("kvm_vcpu_arch", member))
         }),
@@ -270,7 +270,7 @@ pub static FEATURES: [FeatureInfo; 11] = [
         commit: "80ee81e0403c",
         brings: "maps do not count against RLIMIT_MEMLOCK",
         without: "the limit is raised",
-        // Before, each map kept its share of the limit.
+        // Older kernels keep each map's share of the limit in `bpf_map.memory`.
         detect: Detect::TypesElseVersion(|types| !types.has_member("bpf_map", "memory")),
     },
 ];
@@ -292,7 +292,6 @@ pub struct Kernel {
     pub(super) cpu_flags: Vec<String>,
     /// Which features it has, in the order of [`FEATURES`].
     pub(super) present: [Presence; FEATURES.len()],
-    /// Its version.
     pub(super) version: Version,
     /// The isa of its exits, by the processor's vendor.
     pub(super) isa: Option<Isa>,
@@ -323,7 +322,7 @@ impl Kernel {
         }
     }
 
-    /// The list, and which of it this kernel has.
+    /// All features, with whether this kernel has each.
     pub fn features(&self) -> impl Iterator<Item = (&'static FeatureInfo, Presence)> {
         let found =
             |(info, known): (&'static FeatureInfo, Presence)| (info, info.by_symbols(known, has_symbol));

@@ -26,8 +26,7 @@ impl ProcessFilter {
         Ok(Self { verdicts: HashMap::try_from(map)? })
     }
 
-    /// Processes that were noted and are to be judged. Forgets those that have ended, whose pids may come
-    /// again.
+    /// Processes without a verdict. Forgets those that have ended, since the kernel reuses pids.
     ///
     /// # Errors
     /// If the map cannot be read or changed.
@@ -48,7 +47,7 @@ impl ProcessFilter {
         Ok(undecided)
     }
 
-    /// Judges a process.
+    /// Records whether a process is traced.
     ///
     /// # Errors
     /// If the map is full of living processes.

@@ -23,7 +23,7 @@ pub struct Hook {
     pub ways: &'static [Way],
     /// Where the event does not tell what it should.
     pub unless: Unless,
-    /// What becomes of the trace without it.
+    /// The effect on the trace without it.
     pub if_missing: IfMissing,
 }
 
@@ -107,7 +107,7 @@ pub enum Role {
     Cause {
         /// [`tracer_ebpf::subkey::kind`].
         kind: u8,
-        /// Told unless others are asked for.
+        /// Whether it is told unless other causes are asked for.
         by_default: bool,
     },
     /// A vCPU leaves its guest.
@@ -136,7 +136,7 @@ impl Role {
 /// Where an event is not what its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unless {
-    /// It always is.
+    /// Nowhere: the event is reliable on every host.
     Never,
     /// On processors with this flag in /proc/cpuinfo.
     CpuFlag(&'static str),
@@ -144,7 +144,7 @@ pub enum Unless {
     Skippable,
 }
 
-/// What becomes of the trace without an event.
+/// The effect on the trace without an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfMissing {
     /// Nothing can be traced.
@@ -169,9 +169,9 @@ pub struct Field {
 /// Where a constant's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The offset of a field of so many bytes in the event's record.
+    /// The offset of a field in the event's record, by the field's size in bytes.
     Record(u32),
-    /// The offset of a field of so many bytes that some kernels lack; what is lost there.
+    /// The offset of a field that some kernels lack: its size in bytes, and what is lost without it.
     Optional(u32, &'static str),
     /// The offset of the lower half of a field of 4 or 8 bytes.
     Low32,

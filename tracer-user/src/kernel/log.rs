@@ -11,7 +11,7 @@ struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // aya's own debug messages are of no use to who runs the tool.
+        // aya's own debug messages do not help the user of the tool.
         metadata.level() <= Level::Warn || !metadata.target().starts_with("aya")
     }
 

@@ -1,4 +1,4 @@
-//! The two mapped arrays. The only `unsafe` of the reading side: everything above works on copies.
+//! The mapped arrays. The only `unsafe` of the reading side: everything above works on copies.
 #![expect(unsafe_code, reason = "maps kernel memory that programs write meanwhile")]
 
 use std::{
@@ -42,7 +42,7 @@ pub unsafe trait Tallied: Plain {
     /// Number of buckets.
     const BUCKETS: usize;
 
-    /// What it begins with.
+    /// The tally at its beginning.
     fn tally(&self) -> &Tally;
 
     /// The parts of its samples; zeroes where it has none.
@@ -74,7 +74,7 @@ unsafe impl Tallied for Slot {
     }
 }
 
-// SAFETY: it is nothing else.
+// SAFETY: a tally begins with itself and has no buckets.
 unsafe impl Tallied for Tally {
     const HEAD: usize = size_of::<Tally>() / size_of::<u64>();
     const BUCKETS: usize = 0;
@@ -109,7 +109,7 @@ impl<T: Plain> Mapped<T> {
     /// Maps an array of `len` elements.
     ///
     /// # Errors
-    /// Those of mmap(2).
+    /// If mmap(2) fails.
     pub fn new(map: impl AsFd, len: u32) -> io::Result<Self> {
         let len = len as usize;
         // The kernel rounds an array's elements up to 8 bytes (`array_map_alloc`, kernel/bpf/arraymap.c).
@@ -185,7 +185,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Gives a taking back whose buckets do not add up: the next one has its extremes too, and all buckets.
+    /// Returns a taking whose buckets do not add up: the next one joins its extremes and copies all buckets.
     pub fn put_back(&mut self, taken: Taken) {
         self.begun = Some(taken);
     }
@@ -198,8 +198,8 @@ pub struct Taken {
     pub min_ns: u64,
     /// Longest of the new samples.
     pub max_ns: u64,
-    /// The buckets that were copied: those that the new samples can be in, as far as the extremes tell, or
-    /// all. The others of the copy mean nothing.
+    /// The buckets that were copied: those between the extremes of the new samples, or all. Other buckets of
+    /// the copy must not be read.
     pub buckets: Range<usize>,
 }
 
@@ -225,13 +225,13 @@ impl<T: Tallied> Mapped<T> {
         (epoch != 0).then_some(done)
     }
 
-    /// Number of samples, with one that is being added.
+    /// Number of samples, including one that is being added.
     pub fn begun(&self, index: usize) -> u64 {
         // SAFETY: as in `copy`.
         unsafe { std::ptr::read_volatile(&raw const (*self.tally(index)).begun) }
     }
 
-    /// Index of the vCPU that one in use belongs to.
+    /// Index of the vCPU that owns an element in use.
     pub fn owner(&self, index: usize) -> usize {
         // SAFETY: as in `copy`.
         unsafe { std::ptr::read_volatile(&raw const (*self.tally(index)).vcpu) as usize }
@@ -240,8 +240,8 @@ impl<T: Tallied> Mapped<T> {
     /// Copies a slot or thin record into `copy` and starts its next epoch. `memory` is what the last taking
     /// left of it. [`None`] if the writer was too busy for it: nothing is lost, the next try takes all.
     ///
-    /// Of the buckets only those are copied that the extremes tell of, most of a slot's bytes being buckets
-    /// that nothing has changed. All of them are after a taking that could not be ended or was put back.
+    /// Only the buckets between the extremes are copied: most of a slot's bytes are buckets that have not
+    /// changed. After a taking that did not finish or was put back, all buckets are copied.
     ///
     /// The copy is consistent when no update began between the reading of `done` and that of `begun`. Its
     /// extremes are those of its samples when none came between the copy and the new epoch either; else it
@@ -259,7 +259,8 @@ impl<T: Tallied> Mapped<T> {
         };
         for _ in 0..TRIES {
             let Some(buckets) = self.copy_consistent(index, copy, *late, whole) else {
-                // The first round may have started a new epoch: its extremes are nowhere else any more.
+                // The first round may have started a new epoch: only `taken` still has the extremes of the
+                // old one.
                 *begun = whole.then_some(taken);
                 return None;
             };
@@ -294,7 +295,8 @@ impl<T: Tallied> Mapped<T> {
         Some(taken)
     }
 
-    /// Copies what precedes the buckets, and which buckets; [`None`] if the writer was at it each time.
+    /// Copies the words before the buckets, and some buckets; [`None`] if the writer was updating at every
+    /// try.
     fn copy_consistent(
         &self,
         index: usize,
@@ -316,11 +318,11 @@ impl<T: Tallied> Mapped<T> {
             let all = 0..T::BUCKETS;
             let buckets = if whole || T::BUCKETS == 0 { all } else { touched(into.tally(), late) };
             for pair in T::HEAD + buckets.start / 2..T::HEAD + buckets.end.div_ceil(2) {
-                // SAFETY: as above; behind the head are an even number of buckets in both.
+                // SAFETY: as in `copy`; behind the head both have an even number of buckets.
                 unsafe { to.add(pair).write(std::ptr::read_volatile(from.add(pair))) };
             }
             fence(Ordering::Acquire);
-            // SAFETY: as above.
+            // SAFETY: as in `copy`.
             let begun = unsafe { std::ptr::read_volatile(&raw const (*tally).begun) };
             if begun == done && into.tally().done == done {
                 return Some(buckets);
@@ -336,10 +338,10 @@ impl<T: Tallied> Mapped<T> {
 fn touched(tally: &Tally, late: Extremes) -> Range<usize> {
     let (mut all, former) = (tally.extremes[parity(tally.epoch)], tally.extremes[parity(tally.epoch) ^ 1]);
     if former != late {
-        // A late sample of it.
+        // A sample reached the former epoch late.
         all = Extremes { min_ns: all.min_ns.min(former.min_ns), max_ns: all.max_ns.max(former.max_ns) };
     }
-    // In a copy of half an update, which is then not used, they may be the wrong way round.
+    // A copy of half an update may have them the wrong way round; it is discarded.
     match all {
         Extremes { min_ns, max_ns } if min_ns <= max_ns => bucket_of(min_ns)..bucket_of(max_ns) + 1,
         _ => 0..BUCKETS,
@@ -347,13 +349,14 @@ fn touched(tally: &Tally, late: Extremes) -> Range<usize> {
 }
 
 impl Mapped<Vcpu> {
-    /// What the thread of an entry is doing, as it is at the moment; fields may be of different moments.
+    /// The current activity of an entry's thread; fields may be of different moments.
     pub fn breakdown(&self, index: usize) -> Breakdown {
         // SAFETY: as in `copy`.
         unsafe { std::ptr::read_volatile(&raw const (*self.at(index)).breakdown) }
     }
 
-    /// Links an entry to another one of its process. Writes if that is news only: the line is the program's.
+    /// Links an entry to another one of its process. Writes only on a change: the cache line is the
+    /// program's.
     pub fn set_sibling(&mut self, index: usize, to: usize) {
         let sibling = to as u32 + 1;
         let vcpu = self.at(index).cast_mut();
@@ -368,7 +371,7 @@ impl Mapped<Vcpu> {
 }
 
 impl Mapped<Held> {
-    /// A place of a table that a process held has been given back.
+    /// Counts a place of a table that a process held and has given back.
     pub fn give_back(&mut self, pid: u32, table: u32) {
         const _: () = assert!(table::COUNT == 3);
         for index in [pid as usize & (self.len - 2), self.len - 1] {
@@ -454,7 +457,7 @@ mod tests {
         assert_eq!(known, slots.copy(0).buckets);
     }
 
-    /// What was put back is in the next taking, with all buckets; the one after that is a usual one again.
+    /// The next taking includes one that was put back, and has all buckets; the one after it is a usual one.
     #[test]
     fn a_taking_that_was_put_back_comes_again_whole() {
         let mut slots = one_slot();

@@ -8,7 +8,7 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// Why pids do not fit, for people.
 pub const PIDS_DO_NOT_FIT: &str =
     "exitlat runs in a pid namespace: the kernel's pids are not those that are seen here";
-/// What to do about it.
+/// What to do where pids do not fit, for people.
 pub const HOST_PIDS: &str =
     "run exitlat in the pid namespace of the host (docker: --pid=host; Kubernetes: hostPID)";
 
@@ -21,12 +21,12 @@ pub fn is_pid_namespace() -> bool {
     })
 }
 
-/// What this process's clocks are ahead of the host's, in ns.
+/// How far this process's clocks are ahead of the host's, in ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockOffsets {
-    /// Of CLOCK_MONOTONIC.
+    /// Offset of CLOCK_MONOTONIC.
     pub monotonic_ns: i64,
-    /// Of CLOCK_BOOTTIME.
+    /// Offset of CLOCK_BOOTTIME.
     pub boot_ns: i64,
 }
 
@@ -34,7 +34,7 @@ pub struct ClockOffsets {
 pub fn clock_offsets() -> ClockOffsets {
     static OFFSETS: OnceLock<ClockOffsets> = OnceLock::new();
     *OFFSETS.get_or_init(|| {
-        // The file has the offsets of the namespace that children get, where that is another one.
+        // The file shows the namespace for children, which may differ from this process's own.
         let link = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).ok();
         if link("time") != link("time_for_children") {
             return ClockOffsets::default();

@@ -3,8 +3,8 @@
 //!
 //! The kernel function exists since 6.2 (commit a35b9af4ec2c), for all program types, where the JIT is on
 //! (`add_kfunc_call`, kernel/bpf/verifier.c). Its number is that of its type in the running kernel's BTF, so
-//! it can only be put in before loading; aya has no means for it. Object and programs are the same without:
-//! then the branch that has the call is never taken, and the verifier removes it.
+//! it can only be put in before loading; aya has no call for it. On other kernels the object is the same, but
+//! the branch with the call is never taken, and the verifier removes it.
 
 use anyhow::{Result, ensure};
 use tracer_ebpf::{
@@ -24,16 +24,16 @@ const KERNEL_FUNCTION: u8 = 2;
 /// Whether programs are compiled, which calls of kernel functions need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Jit {
-    /// They are.
+    /// Programs are compiled.
     On,
-    /// They are interpreted.
+    /// Programs are interpreted.
     Off,
     /// The setting is not there: this kernel has no JIT, or this is not the first network namespace, the only
     /// one with the file (`net_core_table`, net/core/sysctl_net_core.c).
     NotShown,
 }
 
-/// Looks at the setting.
+/// Reads the JIT setting.
 pub fn jit() -> Jit {
     match std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").as_deref().map(str::trim) {
         Ok("0") => Jit::Off,
@@ -81,10 +81,10 @@ fn instructions(object: &mut [u8]) -> impl Iterator<Item = Instruction<'_>> {
     object.as_chunks_mut().0.iter_mut().map(Instruction)
 }
 
-/// Puts in the constants; those that are not given are [`ABSENT`].
+/// Writes the constants into the object; those that are not given become [`ABSENT`].
 ///
 /// # Errors
-/// If one is given of which the object knows nothing.
+/// If the object lacks one that is given.
 pub fn constants(object: &mut [u8], given: &[(i32, u32)]) -> Result<()> {
     let mut used = vec![false; given.len()];
     for mut instruction in instructions(object) {

@@ -40,7 +40,7 @@ pub enum ExitStamp {
 /// Which causes are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Causes {
-    /// Those that the table of events marks.
+    /// The causes that the table of events marks.
     #[default]
     Usual,
     /// These kinds ([`tracer_ebpf::subkey::kind`]).
@@ -74,7 +74,7 @@ impl Causes {
     }
 }
 
-/// What is asked of the plan.
+/// Requests to the plan.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// By which tracepoints exits are seen.
@@ -111,9 +111,9 @@ pub struct Attachment {
 pub struct Missing {
     /// The event.
     pub hook: &'static Hook,
-    /// Why.
+    /// Why the event will not be seen.
     pub why: String,
-    /// What follows.
+    /// The effect on the trace, for people.
     pub effect: &'static str,
     /// Whether something is lost; else the trace costs more.
     pub is_loss: bool,
@@ -131,7 +131,7 @@ impl Missing {
     }
 }
 
-/// What follows from a raw program where the kernel may skip it.
+/// The effect of a raw program that the kernel may skip.
 const SKIPPABLE: &str = "the kernel may skip its program; such runs are counted";
 
 /// All that will be attached.
@@ -201,7 +201,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Exits and entries, both in the same way.
+    /// Plans exits and entries: both by raw tracepoints, or both by tracepoints.
     fn exits(&mut self, table: &Table<'_>, arch: &Arch, attach: Attach) -> Result<How, Unsupported> {
         let has_raw = table
             .hooks
@@ -301,14 +301,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Takes out an event to which the kernel does not let attach after all.
+    /// Removes an event that the kernel refuses to attach to.
     pub(super) fn give_up(&mut self, program: &str, why: String) {
         let Some(place) = self.attachments.iter().position(|it| it.way.program == program) else { return };
         let hook = self.attachments.remove(place).hook;
         self.missing.extend(Missing::new(hook, why));
     }
 
-    /// Puts a raw program in the place of one to which the kernel does not let attach.
+    /// Replaces a program that the kernel refuses to attach by a raw one.
     pub(super) fn replace(&mut self, program: &str, raw: &'static Way) {
         let Some(attachment) = self.attachments.iter_mut().find(|it| it.way.program == program) else {
             return;
@@ -320,7 +320,7 @@ impl Plan {
         }
     }
 
-    /// Whether programs tell the breakdown that the kernel may skip, though others would do.
+    /// Whether the breakdown comes from programs that the kernel may skip, though others are available.
     pub fn is_breakdown_in_doubt(&self) -> bool {
         self.attachments.iter().any(|it| it.hook.role.is_breakdown() && it.without.contains(&SKIPPABLE))
     }
@@ -387,7 +387,7 @@ struct Absent {
     why: Unsupported,
 }
 
-/// The table of events beside the kernel that it is held against.
+/// The table of events, checked against a kernel.
 struct Table<'a> {
     kernel: &'a Kernel,
     hooks: Vec<&'static Hook>,

@@ -1,6 +1,6 @@
-//! The maps to intervals. A reading stops no writer, makes no system call for a slot or vCPU whose thread
-//! lives, unless it has to wait for one that stands still in the middle of an update, and
-//! allocates for new ones only, and for slots whose samples leave the span of buckets that they have used.
+//! Turns the maps into intervals. A reading stops no writer. It makes no system call for a slot or vCPU of a
+//! live thread, unless it waits for a writer that stopped in the middle of an update. It allocates only for
+//! new slots and vCPUs, and for slots whose samples leave the range of buckets used so far.
 
 use std::{thread, time::Duration};
 
@@ -43,33 +43,32 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 struct Owner {
     generation: u32,
-    /// Of the process.
+    /// The VM's process.
     pid: u32,
     thread: usize,
     lost: [u64; PerVcpu::COUNT],
     times: Times,
-    /// It was dead before the slots were read, so that they have all been handed back.
+    /// It was dead before the slots were read, so all its slots have been handed back.
     gone: bool,
-    /// Its times could not be had at the last reading.
+    /// The last reading got no consistent copy of its times.
     skipped: bool,
 }
 
-/// So many unused slots in a row are the end of the used ones: more than there are CPUs that could be about
-/// to publish one.
+/// This many unused slots in a row end the scan: more than there are CPUs that could be about to publish one.
 const UNUSED: usize = 1024;
 
-/// So many times a slot is asked for again that was being written to at every try, a millisecond apart: its
-/// writer has lost its CPU, to a hypervisor or to firmware.
+/// Retries for a slot whose writer was at work at every try, a millisecond apart: the writer has lost its
+/// CPU, to a hypervisor or to firmware.
 const PATIENCE: u32 = 50;
 
 /// Runs of programs that the kernel skipped.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Missed {
-    /// Of those on exits, entries and ends of threads.
+    /// Skipped runs of programs on exits, entries and ends of threads.
     pub exits: u64,
-    /// Of those that tell the parts.
+    /// Skipped runs of programs that tell the parts.
     pub parts: u64,
-    /// Of those that the kernel should not have been able to skip.
+    /// Skipped runs of programs that the kernel should never skip.
     pub doubtful: u64,
 }
 
@@ -92,7 +91,7 @@ pub struct Reader {
     measured: model::MeasuredParts,
     owners: Vec<Owner>,
     threads: Threads,
-    /// Told by the last interval to have ended: their places are free from the next reading on.
+    /// Threads that the last interval reported as ended: their places are free from the next reading on.
     retiring: Vec<usize>,
     global_before: Losses,
     number: u64,
@@ -172,8 +171,8 @@ impl Reader {
         self.measured = measured;
     }
 
-    /// Fills `interval` with what has happened since the last reading. `missed` is the kernel's count so far.
-    /// What cannot be had now is left for the next reading; at the `last` one it is counted as lost.
+    /// Fills `interval` with the samples since the last reading. `missed` is the kernel's count so far.
+    /// Samples that cannot be read now are left for the next reading; at the `last` one they count as lost.
     ///
     /// # Errors
     /// If a map cannot be read, or if a counter went back, which would be a bug.
@@ -242,8 +241,8 @@ impl Reader {
         for index in 0..of(self).0.len() {
             match of(self).0.owner(index) {
                 Some(owner) => self.read_tally(of, index, owner, interval, last)?,
-                // Places are handed out from the lowest on, and returned ones first: what follows many that
-                // were never used was never used. One alone may be about to be.
+                // Places are handed out from the lowest on, and returned ones first: behind a long run of
+                // unused places none was used. A single unused one may be about to be published.
                 None if index >= of(self).0.used() => {
                     unused += 1;
                     if unused > UNUSED {
@@ -275,7 +274,7 @@ impl Reader {
             self.slots.give_up_busy(interval);
             self.thin.give_up_busy(interval);
         } else {
-            // The next reading comes by all of them.
+            // The next reading visits all of them anyway.
             self.slots.take_busy();
             self.thin.take_busy();
         }
@@ -295,8 +294,8 @@ impl Reader {
         }
     }
 
-    /// Where entries have been handed back, the programs shall ask for one again. They are told at the next
-    /// reading once more: a program that had just found the table empty may say so after the first time.
+    /// Tells the programs that a table has free entries again, at two readings: a program that just found the
+    /// table empty may mark it as full after the first.
     fn reopen(&mut self) -> Result<()> {
         for (table, times) in (0..).zip(&mut self.reopen).filter(|(_, times)| **times > 0) {
             self.full.set(table, 0, 0).context("cannot say that a table has free entries")?;
@@ -305,7 +304,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Looks at new vCPUs, so that a VM which ends before the next reading has its name taken down.
+    /// Looks at new vCPUs, so that the name of a VM that ends before the next reading is known.
     pub fn greet(&mut self) {
         let mut unused = 0;
         for index in 0..self.vcpus.len() {
@@ -313,7 +312,7 @@ impl Reader {
             if state != state::FREE {
                 self.meet(index);
             } else if generation == 0 {
-                // As with slots.
+                // One alone may be about to be published, as with slots.
                 unused += 1;
                 if unused > UNUSED {
                     break;
@@ -344,9 +343,9 @@ impl Reader {
         self.owners[index].thread
     }
 
-    /// The VM's name: a vCPU's that is alive, since a pid may be another VM's by now; what the process says,
-    /// or the thread, should the first one of the process have ended; that of a vCPU which has ended with
-    /// it; at last the name of the thread, which the kernel noted.
+    /// The VM's name, from the first source that has one: a live vCPU of the process, since pids are reused;
+    /// the process, or the thread if the first thread of the process has ended; an ended vCPU of the process;
+    /// the name of the thread as the kernel noted it.
     fn name_of(&self, vcpu: &Vcpu) -> String {
         // One that has ended was met at this same look, or it would be gone.
         let sibling = |has_ended: bool| {
@@ -365,8 +364,8 @@ impl Reader {
         sibling(false).or_else(told).or_else(|| sibling(true)).unwrap_or_else(thread)
     }
 
-    /// What a process says that it is. The kernel's pids are others than those of this process in a pid
-    /// namespace.
+    /// The name that a process or thread gives its VM. In a pid namespace nobody is asked: the kernel's pids
+    /// are not those of /proc.
     fn asked(&self, id: u32) -> Option<String> {
         if self.pids_fit { vms::name_of(id) } else { None }
     }
@@ -419,15 +418,15 @@ impl Reader {
             self.crowding.lost(table, &Share::new(vm, *pid, lost));
         }
         let (isa, code) = (vcpu.open_isa, vcpu.open_code);
-        // Of a dead thread nothing is later than its end.
+        // A dead thread has no time after its end.
         let until_ns = match vcpu_state {
             state::DEAD => vcpu.breakdown.since_ns,
-            // The thread runs another vCPU since then.
+            // The thread has run another vCPU since.
             state::PARKED => pairing::stamp_ns(&vcpu),
             _ => copied_ns,
         };
-        // A thread that was in the way of every try is left for the next reading, which covers both; once, or
-        // time that does not add up would never be seen.
+        // A thread that changed its entry at every try is left for the next reading, which covers both
+        // intervals. It is left only once: otherwise time that does not add up would never show.
         if consistent || vcpu_state == state::DEAD || owner.skipped || last {
             let sched = self.measured.has(Part::Runqueue);
             let idle = decode(isa, code).idle;

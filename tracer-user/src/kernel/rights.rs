@@ -1,8 +1,8 @@
 //! What this process may do, and what to do about a refusal of the kernel.
 //!
 //! Raw tracepoints need CAP_BPF and CAP_PERFMON only. Tracepoints and kprobes go through `perf_event_open`,
-//! where Debian's and Ubuntu's kernels know higher levels of `kernel.perf_event_paranoid` than mainline. At
-//! these they ask for CAP_SYS_ADMIN, and the error is EACCES.
+//! where Debian's and Ubuntu's kernels know higher levels of `kernel.perf_event_paranoid` than mainline.
+//! Those levels require CAP_SYS_ADMIN, and the error is EACCES.
 
 use std::{fs, io};
 
@@ -21,7 +21,7 @@ pub const SYS_PTRACE: Capability = Capability(19);
 pub const SYS_ADMIN: Capability = Capability(21);
 /// Raises limits.
 pub const SYS_RESOURCE: Capability = Capability(24);
-/// Observes.
+/// Opens perf events and attaches tracing programs.
 pub const PERFMON: Capability = Capability(38);
 /// Loads BPF programs.
 pub const BPF: Capability = Capability(39);

@@ -29,7 +29,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ex
 /// What is traced, and with how much memory.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// By which tracepoints.
+    /// By which tracepoints exits are seen.
     pub attach: Attach,
     /// Where exits are stamped.
     pub exit_stamp: ExitStamp,
@@ -109,7 +109,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Loads the object. Without plan only the programs that read no event can be attached.
+    /// Loads the object. Without a plan, only programs that read no event can be attached.
     ///
     /// # Errors
     /// If the kernel refuses.
@@ -217,7 +217,7 @@ impl Session {
         self.filter.undecided()
     }
 
-    /// Judges a process.
+    /// Decides whether a process is traced.
     ///
     /// # Errors
     /// If the map is full.
@@ -230,7 +230,7 @@ impl Session {
         self.reader.greet();
     }
 
-    /// Takes an interval.
+    /// Fills `interval` with the samples since the last reading.
     ///
     /// # Errors
     /// If the maps cannot be read.
@@ -239,7 +239,7 @@ impl Session {
         self.reader.read(interval, missed, false)
     }
 
-    /// Takes the last interval: what cannot be had now is counted as lost.
+    /// Fills `interval` for the last time: samples that cannot be read now count as lost.
     ///
     /// # Errors
     /// If the maps cannot be read.
@@ -253,7 +253,7 @@ impl Session {
         self.reader.threads()
     }
 
-    /// What is attached; [`None`] if the events come from a test.
+    /// The plan of the attached programs; [`None`] if the events come from a test.
     pub fn plan(&self) -> Option<&Plan> {
         self.plan.as_ref()
     }
@@ -278,7 +278,7 @@ impl Session {
         &mut self.ebpf
     }
 
-    /// Starts to count KVM's other events, to say what it means that there are no exits.
+    /// Starts to count KVM's other events, which tell why there are no exits.
     ///
     /// # Errors
     /// If the kernel refuses.
@@ -286,7 +286,7 @@ impl Session {
         Activity::start(&mut self.ebpf)
     }
 
-    /// Takes the counting programs off the other events again: they cost something at each of them.
+    /// Detaches the counting programs: every event that they count costs time.
     ///
     /// # Errors
     /// If the kernel refuses.
@@ -322,13 +322,13 @@ impl Session {
     }
 }
 
-/// Whether there are causes of which guests choose the value.
+/// Whether guests choose the value of some causes.
 fn has_causes_of_guests(plan: &Plan) -> bool {
     let is_thin = |role| matches!(role, Role::Cause { kind, .. } if subkey::is_thin(subkey::new(kind, 0)));
     plan.attachments.iter().any(|it| is_thin(it.hook.role))
 }
 
-/// The runs that the kernel skipped, by what is lost with them. `of` gives them by program.
+/// The runs that the kernel skipped, by the kind of loss. `of` gives the number for a program.
 fn missed(plan: &Plan, of: impl Fn(&str) -> u64) -> Missed {
     let mut missed = Missed::default();
     for attachment in &plan.attachments {

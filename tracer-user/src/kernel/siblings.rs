@@ -1,5 +1,5 @@
-//! Which entries are of one process: the ring that the BPF programs walk to tell a pause of the whole VM, and
-//! the pauses that are under way. See [`tracer_ebpf::pause`].
+//! Entries of one process form a ring, which the BPF programs walk to recognise a pause of the whole VM. The
+//! pauses under way are kept here too. See [`tracer_ebpf::pause`].
 
 use std::collections::HashMap;
 
@@ -46,7 +46,7 @@ impl Siblings {
         }
     }
 
-    /// Takes down which VMs stand still.
+    /// Records which VMs stand still.
     pub fn look(&mut self, vcpus: &Mapped<Vcpu>, pids: impl Iterator<Item = u32>) {
         self.paused.clear();
         for (index, pid) in pids.enumerate().filter(|(_, pid)| *pid != 0) {
@@ -59,9 +59,10 @@ impl Siblings {
         }
     }
 
-    /// Since when the process stands still as a whole, if it does and has long enough.
+    /// Since when the whole process has stood still; [`None`] if it runs, or has not stood still for long
+    /// enough.
     pub fn paused_since_ns(&self, pid: u32, now_ns: u64) -> Option<u64> {
-        // The programs judge no more than that.
+        // The programs judge no process with more vCPUs.
         let (span, _) = self.paused.get(&pid).filter(|(_, count)| *count <= pause::MOST)?;
         let long = now_ns.saturating_sub(span.from_ns) >= pause::SHORTEST_NS;
         (span.from_ns != 0 && span.goes_on() && long).then_some(span.from_ns)

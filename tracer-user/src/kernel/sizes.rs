@@ -24,7 +24,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// For a host on which so many vCPUs are open: twice as many may run at a time.
+    /// For a host with this many open vCPUs: twice as many may run at a time.
     pub fn for_open(vcpus: usize) -> Self {
         let within =
             |wanted: usize, least: u32, most: u32| u32::try_from(wanted).unwrap_or(most).clamp(least, most);
@@ -34,7 +34,7 @@ impl Sizes {
         }
     }
 
-    /// What is too small for so many open vCPUs, in words.
+    /// Says in words which tables are too small for this many open vCPUs.
     pub fn too_small(&self, vcpus: usize) -> Option<String> {
         let wanted = vcpus.saturating_mul(SLOTS_PER_VCPU);
         let slots = (self.slots as usize) < wanted;
@@ -62,16 +62,16 @@ impl Sizes {
     }
 }
 
-/// Capacity of the table of thin records beside so many slots. For causes of which a guest chooses the value
-/// it takes a tenth of their memory. Without such causes there are only those without a record of their own:
-/// few for each reason of a vCPU.
+/// Capacity of the table of thin records, beside this many slots. With causes whose value a guest chooses it
+/// takes a tenth of the slots' memory. Otherwise it holds only causes without a record of their own: few for
+/// each reason of a vCPU.
 pub fn tallies(slots: u32, chosen_by_guests: bool) -> u32 {
     const FEWEST: u32 = 256;
     let wanted = if chosen_by_guests { slots.saturating_mul(2) } else { slots / 4 };
     wanted.max(FEWEST)
 }
 
-/// Places of a table that was asked to have so many.
+/// Places of a table for which `asked` were requested.
 pub fn with_reserve(asked: u32) -> u32 {
     asked.saturating_add(quota::reserve(asked))
 }

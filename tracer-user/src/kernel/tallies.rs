@@ -33,7 +33,7 @@ pub struct Tallies<T> {
     free: Stack<MapData, u32>,
     known: Vec<Known>,
     copy: Box<T>,
-    /// Those that were being written to at every try of this reading.
+    /// Places that were being written to at every try of this reading.
     busy: Vec<usize>,
 }
 
@@ -53,17 +53,17 @@ impl<T: Tallied> Tallies<T> {
         self.map.len()
     }
 
-    /// So many places were ever used.
+    /// Number of places that were ever used.
     pub fn used(&self) -> usize {
         self.known.len()
     }
 
-    /// Whether a place is handed out; then the vCPU entry that it belongs to.
+    /// The vCPU entry that a place belongs to; [`None`] if the place is not handed out.
     pub fn owner(&self, index: usize) -> Option<usize> {
         self.map.done(index).map(|_| self.map.owner(index))
     }
 
-    /// Those that were being written to, which are then forgotten.
+    /// Takes the list of places that were being written to.
     pub fn take_busy(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.busy)
     }
@@ -73,8 +73,8 @@ impl<T: Tallied> Tallies<T> {
         self.map.begun(index).saturating_sub(self.known[index].done)
     }
 
-    /// Adds what a place has gained to an interval. False if its writer stood still in the middle of an
-    /// update at every try: then it is among the busy ones. `last` says that no reading will follow.
+    /// Adds the samples that a place has gained to an interval. False if its writer stopped in the middle of
+    /// an update at every try: the place is then busy. `last` says that no reading will follow.
     ///
     /// # Errors
     /// A counter that went back, which is a bug.
@@ -135,7 +135,7 @@ impl<T: Tallied> Tallies<T> {
         Ok(true)
     }
 
-    /// Takes a place back whose thread has ended. What it was for.
+    /// Takes back the place of an ended thread. Returns its tally.
     ///
     /// # Errors
     /// If it cannot be handed out again.
@@ -177,7 +177,7 @@ fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (
 /// Pushes all numbers below `len`, so that 0 is handed out first.
 ///
 /// # Errors
-/// Those of bpf(2).
+/// If bpf(2) fails.
 pub fn fill(stack: &mut Stack<MapData, u32>, len: usize) -> Result<()> {
     for index in (0..len as u32).rev() {
         stack.push(index, 0).context("cannot fill the list of free entries")?;
@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// 100 went to the epoch before: what is recorded must be possible all the same.
+    /// Sample 100 went to the epoch before: what is recorded must still be possible.
     #[test]
     fn extremes_go_with_the_sum() {
         let taken = Taken { min_ns: 103, max_ns: 103, buckets: 0..0 };

@@ -7,7 +7,7 @@ use std::{
 
 use crate::kernel::{Unsupported, arch};
 
-/// The mount points that aya looks at too.
+/// The mount points, which are also those that aya tries.
 const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// The `events` directory.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::model::{pattern::split_at_commas, threads::bounded_name};
 
-/// What is read of a command line. Linux allows some megabytes, and whoever starts a VM chooses them.
+/// Limit on a command line in bytes. Linux allows some megabytes, and whoever starts a VM chooses them.
 const CMDLINE_BYTES: u64 = 64 << 10;
 
 /// A process that has a VM open.
@@ -29,7 +29,7 @@ pub fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect()
 }
 
-/// So many descriptors of a process are looked at. A process may have a million, and make copies of one.
+/// Limit on the descriptors of a process. A process may have a million, and make copies of one.
 const DESCRIPTORS: usize = 16_384;
 
 /// The numbers of the vCPUs that a process has open, [`None`] if it has no VM or may not be looked into, and
@@ -116,8 +116,8 @@ mod tests {
     fn a_process_has_a_name_until_it_ends() {
         assert!(name_of(std::process::id()).is_some_and(|name| !name.is_empty()));
         let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
-        // A process gives its memory back, and with it its arguments, before it closes its files (do_exit).
-        // Nobody has waited for it: it stays a zombie.
+        // A process frees its memory, and with it its arguments, before it closes its files (do_exit). Nobody
+        // has waited for it: it stays a zombie.
         child.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
         assert!(exists(child.id()));
         assert_eq!(name_of(child.id()), None);
@@ -142,7 +142,7 @@ mod tests {
         let long = "n".repeat(100_000);
         let (name, length) = named(&["-name", &long]);
         assert_eq!((name.unwrap(), length.unwrap() as u64), ("n".repeat(255) + "…", CMDLINE_BYTES));
-        // Beyond it no name is looked for: the process's own is left.
+        // A name beyond the limit is not found: the process's own is left.
         assert_eq!(named(&[&long, "-name", "web"]).0.as_deref(), Some("sh"));
     }
 }

@@ -12,10 +12,10 @@ use sha2::Sha256;
 
 use crate::model::{Thread, Threads, VmId};
 
-/// What stands in for words of a command line.
+/// Replaces the words of a command line that are left out.
 pub const LEFT_OUT: &str = "...";
 
-/// What happens to names.
+/// How names are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// They stay.
@@ -60,7 +60,7 @@ impl Names {
         &self.threads
     }
 
-    /// Another list of threads is to come, whose names agree with those of the last.
+    /// Expects another list of threads next; names in both get the same replacement.
     pub fn next_threads(&mut self) {
         self.threads = Threads::default();
     }
@@ -77,7 +77,7 @@ impl Names {
         }
     }
 
-    /// The name of a host that is told from others: where names are left out, it is numbered.
+    /// The name of a host where several are told apart: it is numbered where names are left out.
     pub fn told_host(&mut self, host: &str) -> String {
         if self.policy != Policy::None {
             return self.host(host);

@@ -42,7 +42,7 @@ impl BucketSpan {
         }
     }
 
-    /// No samples any more; the memory stays.
+    /// Forgets all samples but keeps the memory.
     pub fn clear(&mut self) {
         self.counts.clear();
     }

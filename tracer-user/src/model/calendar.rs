@@ -17,7 +17,7 @@ pub fn compact(unix_ms: u64) -> String {
     formatted(unix_ms, "%Y%m%dT%H%M%S.%3f")
 }
 
-/// What lies beyond the calendar, as a damaged recording may have it, becomes its last moment: year 9999.
+/// Times beyond the calendar, as in a damaged recording, become its last moment: year 9999.
 fn formatted(unix_ms: u64, format: &str) -> String {
     let time = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     time.unwrap_or(Timestamp::MAX).strftime(format).to_string()

@@ -1,9 +1,9 @@
-//! What the clocks did between two readings: the wall clock was set, the machine slept. Pure: the times are
-//! told.
+//! What the clocks did between two readings: the wall clock was set, the machine slept. Pure: the caller
+//! passes the times.
 
 pub use crate::model::ClockChange as Change;
 
-/// Two changes, one after the other.
+/// The sum of two successive changes.
 pub fn both(one: Option<Change>, next: Option<Change>) -> Option<Change> {
     let (Some(one), Some(next)) = (one, next) else { return one.or(next) };
     Some(Change {
@@ -17,15 +17,15 @@ pub fn both(one: Option<Change>, next: Option<Change>) -> Option<Change> {
 pub struct Clocks {
     /// CLOCK_MONOTONIC: never set, stands still while the machine is suspended.
     pub monotonic_ns: u64,
-    /// CLOCK_BOOTTIME: the same, but goes on in suspension.
+    /// CLOCK_BOOTTIME: never set, goes on while the machine is suspended.
     pub boot_ns: u64,
     /// Wall-clock time, in ms since 1970.
     pub unix_ms: u64,
 }
 
-/// Less than this is the time between two looks at two clocks.
+/// Smaller differences come from reading the clocks one after the other.
 const NOISE_MS: i64 = 100;
-/// The wall clock may be slewed by one in so many; the kernel allows 1 in 2000.
+/// Drift of up to one part in this many is slewing of the wall clock; the kernel allows 1 in 2000.
 const SLEW: i64 = 1000;
 
 /// Sees the clocks at each reading.
@@ -35,7 +35,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// What happened since it saw them last, if anything.
+    /// What the clocks did since the last call, if anything.
     pub fn see(&mut self, now: Clocks) -> Option<Change> {
         let last = self.last.replace(now)?;
         let ms = |now: u64, last: u64| (now.wrapping_sub(last) / 1_000_000) as i64;
@@ -56,7 +56,7 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
 
-    /// What is seen when each clock goes on by that many ms.
+    /// The change seen when each clock goes on by that many ms.
     fn after(monotonic: u64, boot: u64, wall: i64) -> Option<Change> {
         let start =
             Clocks { monotonic_ns: 5_000_000_000, boot_ns: 9_000_000_000, unix_ms: 1_700_000_000_000 };

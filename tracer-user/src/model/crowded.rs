@@ -34,12 +34,12 @@ pub struct Share {
     pub vm: String,
     /// Its process.
     pub pid: u32,
-    /// How many.
+    /// Number of places or samples.
     pub count: u64,
 }
 
 impl Share {
-    /// So many places or samples of a VM.
+    /// A share of `count` places or samples.
     pub fn new(vm: &str, pid: u32, count: u64) -> Self {
         Self { vm: vm.to_owned(), pid, count }
     }
@@ -48,7 +48,7 @@ impl Share {
 /// A table that refused places within an interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crowded {
-    /// Which.
+    /// The table.
     pub table: Table,
     /// How many places it has, its reserve included.
     pub places: u64,
@@ -59,7 +59,7 @@ pub struct Crowded {
 }
 
 impl Crowded {
-    /// Adds a later one of the same table: its places and holder, and all that were hit.
+    /// Adds a later report on the same table: takes its places and holder, and adds the VMs that were hit.
     pub fn merge(&mut self, later: &Self) {
         (self.places, self.holder) = (later.places, later.holder.clone());
         for share in &later.hit {
@@ -79,7 +79,7 @@ pub fn add(shares: &mut Vec<Share>, more: &Share) {
     shares.truncate(KEPT);
 }
 
-/// So many VMs are kept that were hit, those with most losses.
+/// Limit on the VMs that are kept of those hit: those with most losses stay.
 pub const KEPT: usize = 64;
 
 #[cfg(test)]

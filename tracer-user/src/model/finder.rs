@@ -24,7 +24,7 @@ impl<K: Eq + Hash + Clone> Finder<K> {
         self.at = 0;
     }
 
-    /// The place of a key; that which `make` gives if it is new.
+    /// The place of a key; a new key gets the place that `make` returns.
     pub(super) fn find(&mut self, key: &K, make: impl FnOnce() -> usize) -> usize {
         let at = self.at;
         self.at += 1;
@@ -52,7 +52,7 @@ impl<K: Eq + Hash + Clone> Finder<K> {
         self.index.remove(key);
     }
 
-    /// What was found in the last pass may be somewhere else: call it after [`Finder::forget`].
+    /// Forgets the order of the last pass, whose places may have changed: call it after [`Finder::forget`].
     pub(super) fn forget_order(&mut self) {
         self.order.clear();
         self.at = 0;

@@ -47,7 +47,7 @@ struct Key {
 #[derive(Clone, Debug)]
 struct Seat {
     id: ThreadId,
-    /// Of another thread than those selected there are no rows.
+    /// Whether the thread is selected; others have no rows.
     wanted: bool,
     place: usize,
     vm: usize,
@@ -91,10 +91,10 @@ pub struct Rows {
     vm_of: HashMap<VmId, usize>,
     vms: Vec<VmAccount>,
     vm_order: Vec<usize>,
-    /// By place: where the time went of those who are there, if it was measured.
+    /// By place: where the time of its vCPUs went, if it was measured.
     accounts: Vec<Option<Account>>,
     sums: Totals,
-    /// Idle time may be in exits that do not tell.
+    /// Idle time may be in exits whose reason does not show it; see [`Rows::has_hidden_halts`].
     hidden_halts: bool,
     folded: Vec<(HostId, u64)>,
     /// The selected hosts of a store, in the order of their newest intervals.
@@ -125,7 +125,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// No rows yet, of all that there is.
+    /// No rows yet; everything is selected.
     pub fn new(by: GroupBy) -> Self {
         Self { by, ..Self::default() }
     }
@@ -154,7 +154,7 @@ impl Rows {
         self.by
     }
 
-    /// What they are of.
+    /// The hosts, VMs, vCPUs and reasons that have rows.
     pub fn selection(&self) -> &Selection {
         &self.selection
     }
@@ -409,7 +409,7 @@ impl Rows {
         if exit && !reason.named {
             self.losses.add(Loss::UnknownCodes, cell.count);
         }
-        // Where idle time was measured it is not in the samples; elsewhere the reason has to do.
+        // Measured idle time is not in the samples; otherwise the reason decides.
         let idle = reason.idle && !measured.has(Part::Halt);
         self.hidden_halts |= exit && !measured.has(Part::Halt) && may_be_halt(isa, code);
         // Samples with idle time stand beside those without it.
@@ -435,7 +435,7 @@ impl Rows {
             return;
         }
         let key = Key { idle, place, reason: by_reason, slice: None, cause: None };
-        // A cause has the row that it stands below, even if there is no exit yet.
+        // A cause creates the row that it belongs to, even if there is no exit yet.
         let row = self.row(key, measured);
         if counts {
             row.stats.add_cell(cell);

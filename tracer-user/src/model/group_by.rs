@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 /// Which of host, VM, vCPU, reason and part tell rows apart. A vCPU implies its VM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupBy {
-    /// A row for each host of a merged dump.
+    /// A row for each host of a merged recording.
     pub host: bool,
     /// A row for each VM.
     pub vm: bool,

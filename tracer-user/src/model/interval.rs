@@ -26,7 +26,7 @@ pub struct Cell {
     pub min_ns: u64,
     /// The longest.
     pub max_ns: u64,
-    /// What their time consists of. For the kinds that are whole exits; zero for causes.
+    /// Parts of their time, for kinds that are whole exits; zero for causes.
     pub parts: Parts,
     /// Their buckets, as a range of [`Interval::buckets`].
     pub buckets: Range<usize>,
@@ -41,7 +41,7 @@ pub struct OpenExit {
     pub isa: Isa,
     /// The exit code.
     pub code: u32,
-    /// How long it had been open.
+    /// Time it had been open.
     pub age_ns: u64,
 }
 
@@ -73,9 +73,9 @@ pub struct Interval {
     /// in steady state allocates nothing. On a large host there are a million of them: 32 bits, as in the
     /// maps.
     pub buckets: Vec<(u16, u32)>,
-    /// What was lost.
+    /// Samples lost in the interval, by cause.
     pub losses: Losses,
-    /// What was still open at the end.
+    /// Exits that were still open at the end.
     pub open: Vec<OpenExit>,
     /// The exits in which threads ended.
     pub last_exits: Vec<LastExit>,
@@ -86,7 +86,7 @@ pub struct Interval {
     pub ended: Vec<usize>,
     /// Which parts were measured.
     pub known: MeasuredParts,
-    /// What the clocks did, where a dump says so.
+    /// Changes of the clocks, where a recording tells them.
     pub clock: Option<ClockChange>,
 }
 
@@ -104,7 +104,7 @@ impl Interval {
         self.clock = None;
     }
 
-    /// How long it was.
+    /// Its length.
     pub fn elapsed_ns(&self) -> u64 {
         self.end_ns.saturating_sub(self.start_ns)
     }
@@ -133,9 +133,9 @@ impl Interval {
 /// An interval and the threads that it names.
 #[derive(Clone, Copy, Debug)]
 pub struct NamedInterval<'a> {
-    /// What happened.
+    /// The interval.
     pub interval: &'a Interval,
-    /// To whom.
+    /// The list that its indices refer to.
     pub threads: &'a Threads,
 }
 

@@ -62,18 +62,18 @@ const fn info(number: u8, id: &'static str, value: bool, meaning: &'static str) 
     KindInfo { kind: number, id, exits, reason: number != kind::GUEST, value, meaning }
 }
 
-/// The table's row for a detail; [`None`] for a kind of a newer version.
+/// The table's row for a subkey; [`None`] for a kind of a newer version.
 pub fn of(subkey: u64) -> Option<&'static KindInfo> {
     KINDS.get(usize::from(kind_of(subkey)))
 }
 
-/// Whether a cell with this detail is among the exits of its reason.
+/// Whether a cell with this subkey is among the exits of its reason.
 pub fn is_exit(subkey: u64) -> bool {
     of(subkey).is_some_and(|info| info.exits)
 }
 
-/// Whether a detail says why an exit happened: with those that have no cause these exits are all of their
-/// row. Returns to the VMM are a part of an exit each, and may be several.
+/// Whether a subkey says why an exit happened: these causes and the exits without one add up to their row.
+/// Returns to the VMM do not: one exit may have several.
 pub fn is_cause_of_exit(subkey: u64) -> bool {
     of(subkey).is_some() && is_cause(subkey) && !is_user_exit(subkey)
 }
@@ -83,7 +83,7 @@ pub fn id(subkey: u64) -> String {
     of(subkey).map_or_else(|| format!("kind_{}", kind_of(subkey)), |info| info.id.to_owned())
 }
 
-/// The value of a detail as people write it: its name, else its number; "" if its kind has none.
+/// The value of a subkey as people write it: its name, else its number; "" if its kind has none.
 ///
 /// ```
 /// # use tracer_user::{decode::Isa, model::kinds::label};

@@ -6,7 +6,7 @@ use tracer_ebpf::subkey::{self, kind};
 
 use crate::decode::{Isa, decode, kvm_exit, subkey::label};
 
-/// What an exit is known by whose thread ended in it.
+/// Identifies an exit in which its thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LastReason {
     /// Instruction set of the code.
@@ -18,8 +18,8 @@ pub struct LastReason {
 }
 
 impl LastReason {
-    /// Of an exit, and of the reason with which KVM_RUN returned to the VMM during it. VMMs can write to that
-    /// reason: one that no kernel has is left out.
+    /// From an exit and the reason with which KVM_RUN returned to the VMM during it. VMMs can write to that
+    /// reason: a value that no kernel has is left out.
     pub fn new(isa: Isa, code: u32, user_exit: Option<u32>) -> Self {
         Self { isa, code, user_exit: user_exit.filter(|reason| kvm_exit::decode(*reason).known) }
     }
@@ -31,7 +31,7 @@ impl LastReason {
     }
 }
 
-/// As the table has a cause below a reason: `shutdown > KVM_EXIT_SHUTDOWN`.
+/// Written like a cause below a reason in the table: `shutdown > KVM_EXIT_SHUTDOWN`.
 impl fmt::Display for LastReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         decode(self.isa, self.code).fmt(f)?;
@@ -39,14 +39,14 @@ impl fmt::Display for LastReason {
     }
 }
 
-/// So many threads ended in exits of a reason.
+/// Exits of one reason in which a thread ended, and their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastExit {
     /// Index into [`Threads::list`](crate::model::Threads::list).
     pub thread: usize,
-    /// What the exits were.
+    /// The exit that they have in common.
     pub reason: LastReason,
-    /// How many there were.
+    /// Number of such exits.
     pub count: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Every loss by name: one table for the counters, the screen, the dump and the documentation.
+//! Every loss by name: one table for the counters, the screen, the recording and the documentation.
 
 use std::fmt;
 
@@ -209,7 +209,7 @@ pub static LOSSES: [LossInfo; Loss::COUNT] = [
     ),
 ];
 
-/// The BPF side's per-vCPU counters and what they are here.
+/// The BPF side's per-vCPU counters, each with its cause of loss.
 pub const PER_VCPU: [(PerVcpu, Loss); PerVcpu::COUNT] = [
     (PerVcpu::UnpairedExit, Loss::UnpairedExits),
     (PerVcpu::UnpairedEntry, Loss::UnpairedEntries),
@@ -263,7 +263,7 @@ impl Losses {
         }
     }
 
-    /// What has come since `earlier`; a counter that went back counts as zero.
+    /// The losses since `earlier`; a counter that went back counts as zero.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut out = *self;
         for (mine, theirs) in out.0.iter_mut().zip(earlier.0) {
@@ -286,7 +286,7 @@ impl Losses {
 impl fmt::Display for Losses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
-        // What is missing first; what is merely worth knowing after a semicolon.
+        // Missing samples first; mere notes follow after a semicolon.
         for (info, count) in self.nonzero().filter(|(info, _)| info.missing) {
             let separator = if first { "" } else { ", " };
             first = false;

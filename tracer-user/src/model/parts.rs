@@ -9,7 +9,7 @@ pub struct PartInfo {
     pub part: Part,
     /// Name in machine-readable output.
     pub id: &'static str,
-    /// Name of its column: the same with the unit.
+    /// Name of its machine-readable column: the id with the unit.
     pub column: &'static str,
     /// Heading of its column.
     pub title: &'static str,
@@ -103,8 +103,8 @@ impl Parts {
     }
 }
 
-/// Which parts were measured. Time of the others is in [`Part::Kernel`], or where [`Part::User`] is known and
-/// [`Part::UserBlocked`] is not, in that.
+/// Which parts were measured. Time of unmeasured parts is in [`Part::Kernel`]; unmeasured
+/// [`Part::UserBlocked`] is in [`Part::User`] where that is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MeasuredParts(u8);
 
@@ -119,7 +119,7 @@ impl MeasuredParts {
         self.0 & 1 << part as u8 != 0
     }
 
-    /// Those of these machine-readable names; others are left out.
+    /// The parts with these machine-readable names; other names are left out.
     pub fn from_ids(ids: &[String]) -> Self {
         let parts: Vec<_> = ids.iter().filter_map(|id| Parts::from_id(id)).collect();
         Self::of(&parts)
@@ -130,7 +130,7 @@ impl MeasuredParts {
         PARTS.iter().filter(move |info| self.has(info.part)).map(|info| info.id)
     }
 
-    /// What both know.
+    /// The parts that are in both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)

@@ -31,7 +31,7 @@ impl NamePattern {
         &self.typed
     }
 
-    /// There is something of this name. If that is what was typed, nothing else is meant from now on.
+    /// Notes that this name exists. If it is the text as typed, nothing else is meant from now on.
     fn notice(&mut self, name: &str) {
         if self.typed == name {
             self.pattern = None;
@@ -49,9 +49,9 @@ impl FromStr for NamePattern {
 
 /// The value of one option: names and globs with commas between them.
 ///
-/// Names may have commas and brackets themselves. A doubled comma stands for one, as on QEMU's command line.
-/// And what exists decides: if there is something whose name is the whole text, that alone is meant, and if
-/// there is something whose name is one of the globs, that glob means nothing else.
+/// Names may contain commas and brackets. A doubled comma stands for one, as on QEMU's command line. Names
+/// that exist win: if the whole text is a name, only that is meant; if one of the globs is a name, that glob
+/// means nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameList {
     typed: String,
@@ -59,7 +59,7 @@ pub struct NameList {
 }
 
 impl NameList {
-    /// Whether a name is meant, as far as it is known what there is; see [`NameList::notice`].
+    /// Whether a name is meant, given the names noticed so far; see [`NameList::notice`].
     pub fn matches(&self, name: &str) -> bool {
         self.names.iter().any(|wanted| wanted.matches(name))
     }
@@ -69,7 +69,7 @@ impl NameList {
         &self.names
     }
 
-    /// There is something of this name.
+    /// Notes that this name exists.
     ///
     /// ```
     /// # use tracer_user::model::NameList;
@@ -93,7 +93,7 @@ impl NameList {
         self.names.iter_mut().for_each(|wanted| wanted.notice(name));
     }
 
-    /// Whether it means the same whatever there is.
+    /// Whether it means the same whatever names exist.
     pub fn is_settled(&self) -> bool {
         let plain =
             |wanted: &NamePattern| wanted.pattern.is_none() || !wanted.typed.contains(['*', '?', '[']);

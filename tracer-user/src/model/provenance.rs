@@ -33,7 +33,7 @@ impl Default for Buckets {
     }
 }
 
-/// Where a dump comes from.
+/// Where a recording comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct Header {
@@ -56,7 +56,7 @@ pub struct Header {
     pub sources: Vec<Source>,
 }
 
-/// The present schema and buckets, and nothing else: what a header is made from, by what is known.
+/// A header with the present schema and buckets, and nothing else filled in.
 impl Default for Header {
     fn default() -> Self {
         let none = String::new;
@@ -79,7 +79,7 @@ impl Default for Header {
     }
 }
 
-/// One of the dumps that a merged dump was made of.
+/// One of the recordings that a merged recording was made of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are specified in the module above")]
 pub struct Source {
@@ -96,7 +96,7 @@ pub struct Source {
     pub exit_stamp: String,
 }
 
-/// A fact of a header that two dumps may differ in.
+/// A fact of a header that two recordings may differ in.
 struct Fact {
     name: &'static str,
     get: fn(&Source) -> &str,
@@ -116,20 +116,20 @@ const FACTS: [Fact; 7] = [
     Fact { name: STAMPED, get: |source| &source.exit_stamp, incomparable: false },
 ];
 
-/// Something in which two dumps differ, other than what was measured.
+/// Something in which two recordings differ, other than what was measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What differs.
+    /// Name of the fact that differs.
     pub what: &'static str,
-    /// What the base says; several values in alphabetical order.
+    /// Value in the base; several values in alphabetical order.
     pub base: String,
-    /// What the new dump says.
+    /// Value in the new recording.
     pub new: String,
     /// The numbers mean different things.
     pub incomparable: bool,
 }
 
-/// The sources of a dump: itself, or the dumps that were merged.
+/// The sources of a recording: itself, or the recordings that were merged.
 pub fn sources(header: &Header) -> Vec<Source> {
     if !header.sources.is_empty() {
         return header.sources.clone();
@@ -148,7 +148,7 @@ pub fn sources(header: &Header) -> Vec<Source> {
     }]
 }
 
-/// In what two dumps differ, those that make them incomparable first.
+/// The differences between two recordings, those that make them incomparable first.
 pub fn differences(base: &Header, new: &Header) -> Vec<Difference> {
     let (base, new) = (sources(base), sources(new));
     let facts = FACTS.iter().map(|fact| {
@@ -189,7 +189,7 @@ pub fn joined(values: impl Iterator<Item = impl Into<String>>) -> String {
     values.map(Into::into).collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(" + ")
 }
 
-/// Why dumps cannot become one.
+/// Why recordings cannot become one.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// Nothing to merge.
@@ -222,7 +222,7 @@ pub enum MergeError {
     Layout(String, String),
 }
 
-/// The header of a merged dump. Whatever the order of the headers, it is the same.
+/// The header of a merged recording; it does not depend on the order of the headers.
 ///
 /// # Errors
 /// See [`MergeError`].
@@ -241,7 +241,7 @@ pub fn merged<'a>(headers: impl Iterator<Item = &'a Header>, tool: &str) -> Resu
     }
     all.sort();
     if let Some([Source { start_unix_ms, host, options, .. }, _]) =
-        // Of two recordings of an unknown time nobody can tell.
+        // Recordings without a start time cannot be told apart.
         all.array_windows().find(|[one, next]| one == next && one.start_unix_ms != 0)
     {
         let (host, start_unix_ms, options) = (host.clone(), *start_unix_ms, options.join(" "));

@@ -28,13 +28,13 @@ impl Selection {
         self.hosts.iter().chain(&self.guests).all(NameList::is_settled)
     }
 
-    /// There is a thread of this VM and host.
+    /// Notes that the VM and host of this thread exist.
     pub fn notice(&mut self, thread: &Thread) {
         self.guests.iter_mut().for_each(|wanted| wanted.notice(&thread.vm));
         thread.host.iter().for_each(|host| self.notice_host(host));
     }
 
-    /// There is a host of this name.
+    /// Notes that a host of this name exists.
     pub fn notice_host(&mut self, host: &str) {
         self.hosts.iter_mut().for_each(|wanted| wanted.notice(host));
     }

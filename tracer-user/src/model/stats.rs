@@ -92,7 +92,7 @@ impl Stats {
         for (bucket, count) in self.buckets.iter().enumerate() {
             seen = count.saturating_add(seen);
             if seen >= rank {
-                // Of the open last bucket only its start is known.
+                // The last bucket is open: only its start is known.
                 let value = if bucket == BUCKETS - 1 { bounds_of(bucket).0 } else { midpoint_of(bucket) };
                 return Some(value.clamp(self.min_ns, self.max_ns.max(self.min_ns)));
             }

@@ -4,7 +4,7 @@
 //! A store keeps threads of its own, so a reader may retire those of its intervals. Of the VMs that ended it
 //! keeps the newest ones apart; older ones are folded into one for each host, by vCPU number. So it does with
 //! the threads that ended in VMs which run on: older ones are folded within their VM. Sums stay exact, and
-//! memory goes with the vCPUs that run.
+//! memory grows only with the vCPUs that run.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-/// VMs that ended and are told apart all the same.
+/// The number of VMs that are told apart after they ended.
 pub const ENDED_KEPT: usize = 64;
 
-/// Threads that ended and are told apart for each VM of which the same holds.
+/// Ended threads that are told apart, per VM that is told apart after it ended.
 const ENDED_THREADS: usize = 4;
 
 /// A thread's place is not known yet.
@@ -81,7 +81,7 @@ pub(super) struct StoredThread {
     pub id: ThreadId,
     /// Where its time went, if it was measured.
     pub account: Option<Account>,
-    /// So many threads it stands for, of those that have an account.
+    /// Number of threads with an account that it stands for.
     pub accounts: u64,
     cells: Vec<usize>,
     /// The exits in which it ended, and how often: a number may be used again, and VMs that ended are one.
@@ -130,7 +130,7 @@ pub struct Store {
     free_threads: Vec<usize>,
     thread_of: HashMap<ThreadId, usize>,
     vms: HashMap<VmId, StoredVm>,
-    /// Those without a running thread, the newest last.
+    /// VMs without a running thread, the newest last.
     ended: VecDeque<VmId>,
     /// Threads that ended, the newest last; some may have come back since, or were folded with their VM.
     ended_threads: VecDeque<ThreadId>,
@@ -156,7 +156,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// An empty store that tells so many VMs apart after they ended.
+    /// An empty store that tells `keep` VMs apart after they ended.
     pub fn keeping(keep: usize) -> Self {
         Self {
             keep,
@@ -190,7 +190,7 @@ impl Store {
         self.hosts.iter().map(|host| host.folded).sum()
     }
 
-    /// How many threads and cells it holds: what its memory goes with.
+    /// The numbers of threads and cells, which its memory grows with.
     pub fn held(&self) -> (usize, usize) {
         (self.threads.len() - self.free_threads.len(), self.cells.len() - self.free_cells.len())
     }
@@ -250,7 +250,7 @@ impl Store {
         }
     }
 
-    /// The next interval is of another list of threads.
+    /// Expects the next interval to use another list of threads.
     pub fn next_source(&mut self) {
         self.named.clear();
         self.revision = Revision::default();
@@ -268,7 +268,7 @@ impl Store {
         self.revision = revision;
         let known = self.named.len();
         self.named.resize(revision.len, UNKNOWN);
-        // In their order, whichever of them comes first in the interval.
+        // New threads get places in the order of the list, not of the interval.
         if revision.replaced == 0 {
             let new = of.threads.present().skip_while(|(index, _)| *index < known);
             new.for_each(|(index, _)| _ = self.thread(of, index));
@@ -332,7 +332,7 @@ impl Store {
         vm.running += usize::from(!heir);
         let vm_id = id.vm.clone();
         self.thread_of.insert(id, index);
-        // It had ended, and has a new thread.
+        // The VM had ended, and has a new thread.
         if self.vms[&vm_id].running == 1 {
             self.ended.retain(|ended| *ended != vm_id);
         }
@@ -433,8 +433,7 @@ impl Store {
         }
     }
 
-    /// Moves all of a thread to the one that stands for those of its vCPU number in a VM, and frees its
-    /// place.
+    /// Moves all of a thread to the one that stands for its vCPU number in a VM, and frees its place.
     fn hand_over(&mut self, index: usize, vm: VmId) {
         let thread = self.threads[index].take().expect("a VM's thread is held");
         self.thread_of.remove(&thread.id);
@@ -469,7 +468,7 @@ impl Store {
         &self.threads
     }
 
-    /// What holds as long as every index means the same.
+    /// The revision of the threads: while it is unchanged, every index keeps its meaning.
     pub(super) fn revision(&self) -> Revision {
         Revision { len: self.threads.len(), replaced: self.replaced }
     }

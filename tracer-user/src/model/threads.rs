@@ -78,7 +78,7 @@ pub struct Unseen {
     pub vcpus: Vec<u32>,
 }
 
-/// So many vCPUs are named at most.
+/// The most vCPUs that are named.
 const NAMED: usize = 8;
 
 impl fmt::Display for Unseen {
@@ -110,7 +110,7 @@ pub struct Seen {
     pub threads: usize,
 }
 
-/// State of a list of threads: as long as it is the same, so is the meaning of every index.
+/// State of a list of threads: while it is unchanged, every index keeps its meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revision {
     /// Places of the list.
@@ -125,10 +125,10 @@ pub struct Threads {
     /// By index, in the order of their first sight as long as none was retired.
     pub list: Vec<Thread>,
     free: Vec<usize>,
-    /// By index; what is beyond is in use.
+    /// By index, whether the place is free; places beyond the end are in use.
     gone: Vec<bool>,
     replaced: u64,
-    /// Those whose places were given back.
+    /// VMs and threads whose places were given back.
     retired: Seen,
     /// VMs with vCPUs that had no exit yet, by pid, as far as the reader can look for them.
     pub unseen: Vec<Unseen>,
@@ -165,8 +165,8 @@ impl Threads {
         }
     }
 
-    /// Becomes a list of the same threads, changed by `change`. Each thread is given to it once, if `of` is
-    /// always the same list and only grows.
+    /// Copies the list `of`, each thread passed through `change`: once for each, if `of` is always the same
+    /// list and only grows.
     pub fn mirror(&mut self, of: &Self, mut change: impl FnMut(&Thread) -> Thread) {
         if self.replaced != of.replaced {
             self.list.clear();
@@ -178,7 +178,7 @@ impl Threads {
         (self.replaced, self.retired) = (of.replaced, of.retired);
     }
 
-    /// What holds as long as every index means the same.
+    /// The revision of the list: while it is unchanged, every index keeps its meaning.
     pub fn revision(&self) -> Revision {
         Revision { len: self.list.len(), replaced: self.replaced }
     }
@@ -193,7 +193,7 @@ impl Threads {
         }
     }
 
-    /// Those that are not retired, with their indices.
+    /// The threads that are not retired, with their indices.
     pub fn present(&self) -> impl Iterator<Item = (usize, &Thread)> {
         let gone = |index: usize| self.gone.get(index).copied().unwrap_or(false);
         self.list.iter().enumerate().filter(move |(index, _)| !gone(*index))

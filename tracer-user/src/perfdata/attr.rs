@@ -47,7 +47,7 @@ pub(super) struct Attr {
     sample_id_all: bool,
 }
 
-/// Attributes as they stand in a file.
+/// Attributes as a file holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SizedAttr {
     pub attr: Attr,
@@ -71,7 +71,7 @@ impl Attr {
         (size >= SMALLEST).then_some(SizedAttr { attr, size })
     }
 
-    /// What its samples look like.
+    /// The fields of its samples, as (`sample_type`, `read_format`).
     fn layout(&self) -> (u64, u64) {
         (self.sample_type, self.read_format)
     }
@@ -80,7 +80,7 @@ impl Attr {
         self.sample_type & bit != 0
     }
 
-    /// Before the id of the event there are so many words in a sample; [`None`] if it has no id.
+    /// Number of words before the event's id in a sample; [`None`] if samples have no id.
     fn id_position(&self) -> Option<u64> {
         let before = [sample::IP, sample::TID, sample::TIME, sample::ADDR];
         if self.has(sample::IDENTIFIER) {
@@ -103,7 +103,7 @@ pub(super) struct Sample<'a> {
     pub raw: &'a [u8],
 }
 
-/// Where and when a record was written that is no sample.
+/// Where and when a record other than a sample was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Written {
     /// Time by perf's clock.
@@ -147,7 +147,7 @@ impl Attrs {
     }
 
     /// The event of a sample. Where events differ in their fields, each sample has an id at the same place;
-    /// where they do not, the id is not needed to read a sample, and may be missing.
+    /// otherwise a sample can be read without an id, which may be missing.
     pub fn of(&self, body: Bytes<'_>) -> Option<Attr> {
         let first = *self.attrs.first()?;
         if self.uniform {
@@ -164,7 +164,7 @@ impl Attrs {
         self.uniform
     }
 
-    /// What a record of the kernel's, written for the event of this id, ends with; [`None`] if it does not.
+    /// Reads the trailer of a kernel record that was written for the event of this id; [`None`] without one.
     pub fn written(&self, id: u64, mut trailer: Bytes<'_>) -> Option<Written> {
         let number = self.by_id.get(&id).copied();
         let attr = self.attrs.get(number.unwrap_or(0)).filter(|attr| attr.sample_id_all)?;
@@ -194,7 +194,7 @@ impl Attrs {
         for bit in [sample::ADDR, sample::ID, sample::STREAM_ID] {
             body.skip_words(u64::from(has(bit)))?;
         }
-        // The number, then a word of four bytes that is reserved.
+        // The CPU's number, then a reserved word of four bytes.
         let cpu = if has(sample::CPU) { Some(body.u32().zip(body.u32())?.0) } else { None };
         body.skip_words(u64::from(has(sample::PERIOD)))?;
         if has(sample::READ) {

@@ -1,4 +1,4 @@
-//! Numbers and strings out of bytes whose order is known at run time only. Nothing here can read too far.
+//! Reads numbers and strings from bytes whose order is known at run time only. No method reads past the end.
 
 /// Reads numbers and strings from the front of a slice of bytes. All methods give [`None`] if the bytes do
 /// not suffice.

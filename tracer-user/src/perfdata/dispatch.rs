@@ -1,4 +1,4 @@
-//! Events of threads in the order of their times, to the replay.
+//! Hands events of threads to the replay, in the order of their times.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::replay::{Event, Replay};
 
-/// The kernel side's own limits, as `--max-vcpus` and `--slots` allow them.
+/// The limits of the kernel side for `--max-vcpus` and `--slots`.
 pub(super) const MAX_VCPUS: usize = 1 << 16;
 pub(super) const MAX_SLOTS: usize = 1 << 17;
 
-/// What waits for its turn.
+/// An item that waits for its turn.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Queued {
     /// An event of a thread.
@@ -28,7 +28,7 @@ pub(super) enum Queued {
 pub(super) struct TaskEvent {
     /// The process in the upper half, the thread in the lower, as the kernel side numbers threads.
     pub thread: u64,
-    /// Where it was, or [`ABSENT`].
+    /// The CPU it was on, or [`ABSENT`].
     pub cpu: u32,
     pub kind: TaskEventKind,
 }

@@ -19,7 +19,7 @@ enum IsaSource {
     Fixed(u32),
 }
 
-/// What a tracepoint means.
+/// The meaning of a tracepoint.
 #[derive(Clone, Copy, Debug)]
 enum Meaning {
     /// The vCPU left its guest.
@@ -63,7 +63,7 @@ const TRACEPOINTS: [Tracepoint; 4] = [
 enum IsaDecoder {
     /// From this field of the record.
     Field(Field),
-    /// The record does not carry it; it is this one.
+    /// The record carries no isa; it is this one.
     Fixed(u32),
 }
 
@@ -133,7 +133,7 @@ impl Decoders {
         [true, false].iter().all(|exit| self.by_type.values().any(|decoder| decoder.exit.is_some() == *exit))
     }
 
-    /// Whether it is one of those that are read.
+    /// Whether the tracepoint of this number is read.
     pub fn knows(&self, tracepoint: u64) -> bool {
         u16::try_from(tracepoint).is_ok_and(|number| self.by_type.contains_key(&number))
     }

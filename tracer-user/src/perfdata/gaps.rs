@@ -3,25 +3,25 @@
 //! perf has a ring buffer for each CPU, or for each thread (`--per-thread`). While one is full the kernel
 //! counts, and it writes how many events are missing before the next one that has room. So a gap lies between
 //! two events of a ring. A thread may have lost events in it if the ring is its own, or that of the CPU on
-//! which its event before the gap or its event after it was. One that visited another CPU for the time of the
-//! gap only is not known.
+//! which its event before the gap or its event after it was. A visit to another CPU that fell within the gap
+//! goes unnoticed.
 
 use std::collections::HashMap;
 
 use tracer_ebpf::abi::ABSENT;
 
-/// A buffer of perf's.
+/// One of perf's ring buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ring {
-    /// That of a CPU.
+    /// The buffer of a CPU.
     Cpu(u32),
-    /// That of a thread, by the number that the samples have.
+    /// The buffer of a thread, by the number that the samples have.
     Thread(u32),
-    /// Nothing says which.
+    /// The file does not say which buffer.
     Unknown,
 }
 
-/// Where events were lost: from the dispatching of this value on.
+/// A gap: events were lost from the dispatching of this value on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
     pub ring: Ring,
@@ -37,7 +37,8 @@ struct Newest {
     cpu: u32,
 }
 
-/// So many threads and buffers are followed, as many as the tables have vCPUs; a file may name any number.
+/// Limit of the threads and buffers that are followed, as many as the tables have vCPUs: a file may name any
+/// number.
 pub(super) const MOST: usize = 1 << 16;
 
 /// The gaps up to now, and the newest event of each thread.
@@ -45,17 +46,17 @@ pub(super) const MOST: usize = 1 << 16;
 pub(super) struct Gaps {
     /// The end of the newest gap of each buffer.
     until_ns: HashMap<Ring, u64>,
-    /// The end of the newest gap of all.
+    /// The end of the newest gap of any buffer.
     newest_ns: u64,
     threads: HashMap<u64, Newest>,
-    /// Events of threads that are not followed: it is not told which of them have a gap before them.
+    /// Events of threads that are not followed: nothing says which of them have a gap before them.
     pub untold: u64,
 }
 
 impl Gaps {
-    /// A gap begins. It is not over before its end has come.
+    /// Begins a gap, which lasts at least until its end is dispatched.
     pub fn add(&mut self, Gap { ring, until_ns }: Gap) {
-        // A gap of one buffer too many may be that of any.
+        // A gap of a buffer that is not followed may be that of any thread.
         let full = self.until_ns.len() >= MOST && !self.until_ns.contains_key(&ring);
         let known = self.until_ns.entry(if full { Ring::Unknown } else { ring }).or_insert(0);
         *known = until_ns.max(*known);
@@ -69,7 +70,7 @@ impl Gaps {
             return false;
         };
         let after = |ring| self.until_ns.get(&ring).is_some_and(|until_ns| newest.now_ns < *until_ns);
-        // Without CPUs every gap may be the thread's.
+        // Without CPU numbers every gap may be the thread's.
         newest.cpu == ABSENT
             || after(Ring::Unknown)
             || after(Ring::Thread(thread as u32))
@@ -77,7 +78,7 @@ impl Gaps {
             || after(Ring::Cpu(cpu))
     }
 
-    /// An event of a thread.
+    /// Records an event of a thread.
     pub fn event(&mut self, thread: u64, now_ns: u64, cpu: u32) {
         if self.threads.len() >= MOST && !self.threads.contains_key(&thread) {
             self.untold = self.untold.saturating_add(1);
@@ -86,7 +87,7 @@ impl Gaps {
         self.threads.insert(thread, Newest { now_ns, cpu });
     }
 
-    /// The thread has ended.
+    /// Forgets a thread that has ended.
     pub fn forget(&mut self, thread: u64) {
         self.threads.remove(&thread);
     }
@@ -125,7 +126,7 @@ mod tests {
         gaps.event(7, 200, 0);
         assert!(!gaps.since(7, 0) && !gaps.since(8, 0));
         assert_eq!(gaps.ends().count(), 0);
-        // One that is older does not take its place.
+        // An older gap does not replace it.
         gaps.add(Gap { ring: Ring::Cpu(0), until_ns: 150 });
         assert!(!gaps.since(7, 0));
     }
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!((gaps.threads.len(), gaps.untold), (MOST, 10));
         assert!(gaps.until_ns.len() <= MOST + 1);
         assert!(!gaps.since(7, 0));
-        // Of a buffer that is not followed: it may be anybody's.
+        // A gap of a buffer that is not followed may be any thread's.
         gaps.add(Gap { ring: Ring::Cpu(u32::MAX - 1), until_ns: 200 });
         assert!(gaps.since(7, 0));
         // Threads that ended make room.

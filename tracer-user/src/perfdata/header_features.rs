@@ -1,5 +1,5 @@
-//! The header features of a perf.data file: what perf noted of the machine and of itself, as a recording's
-//! header.
+//! The header features of a perf.data file: what perf noted of the machine and of itself, converted to a
+//! recording's header.
 
 use super::bytes::Bytes;
 use crate::decode::{Isa, isa_of_vendor};
@@ -23,7 +23,7 @@ pub(super) mod feature {
 /// More words than any command line has.
 const MAX_WORDS: u32 = 1 << 16;
 
-/// Options that make `perf record` look at some processes, threads or CPUs only.
+/// Options that restrict `perf record` to some processes, threads or CPUs.
 const NARROWING: [&str; 6] = ["-p", "--pid", "-t", "--tid", "-C", "--cpu"];
 
 /// The features; a text is empty if the file does not have it.
@@ -40,7 +40,7 @@ pub(super) struct HeaderFeatures {
 }
 
 impl HeaderFeatures {
-    /// Reads a section, which adds to what is known. A damaged one adds nothing: no feature is worth an
+    /// Reads a section and adds it to the features. A damaged section adds nothing: no feature is worth an
     /// error.
     pub fn add(&mut self, number: u32, data: Bytes<'_>) {
         let mut data = data;
@@ -68,7 +68,7 @@ impl HeaderFeatures {
         isa_of_vendor(vendor).unwrap_or(Isa::VMX)
     }
 
-    /// The option by which perf was told where to look, as it was typed; [`None`] if there is none.
+    /// The option that restricted perf, as it was typed; [`None`] if there is none.
     pub fn narrowed(&self) -> Option<String> {
         let words = || self.command.iter();
         for (word, value) in words().zip(words().skip(1).map(Some).chain([None])) {

@@ -45,7 +45,7 @@ pub struct PerfData {
     pub notes: Vec<String>,
 }
 
-/// What may be held in memory.
+/// Limits of the memory that is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Events that wait until those of other CPUs are read, some 64 bytes each.

@@ -1,8 +1,8 @@
 //! Events of several CPUs in the order of their times.
 //!
-//! perf empties the buffers of all CPUs in turn and then writes a mark, "round finished". Whatever comes
-//! after a mark is not older than the newest event before the mark before it, so at each mark everything up
-//! to there is ready. This is perf's own rule (`tools/perf/util/ordered-events.h`).
+//! perf empties the buffers of all CPUs in turn and then writes a mark, "round finished". Events after a mark
+//! are not older than the newest event before the previous mark, so at each mark the events up to that one
+//! are ready. This is perf's own rule (`tools/perf/util/ordered-events.h`).
 
 use super::Error;
 
@@ -33,7 +33,7 @@ pub(super) struct OrderedEvents<T> {
 }
 
 impl<T> OrderedEvents<T> {
-    /// No events; so many may wait.
+    /// An empty queue, in which at most `max_waiting` events may wait.
     pub fn new(max_waiting: usize) -> Self {
         Self {
             waiting: Vec::new(),

@@ -1,4 +1,4 @@
-//! From records to the replay: what perf's session does, for the few records that matter here.
+//! Turns records into replayed events: the part of perf's session that matters here.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -42,13 +42,13 @@ mod record {
 
 /// `misc` of a LOST_SAMPLES record: left out on purpose, by a filter of the user's.
 const MISC_LOST_BY_FILTER: u16 = 1 << 15;
-/// Ends of rounds that have come while the packed events before them have not.
+/// Limit of the ends of rounds that wait for packed events before them.
 const MAX_MARKS: usize = 1 << 16;
 
 /// Stands in for the name of a VM whose process perf could not see.
 const UNKNOWN_VM: &str = "unknown";
 
-/// Everything that the records so far have told.
+/// The state that the records so far have built up.
 #[derive(Debug)]
 pub(super) struct Session {
     big_endian: bool,
@@ -59,11 +59,11 @@ pub(super) struct Session {
     dispatcher: Dispatcher,
     /// The buffers of events by their ids, where perf says.
     ring_of: HashMap<u64, Ring>,
-    /// Some of the buffers are those of threads.
+    /// Whether some of the buffers are those of threads.
     of_threads: bool,
     /// The time of the newest event in each buffer.
     newest_ns: HashMap<Ring, u64>,
-    /// A gap whose end is about to come.
+    /// A gap that the next sample of its buffer may end earlier.
     gap: Option<Gap>,
     comms: Comms,
     unpacker: Unpacker,
@@ -76,7 +76,7 @@ pub(super) struct Session {
     damaged_samples: u64,
     /// Events of threads outside perf's pid namespace.
     outside: u64,
-    /// Those of them that do not name their thread either.
+    /// Events among `outside` that do not name their thread either.
     nobodys: u64,
     lost: u64,
     lost_samples: u64,
@@ -85,7 +85,7 @@ pub(super) struct Session {
 /// The end of a round.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    /// Once so many unpacked bytes are read, all events before it have been.
+    /// Once this many unpacked bytes are read, all events before the mark have been read.
     settled_at: u64,
     /// The newest event that had been read by then.
     newest_ns: u64,
@@ -159,7 +159,7 @@ impl Session {
         Ok(())
     }
 
-    /// Reads a record. The types of records that are not named here are left out.
+    /// Reads a record. Records of other types than those named here are ignored.
     pub fn record(&mut self, Record { kind, misc, body }: Record<'_>) -> Result<(), Error> {
         let mut bytes = self.bytes(body);
         match kind {
@@ -204,7 +204,7 @@ impl Session {
                 self.lost_samples = self.lost_samples.saturating_add(bytes.u64().unwrap_or(0));
             }
             record::COMM | record::MMAP | record::MMAP2 | record::FORK | record::EXIT => {
-                // A damaged one names nobody.
+                // A damaged record names no process.
                 let _ = self.task(kind, bytes);
                 if kind == record::EXIT {
                     return self.death(bytes);
@@ -261,7 +261,7 @@ impl Session {
         }
     }
 
-    /// Events of a buffer are missing, before the next one in it.
+    /// Events of a buffer are missing, before its next event.
     fn lost_in_ring(&mut self, id: u64, trailer: Bytes<'_>) -> Result<(), Error> {
         self.begin_gap()?;
         let written = self.attrs.written(id, trailer);
@@ -269,14 +269,14 @@ impl Session {
         let ring = self.ring_of.get(&id).copied().or_else(|| written.and_then(of_cpu));
         self.gap = Some(match written {
             Some(Written { time_ns, .. }) => Gap { ring: ring.unwrap_or(Ring::Unknown), until_ns: time_ns },
-            // All that is known is that it was written by now.
+            // It is known only that the record has been written by now.
             None => Gap { ring: ring.unwrap_or(Ring::Unknown), until_ns: self.events.newest_ns },
         });
         Ok(())
     }
 
-    /// A sample is in a buffer, and may be the first after a gap: the kernel takes the time of an event just
-    /// before that of the record about what was lost.
+    /// Notes that a sample is in a buffer. It may be the first after a gap: the kernel takes the time of an
+    /// event just before that of the record about the lost events.
     fn in_ring(&mut self, sample: &Sample<'_>) -> Result<(), Error> {
         let mut rings = [sample.cpu.map(Ring::Cpu), Some(Ring::Thread(sample.tid))];
         if let Some(gap) = &mut self.gap
@@ -285,7 +285,7 @@ impl Session {
             gap.until_ns = gap.until_ns.min(sample.time_ns);
         }
         self.begin_gap()?;
-        // Where CPUs have the buffers nobody asks for those of threads.
+        // Where buffers are those of CPUs, buffers of threads are not needed.
         if !self.of_threads {
             rings[1] = None;
         }
@@ -299,7 +299,7 @@ impl Session {
         Ok(())
     }
 
-    /// The gap that was told of begins after the newest event of its buffer.
+    /// Begins the pending gap after the newest event of its buffer.
     fn begin_gap(&mut self) -> Result<(), Error> {
         let Some(gap) = self.gap.take() else { return Ok(()) };
         let newest_ns = self.newest_ns.get(&gap.ring).copied().unwrap_or(0);
@@ -362,8 +362,8 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the rounds of which all events have been read. What has been read by now may be of later rounds
-    /// too, so each mark has the newest event that is surely before it.
+    /// Ends the rounds whose events have all been read. Events of later rounds may have been read by now, so
+    /// each mark holds the newest event that is surely before it.
     fn finish_rounds(&mut self) {
         let given_out = self.unpacker.given_out();
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.settled_at <= given_out) {
@@ -386,7 +386,7 @@ impl Session {
         self.begin_gap()?;
         let dispatcher = &mut self.dispatcher;
         self.events.finish(|now_ns, event| dispatcher.dispatch(now_ns, event));
-        // What is open before a gap is not in flight.
+        // An exit that is open before a gap is not in flight.
         for thread in dispatcher.gaps.ends() {
             dispatcher.replay.event(thread, Event::Lost);
         }

@@ -1,7 +1,7 @@
 //! Packed records (`perf record -z`): one zstd stream over the payloads of all of them.
 //!
-//! A payload may end within a block, and a decoder keeps the last window of what it unpacked to itself. So
-//! data come out later than they went in, by less than a block and a window.
+//! A payload may end within a block, and a decoder holds back the last window of its output. So data come out
+//! later than they went in, by less than a block and a window.
 
 use std::fmt;
 
@@ -81,18 +81,18 @@ impl Unpacker {
             return Err(Error::Truncated("a packed record"));
         }
         let Some(mut frame) = self.frame.take() else { return Ok(Vec::new()) };
-        // Whatever the checksum is, it comes too late to matter.
+        // Any checksum will do: it is read too late to matter.
         Ok(frame.decode(&[&LAST_BLOCK[..], &[0; CHECKSUM]].concat())?.unwrap_or_default())
     }
 
-    /// So many bytes have been given out.
+    /// Number of bytes that have been given out.
     pub fn given_out(&self) -> u64 {
         self.given_out
     }
 
-    /// Once so many bytes have been given out, all that was fed up to now is among them.
+    /// Number of bytes given out after which all packed bytes fed so far are among them.
     pub fn settled_at(&self) -> u64 {
-        // What is left of a block that has not come to its end yet was fed by the next piece.
+        // A block that has not ended yet counts as fed by the next piece.
         self.given_out + self.frame.as_ref().map_or(0, |frame| frame.window)
     }
 }
@@ -130,8 +130,8 @@ fn frame(packed: &[u8]) -> Result<Option<(usize, Frame)>, Error> {
     Ok(Some((length, Frame { decoder, window, checksum: descriptor >> 2 & 1 != 0 })))
 }
 
-/// How long the block is that `packed` begins with, its header and a checksum after it included; [`None`] if
-/// not even the header is whole.
+/// Length of the block that `packed` begins with, including its header and a checksum after it; [`None`] if
+/// the header is incomplete.
 fn block(packed: &[u8], checksum: bool) -> Option<usize> {
     /// A block that is one byte, repeated.
     const REPEATED: u64 = 1;

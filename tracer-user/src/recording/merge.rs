@@ -88,7 +88,7 @@ pub fn merge<R: BufRead, W: Write>(
 /// Refuses a header that readers refuse: each source makes its line longer.
 fn within(header: &Header, most: u64) -> Result<(), Failure> {
     let line = serde_json::to_vec(&Line::Header(header.clone())).map_err(std::io::Error::from)?;
-    // The line feed counts too.
+    // The limit includes the line feed.
     if line.len() as u64 >= most {
         return Err(MergeError::Sources { sources: header.sources.len(), most }.into());
     }

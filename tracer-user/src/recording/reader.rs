@@ -143,7 +143,7 @@ impl<R: BufRead> Reader<R> {
         &self.threads
     }
 
-    /// What is wrong with the recording without making it unreadable. Complete after the last interval.
+    /// Defects of the recording that leave it readable. Complete after the last interval.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -354,7 +354,7 @@ impl<R: BufRead> Reader<R> {
             name: _,
             cause: _,
         } = slot;
-        // As large numbers: no count is refused because a product has no room.
+        // In 128 bits: no count is refused because a product overflows.
         let times = |ns: u64| u128::from(count) * u128::from(ns);
         let within = (times(min_ns)..=times(max_ns)).contains(&u128::from(sum_ns));
         if count == 0 || min_ns > max_ns || sum_ns < max_ns || !within {

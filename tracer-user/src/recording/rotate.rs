@@ -23,13 +23,13 @@ pub trait Store {
     /// Begins a new file; its name ends with `suffix`, which is empty if there is only one file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] if there is one of that name.
+    /// [`io::ErrorKind::AlreadyExists`] if a file of that name exists.
     fn create(&mut self, suffix: &str) -> io::Result<Self::File>;
 
     /// Deletes the file with that suffix.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     fn remove(&mut self, suffix: &str) -> io::Result<()>;
 
     /// Shortens a file to this many bytes.
@@ -41,7 +41,7 @@ pub trait Store {
     /// Makes a file outlive a crash of the machine.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     fn sync(&mut self, file: &mut Self::File) -> io::Result<()>;
 }
 
@@ -103,7 +103,7 @@ pub struct Totals {
     pub lost_intervals: u64,
     /// The exits in them.
     pub lost_samples: u64,
-    /// Lost intervals that the recording does not mention: there was no room for that either.
+    /// Lost intervals that the recording does not mention, because there was no room for their report either.
     pub untold_intervals: u64,
 }
 
@@ -153,7 +153,7 @@ impl<S: Store> Recorder<S> {
     /// Begins the first file.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     pub fn begin(store: S, plan: Plan, header: Header, now_ns: u64) -> io::Result<Self> {
         let start_unix_ms = header.start_unix_ms;
         let mut recorder = Self {
@@ -174,7 +174,7 @@ impl<S: Store> Recorder<S> {
     /// clocks did in the interval.
     ///
     /// # Errors
-    /// Those of the store. A full disk is an error only for a recording of a single file.
+    /// If the store fails. A full disk is an error only for a recording of a single file.
     pub fn interval(
         &mut self,
         of: NamedInterval<'_>,
@@ -211,7 +211,7 @@ impl<S: Store> Recorder<S> {
     /// if there is room for it.
     ///
     /// # Errors
-    /// Those of the store.
+    /// If the store fails.
     pub fn end(mut self, why: &str) -> io::Result<Totals> {
         if self.unwritten.intervals != 0 {
             let place = self.unwritten.place.clone();
@@ -256,7 +256,7 @@ impl<S: Store> Recorder<S> {
             if !is_full(&error) {
                 return Err(error);
             }
-            // Some file systems notice a full disk only at a sync. What may be missing counts as lost.
+            // Some file systems notice a full disk only at a sync. Bytes that may be missing count as lost.
             self.store.cut(writer.get_mut(), whole)?;
             writer.take_back(whole);
             return Err(error);

@@ -33,7 +33,7 @@ impl<W: Write> Writer<W> {
     /// Starts a recording.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     pub fn new(out: W, header: Header) -> io::Result<Self> {
         let known = MeasuredParts::from_ids(&header.parts);
         let mut writer = Self { out, known, intervals: 0, bytes: 0, buffer: Vec::new() };
@@ -45,7 +45,7 @@ impl<W: Write> Writer<W> {
     /// Appends an interval.
     ///
     /// # Errors
-    /// Those of the output; what was written before stays readable.
+    /// If the output cannot be written; intervals written before stay readable.
     pub fn interval(&mut self, of: NamedInterval<'_>) -> io::Result<()> {
         let NamedInterval { interval, .. } = of;
         let number = interval.number;
@@ -146,7 +146,7 @@ impl<W: Write> Writer<W> {
     /// Ends the recording and returns the output.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     pub fn end(mut self, why: &str) -> io::Result<W> {
         self.finish(why)?;
         Ok(self.out)
@@ -155,7 +155,7 @@ impl<W: Write> Writer<W> {
     /// Ends the recording. Nothing may follow.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     pub fn finish(&mut self, why: &str) -> io::Result<()> {
         self.line(&Line::End(End { intervals: self.intervals, why: why.to_owned() }))?;
         self.flush()

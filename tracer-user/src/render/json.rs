@@ -106,7 +106,7 @@ impl JsonLines {
         if self.view.hist.as_ref().is_some_and(|pattern| pattern.is_match(&row.reason_label())) {
             object.insert("buckets".into(), buckets(&row.stats));
         }
-        // Returns to the VMM are a part of the exit's time, and go across the other causes.
+        // Returns to the VMM are a part of the exit's time and overlap the other causes.
         for (name, to_vmm) in [("causes", false), ("user_exits", true)] {
             let of_kind = rows
                 .causes_of(row)

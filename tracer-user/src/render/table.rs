@@ -1,5 +1,5 @@
-//! The table: perf kvm stat's, then quantiles; idle apart; guest time, where the VMs' time went, totals and
-//! losses below.
+//! The table of perf kvm stat, with quantiles, and idle rows apart. Below it: guest time, where the VMs' time
+//! went, totals and losses.
 
 use std::{
     borrow::Cow,
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Width of a label that stands alone.
+/// Least width of a label if rows have only one.
 const LABEL_MIN: usize = 18;
 /// More VMs than this are left to `--by vm,part`.
 const VMS: usize = 10;
@@ -59,7 +59,7 @@ impl Printer for Table {
                 "Where the time of these exits went was not measured: there are no parts, as in schema 1 and from perf."
             )?;
         } else if rows.is_empty() {
-            // None at all, or none of those asked for.
+            // No row at all, or none that was selected.
             writeln!(out, "No exits to show{}.", if span == Span::Total { "" } else { " in this interval" })?;
         } else {
             self.exits.exits(rows, key, columns.as_deref());
@@ -90,7 +90,7 @@ impl Printer for Table {
     }
 }
 
-/// Parts that no VM has are left out, unless they are what everybody looks for.
+/// Leaves out parts that no VM has, unless every reader looks for them.
 fn is_shown(info: &PartInfo, vms: &[&VmAccount]) -> bool {
     matches!(info.part, Part::Kernel | Part::Halt | Part::Runqueue | Part::User)
         || vms.iter().any(|vm| vm.account.parts.get(info.part) != 0)
@@ -135,7 +135,7 @@ fn causes<'a>(rows: &'a Rows, row: &Row) -> (Vec<(Cow<'static, str>, &'a Row)>, 
     (causes[..shown].iter().filter_map(labelled).collect(), causes.len() - shown)
 }
 
-/// The exits that no entry followed because their threads ended: what a VM died of stands nowhere else.
+/// Prints exits that no entry followed because their threads ended: nothing else shows what a VM died of.
 fn last_exits(out: &mut dyn Write, rows: &Rows) -> io::Result<()> {
     let (mut all, mut by_vm) = (BTreeMap::new(), BTreeMap::<_, BTreeMap<_, _>>::new());
     for ((vm, reason), count) in &rows.last_exits {

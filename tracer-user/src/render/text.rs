@@ -9,7 +9,7 @@ use crate::{
     view::{TableModel, table::Kind},
 };
 
-/// Before a cause, below the row it belongs to.
+/// Marks a cause, below the row it belongs to.
 const INDENT: &str = "  > ";
 /// Names of hosts and VMs are cut down to this before a column is dropped.
 const NAME_FLOOR: usize = 16;
@@ -25,7 +25,7 @@ pub struct Style {
     pub width: Option<usize>,
     /// Bold headings.
     pub color: bool,
-    /// Width of a label that stands alone, at least.
+    /// Least width of a label if rows have only one.
     pub label_min: usize,
     /// Draw a line above the first idle row, with these words.
     pub idle: Option<&'static str>,
@@ -34,9 +34,9 @@ pub struct Style {
 /// Sets tables; its memory is used again.
 #[derive(Clone, Debug, Default)]
 pub struct Setter {
-    /// The widths of the labels.
+    /// The width of each label.
     labels: Vec<usize>,
-    /// Those that they would have without a limit.
+    /// The width of each label without a limit.
     whole_labels: Vec<usize>,
     /// The columns that have room, by index.
     columns: Vec<usize>,
@@ -48,7 +48,7 @@ impl Setter {
     /// Prints a table.
     ///
     /// # Errors
-    /// Those of the output.
+    /// If the output cannot be written.
     pub fn print(&mut self, out: &mut dyn Write, table: &TableModel, style: Style) -> io::Result<()> {
         self.fit(table, style);
         let (bold, plain) = if style.color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
@@ -132,7 +132,7 @@ impl Setter {
         }
     }
 
-    /// Takes from the widest of some labels what the line is too long by, down to a floor.
+    /// Cuts the widest of some labels until the line fits, but not below `floor`.
     fn shorten(&mut self, table: &TableModel, room: usize, floor: usize, some: impl Fn(usize) -> bool) {
         loop {
             let over = self.width(table).saturating_sub(room);
@@ -170,8 +170,8 @@ fn spaces(line: &mut String, count: usize) {
     line.extend(std::iter::repeat_n(' ', count));
 }
 
-/// Shortens a label to `width` columns of the terminal: an ellipsis takes the place of its middle. A pid at
-/// its end stays whole, since what is left of one is another one.
+/// Shortens a label to `width` columns of the terminal: an ellipsis replaces its middle. A pid at its end
+/// stays whole, since a part of a pid is another pid.
 fn cut(text: &mut String, width: usize) {
     if text.width() <= width {
         return;

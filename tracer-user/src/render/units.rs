@@ -12,10 +12,10 @@ pub fn value(value: Value) -> String {
     text
 }
 
-/// Writes what [`value`] gives.
+/// Writes a value as [`value`] formats it.
 ///
 /// # Errors
-/// Those of `out`.
+/// If `out` cannot be written.
 pub fn write_value(out: &mut impl Write, value: Value) -> fmt::Result {
     match value {
         Value::Count(count) => write!(out, "{count}"),
@@ -53,7 +53,7 @@ pub fn percent(part: u64, whole: u64) -> String {
 pub fn duration(ns: u64) -> String {
     const UNITS: [(f64, &str); 3] = [(1e9, "s"), (1e6, "ms"), (1e3, "us")];
     for (unit, name) in UNITS {
-        // What would be printed as 1000.0 of a unit is 1.0 of the next.
+        // A value that rounds to 1000.0 of a unit becomes 1.0 of the next.
         if ns as f64 >= unit * 0.999_95 {
             return format!("{:.1} {name}", ns as f64 / unit);
         }

@@ -65,8 +65,8 @@ fn the_ring_of_a_process_is_of_those_that_run() {
 }
 
 proptest! {
-    /// Whatever the order of events, every nanosecond is in exactly one place: those of each exit
-    /// in its parts, those of the thread in guest, parts or what was lost.
+    /// In any order of events every nanosecond is in exactly one place: those of each exit in its parts,
+    /// those of the thread in guest, parts or lost time.
     #[test]
     fn no_nanosecond_is_lost_or_counted_twice(events in proptest::collection::vec(event(), 1..60)) {
         let mut replay = Replay::new(30, 1_000);

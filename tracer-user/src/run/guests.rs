@@ -72,14 +72,14 @@ impl GuestRule {
     /// Gives every process without a verdict its verdict.
     ///
     /// # Errors
-    /// Those of [`Processes::decide`].
+    /// If [`Processes::decide`] fails.
     pub fn apply(&mut self, processes: &mut impl Processes) -> Result<()> {
         if self.is_all() {
             // Without a filter no process is noted.
             return Ok(());
         }
         let undecided = processes.undecided()?;
-        // Of a process that is traced by its pid nobody needs the name.
+        // A process that is traced by its pid needs no name.
         let named = |pid| (pid, if self.pids.contains(&pid) { None } else { processes.name(pid) });
         let undecided: Vec<_> = undecided.into_iter().map(named).collect();
         self.notice(undecided.iter().filter_map(|(_, name)| name.as_deref()));
@@ -89,7 +89,7 @@ impl GuestRule {
         Ok(())
     }
 
-    /// There are VMs of these names.
+    /// Notes that there are VMs of these names.
     fn notice<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         names.for_each(|name| self.names.iter_mut().for_each(|wanted| wanted.notice(name)));
     }
@@ -109,8 +109,8 @@ impl GuestRule {
         !self.names.is_empty()
     }
 
-    /// How many vCPUs are open that may be traced: those of the pids that were given. With names it is all,
-    /// because VMs of these names may come.
+    /// The number of open vCPUs that may be traced: those of the given pids or, with names, all, because VMs
+    /// of these names may still start.
     pub fn open_vcpus(&self, running: &[Vm]) -> usize {
         let counts = |vm: &&Vm| self.is_all() || self.has_names() || self.pids.contains(&vm.pid);
         running.iter().filter(counts).map(|vm| vm.vcpus).sum()
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!([open(&[], &[]), open(&[4, 9], &[]), open(&[4], &["db"])], [6, 2, 6]);
     }
 
-    /// A VM whose name is that of a glob, or of a list, is meant alone, once it is there.
+    /// Once a VM exists whose name is the text of a glob or list, that VM alone is meant.
     #[test]
     fn a_vm_of_exactly_that_name_is_meant_alone() {
         let running = [vm(4, "win1"), vm(5, "win[10]"), vm(6, "a=1,b"), vm(7, "b")];
@@ -245,7 +245,8 @@ mod tests {
         assert_eq!(rule(&[], &["win1,b"]).resolve(&running), [4, 7]);
         assert_eq!(rule(&[], &["a=1,b"]).missing(&running[..2]).unwrap().find("`a=1` or `b`"), Some(24));
 
-        // As they come: what was taken stays, and at one look the name decides whatever the order.
+        // VMs that were taken earlier stay. Among VMs first seen at one look, the exact name wins in any
+        // order.
         let mut late = rule(&[], &["win[10]"]);
         assert_eq!(late.resolve(&running[..1]), [4]);
         let mut made = Made {

@@ -28,7 +28,7 @@ pub trait Source {
     /// If the decision cannot be made known to the kernel.
     fn discover(&mut self) -> Result<()>;
 
-    /// Replaces `interval` by what has happened since the snapshot before.
+    /// Replaces `interval` by what has happened since the last snapshot.
     ///
     /// # Errors
     /// If the maps cannot be read.
@@ -49,7 +49,7 @@ pub trait Sink<S> {
     /// Uses a snapshot. The source tells its threads, and does for the sink what only it can.
     ///
     /// # Errors
-    /// They end the measurement.
+    /// Errors end the measurement.
     fn take(&mut self, source: &mut S, interval: &Interval, trigger: Trigger) -> Result<()>;
 }
 
@@ -98,7 +98,7 @@ impl StopReason {
 /// Measures until an input ends it. Every sink gets every snapshot, in the order of the list.
 ///
 /// # Errors
-/// Those of the source, of the inputs, and of the sinks.
+/// If the source, an input or a sink fails.
 pub async fn run<S: Source>(
     source: &mut S,
     mut inputs: Inputs,

@@ -12,7 +12,7 @@ use crate::{
     run::{Sink, Source, StopReason, Trigger},
 };
 
-/// How long other events are counted when a measurement has ended without an exit.
+/// Time for which other events are counted when a measurement has ended without an exit.
 const LISTEN: Duration = Duration::from_secs(1);
 
 /// A source that can count KVM's other events.
@@ -42,7 +42,7 @@ pub trait ActivitySource: Source {
 /// What KVM's other events did while there were no exits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activity {
-    /// What they say of the host.
+    /// The verdict on the host, by the counts.
     pub verdict: Verdict,
     /// The counts, and what they mean, for people.
     pub explanation: String,
@@ -82,8 +82,8 @@ impl<S: ActivitySource> NoExitsNotice<S> {
         Self { state: State::Fresh, say }
     }
 
-    /// A guest may have begun since the last snapshot. Its exits come before what they lead to: once the
-    /// other events are counted, the vCPUs they belong to can be seen.
+    /// Explains the silence, unless a vCPU has turned up since the last snapshot. An exit comes before the
+    /// events that it causes: once those are counted, its vCPU can be seen.
     fn explain(&self, source: &mut S, probe: &S::Probe) -> Result<State<S::Probe>> {
         let activity = source.activity(probe)?;
         source.stop_activity()?;
@@ -99,7 +99,7 @@ impl<S: ActivitySource> NoExitsNotice<S> {
     /// interrupted.
     ///
     /// # Errors
-    /// Those of the source.
+    /// If the source fails.
     pub async fn conclude(mut self, source: &mut S, why: StopReason) -> Result<Verdict> {
         if why != StopReason::Interrupted {
             let probe = match std::mem::replace(&mut self.state, State::ExitsSeen) {

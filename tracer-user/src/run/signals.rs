@@ -58,19 +58,19 @@ impl Signals {
         self.ends.received().await;
     }
 
-    /// Whether one has come already that ends the measurement.
+    /// Whether a signal that ends the measurement has come already.
     pub async fn ended(&mut self) -> bool {
         tokio::select! {
             biased;
             () = self.end() => true,
-            // Long enough to be told of one.
+            // Long enough for a pending signal to be delivered.
             () = tokio::time::sleep(Duration::from_millis(10)) => false,
         }
     }
 }
 
 impl Ends {
-    /// Waits for one of them.
+    /// Waits for the first of these signals.
     pub(super) async fn received(&mut self) {
         let Self([interrupt, terminate, hangup]) = self;
         tokio::select! {

@@ -20,7 +20,7 @@ pub struct Times {
     pub parts: Parts,
     /// How long the thread ran other vCPUs.
     pub parked_ns: u64,
-    /// What was complete by then, and what was not.
+    /// Which intervals were complete at `until_ns`, and which one was under way.
     pub progress: Progress,
 }
 
@@ -50,8 +50,8 @@ impl Progress {
         }
     }
 
-    /// How much of what was under way `before` has been lost since: all of it, where no complete interval of
-    /// its kind has room for it.
+    /// How much of the interval under way in `before` has been lost since: all of it, unless a complete
+    /// interval of its kind can include it.
     fn lost_since(&self, before: &Self) -> u64 {
         let (now_ns, then_ns) =
             if before.exit { (self.exit_ns, before.exit_ns) } else { (self.guest_ns, before.guest_ns) };
@@ -70,8 +70,7 @@ pub fn consistent(vcpu: &Vcpu) -> bool {
     settled && pairing::accounted_ns(vcpu) == pairing::stamp_ns(vcpu)
 }
 
-/// Whether two copies are of the same state, as far as it can be told: what writers change between is in
-/// these.
+/// Whether two copies have the same state: compares the fields that every update changes.
 pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
     let split = |vcpu: &Vcpu| {
         let Breakdown { mode, off, since_ns, parts, closed, halting_ns, .. } = vcpu.breakdown;
@@ -86,9 +85,8 @@ pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
 /// Tries at a consistent copy of a vCPU entry. What the programs do with one takes some 50 ns.
 const TRIES: usize = 100;
 
-/// A copy, a time, and whether the copy is of one moment and was still so at that time: the clock is read
-/// between two copies that are the same. Read after them, it would charge to the state that was copied what
-/// the thread did since.
+/// A copy, a time, and whether the copy is consistent and still valid at that time: the clock is read between
+/// two equal copies. A clock read after them would charge to the copied state what the thread did since.
 pub fn copy(mut copy: impl FnMut() -> Vcpu, mut clock_ns: impl FnMut() -> u64) -> (Vcpu, u64, bool) {
     let (mut vcpu, mut now_ns) = (copy(), clock_ns());
     for _ in 0..TRIES {
@@ -154,8 +152,8 @@ struct UnderWay {
     runnable_ns: u64,
 }
 
-/// When that began, not before `from_ns`; and what it is. Of a thread that simply runs since `from_ns`
-/// nothing is told but the time.
+/// Start and kind of the thread's current activity; the start is not before `from_ns`. Only the start is
+/// known of a thread that has simply run since `from_ns`.
 fn under_way(breakdown: &Breakdown, from_ns: u64, now_ns: u64) -> (u64, UnderWay) {
     let since_ns = breakdown.since_ns.clamp(from_ns, now_ns);
     let ns = now_ns - since_ns;
@@ -172,7 +170,7 @@ fn under_way(breakdown: &Breakdown, from_ns: u64, now_ns: u64) -> (u64, UnderWay
 }
 
 impl UnderWay {
-    /// Charges what it has slept since the VM stood still, up to now, to [`Part::Stopped`].
+    /// Charges its sleep since the VM stopped as a whole, up to `now_ns`, to [`Part::Stopped`].
     fn asleep_since(&mut self, paused_ns: u64, now_ns: u64, parts: &mut Parts) {
         let stopped_ns = now_ns.saturating_sub(self.runnable_ns).saturating_sub(paused_ns);
         let stopped_ns = stopped_ns.min(self.asleep_ns);
@@ -180,7 +178,8 @@ impl UnderWay {
         parts.add(Part::Stopped, stopped_ns);
     }
 
-    /// Charges it; running time to `running`, or to `rest_ns` if that is no part to be named.
+    /// Charges the time under way: a sleep to `asleep`, running time to `running`, or to `rest_ns` without
+    /// such a part.
     fn charge(&self, parts: &mut Parts, asleep: Part, running: Option<Part>, rest_ns: &mut u64) {
         parts.add(Part::Runqueue, self.runnable_ns);
         parts.add(asleep, self.asleep_ns);
@@ -192,10 +191,10 @@ impl UnderWay {
 }
 
 impl Times {
-    /// What has come since `before`, as if all parts were measured.
+    /// The account since `before`, as if all parts were measured.
     ///
-    /// A sleep that was taken for one thing may turn out to be another. What was charged too much before is
-    /// then taken off what is charged now, so that the sum stays that of the time elapsed.
+    /// A sleep under way may have been charged to the wrong part. The excess is then subtracted from this
+    /// account, so that the sum stays the elapsed time.
     pub fn since(&self, before: &Self) -> Account {
         let parked_ns = self.parked_ns.wrapping_sub(before.parked_ns);
         let elapsed_ns = self.until_ns.saturating_sub(before.until_ns).saturating_sub(parked_ns);
@@ -207,11 +206,11 @@ impl Times {
             debt_ns += then.saturating_sub(now);
             parts.add(part, now.saturating_sub(then));
         }
-        // What was under way and then lost was charged before, and is nowhere now: nothing has to pay for it.
+        // Time under way that was charged and then lost is in no part now: nothing has to pay for it.
         debt_ns = debt_ns.saturating_sub(self.progress.lost_since(&before.progress));
-        // A copy that could not be had of one moment must not claim more time than has passed.
+        // An inconsistent copy must not claim more time than has passed.
         debt_ns = debt_ns.max((guest_ns + parts.total_ns()).saturating_sub(elapsed_ns));
-        // What was charged elsewhere before is now in the part that grew most; time in the guest is never
+        // The time charged elsewhere before is now in the part that grew most; time in the guest is never
         // mistaken.
         let mut largest = parts.0.each_mut();
         largest.sort_by_key(|sum| std::cmp::Reverse(**sum));
@@ -305,7 +304,7 @@ mod tests {
         assert_eq!((elapsed_ns, guest_ns, parts.total_ns()), (1_000, 990, 0));
     }
 
-    /// What is lost later pays for nothing.
+    /// Time that is lost later is not subtracted from other parts.
     #[test]
     fn time_that_was_never_charged_forgives_nothing() {
         let mut vcpu = exit_at(1_000);

@@ -22,13 +22,13 @@ pub fn terminal(text: &str) -> Cow<'_, str> {
 /// Writes what [`terminal`] gives.
 ///
 /// # Errors
-/// Those of `out`.
+/// If `out` cannot be written.
 pub fn write_terminal(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
     text.chars()
         .try_for_each(|c| if acts(c) { write!(out, "{}", c.escape_default()) } else { out.write_char(c) })
 }
 
-/// Whether a terminal would act on it rather than show it.
+/// Whether a terminal acts on the character rather than showing it.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -27,7 +27,7 @@ pub enum Dimension {
     Reason,
     /// The part of the time.
     Part,
-    /// Whether it is idle time, where there is no reason to tell.
+    /// Idle time, where no reason is shown that tells it.
     Idle,
     /// All guests together.
     Guests,
@@ -50,7 +50,7 @@ impl Dimension {
     /// Writes the label of a row.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// If `out` cannot be written.
     pub fn write(self, out: &mut impl Write, row: &Row) -> fmt::Result {
         match self {
             Self::Host => escape::write_terminal(out, row.host().unwrap_or("-")),
@@ -93,10 +93,10 @@ pub fn line(by: GroupBy, row: &Row) -> String {
     line
 }
 
-/// Writes a VM: name and pid, behind the host where that is given; of VMs that ended how many.
+/// Writes a VM: the host if given, name and pid; for VMs that ended, their number.
 ///
 /// # Errors
-/// Those of `out`.
+/// If `out` cannot be written.
 pub fn write_vm(out: &mut impl Write, host: Option<&str>, vm: &VmId, ended: u64) -> fmt::Result {
     if let Some(host) = host {
         escape::write_terminal(out, host)?;

@@ -1,5 +1,5 @@
-//! Rows as pure data for whoever shows them: labels and values, without colour, width or markup. Text, and
-//! what comes beside it, read it. May use `model` and `decode`; knows nothing of its readers.
+//! Rows as pure data for every output: labels and values, without colour, width or markup. May use `model`
+//! and `decode`, but none of the outputs.
 
 pub mod escape;
 pub mod label;

@@ -26,7 +26,7 @@ pub struct Heading {
     pub rank: u8,
 }
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A row.
@@ -40,7 +40,7 @@ pub enum Kind {
 /// A line of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// What it is.
+    /// Row, idle row or cause.
     pub kind: Kind,
     text: &'a str,
     labels: &'a [Range<usize>],
@@ -152,7 +152,7 @@ impl TableModel {
         }
         self.sorted.extend(rows.guest_indices());
         self.choose(rows, false, columns);
-        // Of exits, and of nothing else.
+        // These columns mean something for exits only.
         self.chosen.retain(|column| !matches!(column.id, "samples_share" | "time_share" | "idle_ns"));
         self.head();
         for at in 0..self.sorted.len() {
@@ -221,8 +221,8 @@ impl TableModel {
         by: impl Fn(&Row, &Row) -> Ordering,
     ) {
         self.sorted.extend(indices);
-        // Those that nothing tells apart stay in the order of their keys, as a stable sort would leave them;
-        // that allocates.
+        // Lines that compare as equal stay in the order of their keys. A stable sort would do that too, but
+        // allocates.
         let rank = |index: usize| rows.rank_of(index);
         self.sorted
             .sort_unstable_by(|a, b| by(rows.at(*a), rows.at(*b)).then_with(|| rank(*a).cmp(&rank(*b))));
@@ -279,7 +279,7 @@ impl TableModel {
         self.line_of_cause(&cause_label(row).unwrap_or_default(), row);
     }
 
-    /// Those that are left, as one.
+    /// One line for the causes that are left.
     fn more_causes(&mut self, rows: &Rows, row: &Row, left: &[usize]) {
         if left.is_empty() {
             return;

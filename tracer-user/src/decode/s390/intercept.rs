@@ -1,4 +1,4 @@
-//! Interception codes of SIE: why an s390 guest was left, seen in `kvm_s390_sie_exit`.
+//! SIE intercept codes: why an s390 guest was left, seen in `kvm_s390_sie_exit`.
 //!
 //! Up to 0x48 this mirrors `sie_intercept_code` of `arch/s390/include/uapi/asm/sie.h`, whose labels the
 //! kernel prints. The codes above it, most of them of protected guests, have no label there; they have the
@@ -8,7 +8,7 @@ use crate::decode::ReasonInfo;
 
 /// The codes.
 ///
-/// Idle is the wait state alone: in it the vCPU sleeps, or polls, inside KVM until there is work
+/// Only the wait state is idle: the vCPU sleeps, or polls, inside KVM until there is work
 /// (`kvm_s390_handle_wait`, `arch/s390/kvm/interrupt.c`).
 pub static REASONS: &[ReasonInfo] = reasons![
     (0x00, "Host interruption", "interrupt or fault of the host, not the guest's"),

@@ -1,4 +1,4 @@
-//! Names for what s390 guests are left for, and for the causes below it.
+//! Names of SIE intercepts, for which s390 guests are left, and of the causes below them.
 //!
 //! An exit has one of the codes in [`intercept`]. Events between exit and entry tell more: which instruction
 //! was intercepted, which function of DIAGNOSE or order of SIGP it asked for, which program interruption it

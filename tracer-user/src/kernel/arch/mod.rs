@@ -45,13 +45,13 @@ pub struct Arch {
 /// Constants, by the kernel's types and the backends that are loaded.
 pub type Offsets = fn(&Types, &[&str]) -> Result<Vec<(i32, u32)>, String>;
 
-/// All that are known.
+/// All supported architectures.
 static ALL: [&Arch; 2] = [&x86::ARCH, &s390x::ARCH];
 
 /// The architecture that this program was built for.
 ///
 /// # Panics
-/// If it is none of those known; the tests of the table would fail there.
+/// If the table lacks it; on such a build the table's tests fail too.
 pub fn host() -> &'static Arch {
     let mut known = ALL.iter().filter(|arch| arch.name == std::env::consts::ARCH);
     known.next().expect("this architecture has a file in kernel/arch")

@@ -3,15 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why an offset could not be had from BTF. None of these is fatal: tracepoints need no BTF.
+/// Why BTF gave no offset. None of these is fatal: tracepoints need no BTF.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
-    /// A file is there but cannot be read, or `vmlinux` is not there.
+    /// A file exists but cannot be read, or `vmlinux` does not exist.
     #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The bytes are no BTF, or a BTF this reader must not guess at.
@@ -26,14 +26,14 @@ pub enum BtfError {
     /// No such type: on most kernels, no BTF of the module that has it.
     #[error("BTF has no type {0}")]
     NoType(String),
-    /// The structure is there, the member is not, or not as one that can be read.
+    /// The structure lacks the member, or has it in a form that cannot be read.
     #[error("{owner}.{member}: {why}")]
     Member {
         /// The structure asked.
         owner: String,
         /// The member asked for.
         member: String,
-        /// What is wrong with it.
+        /// The problem with the member.
         why: &'static str,
     },
     /// Types that nest or refer to each other beyond reason.
@@ -44,7 +44,7 @@ pub enum BtfError {
     Prototype {
         /// The event.
         event: String,
-        /// What is wrong with its prototype.
+        /// The problem with its prototype.
         why: &'static str,
     },
 }

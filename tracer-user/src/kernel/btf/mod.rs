@@ -40,7 +40,7 @@ pub struct Types {
 }
 
 impl Types {
-    /// Reads those of the kernel and the KVM modules that run now.
+    /// Reads the types of the running kernel and of its loaded KVM modules.
     ///
     /// # Errors
     /// As [`Types::read_dir`].

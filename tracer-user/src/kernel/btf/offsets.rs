@@ -28,7 +28,7 @@ pub struct Offsets {
     pub svm: Option<SvmPath>,
 }
 
-/// Which argument of raw tracepoint `kvm_exit` is what, from 0.
+/// Argument numbers of raw tracepoint `kvm_exit`, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitArgs {
     /// The `struct kvm_vcpu *`.
@@ -39,7 +39,7 @@ pub struct ExitArgs {
     pub reason: Option<u8>,
 }
 
-/// Which argument of raw tracepoint `kvm_entry` is what, from 0.
+/// Argument numbers of raw tracepoint `kvm_entry`, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryArgs {
     /// The `struct kvm_vcpu *`.
@@ -107,7 +107,7 @@ fn vcpu_arg(kvm: &Btf, args: &[Arg]) -> Option<(usize, TypeId)> {
     })
 }
 
-/// The structure behind an id, if that is its name; where only its name was declared, the structure itself.
+/// The structure behind an id, if it has this name; a forward declaration is resolved to its definition.
 fn complete(btf: &Btf, id: TypeId, name: &str) -> Option<TypeId> {
     let it = btf.get(id).filter(|it| it.is_named(name.as_bytes()))?;
     match () {

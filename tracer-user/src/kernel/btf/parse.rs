@@ -1,5 +1,4 @@
-//! The file: header, one pass over the types, strings. Nothing is copied out of it but where each type
-//! starts.
+//! Parses a BTF file: header, one pass over the types, strings. Only the start of each type is recorded.
 //!
 //! `include/uapi/linux/btf.h` and `Documentation/bpf/btf.rst` of the kernel describe the format. Newer
 //! kernels widened `info` (7 bits of kind, 24 of length, in bits that used to be zero) and added a layout
@@ -68,7 +67,7 @@ const BODIES: [Body; 19] = [
 
 /// Bytes common to all types: name, info, size or type.
 pub(super) const HEAD: usize = 12;
-/// No kernel's BTF comes near this.
+/// Limit on a file's size in bytes; no kernel's BTF comes near it.
 const MAX_BYTES: usize = 1 << 28;
 
 /// One BTF file and, for a module, the one it continues.
@@ -199,12 +198,10 @@ impl<'a> Type<'a> {
         read(&self.btf.bytes, self.btf.big_endian, self.at + offset).unwrap_or(0)
     }
 
-    /// Whether it is of this kind.
     pub(super) fn is(&self, kind: Kind) -> bool {
         kind_of(self.info) == kind as u8
     }
 
-    /// Whether it is of one of these kinds.
     pub(super) fn is_any(&self, kinds: &[Kind]) -> bool {
         kinds.iter().any(|&kind| self.is(kind))
     }
@@ -262,7 +259,7 @@ impl<'a> Type<'a> {
 
 /// One member of a structure or union.
 pub(super) struct Field<'a> {
-    /// Its name, and whatever follows it in the file.
+    /// The strings from its name on: the name ends at the first zero byte.
     name: &'a [u8],
     pub(super) id: TypeId,
     /// Bits from the start of the structure.
@@ -282,7 +279,7 @@ impl Field<'_> {
     }
 }
 
-/// Whether a string, of which the end is not known yet, is this one.
+/// Whether a string whose end is not known yet equals `name`.
 fn starts_with(rest: &[u8], name: &[u8]) -> bool {
     rest.get(name.len()) == Some(&0) && rest.starts_with(name)
 }

@@ -32,7 +32,7 @@ pub struct Member {
 pub enum Shape {
     /// A pointer, and the type it points to without qualifiers.
     Pointer(TypeId),
-    /// An integer or enum of so many bytes.
+    /// An integer or enum, by its size in bytes.
     Integer(u32),
     /// Anything else.
     Other,
@@ -45,7 +45,7 @@ pub struct Arg {
     pub name: String,
     /// Its type as C writes it.
     pub type_name: String,
-    /// What it is.
+    /// Pointer, integer or other.
     pub shape: Shape,
 }
 
@@ -197,7 +197,7 @@ impl Btf {
         }
     }
 
-    /// The type behind typedefs and qualifiers; `void` is one, an unknown id is none.
+    /// The type behind typedefs and qualifiers. `void` counts as a type; [`None`] for an unknown id.
     fn strip(&self, mut id: TypeId) -> Option<TypeId> {
         const THROUGH: [Kind; 5] =
             [Kind::Typedef, Kind::Const, Kind::Volatile, Kind::Restrict, Kind::TypeTag];

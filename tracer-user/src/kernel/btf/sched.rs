@@ -23,16 +23,16 @@ impl SchedOffsets {
     }
 }
 
-/// Numbers in the kernel's BTF for calls of `bpf_rdonly_cast`.
+/// BTF ids that calls of `bpf_rdonly_cast` need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cast {
-    /// Of the function.
+    /// Id of the function.
     pub function: u32,
-    /// Of a structure that begins with an integer of 8 bytes.
+    /// Id of a structure that begins with an integer of 8 bytes.
     pub structure: u32,
 }
 
-/// Finds the numbers; [`None`] before Linux 6.2.
+/// Finds the BTF ids; [`None`] before Linux 6.2.
 pub fn cast(vmlinux: &Btf) -> Option<Cast> {
     let function = vmlinux.find("bpf_rdonly_cast", Kind::Func)?;
     let structure = vmlinux.find("timespec64", Kind::Struct)?;
@@ -41,7 +41,7 @@ pub fn cast(vmlinux: &Btf) -> Option<Cast> {
     fits.then_some(Cast { function: function.0, structure: structure.0 })
 }
 
-/// Derives the offsets.
+/// Derives the offsets from the BTF of `vmlinux`.
 ///
 /// # Errors
 /// If a type is missing or has a form this reader does not know; tracepoints must serve then.

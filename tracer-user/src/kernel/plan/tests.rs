@@ -58,7 +58,7 @@ fn format(arch: &Arch, event: &str) -> String {
 /// A feature of which nothing is known.
 const UNKNOWN: Presence = Presence { has: None, by: DetectedBy::Types };
 
-/// A kernel that lacks these events, of which `None` stands for types that give no offsets.
+/// A kernel that lacks these events. `types` are its constants from BTF; [`None`] if BTF gives none.
 pub fn kernel(arch: &'static Arch, types: Option<&[(i32, u32)]>, lacks: &'static [&str]) -> Kernel {
     let of_kvm = types.map(<[_]>::to_vec).ok_or_else(|| "BTF has no type struct vcpu_svm".to_owned());
     let of_sched = types.map(|_| vec![(config::OFF_TASK_PID, 1000)]).ok_or_else(|| "no BTF".to_owned());
@@ -334,7 +334,7 @@ fn msrs_are_told_on_demand() {
     assert_eq!(last, [symbols::RAW_EXIT, symbols::CAUSE_MSR, symbols::CAUSE_CR]);
 }
 
-/// A kernel whose record has the exit code in so many bytes.
+/// A kernel whose exit record has a code of `size` bytes.
 fn with_reason_of(size: u32, types: Option<&[(i32, u32)]>) -> Kernel {
     let arch = &x86::ARCH;
     let mut kernel = kernel(arch, types, &[]);
@@ -377,7 +377,7 @@ fn a_tracepoint_that_is_refused_has_a_raw_one_in_its_place() {
     plan.replace(symbols::TP_LEFT_KVM, raw);
     assert!(programs(&plan).contains(&symbols::LEFT_KVM) && !programs(&plan).contains(&symbols::TP_LEFT_KVM));
     assert!(plan.is_breakdown_in_doubt());
-    // A program whose constants the loader writes can only be chosen before.
+    // A program with constants that the loader writes can only be chosen before loading.
     assert!(refused(&plan, symbols::RAW_SWITCH).is_none());
     let by_record = choose(&kernel(&x86::ARCH, None, &[]), &x86::ARCH);
     assert!(refused(&by_record, symbols::TP_EXIT).is_none());

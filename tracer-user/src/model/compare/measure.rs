@@ -14,12 +14,12 @@ use crate::model::{QUANTILES, Stats};
 
 /// A quantile needs this many samples above it to be judged.
 const MIN_TAIL: f64 = 10.0;
-/// The shares of both sides' samples at whose quantiles two distributions are compared.
+/// The shares of samples at which the quantiles of two distributions are compared.
 const GRID: [f64; 13] = [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 /// A point of the grid needs this many samples below it, and as many above it.
 const MIN_SAMPLES_BESIDE: f64 = 20.0;
 
-/// What the samples say of the change of a metric.
+/// The evidence for a change of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Evidence {
     /// A change whose probability by chance is known.
@@ -317,7 +317,7 @@ fn time(side: RowOfSide<'_>, key: &RowKey) -> OverTime {
     per_second(side, key, |samples| samples.sum_ns, sum, squares)
 }
 
-/// Share of the handled time, of which idle rows are no part.
+/// Share of the handled time, which excludes idle rows.
 fn share(side: RowOfSide<'_>, key: &RowKey) -> OverTime {
     if key.idle {
         return OverTime { value: None, estimate: None };

@@ -1,4 +1,4 @@
-//! Two recordings held against each other: what changed, by how much, and whether chance explains it.
+//! Compares two recordings: what changed, by how much, and whether the change is significant.
 //!
 //! `docs/diff.md` says which methods are used and why; here is their order. Each recording is summed up by
 //! row and by block of time ([`RecordingSummary`]). For each row each [`Metric`] gets its change, a 95 %
@@ -38,7 +38,7 @@ pub struct Settings {
     pub alpha: f64,
     /// The metrics that the default verdict judges.
     pub judge: Vec<Metric>,
-    /// The numbers of both sides mean the same. If not nothing is judged.
+    /// Whether the numbers of both sides mean the same. If not, nothing is judged.
     pub comparable: bool,
 }
 
@@ -49,7 +49,7 @@ impl Default for Settings {
     }
 }
 
-/// Which unit of observation is taken as independent.
+/// The unit of observation that is taken as independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Intervals, joined to blocks where there are many.
@@ -265,7 +265,7 @@ fn by_sign(change: f64) -> Verdict {
     if change < 0.0 { Verdict::Improved } else { Verdict::Regressed }
 }
 
-/// A distribution has become longer or shorter if most of what moved did so in one direction. Compared as
+/// A distribution has become longer or shorter if most of the change has one direction. Compared as
 /// logarithms, because a relative change is at least -1 but has no upper limit.
 fn direction_of_shape(distance: Distance) -> Verdict {
     if distance.shift.ln_1p().abs() < distance.moved.ln_1p() / 2.0 {

@@ -88,7 +88,7 @@ impl Rule {
 
     /// Whether the rule holds for this row.
     fn wants(&self, row: &RowDiff) -> bool {
-        // How long a guest has nothing to do is nobody's fault, unless asked.
+        // Idle time of a guest is not a regression, unless a rule asks for it.
         let idle = row.key.idle && self.reason.is_none();
         !idle && self.matches(row)
     }
@@ -99,7 +99,7 @@ impl Rule {
     }
 }
 
-/// A change that a rule was held against.
+/// A change that a rule was applied to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tested {
     /// The row, by its place in the comparison.
@@ -125,7 +125,7 @@ pub struct RuleOutcome {
     pub unmatched: bool,
 }
 
-/// A change that a rule can be held against, before the correction for all of them.
+/// A change that a rule can be applied to, before the correction for all tests.
 struct Candidate {
     /// The rule, by its place among all rules.
     rule: usize,

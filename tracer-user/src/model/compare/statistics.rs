@@ -161,7 +161,7 @@ pub fn compare(base: Estimate, new: Estimate) -> Change {
     }
 }
 
-/// A share of samples, and of how many.
+/// A share of samples, and the number of samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Proportion {
     /// The share, 0 to 1, with the variance that the blocks show.

@@ -142,7 +142,7 @@ pub struct RecordingSummary {
     pub losses: Losses,
     /// The instruction sets whose exit codes occur.
     pub isas: BTreeSet<Isa>,
-    /// Idle time may be in exits that do not tell: see [`crate::decode::may_be_halt`].
+    /// Idle time may be in exits whose reason does not show it: see [`crate::decode::may_be_halt`].
     pub hidden_halts: bool,
     /// Whether the wait of halted guests was told apart; `None` without exits.
     pub waits_apart: Option<bool>,
@@ -206,7 +206,7 @@ pub struct Summarizer {
     by: GroupBy,
     selection: Selection,
     summary: RecordingSummary,
-    /// What the summary does not have yet: samples of its newest block.
+    /// Samples of the newest block, which the summary does not have yet.
     store: Store,
     /// How many intervals of a host make a block.
     intervals_per_block: usize,
@@ -215,7 +215,7 @@ pub struct Summarizer {
 }
 
 impl Summarizer {
-    /// Nothing yet. The summary will have the selected samples, in rows by `by`.
+    /// An empty summary. It will have the selected samples, in rows by `by`.
     pub fn new(by: GroupBy, selection: Selection) -> Self {
         Self {
             by,
@@ -244,7 +244,7 @@ impl Summarizer {
         }
     }
 
-    /// No interval follows.
+    /// Ends the recording: no interval follows.
     pub fn finish(mut self) -> RecordingSummary {
         self.settle();
         self.summary

@@ -1,6 +1,6 @@
-//! Verdicts of a comparison, and the reasons why there is none. Their words are the business of the outputs.
+//! Verdicts of a comparison, and the reasons why there is none. The outputs choose the words for them.
 
-/// What was found of a metric, of a row, or of everything; the worst is the greatest.
+/// The verdict on a metric, a row or the whole comparison; the worst is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// Not judged, for this reason.

@@ -5,17 +5,17 @@ use tracer_ebpf::subkey::{self, kind};
 use super::Rows;
 use crate::model::{Account, Place, Row, VmAccount, row::Totals};
 
-/// What to know where a SEV-ES guest was measured without its idle time.
+/// Note on SEV-ES guests that were measured without their idle time.
 pub const HIDDEN_HALTS: &str = "a halt of a SEV-ES or SNP guest is a vmgexit: its idle time is in that row and in Time%; \
     `exitlat record` and `live` tell it apart";
 
 impl Rows {
-    /// What to know before the rows are believed, one sentence each.
+    /// Notes to read before the rows, one sentence each.
     pub fn notes(&self) -> impl Iterator<Item = &'static str> {
         self.hidden_halts.then_some(HIDDEN_HALTS).into_iter()
     }
 
-    /// Whether [`HIDDEN_HALTS`] is to be known.
+    /// Whether [`HIDDEN_HALTS`] applies.
     pub fn has_hidden_halts(&self) -> bool {
         self.hidden_halts
     }
@@ -68,7 +68,7 @@ impl Rows {
         self.all().filter(|row| row.stats.count != 0).filter(no_guest)
     }
 
-    /// Every row, those whose time is in another row too included: causes follow their exits.
+    /// Every row, including those whose time is in another row too: causes follow their exits.
     pub fn all(&self) -> impl Iterator<Item = &Row> {
         self.order.iter().map(|at| &self.rows[*at])
     }
@@ -110,8 +110,8 @@ impl Rows {
         self.sums
     }
 
-    /// What the rows' shares are of: as [`Rows::totals`], but idle rows are handled ones where samples
-    /// include idle time.
+    /// The totals that the rows' shares refer to: [`Rows::totals`], but idle rows count as handled where
+    /// samples include idle time.
     pub fn wholes(&self) -> Totals {
         let sums = self.sums;
         let idle_ns = if self.idle { sums.idle_ns } else { 0 };

@@ -52,8 +52,7 @@ impl Rows {
         }
     }
 
-    /// Gives each row that has causes one more for the exits that have none. Says whether there is such a
-    /// row.
+    /// Adds to each row with causes one for the exits without a cause. Returns whether it added any.
     fn add_uncaused(&mut self) -> bool {
         let sorted = self.order.len();
         for position in 0..sorted {
@@ -75,7 +74,7 @@ impl Rows {
             if count != 0 {
                 let key = Key { cause: Some(subkey::new(kind::NONE, 0)), ..self.keys[at] };
                 let none = self.row(key, MeasuredParts::default());
-                // Of a remainder minimum and maximum are not known.
+                // A remainder has no known minimum and maximum.
                 none.stats.add(count, sum_ns, u64::MAX, 0, &[]);
             }
         }

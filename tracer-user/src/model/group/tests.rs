@@ -1,4 +1,4 @@
-//! What is a row, and what is in it.
+//! Which rows there are, and which samples they have.
 
 use tracer_ebpf::{
     histogram::bucket_of,
@@ -23,7 +23,7 @@ fn interval(cells: &[(u64, u64)]) -> (Interval, Threads) {
     (interval, vec![thread].into())
 }
 
-/// What describes the same exits twice is in rows of its own.
+/// Cells that describe exits a second time are in rows of their own.
 #[test]
 fn no_time_is_counted_twice() {
     let (interval, threads) = interval(&[
@@ -52,7 +52,7 @@ fn no_time_is_counted_twice() {
     assert_eq!((alone.all().count(), alone.totals()), (1, rows.totals()));
     let exits: Vec<_> = alone.exits().map(|row| (row.stats.count, row.stats.sum_ns)).collect();
     assert_eq!(exits, [(2, 300)]);
-    // Who asks for reasons gets none of the guest's time, which has none.
+    // A filter by reason excludes time in the guest, which has no reason.
     let fields = Some(regex::Regex::new("").unwrap());
     let mut rows = Rows::new(GroupBy::REASON).with_selection(Selection { fields, ..Selection::default() });
     rows.of_interval(interval.with(&threads));
@@ -133,12 +133,12 @@ fn causes_sum_to_their_row() {
     let (known, none) = ([(kind::MSR, 1, 60), (kind::MSR, 1, 200)], (kind::NONE, 1, 110));
     let all = [known[0], known[1], none];
     assert_eq!(causes(&cells, false, GroupBy::REASON), all);
-    // Causes have handled time, whatever their row has.
+    // Causes have handled time, even if their row includes idle time.
     assert_eq!(causes(&cells, true, GroupBy::REASON), all);
     assert_eq!(causes(&cells, false, GroupBy { reason: false, ..GroupBy::REASON }), known);
-    // Of a row without causes there is nothing to tell apart.
+    // A row without causes gets no row for the rest.
     assert_eq!(causes(&[cells[0], cells[6]], false, GroupBy::REASON), []);
-    // They may be ahead of their row.
+    // Causes may be ahead of their row.
     assert_eq!(causes(&[cells[1], cells[5], cells[4]], false, GroupBy::REASON), known);
     let ahead = [cells[0], cells[1], cells[5]];
     assert_eq!(causes(&ahead, false, GroupBy::REASON), [known[1], (kind::NONE, 1, 0)]);

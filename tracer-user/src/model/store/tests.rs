@@ -6,8 +6,8 @@ use tracer_ebpf::{histogram::bucket_of, part::Part, subkey};
 use super::*;
 use crate::model::{GroupBy, Interval, Loss, Rows, Selection, Thread, Threads, VcpuAccount};
 
-/// A reader as the kernel's is: a place is free again at the reading after the one that told the thread's
-/// end.
+/// Acts like the kernel's reader: a place is free again at the reading after the one that reports the
+/// thread's end.
 #[derive(Default)]
 struct Reader {
     threads: Threads,
@@ -18,7 +18,7 @@ struct Reader {
     next_pid: u32,
 }
 
-/// What happens in an interval: how many VMs start, which of the running ones end, and samples of all.
+/// The events of an interval: how many VMs start, which of the running ones end, and samples of all.
 #[derive(Clone, Debug)]
 struct Step {
     starts: usize,

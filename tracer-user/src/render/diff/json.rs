@@ -17,7 +17,7 @@ pub const SCHEMA: &str = "exitlat.diff/1";
 /// Prints the object in one line.
 ///
 /// # Errors
-/// Those of the output.
+/// If the output cannot be written.
 pub fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
     let comparison = report.comparison;
     let settings = &comparison.settings;

@@ -30,7 +30,7 @@ enum Outcome {
 /// Prints the report as an XML document.
 ///
 /// # Errors
-/// Those of the output.
+/// If the output cannot be written.
 pub fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
     let cases = cases(report);
     let count = |which: fn(&Outcome) -> bool| cases.iter().filter(|case| which(&case.outcome)).count();

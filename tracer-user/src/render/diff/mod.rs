@@ -1,5 +1,4 @@
-//! A comparison as text, in three formats. The words for verdicts and their reasons stand here, once for all
-//! of them.
+//! A comparison as text, in three formats, which share the words for verdicts and their reasons.
 
 pub mod json;
 pub mod junit;

@@ -19,7 +19,7 @@ const LABEL: usize = 40;
 /// Prints the table, its heading in bold if `color`.
 ///
 /// # Errors
-/// Those of the output.
+/// If the output cannot be written.
 pub fn print(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Result<()> {
     for ((name, origin), side) in SIDES.iter().zip(&report.origins).zip(report.sides) {
         writeln!(
@@ -55,7 +55,7 @@ pub fn print(out: &mut dyn Write, report: &Report<'_>, color: bool) -> io::Resul
     writeln!(out, "verdict: {} ({} metrics of {rows} judged)", verdict(comparison), comparison.judged)
 }
 
-/// How chance was told, and from which change on a row counts.
+/// Which unit was taken as independent, and from which change on a row counts.
 fn method(comparison: &Comparison) -> String {
     let settings = &comparison.settings;
     let [base, new] = comparison.blocks;
