@@ -186,7 +186,8 @@ fn read_msrs(vcpu: &VcpuFd) -> Result<()> {
 }
 
 impl Behaviour {
-    /// Tells that a vCPU runs its guest: from its first port exit on, if it has any. A tracer knows it by then.
+    /// Tells that a vCPU runs its guest: from its first port exit on, if it has any. A tracer knows it
+    /// then.
     fn runs(&self) {
         if let Some(lock) = &self.lock {
             lock.start();
