@@ -298,6 +298,9 @@ pub const FIRST_EPOCH: u32 = 1;
 /// offset of its own in it.
 pub const EPOCH_STEP: u32 = size_of::<Extremes>() as u32;
 
+/// The offset of an epoch's extremes is one bit of it, and the lowest bit of all epochs is that of the first.
+const _: () = assert!(EPOCH_STEP.is_power_of_two() && FIRST_EPOCH < EPOCH_STEP);
+
 /// Which of [`Tally::extremes`] the samples of an epoch go to.
 #[inline(always)]
 pub const fn parity(epoch: u32) -> usize {

@@ -7,9 +7,9 @@
 
 use crate::{
     abi::{Isa, Vcpu},
-    codegen::clear,
     part::Part,
     pause,
+    slot::{self, clear},
 };
 
 /// Where the thread is while an exit is open.
@@ -321,7 +321,7 @@ pub const fn sleep_part(mode: Mode, why: Off, user_reason: u32) -> Part {
 /// Somebody made the thread runnable; runs on any CPU.
 #[inline(always)]
 pub fn woken(vcpu: &mut Vcpu, now_ns: u64) {
-    crate::slot::set(&mut vcpu.breakdown.woken_ns, now_ns);
+    slot::set(&mut vcpu.breakdown.woken_ns, now_ns);
 }
 
 /// The thread ends: its time in the VMM does too. [`crate::abi::Breakdown::since_ns`] is the time of its end

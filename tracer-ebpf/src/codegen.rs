@@ -83,11 +83,3 @@ pub(crate) fn shifted(value: u64, by: u64) -> u64 {
         value >> by
     }
 }
-
-/// Zeroes a number by a store of its own. Zeroes that lie side by side would become a call of memset, which
-/// for BPF is a loop over bytes.
-#[inline(always)]
-pub(crate) fn clear(number: &mut u64) {
-    // SAFETY: a reference is valid for writing.
-    unsafe { core::ptr::write_volatile(number, 0) };
-}

@@ -146,10 +146,8 @@ fn begin(tally: &mut Tally, ns: u64) -> u64 {
 /// The extremes of the epoch.
 #[inline(always)]
 fn current(tally: &mut Tally) -> &mut Extremes {
-    const SIZE: i32 = size_of::<Extremes>() as i32;
-    const { assert!(SIZE as u32 == EPOCH_STEP) };
-    let offset = masked::<SIZE>(get(&tally.epoch).into());
-    // SAFETY: the offset of one of the two.
+    let offset = masked::<{ EPOCH_STEP as i32 }>(get(&tally.epoch).into());
+    // SAFETY: `parity` times the size of one, which is the offset of one of the two.
     unsafe { &mut *tally.extremes.as_mut_ptr().byte_add(offset) }
 }
 
@@ -188,6 +186,13 @@ fn get<T: Copy>(place: &T) -> T {
 pub fn set<T>(place: &mut T, value: T) {
     // SAFETY: a reference is valid for writing.
     unsafe { core::ptr::write_volatile(place, value) }
+}
+
+/// Zeroes a number by a store of its own. Zeroes that lie side by side would become a call of memset, which
+/// for BPF is a loop over bytes.
+#[inline(always)]
+pub(crate) fn clear(number: &mut u64) {
+    set(number, 0);
 }
 
 #[inline(always)]

@@ -163,24 +163,28 @@ fn held_by(pid: u32) -> Option<*mut Held> {
     HELD.get_ptr_mut(pid & (HELD_LEN as u32 - 2))
 }
 
+/// Where the places of a process are counted, and those of all.
+#[inline(always)]
+fn held(pid: u32) -> Option<[*mut Held; 2]> {
+    Some([held_by(pid)?, HELD.get_ptr_mut(HELD_LEN as u32 - 1)?])
+}
+
 /// Takes a free place of a table for a process.
 #[inline(always)]
 pub fn take<const TABLE: u32>(free: &Stack<u32>, pid: u32) -> Place {
     let Some(full) = FULL.get_ptr_mut(TABLE) else { return Place::Full };
-    let (Some(mine), Some(all)) = (held_by(pid), HELD.get_ptr_mut(HELD_LEN as u32 - 1)) else {
-        return Place::Full;
-    };
+    let Some(held) = held(pid) else { return Place::Full };
     // SAFETY: an element of an array lives as long as the program.
     if unsafe { full.read_volatile() } != 0 {
         return Place::Full;
     }
-    if !admits::<TABLE>(mine, all) {
+    if !admits::<TABLE>(held) {
         return Place::Refused;
     }
     // An error means that the stack's lock could not be had; the table may have free entries.
     match free.pop() {
         Ok(Some(entry)) => {
-            count_taken::<TABLE>(mine, all, 1);
+            count_taken::<TABLE>(held, 1);
             Place::Free(SlotRef::new(entry))
         }
         Ok(None) => {
@@ -194,7 +198,7 @@ pub fn take<const TABLE: u32>(free: &Stack<u32>, pid: u32) -> Place {
 
 /// Whether the quota lets a process take a place, by what it holds and what all hold.
 #[inline(always)]
-fn admits<const TABLE: u32>(mine: *mut Held, all: *mut Held) -> bool {
+fn admits<const TABLE: u32>([mine, all]: [*mut Held; 2]) -> bool {
     let asked = match TABLE {
         table::VCPUS => value::<ASKED_VCPUS>(),
         table::SLOTS => value::<ASKED_SLOTS>(),
@@ -212,24 +216,21 @@ fn admits<const TABLE: u32>(mine: *mut Held, all: *mut Held) -> bool {
 /// Whether a process would get no place of a table now.
 #[inline(always)]
 pub fn refuses<const TABLE: u32>(pid: u32) -> bool {
-    let (Some(mine), Some(all)) = (held_by(pid), HELD.get_ptr_mut(HELD_LEN as u32 - 1)) else {
-        return true;
-    };
-    is_full(TABLE) || !admits::<TABLE>(mine, all)
+    held(pid).is_none_or(|held| is_full(TABLE) || !admits::<TABLE>(held))
 }
 
 /// Puts a place back that nobody has seen.
 #[inline(always)]
 pub fn put_back<const TABLE: u32>(free: &Stack<u32>, pid: u32, entry: u32) {
-    if let (Some(mine), Some(all)) = (held_by(pid), HELD.get_ptr_mut(HELD_LEN as u32 - 1)) {
-        count_taken::<TABLE>(mine, all, -1);
+    if let Some(held) = held(pid) {
+        count_taken::<TABLE>(held, -1);
     }
     let _ = free.push(entry, 0);
 }
 
 #[inline(always)]
-fn count_taken<const TABLE: u32>(mine: *mut Held, all: *mut Held, more: i64) {
-    for held in [mine, all] {
+fn count_taken<const TABLE: u32>(held: [*mut Held; 2], more: i64) {
+    for held in held {
         // SAFETY: in bounds.
         add(unsafe { &raw mut (*held).taken[TABLE as usize] }, more);
     }
