@@ -62,27 +62,24 @@ fn steps<'a>(args: &'a TestArgs, matrix: &'a Matrix) -> Result<Vec<(Step<'a>, Gu
 impl Guest<'_> {
     /// Boots the guest, which runs the tests.
     fn test(&self, log: &File) -> Result<()> {
-        let spec = match self.prepare(log) {
-            Ok(spec) => spec?,
-            // The host may lack a program that a special run needs. Its tests are then skipped.
-            Err(error) => return skip_all(log, self.run.map_or("", |run| &run.name), &error),
+        let spec = {
+            // One guest at a time fetches its kernel and builds what runs on it: apt and cargo would wait for
+            // one another.
+            static PREPARATION: Mutex<()> = Mutex::new(());
+            let _turn = PREPARATION.lock().unwrap_or_else(PoisonError::into_inner);
+            // The host may be unable to have the emulator or the cross compiler of another architecture.
+            if let Some(run) = self.run.filter(|run| run.machine.arch == Arch::S390x)
+                && let Err(error) = setup::run_for(Purpose::S390x)
+            {
+                return skip_all(log, &run.name, &error);
+            }
+            self.spec(log)?
         };
         let mut sink = log.try_clone().context("cannot duplicate the handle of the log")?;
         match boot(&spec, &mut sink)? {
             0 => Ok(()),
             status => bail!("the lab tests ended with status {status}"),
         }
-    }
-
-    /// Fetches the kernel and builds what runs on it: one guest at a time, as apt and cargo would wait for
-    /// one another. The outer error is that there is no emulator or cross compiler.
-    fn prepare(&self, log: &File) -> Result<Result<Spec>> {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.machine.arch == Arch::S390x {
-            setup::run_for(Purpose::S390x)?;
-        }
-        Ok(self.spec(log))
     }
 
     fn spec(&self, log: &File) -> Result<Spec> {
