@@ -277,6 +277,18 @@ impl Drop for Running {
     }
 }
 
+/// Waits until an `exitlat -v` is attached: the rest of its messages. They have to be kept open, as it may have
+/// more to say.
+pub fn attached(child: &mut Running) -> BufReader<ChildStderr> {
+    let mut messages = BufReader::new(child.0.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains("exitlat: attached by") {
+        let read = messages.read_line(&mut seen).unwrap();
+        assert_ne!(read, 0, "exitlat ended before it was attached: {seen}");
+    }
+    messages
+}
+
 /// A running `exitlat live -v --format json`, attached.
 pub struct Live {
     child: Running,
@@ -292,12 +304,7 @@ impl Live {
     pub fn of(command: &mut Command, options: &str) -> Self {
         command.args(["live", "-v", "--format", "json"]).args(options.split_whitespace());
         let mut child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-        let mut messages = BufReader::new(child.0.stderr.take().unwrap());
-        let mut seen = String::new();
-        while !seen.contains("exitlat: attached by") {
-            let read = messages.read_line(&mut seen).unwrap();
-            assert_ne!(read, 0, "exitlat ended before it was attached: {seen}");
-        }
+        let messages = attached(&mut child);
         Self { child, messages }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead as _, BufReader},
+    io::BufReader,
     path::{Path, PathBuf},
     process::{ChildStderr, Stdio},
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    guest::{Live, Running, Table, exitlat, report, scratch},
+    guest::{Live, Running, Table, attached, exitlat, report, scratch},
     parts::{demand_sums, ns},
     qemu::LinuxGuest,
 };
@@ -33,11 +33,7 @@ impl Recording {
         let mut command = exitlat();
         command.args(["record", "-v", "-o"]).arg(&path);
         let mut child = Running::start(command.stderr(Stdio::piped()));
-        let mut messages = BufReader::new(child.0.stderr.take().unwrap());
-        let mut seen = String::new();
-        while !seen.contains("exitlat: attached by") {
-            assert_ne!(messages.read_line(&mut seen).unwrap(), 0, "exitlat ended early: {seen}");
-        }
+        let messages = attached(&mut child);
         Self { child, _messages: messages, path }
     }
 

@@ -224,7 +224,11 @@ fn split(total: u64, shares: &[(Part, f64)]) -> Parts {
     parts
 }
 
-fn push(interval: &mut Interval, thread: usize, code: u32, subkey: u64, samples: &[u64], parts: Parts) {
+/// Adds a cell with these samples.
+///
+/// # Panics
+/// If there is none.
+pub fn push(interval: &mut Interval, thread: usize, code: u32, subkey: u64, samples: &[u64], parts: Parts) {
     let start = interval.buckets.len();
     let mut buckets: Vec<u16> = samples.iter().map(|ns| bucket_of(*ns) as u16).collect();
     buckets.sort_unstable();

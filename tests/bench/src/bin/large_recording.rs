@@ -4,12 +4,10 @@
 use std::{env, fs::File, io::BufWriter, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use exitlat_tests::noise::header;
+use exitlat_tests::{noise::header, synthetic::push};
 use fastrand::Rng;
-use tracer_ebpf::histogram::bucket_of;
 use tracer_user::{
-    decode::Isa,
-    model::{Cell, Interval, Parts, Thread, Threads},
+    model::{Interval, Parts, Thread, Threads},
     recording::Writer,
 };
 
@@ -66,27 +64,8 @@ fn fill(interval: &mut Interval, number: u64, threads: usize, random: &mut Rng) 
     for thread in 0..threads {
         for reason in 0..REASONS {
             let sample = |_| (SHORTEST_NS * (OCTAVES * random.f64()).exp2()) as u64;
-            let mut samples: Vec<u64> = (0..SAMPLES).map(sample).collect();
-            samples.sort_unstable();
-            let first = interval.buckets.len();
-            for bucket in samples.iter().map(|ns| bucket_of(*ns) as u16) {
-                match interval.buckets[first..].last_mut() {
-                    Some((last, count)) if *last == bucket => *count += 1,
-                    _ => interval.buckets.push((bucket, 1)),
-                }
-            }
-            interval.cells.push(Cell {
-                thread,
-                isa: Isa::SVM,
-                code: FIRST_CODE + reason,
-                subkey: 0,
-                count: SAMPLES as u64,
-                sum_ns: samples.iter().sum(),
-                min_ns: samples[0],
-                max_ns: samples[SAMPLES - 1],
-                parts: Parts::default(),
-                buckets: first..interval.buckets.len(),
-            });
+            let samples: [u64; SAMPLES] = std::array::from_fn(sample);
+            push(interval, thread, FIRST_CODE + reason, 0, &samples, Parts::default());
         }
     }
 }
