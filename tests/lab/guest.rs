@@ -277,8 +277,8 @@ impl Drop for Running {
     }
 }
 
-/// Waits until an `exitlat -v` is attached: the rest of its messages. They have to be kept open, as it may have
-/// more to say.
+/// Waits until an `exitlat -v` is attached: the rest of its messages. They have to be kept open, as it may
+/// have more to say.
 pub fn attached(child: &mut Running) -> BufReader<ChildStderr> {
     let mut messages = BufReader::new(child.0.stderr.take().unwrap());
     let mut seen = String::new();
