@@ -17,9 +17,15 @@ pub use crate::isa::Isa;
 pub const DEFAULT_VCPUS: u32 = 1024;
 /// Default capacity of the slot table.
 pub const DEFAULT_SLOTS: u32 = 4096;
-/// Entries in each table of hints; a power of two. Threads whose tids are equal modulo this number, and vCPUs
-/// whose addresses have the same place, take the slower way through the hash.
+/// Hints of threads; a power of two. Threads whose tids are equal modulo this number take the slower way
+/// through the hash.
 pub const HINTS: usize = 4096;
+/// Hints of vCPUs; a power of two. vCPUs whose addresses have the same place take the slower way through the
+/// hash. The table takes 256 KiB, of which only the lines in use cost cache.
+pub const VCPU_HINTS: usize = 65_536;
+/// The element of [`Vcpu`], [`Slot`] and [`Tally`] tables that is never handed out: a number in zeroed memory
+/// refers to nothing.
+pub const NOBODY: u32 = 0;
 /// Processes that can be judged at a time, traced or not.
 pub const MAX_PROCESSES: u32 = 4096;
 /// "This kernel's record has no such field."
@@ -46,38 +52,14 @@ pub mod pseudo {
     pub const STAMPED: u32 = 3;
 }
 
-/// Refers to a slot or thin record: its number plus one, so that zeroed memory refers to none.
+/// Refers to a slot or thin record by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct SlotRef(u32);
+pub struct SlotRef(pub u32);
 
 impl SlotRef {
     /// No slot.
-    pub const NONE: Self = Self(0);
-
-    /// The slot with this number.
-    #[inline(always)]
-    pub const fn new(number: u32) -> Self {
-        Self(number.wrapping_add(1))
-    }
-
-    /// Number of the slot; beyond every table for [`Self::NONE`].
-    #[inline(always)]
-    pub const fn number(self) -> u32 {
-        self.0.wrapping_sub(1)
-    }
-
-    /// The value as it is kept in a map.
-    #[inline(always)]
-    pub const fn from_raw(raw: u32) -> Self {
-        Self(raw)
-    }
-
-    /// The value to keep in a map.
-    #[inline(always)]
-    pub const fn raw(self) -> u32 {
-        self.0
-    }
+    pub const NONE: Self = Self(NOBODY);
 }
 
 /// The tables of which an entry can be had: indices of the map `FULL`.
@@ -139,6 +121,14 @@ pub struct Cached {
     pub slot: SlotRef,
 }
 
+/// Bits of [`Vcpu::touched`].
+pub mod touched {
+    /// The open exit has, or may have, parts other than [`super::Part::Kernel`].
+    pub const PARTS: u32 = 1;
+    /// The isa of the open exit is not [`super::Vcpu::isa`].
+    pub const ISA: u32 = 2;
+}
+
 /// What the thread does while an exit is open, as far as it is not simply running in KVM. See
 /// [`crate::breakdown`].
 #[derive(Clone, Copy, Debug)]
@@ -198,25 +188,24 @@ pub struct Vcpu {
     pub kvm_vcpu: u64,
     /// Time of the exit that waits for its entry; 0 when the vCPU is in the guest.
     pub open_ns: u64,
-    /// Time of the last entry, moved on by what the thread then spent off its CPU; 0 before the first.
-    ///
-    /// `first_ns + guest_ns + exit_ns + lost_ns + away_ns + parked_ns` is `open_ns` while an exit is open,
-    /// else `entered_ns`.
+    /// Time of the last entry, moved on by what the thread then spent off its CPU; 0 if none was seen since
+    /// the last exit that was.
     pub entered_ns: u64,
-    /// Sum of the complete exit intervals.
+    /// Sum of the complete exit intervals. Those of the guest are what is left, see
+    /// [`crate::pairing::guest_ns`].
     pub exit_ns: u64,
-    /// Sum of the complete guest intervals.
-    pub guest_ns: u64,
     /// The VMCB of the guest itself, valid as long as `kvm_vcpu`; 0 when it is not known or a nested guest's
     /// VMCB is in use. AMD only.
     pub vmcb: u64,
+    /// Cause of the open exit below its reason, see [`crate::subkey`]; 0 if none is known.
+    pub open_subkey: u64,
     /// Code of the open exit, or of the last one.
     pub open_code: u32,
-    /// Isa of `open_code`.
+    /// Isa of `open_code`: `isa`, unless `touched` says otherwise.
     pub open_isa: Isa,
     /// Isa of the codes in `direct`: that of the first exit.
     pub isa: Isa,
-    /// 1 if the open exit has, or may have, parts other than [`Part::Kernel`].
+    /// See [`touched`]. At 0 the open exit has its time, its code and nothing else.
     pub touched: u32,
 
     /// `tgid << 32 | tid`; 0 while unused and after death.
@@ -224,8 +213,6 @@ pub struct Vcpu {
     /// The kernel's `struct task_struct` of the thread, beside `kvm_vcpu` where a return of KVM_RUN can be
     /// missed.
     pub task: u64,
-    /// Cause of the open exit below its reason, see [`crate::subkey`]; 0 if none is known.
-    pub open_subkey: u64,
     /// When the first exit was seen.
     pub first_ns: u64,
     /// Time in intervals that were lost: of unpaired exits and entries, or because the clock went back.
@@ -240,6 +227,10 @@ pub struct Vcpu {
     pub busy: u32,
     /// Causes that have a slot or thin record.
     pub causes: u32,
+    /// Not 0 while several times are changed that a reader must see changed together or not at all.
+    pub changing: u32,
+    /// The entry's own number, which the programs need only now and then.
+    pub index: u32,
 
     /// See [`state`].
     pub state: u32,
@@ -256,11 +247,10 @@ pub struct Vcpu {
     pub tid: u32,
     /// The slot of the guest intervals.
     pub guest_slot: SlotRef,
-    /// Index plus one of another entry of the same thread, in a ring; 0 if it has no other. See
-    /// [`crate::ring`].
+    /// Another entry of the same thread, in a ring; [`NOBODY`] if it has no other. See [`crate::ring`].
     pub next: u32,
-    /// Index plus one of another entry of the same process, in a ring; 0 if the process is not known yet.
-    /// Written by user space. See [`crate::pause`].
+    /// Another entry of the same process, in a ring; [`NOBODY`] if the process is not known yet. Written by
+    /// user space. See [`crate::pause`].
     pub sibling: u32,
     /// Name of the thread at its first exit.
     pub comm: [u8; 16],
@@ -380,21 +370,22 @@ impl Vcpu {
         open_ns: 0,
         entered_ns: 0,
         exit_ns: 0,
-        guest_ns: 0,
         vmcb: 0,
+        open_subkey: 0,
         open_code: 0,
         open_isa: Isa::NONE,
         isa: Isa::NONE,
         touched: 0,
         pid_tgid: 0,
         task: 0,
-        open_subkey: 0,
         first_ns: 0,
         lost_ns: 0,
         away_ns: 0,
         parked_ns: 0,
         busy: 0,
         causes: 0,
+        changing: 0,
+        index: NOBODY,
         state: state::FREE,
         generation: 0,
         identity: 0,
@@ -402,8 +393,8 @@ impl Vcpu {
         pid: 0,
         tid: 0,
         guest_slot: SlotRef::NONE,
-        next: 0,
-        sibling: 0,
+        next: NOBODY,
+        sibling: NOBODY,
         comm: [0; 16],
         breakdown: Breakdown::NONE,
         lost: [0; loss::PerVcpu::COUNT],

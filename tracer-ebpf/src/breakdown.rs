@@ -6,7 +6,8 @@
 //! never charged: it is what the others leave of the interval, so the parts sum to it whatever happened.
 
 use crate::{
-    abi::{Isa, Vcpu},
+    abi::{Isa, Vcpu, touched},
+    pairing,
     part::Part,
     pause,
     slot::{self, clear},
@@ -130,7 +131,7 @@ pub fn left_kvm(vcpu: &mut Vcpu, now_ns: u64, reason: u32) -> Option<Trip> {
         return None;
     }
     let trip = entered_kvm(vcpu, now_ns);
-    vcpu.touched = 1;
+    vcpu.touched |= touched::PARTS;
     let breakdown = &mut vcpu.breakdown;
     breakdown.mode = Mode::USER;
     breakdown.since_ns = now_ns;
@@ -211,7 +212,7 @@ pub fn entered_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Trip> {
 pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
     if vcpu.open_ns != 0 {
         let ran_ns = since(vcpu, now_ns);
-        vcpu.touched = 1;
+        vcpu.touched |= touched::PARTS;
         let breakdown = &mut vcpu.breakdown;
         if breakdown.mode == Mode::USER {
             breakdown.parts[Part::User as usize] += ran_ns;
@@ -257,11 +258,14 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
         // Between entry and exit: the exit was not reported yet, or the entry not carried out.
         breakdown.closed[Part::Runqueue as usize] += waited_ns;
         breakdown.closed[Part::Blocked as usize] += slept_ns;
-        vcpu.entered_ns += away_ns;
-        vcpu.away_ns += away_ns;
+        pairing::changing(vcpu, |vcpu| {
+            let (entered_ns, all_ns) = (vcpu.entered_ns + away_ns, vcpu.away_ns + away_ns);
+            slot::set(&mut vcpu.entered_ns, entered_ns);
+            slot::set(&mut vcpu.away_ns, all_ns);
+        });
         return None;
     }
-    vcpu.touched = 1;
+    vcpu.touched |= touched::PARTS;
     breakdown.parts[Part::Runqueue as usize] += waited_ns;
     if breakdown.mode == Mode::CALLED {
         breakdown.call_away_ns += away_ns;
@@ -345,7 +349,7 @@ pub fn halted(vcpu: &mut Vcpu, now_ns: u64, ns: u64, waited: bool, sched: bool) 
         return;
     }
     let left_ns = kernel_ns(vcpu, now_ns);
-    vcpu.touched = 1;
+    vcpu.touched |= touched::PARTS;
     let breakdown = &mut vcpu.breakdown;
     if !sched {
         let part = if waited { Part::Halt } else { Part::Poll };
@@ -372,7 +376,8 @@ pub fn halted(vcpu: &mut Vcpu, now_ns: u64, ns: u64, waited: bool, sched: bool) 
     clear(&mut breakdown.asleep_ns);
 }
 
-/// Adds the parts of the exit that an entry has closed to the thread's own, and forgets them.
+/// Adds the parts of the exit that an entry has closed to the thread's own, and forgets them. Its isa is
+/// still to be forgotten, see [`pairing::own_isa`].
 #[inline(always)]
 pub fn close(vcpu: &mut Vcpu) {
     for index in 0..Part::COUNT {
@@ -387,6 +392,7 @@ pub fn close(vcpu: &mut Vcpu) {
 pub fn discard(vcpu: &mut Vcpu) {
     if vcpu.touched != 0 {
         forget(vcpu);
+        pairing::own_isa(vcpu);
     }
 }
 
@@ -425,7 +431,7 @@ fn kernel_ns(vcpu: &Vcpu, now_ns: u64) -> u64 {
 /// Time since the present mode, or time off the CPU, began; never from before the open exit or the entry.
 #[inline(always)]
 fn since(vcpu: &Vcpu, now_ns: u64) -> u64 {
-    let stamp_ns = if vcpu.open_ns != 0 { vcpu.open_ns } else { vcpu.entered_ns };
+    let stamp_ns = pairing::stamp_ns(vcpu);
     let from_ns = if vcpu.breakdown.since_ns < stamp_ns { stamp_ns } else { vcpu.breakdown.since_ns };
     now_ns.saturating_sub(from_ns)
 }

@@ -49,7 +49,7 @@ pub(crate) fn opaque(value: usize) -> usize {
 /// the verifier does not. On paths that cannot be taken, the verifier may hold contradictory bounds, which a
 /// mask resolves.
 #[inline(always)]
-pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
+pub fn masked<const MASK: i32>(value: u64) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut value = value;
@@ -63,6 +63,28 @@ pub(crate) fn masked<const MASK: i32>(value: u64) -> usize {
     {
         (value & MASK as u64) as usize
     }
+}
+
+/// The address of what is `offset` bytes behind the field at `FIELD` of a structure. The compiler would add to
+/// a copy of the structure's address, which takes more instructions and often one more register.
+#[inline(always)]
+pub fn behind<T, U, const FIELD: usize>(structure: *mut T, offset: u64) -> *mut U {
+    moved(structure.cast::<u8>(), offset).wrapping_add(FIELD).cast()
+}
+
+#[inline(always)]
+fn moved(base: *mut u8, offset: u64) -> *mut u8 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut address = offset;
+        // SAFETY: adds two registers.
+        unsafe {
+            core::arch::asm!("{0} += {1}", inout(reg) address, in(reg) base, options(pure, nomem, nostack));
+        }
+        address as *mut u8
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    base.wrapping_add(offset as usize)
 }
 
 /// Shifts to the right by less than 64. The compiler cannot know that bound, and would mask the amount. The

@@ -89,8 +89,10 @@ marks! {
     OFF_MSR_WRITE,
     /// Offset of `ecx`, the MSR's number, in the record of `kvm:kvm_msr`.
     OFF_MSR_NUMBER,
-    /// The isa of events whose record has none.
+    /// The isa of events whose record has none, and of vCPUs whose first record cannot be read.
     ISA_DEFAULT,
+    /// 1 if the vCPUs that raw tracepoints report are those of SVM, else they are those of VMX.
+    RAW_SVM,
     /// How many places the table of vCPUs was asked to have; see [`crate::quota`].
     ASKED_VCPUS,
     /// How many places the table of slots was asked to have.

@@ -14,27 +14,37 @@
 use crate::{
     abi::{Isa, SlotKey, pseudo},
     breakdown::{self, Sleep, Trip},
-    pairing::{self, Entry, Exit},
+    pairing,
     part::Part,
     slot,
     subkey::{self, kind},
     tables::{self, Tables},
 };
 
-/// A vCPU left its guest.
+/// A vCPU left its guest; `isa` is [`None`] if it is the vCPU's own.
 #[inline(always)]
-pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Isa, code: u32) {
-    if tables.has_causes() {
+pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Option<Isa>, code: u32) {
+    if tables.has_causes(now_ns) {
         tables.vcpu(entry).open_subkey = 0;
     }
-    let meant = pairing::on_exit(tables.vcpu(entry), now_ns, isa, code);
-    if let Exit::Opened(guest_ns) = meant
-        && tables.has_guest_histogram()
-    {
-        let slot = tables::guest(tables, entry, subkey::new(kind::GUEST, 0));
-        if let Some(slot) = tables.slot(slot) {
-            slot::record(slot, guest_ns);
-        }
+    if !pairing::opens(tables.vcpu(entry), now_ns) {
+        return tables.odd_exit(entry, now_ns, isa, code);
+    }
+    let guest_ns = pairing::open(tables.vcpu(entry), now_ns, isa, code);
+    if tables.has_guest_histogram(now_ns) {
+        tables.guest_sample(entry, guest_ns);
+    }
+}
+
+/// The guest ran for this long; nothing if that is 0.
+#[inline(always)]
+pub fn guest_sample<T: Tables>(tables: &mut T, entry: T::Entry, ns: u64) {
+    if ns == 0 {
+        return;
+    }
+    let slot = tables::guest(tables, entry, subkey::new(kind::GUEST, 0));
+    if let Some(slot) = tables.slot(slot) {
+        slot::record(slot, ns);
     }
 }
 
@@ -43,7 +53,7 @@ pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Isa, c
 #[inline(always)]
 pub fn stamp<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     if pairing::is_in_guest(tables.vcpu(entry)) {
-        exit(tables, entry, now_ns, Isa::NONE, pseudo::STAMPED);
+        exit(tables, entry, now_ns, Some(Isa::NONE), pseudo::STAMPED);
     }
 }
 
@@ -53,12 +63,15 @@ pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     if tables.vcpu(entry).touched != 0 {
         return tables.close_in_parts(entry, now_ns);
     }
-    let Entry::Closed(ns) = pairing::on_entry(tables.vcpu(entry), now_ns) else { return };
+    if !pairing::closes(tables.vcpu(entry), now_ns) {
+        return tables.odd_entry(entry, now_ns);
+    }
+    let ns = pairing::close(tables.vcpu(entry), now_ns);
     let slot = tables::plain(tables, entry);
     if let Some(slot) = tables.slot(slot) {
         slot::record(slot, ns);
     }
-    if tables.has_causes() {
+    if tables.has_causes(now_ns) {
         let cause = tables.vcpu(entry).open_subkey;
         if cause != 0 {
             let key = tables::key_below(tables, entry, cause);
@@ -67,12 +80,15 @@ pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     }
 }
 
-/// A vCPU entered its guest, and the exit before that has parts.
+/// A vCPU entered its guest, and the exit before that has parts or an isa of its own.
 #[inline(always)]
 pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     kvm_run_confirmed(tables, entry, now_ns);
     let vcpu = tables.vcpu(entry);
-    let Entry::Closed(ns) = pairing::on_entry(vcpu, now_ns) else { return };
+    if !pairing::closes(vcpu, now_ns) {
+        return pairing::on_odd_entry(vcpu, now_ns);
+    }
+    let ns = pairing::close(vcpu, now_ns);
     let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_subkey);
     let key = SlotKey { vcpu: T::index(entry), isa, code, pad: 0, subkey: 0 };
     // Taken off at once: a reader that copies the entry sees the exit's parts with the exit or with the sums.
@@ -81,15 +97,16 @@ pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
     let handled_ns = ns.saturating_sub(idle_ns);
     let slot = if idle_ns == 0 {
-        tables::plain(tables, entry)
+        tables.rare_or_new(entry)
     } else {
         tables.sample(SlotKey { subkey: subkey::new(kind::WHOLE, 0), ..key }, ns);
         tables::keyed(tables, &SlotKey { subkey: subkey::new(kind::HALTED, 0), ..key })
     };
+    pairing::own_isa(tables.vcpu(entry));
     if let Some(slot) = tables.slot(slot) {
         slot::record_parts(slot, handled_ns, &parts);
     }
-    if tables.has_causes() && cause != 0 {
+    if tables.has_causes(now_ns) && cause != 0 {
         tables.sample(SlotKey { subkey: cause, ..key }, handled_ns);
     }
 }
@@ -109,7 +126,7 @@ pub fn cause<T: Tables>(tables: &mut T, entry: T::Entry, subkey: u64) {
 #[inline(always)]
 pub fn kvm_run_return<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, reason: u32) {
     if pairing::is_in_guest(tables.vcpu(entry)) {
-        exit(tables, entry, now_ns, Isa::NONE, pseudo::ENTRY_FAILED);
+        exit(tables, entry, now_ns, Some(Isa::NONE), pseudo::ENTRY_FAILED);
     }
     let trip = breakdown::left_kvm(tables.vcpu(entry), now_ns, reason);
     end_trip(tables, entry, trip);

@@ -9,7 +9,7 @@
 
 pub mod abi;
 pub mod breakdown;
-mod codegen;
+pub mod codegen;
 pub mod config;
 pub mod event;
 pub mod histogram;

@@ -5,89 +5,117 @@
 //! happened before, so nothing is ever measured from a stale stamp; an exit always opens, the newest one
 //! wins.
 //!
-//! Between a thread's first exit and its newest event no nanosecond is left out: each is in a guest interval,
-//! in an exit interval, in [`Vcpu::lost_ns`] or, while the thread runs other vCPUs, in [`Vcpu::parked_ns`].
-//! The reader checks that sum.
+//! Between a thread's first exit and its newest event no nanosecond is left out: each is in an exit interval,
+//! off the CPU ([`Vcpu::away_ns`]), in [`Vcpu::lost_ns`] or, while the thread runs other vCPUs, in
+//! [`Vcpu::parked_ns`]; what is left is the guest's.
+//!
+//! A reader must never see half of an update. An exit changes one time. An entry changes three, in an order
+//! that tells a reader how far it came ([`is_settled`]). All other updates are marked ([`changing`]).
 
 use crate::{
-    abi::{Isa, Vcpu, pseudo, state},
+    abi::{Isa, Vcpu, pseudo, state, touched},
     breakdown,
     loss::PerVcpu,
+    slot::set,
 };
 
-/// What an exit event meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// The guest ran for this many ns.
-    Opened(u64),
-    /// No entry was seen before it: the thread's first exit, or a loss that has been counted.
-    First,
-    /// It is the one that was stamped: only its reason is news.
-    Stamped,
-}
-
-/// What an entry event meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// The open exit is complete and took this many ns.
-    Closed(u64),
-    /// There is no sample; the loss has been counted.
-    Lost(PerVcpu),
-}
-
-/// Notes an exit at `now_ns`. Where exits can have a cause, [`Vcpu::open_subkey`] is still to be cleared.
+/// Changes several times of an entry at once, in the eyes of a reader.
 #[inline(always)]
-pub fn on_exit(vcpu: &mut Vcpu, now_ns: u64, isa: Isa, code: u32) -> Exit {
-    let open_ns = vcpu.open_ns;
-    if open_ns != 0 {
-        let stamped = is_stamped(vcpu);
-        vcpu.open_isa = isa;
-        vcpu.open_code = code;
-        if stamped {
-            return Exit::Stamped;
-        }
-        vcpu.open_ns = now_ns;
-        vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;
-        vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(open_ns));
-        breakdown::discard(vcpu);
-        return Exit::First;
-    }
+pub fn changing<R>(vcpu: &mut Vcpu, change: impl FnOnce(&mut Vcpu) -> R) -> R {
+    set(&mut vcpu.changing, 1);
+    let result = change(vcpu);
+    set(&mut vcpu.changing, 0);
+    result
+}
+
+/// Whether an exit at `now_ns` follows an entry, or is the first: [`open`] notes it. Any other is odd.
+#[inline(always)]
+pub fn opens(vcpu: &Vcpu, now_ns: u64) -> bool {
+    vcpu.open_ns == 0 && vcpu.entered_ns <= now_ns
+}
+
+/// Notes an exit at `now_ns`; `isa` is [`None`] if it is the vCPU's own. Where exits can have a cause,
+/// [`Vcpu::open_subkey`] is still to be cleared. Returns how long the guest ran, or 0 if no entry was seen
+/// before: the thread's first exit, or one after a loss that has been counted.
+#[inline(always)]
+pub fn open(vcpu: &mut Vcpu, now_ns: u64, isa: Option<Isa>, code: u32) -> u64 {
     let entered_ns = vcpu.entered_ns;
-    let meant = now_ns.wrapping_sub(entered_ns);
-    vcpu.open_isa = isa;
-    vcpu.open_code = code;
-    vcpu.open_ns = now_ns;
-    // One comparison for "no entry yet" and "before it".
-    if entered_ns.wrapping_sub(1) >= now_ns {
-        if entered_ns != 0 {
-            vcpu.lost[PerVcpu::ClockBack as usize] += 1;
-            vcpu.lost_ns = vcpu.lost_ns.wrapping_add(meant);
-        }
-        return Exit::First;
-    }
-    vcpu.guest_ns = vcpu.guest_ns.wrapping_add(meant);
-    Exit::Opened(meant)
+    set_reason(vcpu, isa, code);
+    set(&mut vcpu.open_ns, now_ns);
+    if entered_ns == 0 { 0 } else { now_ns - entered_ns }
 }
 
-/// Notes an entry at `now_ns` and closes the exit that was open. The parts of the exit are still to be
-/// settled, see [`breakdown::close`].
+/// Notes an exit while one is open or before the last entry. The entry between them was lost, or the clock
+/// went back, which is counted; or the exit was stamped before, and only its reason is news.
 #[inline(always)]
-pub fn on_entry(vcpu: &mut Vcpu, now_ns: u64) -> Entry {
-    let open_ns = vcpu.open_ns;
-    vcpu.open_ns = 0;
-    if open_ns != 0 && now_ns >= open_ns {
-        vcpu.exit_ns = vcpu.exit_ns.wrapping_add(now_ns - open_ns);
-        vcpu.entered_ns = now_ns;
-        return Entry::Closed(now_ns - open_ns);
+pub fn on_odd_exit(vcpu: &mut Vcpu, now_ns: u64, isa: Option<Isa>, code: u32) {
+    if is_stamped(vcpu) {
+        own_isa(vcpu);
+    } else {
+        let cause = if vcpu.open_ns != 0 { PerVcpu::UnpairedExit } else { PerVcpu::ClockBack };
+        let from_ns = stamp_ns(vcpu);
+        vcpu.lost[cause as usize] += 1;
+        changing(vcpu, |vcpu| {
+            // Wrapping: the sum gives back what went back with the clock.
+            vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+            set(&mut vcpu.entered_ns, 0);
+            set(&mut vcpu.open_ns, now_ns);
+            breakdown::discard(vcpu);
+        });
     }
-    let (cause, from_ns) =
-        if open_ns == 0 { (PerVcpu::UnpairedEntry, vcpu.entered_ns) } else { (PerVcpu::ClockBack, open_ns) };
+    set_reason(vcpu, isa, code);
+}
+
+#[inline(always)]
+fn set_reason(vcpu: &mut Vcpu, isa: Option<Isa>, code: u32) {
+    set(&mut vcpu.open_code, code);
+    if let Some(isa) = isa
+        && isa != vcpu.isa
+    {
+        vcpu.open_isa = isa;
+        vcpu.touched |= touched::ISA;
+    }
+}
+
+/// The open exit, if any, has the vCPU's own isa from here on.
+#[inline(always)]
+pub fn own_isa(vcpu: &mut Vcpu) {
+    vcpu.open_isa = vcpu.isa;
+    vcpu.touched &= !touched::ISA;
+}
+
+/// Whether an entry at `now_ns` closes the exit that is open: [`close`] notes it. Any other is odd.
+#[inline(always)]
+pub fn closes(vcpu: &Vcpu, now_ns: u64) -> bool {
+    vcpu.open_ns != 0 && vcpu.open_ns <= now_ns
+}
+
+/// Notes an entry at `now_ns` and closes the exit that was open. Returns how long the exit took, in ns. Its
+/// parts are still to be settled, see [`breakdown::close`].
+#[inline(always)]
+pub fn close(vcpu: &mut Vcpu, now_ns: u64) -> u64 {
+    let ns = now_ns - vcpu.open_ns;
+    // In this order: see `is_settled`.
+    set(&mut vcpu.entered_ns, now_ns);
+    let exit_ns = vcpu.exit_ns.wrapping_add(ns);
+    set(&mut vcpu.exit_ns, exit_ns);
+    set(&mut vcpu.open_ns, 0);
+    ns
+}
+
+/// Notes an entry without an exit, or before it. There is no sample; the loss is counted.
+#[inline(always)]
+pub fn on_odd_entry(vcpu: &mut Vcpu, now_ns: u64) {
+    let cause = if vcpu.open_ns == 0 { PerVcpu::UnpairedEntry } else { PerVcpu::ClockBack };
+    let from_ns = stamp_ns(vcpu);
     vcpu.lost[cause as usize] += 1;
-    // Wrapping: what went back with the clock is given back by the sum.
-    vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
-    vcpu.entered_ns = now_ns;
-    breakdown::discard(vcpu);
-    Entry::Lost(cause)
+    changing(vcpu, |vcpu| {
+        // Wrapping: the sum gives back what went back with the clock.
+        vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+        set(&mut vcpu.open_ns, 0);
+        set(&mut vcpu.entered_ns, now_ns);
+        breakdown::discard(vcpu);
+    });
 }
 
 /// Whether the vCPU is in its guest, as far as its events tell. Not if the thread runs another vCPU.
@@ -102,14 +130,24 @@ pub fn is_stamped(vcpu: &Vcpu) -> bool {
     vcpu.open_ns != 0 && vcpu.open_isa == Isa::NONE && vcpu.open_code == pseudo::STAMPED
 }
 
-/// The time of the newest exit or entry, on the clock of [`accounted_ns`].
+/// The time of the newest exit or entry: up to here all time is in some interval.
+#[inline(always)]
 pub fn stamp_ns(vcpu: &Vcpu) -> u64 {
     if vcpu.open_ns != 0 { vcpu.open_ns } else { vcpu.entered_ns }
 }
 
-/// Where the thread's intervals add up to. Equal to [`stamp_ns`] in every consistent copy of an entry.
-pub fn accounted_ns(vcpu: &Vcpu) -> u64 {
-    [vcpu.guest_ns, vcpu.exit_ns, vcpu.lost_ns, vcpu.away_ns, vcpu.parked_ns]
+/// Whether nothing was under way on this copy, if its times are all of one moment. An entry sets
+/// [`Vcpu::entered_ns`] first and clears [`Vcpu::open_ns`] last. What it found in [`Vcpu::touched`] it clears
+/// later still.
+pub fn is_settled(vcpu: &Vcpu) -> bool {
+    let Vcpu { open_ns, entered_ns, .. } = *vcpu;
+    let between = if open_ns == 0 { entered_ns != 0 && vcpu.touched == 0 } else { entered_ns <= open_ns };
+    between && vcpu.changing == 0
+}
+
+/// Sum of the complete guest intervals in a settled copy, in ns.
+pub fn guest_ns(vcpu: &Vcpu) -> u64 {
+    [vcpu.first_ns, vcpu.exit_ns, vcpu.lost_ns, vcpu.away_ns, vcpu.parked_ns]
         .into_iter()
-        .fold(vcpu.first_ns, u64::wrapping_add)
+        .fold(stamp_ns(vcpu), u64::wrapping_sub)
 }

@@ -76,7 +76,7 @@ pub fn paused_ns<T: Tables>(tables: &mut T, entry: T::Entry, sleep: Sleep) -> u6
     let mut paused = Span { from_ns, until_ns };
     let mut next = tables.vcpu(entry).sibling;
     for _ in 0..MOST {
-        let Some(other) = tables.entry_at(next.wrapping_sub(1)) else { return 0 };
+        let Some(other) = tables.entry_at(next) else { return 0 };
         if T::index(other) == T::index(entry) {
             return paused.ns().min(most_ns);
         }

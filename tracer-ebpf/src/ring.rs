@@ -2,9 +2,11 @@
 //! others are parked. Most threads have one entry and never come here.
 
 use crate::{
-    abi::{Vcpu, state},
+    abi::{NOBODY, Vcpu, state},
     breakdown,
     loss::PerVcpu,
+    pairing,
+    slot::set,
     tables::Tables,
 };
 
@@ -24,22 +26,26 @@ pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
     } else {
         vcpu.entered_ns
     };
-    vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
-    vcpu.open_ns = 0;
-    vcpu.entered_ns = now_ns;
-    vcpu.kvm_vcpu = 0;
-    breakdown::discard(vcpu);
-    crate::slot::set(&mut vcpu.state, state::PARKED);
+    pairing::changing(vcpu, |vcpu| {
+        vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+        set(&mut vcpu.open_ns, 0);
+        set(&mut vcpu.entered_ns, now_ns);
+        vcpu.kvm_vcpu = 0;
+        breakdown::discard(vcpu);
+        set(&mut vcpu.state, state::PARKED);
+    });
 }
 
 /// The thread runs this vCPU again: it is in its guest since now. Where an exit tells so, the entry before it
 /// was not seen, and [`Vcpu::entered_ns`] is still to be cleared.
 pub fn resume(vcpu: &mut Vcpu, now_ns: u64) {
-    if vcpu.state == state::PARKED {
-        vcpu.parked_ns = vcpu.parked_ns.wrapping_add(now_ns.wrapping_sub(vcpu.entered_ns));
-        crate::slot::set(&mut vcpu.state, state::LIVE);
-    }
-    vcpu.entered_ns = now_ns;
+    pairing::changing(vcpu, |vcpu| {
+        if vcpu.state == state::PARKED {
+            vcpu.parked_ns = vcpu.parked_ns.wrapping_add(now_ns.wrapping_sub(vcpu.entered_ns));
+            set(&mut vcpu.state, state::LIVE);
+        }
+        set(&mut vcpu.entered_ns, now_ns);
+    });
 }
 
 /// Whether the thread runs this vCPU now, by its [`Vcpu::identity`]. A parked entry may be the one that a
@@ -68,7 +74,7 @@ fn find<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64) -> Option<T::
             return Some(other);
         }
         let next = vcpu.next;
-        other = tables.entry_at(next.wrapping_sub(1))?;
+        other = tables.entry_at(next)?;
         if T::index(other) == T::index(entry) {
             return None;
         }
@@ -80,20 +86,20 @@ fn find<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64) -> Option<T::
 /// first, which is left to user space.
 #[inline(always)]
 pub fn insert<T: Tables>(tables: &mut T, entry: T::Entry, new: T::Entry) {
-    let first = T::index(entry) + 1;
+    let first = T::index(entry);
     let next = match tables.vcpu(entry).next {
-        0 => first,
+        NOBODY => first,
         next => next,
     };
     tables.vcpu(new).next = next;
-    tables.vcpu(entry).next = T::index(new) + 1;
+    tables.vcpu(entry).next = T::index(new);
     let (mut before, mut oldest, mut oldest_ns, mut len) = (new, None, u64::MAX, 2);
     let mut next = next;
     for _ in 0..MOST {
         if next == first {
             break;
         }
-        let Some(other) = tables.entry_at(next.wrapping_sub(1)) else { return };
+        let Some(other) = tables.entry_at(next) else { return };
         let vcpu = tables.vcpu(other);
         next = vcpu.next;
         if vcpu.entered_ns < oldest_ns {
@@ -109,7 +115,7 @@ pub fn insert<T: Tables>(tables: &mut T, entry: T::Entry, new: T::Entry) {
         let after = tables.vcpu(other).next;
         tables.vcpu(before).next = after;
         let vcpu = tables.vcpu(other);
-        vcpu.next = 0;
+        vcpu.next = NOBODY;
         give_up(vcpu);
     }
 }
@@ -124,7 +130,7 @@ pub fn end<T: Tables>(tables: &mut T, entry: T::Entry, mut each: impl FnMut(&Vcp
         let next = vcpu.next;
         each(vcpu);
         give_up(vcpu);
-        match tables.entry_at(next.wrapping_sub(1)) {
+        match tables.entry_at(next) {
             Some(next) if T::index(next) != T::index(entry) => other = next,
             _ => return,
         }
@@ -136,5 +142,5 @@ pub fn give_up(vcpu: &mut Vcpu) {
     vcpu.pid_tgid = 0;
     vcpu.kvm_vcpu = 0;
     // Last: from here on the entry is user space's.
-    crate::slot::set(&mut vcpu.state, state::DEAD);
+    set(&mut vcpu.state, state::DEAD);
 }

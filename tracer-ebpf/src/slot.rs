@@ -1,8 +1,10 @@
 //! Where a sample is added up: the way from an exit code to its slot, and the update of a slot.
 
+use core::mem::offset_of;
+
 use crate::{
     abi::{DIRECT, EPOCH_STEP, Extremes, Isa, Slot, SlotRef, Tally, Vcpu},
-    codegen::{masked, opaque},
+    codegen::{behind, masked, opaque},
     histogram::{BUCKETS, rare_bucket_of, usual_bucket_of},
     part::Part,
 };
@@ -33,21 +35,26 @@ pub const fn direct_index(code: u32) -> Option<usize> {
 /// The slot noted for a code of this vCPU.
 #[inline(always)]
 pub fn find(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
-    match find_direct(vcpu, isa, code) {
+    let direct = if isa == vcpu.isa { find_direct(vcpu, code) } else { SlotRef::NONE };
+    match direct {
         SlotRef::NONE => find_rare(vcpu, isa, code),
         slot => slot,
     }
 }
 
-/// The slot noted for a code that has a direct place; [`SlotRef::NONE`] for other codes. The lowest codes are
-/// looked up apart from those of the second range: joined, both would pay for work that only one needs.
+/// The slot noted for a code of the vCPU's isa that has a direct place; [`SlotRef::NONE`] for other codes.
+/// The lowest codes are looked up apart from those of the second range: joined, both would pay for work that
+/// only one needs.
 #[inline(always)]
-pub fn find_direct(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
-    if isa != vcpu.isa {
-        return SlotRef::NONE;
-    }
+pub fn find_direct(vcpu: &Vcpu, code: u32) -> SlotRef {
     if code < DENSE {
-        return vcpu.direct[code as usize];
+        const FIELD: usize = offset_of!(Vcpu, direct);
+        let place: *mut SlotRef = behind::<_, _, FIELD>(
+            (&raw const *vcpu).cast_mut(),
+            u64::from(code) * size_of::<SlotRef>() as u64,
+        );
+        // SAFETY: moved by fewer elements than `direct` has.
+        return unsafe { place.read_volatile() };
     }
     match direct_index(code) {
         Some(index) if opaque(index) < DIRECT => vcpu.direct[index],
@@ -100,22 +107,20 @@ pub fn has_place(vcpu: &Vcpu, isa: Isa, code: u32) -> bool {
 /// Adds one sample.
 #[inline(always)]
 pub fn record(slot: &mut Slot, ns: u64) {
-    let Slot { tally, buckets, .. } = slot;
-    let count = begin(tally, ns);
-    bucket(buckets, ns);
-    end(tally, count);
+    let count = begin(&mut slot.tally, ns);
+    bucket(slot, ns);
+    end(&mut slot.tally, count);
 }
 
 /// Adds one sample that has parts.
 #[inline(always)]
 pub fn record_parts(slot: &mut Slot, ns: u64, parts: &[u64; Part::COUNT]) {
-    let Slot { tally, parts: sums, buckets } = slot;
-    let count = begin(tally, ns);
-    for (sum, part) in sums.iter_mut().zip(parts) {
+    let count = begin(&mut slot.tally, ns);
+    for (sum, part) in slot.parts.iter_mut().zip(parts) {
         add(sum, *part);
     }
-    bucket(buckets, ns);
-    end(tally, count);
+    bucket(slot, ns);
+    end(&mut slot.tally, count);
 }
 
 /// Adds one sample to a thin record.
@@ -148,25 +153,27 @@ fn begin(tally: &mut Tally, ns: u64) -> u64 {
 fn current(tally: &mut Tally) -> &mut Extremes {
     let offset = masked::<{ EPOCH_STEP as i32 }>(get(&tally.epoch).into());
     // SAFETY: `parity` times the size of one, which is the offset of one of the two.
-    unsafe { &mut *tally.extremes.as_mut_ptr().byte_add(offset) }
+    unsafe { &mut *behind::<_, _, { offset_of!(Tally, extremes) }>(tally, offset as u64) }
 }
 
 #[inline(always)]
-fn bucket(buckets: &mut [u32; BUCKETS], ns: u64) {
+fn bucket(slot: &mut Slot, ns: u64) {
     const USUAL: i32 = 0xff;
     const ANY: i32 = BUCKETS.next_power_of_two() as i32 - 1;
     const { assert!(USUAL < BUCKETS as i32) };
-    let samples = match usual_bucket_of(ns) {
-        // SAFETY: the mask leaves a number that is in bounds.
-        Some(bucket) => unsafe { buckets.get_unchecked_mut(masked::<USUAL>(bucket as u64)) },
+    let bucket = match usual_bucket_of(ns) {
+        Some(bucket) => masked::<USUAL>(bucket as u64),
         None => {
             let bucket = masked::<ANY>(rare_bucket_of(ns) as u64);
             if bucket >= BUCKETS {
                 return;
             }
-            &mut buckets[bucket]
+            bucket
         }
     };
+    let offset = (bucket * size_of::<u32>()) as u64;
+    // SAFETY: moved by fewer elements than there are.
+    let samples: &mut u32 = unsafe { &mut *behind::<_, _, { offset_of!(Slot, buckets) }>(slot, offset) };
     set(samples, get(samples).wrapping_add(1));
 }
 
@@ -214,10 +221,10 @@ mod tests {
         for (number, (isa, code)) in codes.into_iter().enumerate() {
             assert_eq!(find(&vcpu, isa, code), SlotRef::NONE);
             assert!(has_place(&vcpu, isa, code));
-            assert!(note(&mut vcpu, isa, code, SlotRef::new(number as u32)));
+            assert!(note(&mut vcpu, isa, code, SlotRef(number as u32 + 1)));
         }
         for (number, (isa, code)) in codes.into_iter().enumerate() {
-            assert_eq!(find(&vcpu, isa, code), SlotRef::new(number as u32), "{isa:?} code {code:#x}");
+            assert_eq!(find(&vcpu, isa, code), SlotRef(number as u32 + 1), "{isa:?} code {code:#x}");
         }
     }
 
@@ -226,12 +233,12 @@ mod tests {
         let mut vcpu = Vcpu::UNUSED;
         vcpu.isa = Isa::VMX;
         for code in 0..crate::abi::RARE as u32 {
-            assert!(note(&mut vcpu, Isa::VMX, 0x8000_0000 | code, SlotRef::new(code)));
+            assert!(note(&mut vcpu, Isa::VMX, 0x8000_0000 | code, SlotRef(code + 1)));
         }
         assert!(!has_place(&vcpu, Isa::VMX, 0x9000_0000));
-        assert!(!note(&mut vcpu, Isa::VMX, 0x9000_0000, SlotRef::new(98)));
+        assert!(!note(&mut vcpu, Isa::VMX, 0x9000_0000, SlotRef(98)));
         assert!(has_place(&vcpu, Isa::VMX, 12));
-        assert_eq!(find(&vcpu, Isa::VMX, 0x8000_0005), SlotRef::new(5));
+        assert_eq!(find(&vcpu, Isa::VMX, 0x8000_0005), SlotRef(6));
     }
 
     #[test]

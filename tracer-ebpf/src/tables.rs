@@ -5,7 +5,7 @@ use crate::{
     abi::{CACHED, Cached, Extremes, FIRST_EPOCH, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, table},
     breakdown::Sleep,
     loss::PerVcpu,
-    slot, subkey,
+    pairing, slot, subkey,
 };
 
 /// A place that was asked for in a table.
@@ -55,14 +55,30 @@ pub trait Tables: Sized {
     /// Notes a slot or thin record under a key; false if there is no room.
     fn note_key(&mut self, key: &SlotKey, slot: SlotRef) -> bool;
 
-    /// Whether exits can have a cause below their reason.
-    fn has_causes(&self) -> bool;
+    /// Whether exits can have a cause below their reason. The time of the event is given because the BPF
+    /// programs need a number to ask with.
+    fn has_causes(&self, now_ns: u64) -> bool;
 
     /// Whether guest intervals get a histogram.
-    fn has_guest_histogram(&self) -> bool;
+    fn has_guest_histogram(&self, now_ns: u64) -> bool;
 
     /// How many causes a vCPU may have; see [`sample`].
     fn max_causes(&self) -> u32;
+
+    /// [`pairing::on_odd_exit`].
+    fn odd_exit(&mut self, entry: Self::Entry, now_ns: u64, isa: Option<Isa>, code: u32) {
+        pairing::on_odd_exit(self.vcpu(entry), now_ns, isa, code);
+    }
+
+    /// [`pairing::on_odd_entry`].
+    fn odd_entry(&mut self, entry: Self::Entry, now_ns: u64) {
+        pairing::on_odd_entry(self.vcpu(entry), now_ns);
+    }
+
+    /// [`crate::event::guest_sample`].
+    fn guest_sample(&mut self, entry: Self::Entry, ns: u64) {
+        crate::event::guest_sample(self, entry, ns);
+    }
 
     /// [`crate::event::close_in_parts`].
     fn close_in_parts(&mut self, entry: Self::Entry, now_ns: u64) {
@@ -85,18 +101,18 @@ pub trait Tables: Sized {
     }
 }
 
-/// The slot of a thread's open exit, a new one if its code is new. A slot that cannot be had is counted as
-/// lost.
+/// The slot of a thread's open exit of its own isa, a new one if its code is new. A slot that cannot be had
+/// is counted as lost.
 #[inline(always)]
 pub fn plain<T: Tables>(tables: &mut T, entry: T::Entry) -> SlotRef {
     let vcpu = tables.vcpu(entry);
-    match slot::find_direct(vcpu, vcpu.open_isa, vcpu.open_code) {
+    match slot::find_direct(vcpu, vcpu.open_code) {
         SlotRef::NONE => tables.rare_or_new(entry),
         known => known,
     }
 }
 
-/// The slot of an open exit whose code has no direct place, or is new to the thread.
+/// The slot of any open exit: also where its code has no direct place, or is new to the thread.
 #[inline(always)]
 pub fn rare_or_new<T: Tables>(tables: &mut T, entry: T::Entry) -> SlotRef {
     let vcpu = tables.vcpu(entry);

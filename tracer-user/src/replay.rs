@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use tracer_ebpf::{
-    abi::{ABSENT, DEFAULT_CAUSES, Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, parity, state, table},
+    abi::{ABSENT, DEFAULT_CAUSES, Isa, NOBODY, Slot, SlotKey, SlotRef, Tally, Vcpu, parity, state, table},
     breakdown::{self, Off, Sleep},
     event,
     loss::PerVcpu,
@@ -136,7 +136,7 @@ impl Vectors {
         let live = entries.iter().copied().filter(|entry| self.vcpus[*entry].state == state::LIVE);
         let ring: Vec<usize> = live.collect();
         for (at, entry) in ring.iter().enumerate() {
-            self.vcpus[*entry].sibling = ring[(at + 1) % ring.len()] as u32 + 1;
+            self.vcpus[*entry].sibling = ring[(at + 1) % ring.len()] as u32;
         }
     }
 }
@@ -150,7 +150,7 @@ impl Tables for Vectors {
 
     fn entry_at(&mut self, index: u32) -> Option<usize> {
         let index = index as usize;
-        (index < self.vcpus.len()).then_some(index)
+        (index != NOBODY as usize && index < self.vcpus.len()).then_some(index)
     }
 
     fn vcpu(&mut self, entry: usize) -> &mut Vcpu {
@@ -158,24 +158,24 @@ impl Tables for Vectors {
     }
 
     fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot> {
-        self.slots.get_mut(slot.number() as usize)
+        self.slots.get_mut(slot.0 as usize).filter(|_| slot != SlotRef::NONE)
     }
 
     fn tally(&mut self, tally: SlotRef) -> Option<&mut Tally> {
-        self.tallies.get_mut(tally.number() as usize)
+        self.tallies.get_mut(tally.0 as usize).filter(|_| tally != SlotRef::NONE)
     }
 
     /// The only source of events has the tables for itself: there is no quota but each vCPU's own.
     fn pop_free(&mut self, table: u32, _pid: u32) -> Place {
         if table == table::TALLIES {
             self.tallies.push(Tally::UNUSED);
-            return Place::Free(SlotRef::new(self.tallies.len() as u32 - 1));
+            return Place::Free(SlotRef(self.tallies.len() as u32 - 1));
         }
-        if self.slots.len() == self.max_slots {
+        if self.slots.len() > self.max_slots {
             return Place::Full;
         }
         self.slots.push(Slot::UNUSED);
-        Place::Free(SlotRef::new(self.slots.len() as u32 - 1))
+        Place::Free(SlotRef(self.slots.len() as u32 - 1))
     }
 
     /// Only after [`Tables::note_key`] failed, which it never does here.
@@ -190,11 +190,11 @@ impl Tables for Vectors {
         true
     }
 
-    fn has_causes(&self) -> bool {
+    fn has_causes(&self, _: u64) -> bool {
         true
     }
 
-    fn has_guest_histogram(&self) -> bool {
+    fn has_guest_histogram(&self, _: u64) -> bool {
         false
     }
 
@@ -229,9 +229,10 @@ impl Replay {
             tables: Vectors {
                 max_vcpus,
                 max_slots,
-                vcpus: Vec::new(),
-                slots: Vec::new(),
-                tallies: Vec::new(),
+                // The first of each is nobody's.
+                vcpus: vec![Vcpu::UNUSED],
+                slots: vec![Slot::UNUSED],
+                tallies: vec![Tally::UNUSED],
                 slot_of: HashMap::new(),
                 of_process: HashMap::new(),
             },
@@ -273,7 +274,7 @@ impl Replay {
         };
         let tables = &mut self.tables;
         match event {
-            Event::Exit { now_ns, isa, code, .. } => event::exit(tables, entry, now_ns, Isa(isa), code),
+            Event::Exit { now_ns, isa, code, .. } => event::exit(tables, entry, now_ns, Some(Isa(isa)), code),
             Event::Stamped { now_ns } => event::stamp(tables, entry, now_ns),
             Event::Entry { now_ns, .. } => event::entry(tables, entry, now_ns),
             Event::Lost => lose(tables.vcpu(entry)),
@@ -323,7 +324,7 @@ impl Replay {
             }
         }
         let Vectors { vcpus, max_vcpus, of_process, .. } = &mut self.tables;
-        if vcpus.len() == *max_vcpus {
+        if vcpus.len() > *max_vcpus {
             return None;
         }
         let (new, pid) = (vcpus.len(), (pid_tgid >> 32) as u32);
@@ -334,6 +335,7 @@ impl Replay {
             tid: pid_tgid as u32,
             first_ns: now_ns,
             isa,
+            open_isa: isa,
             vcpu_id,
             identity,
             state: state::LIVE,
@@ -363,7 +365,7 @@ impl Replay {
             ..Interval::default()
         };
         let mut threads = Threads::default();
-        for (thread, vcpu) in self.tables.vcpus.iter().enumerate() {
+        for (thread, vcpu) in self.tables.vcpus.iter().skip(1).enumerate() {
             threads.add(snapshot::thread(vcpu, format!("pid {}", vcpu.pid)));
             for (cause, loss) in losses::PER_VCPU {
                 interval.losses.add(loss, vcpu.lost[cause as usize]);
@@ -376,14 +378,14 @@ impl Replay {
                 interval.open.push(OpenExit { thread, isa: vcpu.open_isa, code: vcpu.open_code, age_ns });
             }
         }
-        for slot in &self.tables.slots {
+        for slot in self.tables.slots.iter().skip(1) {
             let start = interval.buckets.len();
             let filled = slot.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
             interval.buckets.extend(filled.map(|(bucket, count)| (bucket as u16, *count)));
             let cell = cell(&slot.tally, slot.parts, start..interval.buckets.len());
             interval.cells.push(cell);
         }
-        let thin = self.tables.tallies.iter().map(|tally| cell(tally, [0; Part::COUNT], 0..0));
+        let thin = self.tables.tallies.iter().skip(1).map(|tally| cell(tally, [0; Part::COUNT], 0..0));
         interval.cells.extend(thin);
         (interval, threads)
     }
@@ -393,7 +395,7 @@ impl Replay {
 fn cell(tally: &Tally, parts: [u64; Part::COUNT], buckets: std::ops::Range<usize>) -> Cell {
     let extremes = tally.extremes[parity(tally.epoch)];
     Cell {
-        thread: tally.vcpu as usize,
+        thread: tally.vcpu as usize - 1,
         isa: tally.isa,
         code: tally.code,
         subkey: tally.subkey,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_get_current_comm};
 use tracer_ebpf::{
-    abi::{Isa, Vcpu, state, table},
+    abi::{Isa, NOBODY, Vcpu, state, table},
     breakdown,
     config::PREEMPTIBLE,
     loss::Global,
@@ -11,26 +11,34 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    config::flag,
+    config::{asks, flag},
     maps::{self, FREE_VCPUS, LOST, VCPU_OF, VCPUS, bump},
     slots::Maps,
 };
 
-/// An entry that exists: its index, and where it is.
+/// Where an entry is.
 ///
 /// A pointer and not a reference: an event may find its entry again by index while it holds this.
 #[derive(Clone, Copy)]
-pub struct EntryRef {
-    /// Index in the table.
-    pub index: u32,
-    vcpu: *mut Vcpu,
-}
+pub struct EntryRef(*mut Vcpu);
 
 impl EntryRef {
     /// The entry with this index.
     #[inline(always)]
     pub fn at(index: u32) -> Option<Self> {
-        VCPUS.get_ptr_mut(index).map(|vcpu| Self { index, vcpu })
+        VCPUS.get_ptr_mut(index).map(Self)
+    }
+
+    /// The entry that a call has returned, if it did.
+    #[inline(always)]
+    fn of(index: u32) -> Option<Self> {
+        if index == NOBODY { None } else { Self::at(index) }
+    }
+
+    /// Its index in the table.
+    #[inline(always)]
+    pub fn index(self) -> u32 {
+        self.vcpu().index
     }
 
     /// The entry.
@@ -40,18 +48,19 @@ impl EntryRef {
         // thread has one event at a time, but for the scheduler's, which keep off (`Vcpu::busy`).
         // User space only reads while the thread lives. Callers let go of one reference before they
         // ask for the next.
-        unsafe { &mut *self.vcpu }
+        unsafe { &mut *self.0 }
     }
 }
 
 /// The entry of the thread that runs this `struct kvm_vcpu`, if that is known.
 #[inline(always)]
 pub fn running(kvm_vcpu: u64) -> Option<EntryRef> {
-    // SAFETY: in bounds; a torn or stale value only costs the check below.
-    let index = unsafe { maps::run_hint(kvm_vcpu).read_volatile() }.wrapping_sub(1);
+    // SAFETY: in bounds; a torn or stale value only costs the check below. So does that of nobody: the entry
+    // is one that runs no vCPU.
+    let index = unsafe { maps::run_hint(kvm_vcpu).read_volatile() };
     let entry = EntryRef::at(index)?;
     let vcpu = entry.vcpu();
-    if vcpu.kvm_vcpu != kvm_vcpu || (flag::<PREEMPTIBLE>() && vcpu.task != current_task()) {
+    if vcpu.kvm_vcpu != kvm_vcpu || (asks::<PREEMPTIBLE>(kvm_vcpu) && vcpu.task != current_task()) {
         return None;
     }
     Some(entry)
@@ -76,8 +85,8 @@ pub fn runs(entry: EntryRef, kvm_vcpu: u64) {
     let hint = maps::run_hint(kvm_vcpu);
     // SAFETY: in bounds. Written when it changes only: other CPUs read the values beside it at every event.
     unsafe {
-        if hint.read_volatile() != entry.index + 1 {
-            hint.write_volatile(entry.index + 1);
+        if hint.read_volatile() != entry.index() {
+            hint.write_volatile(entry.index());
         }
     }
 }
@@ -125,35 +134,37 @@ fn find_by_hash(tid: u32) -> Option<EntryRef> {
 /// it, but for the generation. [`None`] if there is none; then it is noted whom that hit.
 #[inline(always)]
 pub fn register(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32) -> Option<EntryRef> {
-    EntryRef::at(take_entry(pid_tgid, now_ns, isa, identity, vcpu_id).wrapping_sub(1))
+    EntryRef::of(take_entry(pid_tgid, now_ns, isa, identity, vcpu_id))
 }
 
-/// The entry's index plus one, or 0: more would not fit into the registers of a call.
+/// The entry's index, or [`NOBODY`]: more would not fit into the registers of a call.
 #[inline(never)]
 fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32) -> u32 {
     let (pid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     let index = match maps::take::<{ table::VCPUS }>(&FREE_VCPUS, pid) {
-        Place::Free(place) => place.number(),
+        Place::Free(place) => place.0,
         refused => {
             let loss = if refused == Place::Full { Global::VcpuTableFull } else { Global::VcpuQuota };
             bump(&LOST, loss as u32);
             maps::note_refused(pid);
-            return 0;
+            return NOBODY;
         }
     };
-    let Some(entry) = EntryRef::at(index) else { return 0 };
+    let Some(entry) = EntryRef::at(index) else { return NOBODY };
     let before = find(pid_tgid);
     if VCPU_OF.insert(tid, index, 0).is_err() {
         maps::put_back::<{ table::VCPUS }>(&FREE_VCPUS, pid, index);
         bump(&LOST, Global::VcpuTableFull as u32);
-        return 0;
+        return NOBODY;
     }
     maps::hint(tid).point_to(index);
     let vcpu = entry.vcpu();
+    vcpu.index = index;
     vcpu.pid = pid;
     vcpu.tid = tid;
     vcpu.first_ns = now_ns;
     vcpu.isa = isa;
+    vcpu.open_isa = isa;
     // The name is written in place; aya's own function zeroes a buffer on the stack first.
     // SAFETY: as many bytes are written as there are; if it fails, they stay zero.
     unsafe { bpf_get_current_comm(vcpu.comm.as_mut_ptr().cast(), vcpu.comm.len() as u32) };
@@ -164,33 +175,33 @@ fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32)
         Some(before) => ring::insert(&mut Maps, before, entry),
         None => maps::hint(tid).came(),
     }
-    index + 1
+    index
 }
 
 /// The thread of this entry runs another vCPU from now on: parks the entry, and takes the thread's entry of
 /// that vCPU, if it has one.
 #[inline(always)]
 pub fn change(index: u32, identity: u64, now_ns: u64) -> Option<EntryRef> {
-    EntryRef::at(change_entry(index, identity, now_ns).wrapping_sub(1))
+    EntryRef::of(change_entry(index, identity, now_ns))
 }
 
 #[cold]
 #[inline(never)]
 fn change_entry(index: u32, identity: u64, now_ns: u64) -> u32 {
-    let Some(entry) = EntryRef::at(index) else { return 0 };
-    let Some(other) = ring::change(&mut Maps, entry, identity, now_ns) else { return 0 };
+    let Some(entry) = EntryRef::at(index) else { return NOBODY };
+    let Some(other) = ring::change(&mut Maps, entry, identity, now_ns) else { return NOBODY };
     let tid = entry.vcpu().pid_tgid as u32;
-    maps::hint(tid).point_to(other.index);
-    let _ = VCPU_OF.insert(tid, other.index, 0);
-    other.index + 1
+    maps::hint(tid).point_to(other.index());
+    let _ = VCPU_OF.insert(tid, other.index(), 0);
+    other.index()
 }
 
 /// Whether another thread has run this `struct kvm_vcpu` since the thread of this entry did.
 #[inline(always)]
 pub fn has_moved(entry: EntryRef, kvm_vcpu: u64) -> bool {
     // SAFETY: in bounds; a stale value only costs the checks below.
-    let last = unsafe { maps::run_hint(kvm_vcpu).read_volatile() }.wrapping_sub(1);
-    last != entry.index
+    let last = unsafe { maps::run_hint(kvm_vcpu).read_volatile() };
+    last != entry.index()
         && EntryRef::at(last).is_some_and(|last| {
             let vcpu = last.vcpu();
             vcpu.identity == kvm_vcpu && vcpu.pid == entry.vcpu().pid && vcpu.tid != entry.vcpu().tid

@@ -4,7 +4,7 @@
 use aya_ebpf::{EbpfContext, helpers::bpf_ktime_get_ns};
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
-    abi::{ABSENT, Isa, table},
+    abi::{ABSENT, Isa, pseudo, table},
     event,
     loss::Global,
     pairing, ring,
@@ -30,6 +30,30 @@ pub fn by_number(vcpu_id: u32) -> u64 {
     if vcpu_id == ABSENT { 0 } else { u64::from(vcpu_id) + 1 }
 }
 
+/// Why a vCPU left its guest.
+#[derive(Clone, Copy)]
+pub struct Reason {
+    /// Isa of the vCPU.
+    pub own: Isa,
+    /// Isa of the code.
+    pub isa: Isa,
+    /// The exit code.
+    pub code: u32,
+}
+
+impl Reason {
+    /// What is recorded where a vCPU of this isa left its guest and the reason could not be read.
+    pub const fn unreadable(own: Isa) -> Self {
+        Self { own, isa: Isa::NONE, code: pseudo::UNREADABLE }
+    }
+
+    /// A code of the vCPU's own isa.
+    #[inline(always)]
+    pub const fn new(own: Isa, code: u32) -> Self {
+        Self { own, isa: own, code }
+    }
+}
+
 /// A vCPU left its guest. `identity` tells the vCPUs of one thread apart, see
 /// [`tracer_ebpf::abi::Vcpu::identity`]; `vcpu_id` is asked for at a vCPU's first exit only. Returns the
 /// vCPU's entry, if it has one or could get one.
@@ -38,26 +62,26 @@ pub fn exit<C: EbpfContext>(
     ctx: &C,
     pid_tgid: u64,
     now_ns: u64,
-    (isa, code): (Isa, u32),
+    Reason { own, isa, code }: Reason,
     identity: u64,
     vcpu_id: impl FnOnce(&C) -> u32,
 ) -> Option<EntryRef> {
     if let Some(entry) = entries::find(pid_tgid) {
         if ring::runs(entry.vcpu(), identity) {
-            event::exit(&mut Maps, entry, now_ns, isa, code);
+            event::exit(&mut Maps, entry, now_ns, Some(isa), code);
             return Some(entry);
         }
-        if let Some(entry) = entries::change(entry.index, identity, now_ns) {
+        if let Some(entry) = entries::change(entry.index(), identity, now_ns) {
             // The entry before this exit was not seen.
             entry.vcpu().entered_ns = 0;
-            event::exit(&mut Maps, entry, now_ns, isa, code);
+            event::exit(&mut Maps, entry, now_ns, Some(isa), code);
             return Some(entry);
         }
     }
-    match entries::register(pid_tgid, now_ns, isa, identity, vcpu_id(ctx)) {
+    match entries::register(pid_tgid, now_ns, own, identity, vcpu_id(ctx)) {
         Some(entry) => {
             debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa.0, code);
-            pairing::on_exit(entry.vcpu(), now_ns, isa, code);
+            pairing::open(entry.vcpu(), now_ns, Some(isa), code);
             entries::publish(entry);
             Some(entry)
         }
@@ -79,7 +103,7 @@ pub fn entry(pid_tgid: u64, now_ns: u64, identity: u64) -> Option<EntryRef> {
     };
     if identity != 0 && !ring::runs(entry.vcpu(), identity) {
         // Without an exit before it, it only says that the vCPU is in its guest.
-        return entries::change(entry.index, identity, now_ns);
+        return entries::change(entry.index(), identity, now_ns);
     }
     event::entry(&mut Maps, entry, now_ns);
     Some(entry)

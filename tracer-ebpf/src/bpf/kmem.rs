@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use tracer_ebpf::{config::CAST, loss::Global};
 
 use crate::{
-    config::{ABSENT_IMM, flag},
+    config::{ABSENT_IMM, asks},
     maps::{LOST, bump},
 };
 
@@ -21,7 +21,7 @@ pub fn read<T>(base: u64, offset: u64) -> Option<T> {
         return None;
     }
     let address = base.wrapping_add(offset) as *const T;
-    if flag::<CAST>() {
+    if asks::<CAST>(base) {
         // SAFETY: the verifier makes the load one that cannot fault.
         return Some(unsafe { core::ptr::read_volatile(cast(address)) });
     }

@@ -8,8 +8,9 @@ use aya_ebpf::{
 use tracer_ebpf::{
     abi::{
         DEFAULT_SLOTS, DEFAULT_TALLIES, DEFAULT_VCPUS, HELD as HELD_LEN, HINTS, Held, MAX_PROCESSES, Slot,
-        SlotKey, SlotRef, Tally, Vcpu, table,
+        SlotKey, SlotRef, Tally, VCPU_HINTS, Vcpu, table,
     },
+    codegen::masked,
     config::{ASKED_SLOTS, ASKED_TALLIES, ASKED_VCPUS},
     loss, quota, symbols,
     tables::Place,
@@ -79,9 +80,8 @@ struct Hint {
 
 static mut HINTS_BY_TID: [Hint; HINTS] = [const { Hint { index: 0, threads: 0 } }; HINTS];
 
-/// The guess for the thread that runs a `struct kvm_vcpu`: an index plus one, checked against the entry.
-/// 0 names none: events of vCPUs that are not traced touch no entry.
-static mut HINTS_BY_VCPU: [u32; HINTS] = [0; HINTS];
+/// The guess for the thread that runs a `struct kvm_vcpu`: an index, checked against the entry.
+static mut HINTS_BY_VCPU: [u32; VCPU_HINTS] = [0; VCPU_HINTS];
 
 /// Where the guess for a thread is.
 pub struct HintAt(*mut Hint);
@@ -149,12 +149,14 @@ fn add(counter: *mut u64, more: i64) {
     }
 }
 
-/// The guess for a `struct kvm_vcpu`. Such structures are far apart: a product spreads them.
+/// The guess for a `struct kvm_vcpu`. Such a structure is larger than a page, so no two have the same page.
 #[inline(always)]
 pub fn run_hint(kvm_vcpu: u64) -> *mut u32 {
-    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let index = kvm_vcpu.wrapping_mul(GOLDEN) >> (u64::BITS - HINTS.ilog2());
-    (&raw mut HINTS_BY_VCPU).cast::<u32>().wrapping_add(index as usize)
+    const PAGE: u32 = 4096;
+    const OFFSET: i32 = ((VCPU_HINTS - 1) * size_of::<u32>()) as i32;
+    // The number of the page times the size of a guess.
+    let offset = masked::<OFFSET>(kvm_vcpu >> (PAGE.ilog2() - size_of::<u32>().ilog2()));
+    (&raw mut HINTS_BY_VCPU).cast::<u32>().wrapping_byte_add(offset)
 }
 
 /// The processes that are counted together with this one.
@@ -185,7 +187,7 @@ pub fn take<const TABLE: u32>(free: &Stack<u32>, pid: u32) -> Place {
     match free.pop() {
         Ok(Some(entry)) => {
             count_taken::<TABLE>(held, 1);
-            Place::Free(SlotRef::new(entry))
+            Place::Free(SlotRef(entry))
         }
         Ok(None) => {
             // SAFETY: an element of an array lives as long as the program.

@@ -4,12 +4,12 @@ use tracer_ebpf::{
     abi::{Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, table},
     breakdown::Sleep,
     config::{CAUSES, GUEST, MAX_CAUSES},
-    event, pause,
+    event, pairing, pause,
     tables::{self, Place, Tables},
 };
 
 use crate::{
-    config::{flag, value},
+    config::{asks, value},
     entries::EntryRef,
     maps::{self, FREE_SLOTS, FREE_TALLIES, SLOT_OF, SLOTS, TALLIES},
 };
@@ -22,7 +22,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn index(entry: EntryRef) -> u32 {
-        entry.index
+        entry.index()
     }
 
     #[inline(always)]
@@ -40,14 +40,14 @@ impl Tables for Maps {
         // SAFETY: array elements live as long as the program; a slot belongs to one thread, whose events do
         // not overlap. User space writes the epoch and the extremes of the next one only, once the slot is
         // published.
-        SLOTS.get_ptr_mut(slot.number()).map(|slot| unsafe { &mut *slot })
+        SLOTS.get_ptr_mut(slot.0).map(|slot| unsafe { &mut *slot })
     }
 
     #[inline(always)]
     fn tally(&mut self, tally: SlotRef) -> Option<&mut Tally> {
         // SAFETY: array elements live as long as the program; a thin record belongs to one thread, whose
         // events do not overlap.
-        TALLIES.get_ptr_mut(tally.number()).map(|tally| unsafe { &mut *tally })
+        TALLIES.get_ptr_mut(tally.0).map(|tally| unsafe { &mut *tally })
     }
 
     #[inline(always)]
@@ -61,30 +61,30 @@ impl Tables for Maps {
     #[inline(always)]
     fn push_free(&mut self, table: u32, pid: u32, slot: SlotRef) {
         match table {
-            table::TALLIES => maps::put_back::<{ table::TALLIES }>(&FREE_TALLIES, pid, slot.number()),
-            _ => maps::put_back::<{ table::SLOTS }>(&FREE_SLOTS, pid, slot.number()),
+            table::TALLIES => maps::put_back::<{ table::TALLIES }>(&FREE_TALLIES, pid, slot.0),
+            _ => maps::put_back::<{ table::SLOTS }>(&FREE_SLOTS, pid, slot.0),
         }
     }
 
     #[inline(always)]
     fn find_key(&mut self, key: &SlotKey) -> SlotRef {
         // SAFETY: the value is copied at once.
-        SlotRef::from_raw(unsafe { SLOT_OF.get(key).copied() }.unwrap_or(SlotRef::NONE.raw()))
+        SlotRef(unsafe { SLOT_OF.get(key).copied() }.unwrap_or(SlotRef::NONE.0))
     }
 
     #[inline(always)]
     fn note_key(&mut self, key: &SlotKey, slot: SlotRef) -> bool {
-        SLOT_OF.insert(key, slot.raw(), 0).is_ok()
+        SLOT_OF.insert(key, slot.0, 0).is_ok()
     }
 
     #[inline(always)]
-    fn has_causes(&self) -> bool {
-        flag::<CAUSES>()
+    fn has_causes(&self, now_ns: u64) -> bool {
+        asks::<CAUSES>(now_ns)
     }
 
     #[inline(always)]
-    fn has_guest_histogram(&self) -> bool {
-        flag::<GUEST>()
+    fn has_guest_histogram(&self, now_ns: u64) -> bool {
+        asks::<GUEST>(now_ns)
     }
 
     #[inline(always)]
@@ -93,13 +93,28 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn odd_exit(&mut self, entry: EntryRef, now_ns: u64, isa: Option<Isa>, code: u32) {
+        odd_exit(entry.index(), now_ns, isa.unwrap_or(entry.vcpu().isa).0, code);
+    }
+
+    #[inline(always)]
+    fn odd_entry(&mut self, entry: EntryRef, now_ns: u64) {
+        odd_entry(entry.index(), now_ns);
+    }
+
+    #[inline(always)]
+    fn guest_sample(&mut self, entry: EntryRef, ns: u64) {
+        guest_sample(entry.index(), ns);
+    }
+
+    #[inline(always)]
     fn close_in_parts(&mut self, entry: EntryRef, now_ns: u64) {
-        close_in_parts(entry.index, now_ns);
+        close_in_parts(entry.index(), now_ns);
     }
 
     #[inline(always)]
     fn rare_or_new(&mut self, entry: EntryRef) -> SlotRef {
-        SlotRef::from_raw(rare_or_new(entry.index))
+        SlotRef(rare_or_new(entry.index()))
     }
 
     #[inline(always)]
@@ -109,12 +124,35 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn paused_ns(&mut self, entry: EntryRef, sleep: Sleep) -> u64 {
-        paused_ns(entry.index, sleep.from_ns, sleep.until_ns, sleep.most_ns)
+        paused_ns(entry.index(), sleep.from_ns, sleep.until_ns, sleep.most_ns)
     }
 }
 
 // Calls, so that the usual event has the registers for itself. By index: the verifier loses sight of pointers
 // that are handed to a function.
+
+#[cold]
+#[inline(never)]
+fn odd_exit(index: u32, now_ns: u64, isa: u32, code: u32) {
+    if let Some(entry) = EntryRef::at(index) {
+        pairing::on_odd_exit(entry.vcpu(), now_ns, Some(Isa(isa)), code);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn odd_entry(index: u32, now_ns: u64) {
+    if let Some(entry) = EntryRef::at(index) {
+        pairing::on_odd_entry(entry.vcpu(), now_ns);
+    }
+}
+
+#[inline(never)]
+fn guest_sample(index: u32, ns: u64) {
+    if let Some(entry) = EntryRef::at(index) {
+        event::guest_sample(&mut Maps, entry, ns);
+    }
+}
 
 #[inline(never)]
 fn close_in_parts(index: u32, now_ns: u64) {
@@ -126,7 +164,7 @@ fn close_in_parts(index: u32, now_ns: u64) {
 #[cold]
 #[inline(never)]
 fn rare_or_new(index: u32) -> u32 {
-    EntryRef::at(index).map_or(SlotRef::NONE, |entry| tables::rare_or_new(&mut Maps, entry)).raw()
+    EntryRef::at(index).map_or(SlotRef::NONE, |entry| tables::rare_or_new(&mut Maps, entry)).0
 }
 
 #[cold]

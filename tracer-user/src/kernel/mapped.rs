@@ -358,7 +358,7 @@ impl Mapped<Vcpu> {
     /// Links an entry to another one of its process. Writes only on a change: the cache line is the
     /// program's.
     pub fn set_sibling(&mut self, index: usize, to: usize) {
-        let sibling = to as u32 + 1;
+        let sibling = to as u32;
         let vcpu = self.at(index).cast_mut();
         // SAFETY: in bounds, aligned; user space is the only writer of this field.
         unsafe {

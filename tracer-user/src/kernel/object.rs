@@ -14,10 +14,14 @@ use tracer_ebpf::{
 
 use crate::kernel::btf::Cast;
 
-/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, and the move of an
-/// immediate number to the whole of a register.
+/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, the move of an immediate
+/// number to the whole of a register, and jumps if an unsigned register equals an immediate number, is not
+/// below it, or is below it.
 const CALL: u8 = 0x85;
 const MOVE: u8 = 0xb7;
+const JUMP_IF_EQUAL: u8 = 0x15;
+const JUMP_UNLESS_BELOW: u8 = 0x35;
+const JUMP_IF_BELOW: u8 = 0xa5;
 /// As source register of a call: the number is that of a kernel function (`BPF_PSEUDO_KFUNC_CALL`).
 const KERNEL_FUNCTION: u8 = 2;
 
@@ -65,10 +69,21 @@ impl Instruction<'_> {
         };
     }
 
-    /// The number, if the instruction has no offset, as calls and moves.
-    fn number(&self) -> Option<i32> {
+    fn number(&self) -> i32 {
         let [.., a, b, c, d] = *self.0;
-        (self.0[2..4] == [0, 0]).then(|| i32::from_ne_bytes([a, b, c, d]))
+        i32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// Whether it leads nowhere, as calls and moves.
+    fn has_no_offset(&self) -> bool {
+        self.0[2..4] == [0, 0]
+    }
+
+    /// A comparison with a mark becomes one with 0, which jumps always or never. A jump without a condition
+    /// would leave instructions that nothing leads to, which the verifier refuses.
+    fn decide(&mut self, jumps: bool) {
+        self.0[0] = if jumps { JUMP_UNLESS_BELOW } else { JUMP_IF_BELOW };
+        self.set_number(0);
     }
 
     fn set_number(&mut self, number: u32) {
@@ -88,16 +103,19 @@ fn instructions(object: &mut [u8]) -> impl Iterator<Item = Instruction<'_>> {
 pub fn constants(object: &mut [u8], given: &[(i32, u32)]) -> Result<()> {
     let mut used = vec![false; given.len()];
     for mut instruction in instructions(object) {
-        let known = |number: &i32| config::ALL.iter().any(|(mark, _)| mark == number);
-        let Some(mark) = instruction.number().filter(known) else { continue };
-        if instruction.code() == MOVE && instruction.registers().1 == 0 {
-            match given.iter().position(|(known, _)| *known == mark) {
-                Some(place) => {
-                    instruction.set_number(given[place].1);
-                    used[place] = true;
-                }
-                None => instruction.set_number(ABSENT),
-            }
+        let mark = instruction.number();
+        if !config::ALL.iter().any(|(known, _)| *known == mark) {
+            continue;
+        }
+        let place = given.iter().position(|(known, _)| *known == mark);
+        let number = place.map_or(ABSENT, |place| given[place].1);
+        match (instruction.code(), instruction.registers()) {
+            (MOVE, (_, 0)) if instruction.has_no_offset() => instruction.set_number(number),
+            (JUMP_IF_EQUAL, (_, 0)) => instruction.decide(number == 1),
+            _ => continue,
+        }
+        if let Some(place) = place {
+            used[place] = true;
         }
     }
     let unused = given.iter().zip(&used).find(|(_, used)| !**used).map(|((mark, _), _)| mark);
@@ -111,12 +129,12 @@ pub fn casts(object: &mut [u8], cast: Cast) -> usize {
     let mut calls = 0;
     for mut instruction in instructions(object) {
         match (instruction.code(), instruction.registers(), instruction.number()) {
-            (CALL, (0, 0), Some(CAST_CALL)) => {
+            (CALL, (0, 0), CAST_CALL) => {
                 instruction.set_source(KERNEL_FUNCTION);
                 instruction.set_number(cast.function);
                 calls += 1;
             }
-            (MOVE, (2, 0), Some(CAST_TYPE)) => instruction.set_number(cast.structure),
+            (MOVE, (2, 0), CAST_TYPE) => instruction.set_number(cast.structure),
             _ => {}
         }
     }
@@ -158,6 +176,28 @@ mod tests {
         let mut it = object(&[(MOVE, 9, one), (MOVE, 0, two), (0x07, 3, one), (MOVE, 1, one)]);
         constants(&mut it, &[(one, u32::MAX), (two, 5)]).unwrap();
         assert_eq!(it, object(&[(MOVE, 9, -1), (MOVE, 0, 5), (0x07, 3, one), (MOVE, 1, -1)]));
+    }
+
+    #[test]
+    fn questions_are_decided() {
+        let question = |code: u8, offset: i16, number: i32| {
+            let registers = if cfg!(target_endian = "little") { 3 } else { 3 << 4 };
+            let [low, high] = offset.to_ne_bytes();
+            let [a, b, c, d] = number.to_ne_bytes();
+            [code, registers, low, high, a, b, c, d]
+        };
+        let (yes, no, absent) = (config::CAST, config::GUEST, config::CAUSES);
+        let mut it = [(7, yes), (8, no), (-3, absent), (9, 1)]
+            .map(|(offset, number)| question(JUMP_IF_EQUAL, offset, number))
+            .concat();
+        constants(&mut it, &[(yes, 1), (no, 0)]).unwrap();
+        let decided = [
+            question(JUMP_UNLESS_BELOW, 7, 0),
+            question(JUMP_IF_BELOW, 8, 0),
+            question(JUMP_IF_BELOW, -3, 0),
+            question(JUMP_IF_EQUAL, 9, 1),
+        ];
+        assert_eq!(it, decided.concat());
     }
 
     #[test]

@@ -212,11 +212,11 @@ impl Reader {
         let crowded = self.crowding.take(|table| match table {
             Table::Vcpus => {
                 let taken = owners.iter().filter(|owner| owner.generation != 0);
-                (vcpus.len() as u64, crowding::shares(taken.map(named)))
+                (vcpus.len() as u64 - 1, crowding::shares(taken.map(named)))
             }
             Table::Slots => {
                 let taken = (0..slots.used()).filter_map(|index| slots.owner(index));
-                (slots.len() as u64, crowding::shares(taken.map(|owner| named(&owners[owner]))))
+                (slots.places() as u64, crowding::shares(taken.map(|owner| named(&owners[owner]))))
             }
         });
         self.threads.crowded = crowded;
@@ -238,7 +238,7 @@ impl Reader {
         last: bool,
     ) -> Result<()> {
         let mut unused = 0;
-        for index in 0..of(self).0.len() {
+        for index in of(self).0.numbers() {
             match of(self).0.owner(index) {
                 Some(owner) => self.read_tally(of, index, owner, interval, last)?,
                 // Places are handed out from the lowest on, and returned ones first: behind a long run of

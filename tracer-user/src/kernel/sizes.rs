@@ -71,6 +71,11 @@ pub fn tallies(slots: u32, chosen_by_guests: bool) -> u32 {
     wanted.max(FEWEST)
 }
 
+/// The elements of an array with this many places: one more, which is nobody's.
+pub fn with_nobody(places: u32) -> u32 {
+    places.saturating_add(1)
+}
+
 /// Places of a table for which `asked` were requested.
 pub fn with_reserve(asked: u32) -> u32 {
     asked.saturating_add(quota::reserve(asked))

@@ -1,9 +1,11 @@
 //! A table of slots or of thin records: what each has gained since it was last read, and which are free.
 
+use std::ops::Range;
+
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{MapData, Stack};
 use tracer_ebpf::{
-    abi::Tally,
+    abi::{NOBODY, Tally},
     histogram::{BUCKETS, bounds_of},
     part::Part,
 };
@@ -48,12 +50,17 @@ impl<T: Tallied> Tallies<T> {
         Ok(Self { map, free, known: Vec::new(), copy, busy: Vec::new() })
     }
 
-    /// Number of places.
-    pub fn len(&self) -> usize {
-        self.map.len()
+    /// Number of places that can be handed out.
+    pub fn places(&self) -> usize {
+        self.map.len() - 1
     }
 
-    /// Number of places that were ever used.
+    /// The numbers of the places.
+    pub fn numbers(&self) -> Range<usize> {
+        NOBODY as usize + 1..self.map.len()
+    }
+
+    /// The number behind the last place that was ever used.
     pub fn used(&self) -> usize {
         self.known.len()
     }
@@ -174,12 +181,12 @@ fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (
     (min_ns.min(low_end - 1), max_ns.max(high_start))
 }
 
-/// Pushes all numbers below `len`, so that 0 is handed out first.
+/// Pushes all numbers below `len` but [`NOBODY`], so that the lowest is handed out first.
 ///
 /// # Errors
 /// If bpf(2) fails.
 pub fn fill(stack: &mut Stack<MapData, u32>, len: usize) -> Result<()> {
-    for index in (0..len as u32).rev() {
+    for index in (NOBODY + 1..len as u32).rev() {
         stack.push(index, 0).context("cannot fill the list of free entries")?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Any order of events, and the rings of entries.
 
 use proptest::prelude::*;
-use tracer_ebpf::pairing::{accounted_ns, stamp_ns};
+use tracer_ebpf::pairing::{guest_ns, is_in_guest, is_settled};
 
 use super::*;
 use crate::model::Parts;
@@ -51,8 +51,8 @@ fn the_ring_of_a_process_is_of_those_that_run() {
     let events = [(1, exit(1)), (2, exit(2)), (3, exit(3)), (1, exit(4)), (3, Event::Death), (4, exit(5))];
     events.iter().for_each(|(tid, event)| replay.event(7 << 32 | tid, *event));
     replay.tables.link(7);
-    let around: Vec<u64> = std::iter::successors(Some(1), |at| {
-        Some(replay.tables.vcpus[*at].sibling as usize - 1).filter(|next| *next != 1)
+    let around: Vec<u64> = std::iter::successors(Some(2), |at| {
+        Some(replay.tables.vcpus[*at].sibling as usize).filter(|next| *next != 2)
     })
     .map(|at| replay.tables.vcpus[at].identity)
     .collect();
@@ -73,9 +73,18 @@ proptest! {
         let mut now_ns = 1_000;
         for (later_ns, event) in events {
             now_ns += later_ns;
+            let mut before = replay.tables.vcpus.clone();
             replay.event(7, at(event, now_ns));
-            for vcpu in &replay.tables.vcpus {
-                prop_assert_eq!(accounted_ns(vcpu), stamp_ns(vcpu));
+            before.resize(replay.tables.vcpus.len(), Vcpu::UNUSED);
+            for (before, vcpu) in before.iter().zip(&replay.tables.vcpus).skip(1) {
+                prop_assert!(is_settled(vcpu));
+                // An exit gives the guest the time since the entry, and nothing else does.
+                let ran_ns = match is_in_guest(before) && vcpu.open_ns != 0 {
+                    true => vcpu.open_ns - before.entered_ns,
+                    false => 0,
+                };
+                let sum_ns = if before.first_ns == 0 { 0 } else { guest_ns(before) };
+                prop_assert_eq!(guest_ns(vcpu), sum_ns + ran_ns);
                 for idle in [false, true] {
                     let times = accounting::add_up(vcpu, idle, true, None, now_ns);
                     let sum_ns = times.guest_ns + times.parts.total_ns() + times.parked_ns + vcpu.lost_ns;

@@ -45,7 +45,7 @@ impl Progress {
             exit: vcpu.open_ns != 0,
             under_way_ns: now_ns - pairing::stamp_ns(vcpu),
             exit_ns: vcpu.exit_ns,
-            guest_ns: vcpu.guest_ns + vcpu.away_ns,
+            guest_ns: pairing::guest_ns(vcpu) + vcpu.away_ns,
             lost_ns: vcpu.lost_ns,
         }
     }
@@ -64,20 +64,16 @@ impl Progress {
     }
 }
 
-/// Whether a copy is consistent: every nanosecond up to its newest event is in exactly one interval.
-pub fn consistent(vcpu: &Vcpu) -> bool {
-    let settled = vcpu.open_ns != 0 || vcpu.touched == 0;
-    settled && pairing::accounted_ns(vcpu) == pairing::stamp_ns(vcpu)
-}
-
-/// Whether two copies have the same state: compares the fields that every update changes.
+/// Whether two copies have the same state: compares the fields that the updates change. None of the times
+/// ever comes back, so between two equal copies there was a moment with this state.
 pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
     let split = |vcpu: &Vcpu| {
         let Breakdown { mode, off, since_ns, parts, closed, halting_ns, .. } = vcpu.breakdown;
         (mode, off, since_ns, parts, closed, halting_ns)
     };
     let stamps = |vcpu: &Vcpu| {
-        (vcpu.open_ns, vcpu.entered_ns, vcpu.guest_ns, vcpu.exit_ns, vcpu.parked_ns, vcpu.touched)
+        let Vcpu { open_ns, entered_ns, exit_ns, lost_ns, away_ns, parked_ns, .. } = *vcpu;
+        ([open_ns, entered_ns, exit_ns, lost_ns, away_ns, parked_ns], vcpu.touched, vcpu.changing)
     };
     stamps(one) == stamps(other) && split(one) == split(other)
 }
@@ -91,7 +87,7 @@ pub fn copy(mut copy: impl FnMut() -> Vcpu, mut clock_ns: impl FnMut() -> u64) -
     let (mut vcpu, mut now_ns) = (copy(), clock_ns());
     for _ in 0..TRIES {
         let again = copy();
-        if consistent(&vcpu) && same(&vcpu, &again) {
+        if pairing::is_settled(&vcpu) && same(&vcpu, &again) {
             return (vcpu, now_ns, true);
         }
         (vcpu, now_ns) = (again, clock_ns());
@@ -107,7 +103,7 @@ pub fn copy(mut copy: impl FnMut() -> Vcpu, mut clock_ns: impl FnMut() -> u64) -
 pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, paused_ns: Option<u64>, now_ns: u64) -> Times {
     let now_ns = now_ns.max(pairing::stamp_ns(vcpu));
     let mut parts = Parts(vcpu.breakdown.closed);
-    let mut guest_ns = vcpu.guest_ns;
+    let mut guest_ns = pairing::guest_ns(vcpu);
     // `closed` also has what was spent off the CPU between entry and exit; that is no part of an exit.
     let told_ns = parts.total_ns().saturating_sub(vcpu.away_ns);
     parts.add(Part::Kernel, vcpu.exit_ns.saturating_sub(told_ns));
@@ -225,13 +221,24 @@ impl Times {
 
 #[cfg(test)]
 mod tests {
-    use tracer_ebpf::abi::Isa;
-
     use super::*;
+
+    fn exit(vcpu: &mut Vcpu, now_ns: u64, code: u32) {
+        if pairing::opens(vcpu, now_ns) {
+            pairing::open(vcpu, now_ns, None, code);
+        } else {
+            pairing::on_odd_exit(vcpu, now_ns, None, code);
+        }
+    }
+
+    fn entry(vcpu: &mut Vcpu, now_ns: u64) {
+        assert!(pairing::closes(vcpu, now_ns));
+        pairing::close(vcpu, now_ns);
+    }
 
     fn exit_at(now_ns: u64) -> Vcpu {
         let mut vcpu = Vcpu { first_ns: now_ns, ..Vcpu::UNUSED };
-        pairing::on_exit(&mut vcpu, now_ns, Isa::VMX, 12);
+        exit(&mut vcpu, now_ns, 12);
         vcpu
     }
 
@@ -239,7 +246,7 @@ mod tests {
     fn every_moment_is_somewhere() {
         let mut vcpu = exit_at(1_000);
         let total = |vcpu: &Vcpu, now_ns| {
-            assert!(consistent(vcpu));
+            assert!(pairing::is_settled(vcpu));
             let times = add_up(vcpu, true, true, None, now_ns);
             assert_eq!(times.guest_ns + times.parts.total_ns(), now_ns - 1_000, "{times:?}");
             times
@@ -257,7 +264,7 @@ mod tests {
         breakdown::left_kvm(&mut vcpu, 1_800, 2);
         assert_eq!(total(&vcpu, 1_850).parts.get(Part::User), 50);
         breakdown::entered_kvm(&mut vcpu, 1_900);
-        pairing::on_entry(&mut vcpu, 2_000);
+        entry(&mut vcpu, 2_000);
         breakdown::close(&mut vcpu);
         let times = total(&vcpu, 2_400);
         assert_eq!(
@@ -269,7 +276,7 @@ mod tests {
         breakdown::switched_in(&mut vcpu, 2_800);
         let times = total(&vcpu, 2_900);
         assert_eq!((times.guest_ns, times.parts.get(Part::Runqueue)), (600, 500));
-        pairing::on_exit(&mut vcpu, 3_000, Isa::VMX, 30);
+        exit(&mut vcpu, 3_000, 30);
         assert_eq!(total(&vcpu, 3_000).guest_ns, 700);
     }
 
@@ -278,7 +285,7 @@ mod tests {
     fn the_time_of_a_copy_is_one_at_which_it_was_so() {
         let in_guest = {
             let mut vcpu = exit_at(1_000);
-            pairing::on_entry(&mut vcpu, 2_000);
+            entry(&mut vcpu, 2_000);
             vcpu
         };
         // Copied in its exit; the reader loses its CPU before it can read the clock, the thread enters the
@@ -291,14 +298,36 @@ mod tests {
         assert_eq!((times.guest_ns, times.parts.get(Part::Kernel)), (598_000, 1_000));
     }
 
+    /// Every state between two stores of an entry is told from those before and after it.
+    #[test]
+    fn half_an_entry_is_not_settled() {
+        let before = {
+            let mut vcpu = exit_at(1_000);
+            entry(&mut vcpu, 1_400);
+            exit(&mut vcpu, 2_000, 30);
+            vcpu
+        };
+        let mut after = before;
+        entry(&mut after, 2_300);
+        assert_eq!([&before, &after].map(pairing::guest_ns), [600, 600]);
+        let first = Vcpu { entered_ns: after.entered_ns, ..before };
+        let second = Vcpu { exit_ns: after.exit_ns, ..first };
+        assert_eq!(
+            [before, first, second, after].each_ref().map(pairing::is_settled),
+            [true, false, false, true]
+        );
+        assert!([first, second, after].iter().all(|other| !same(&before, other)));
+        assert!(!pairing::is_settled(&Vcpu { changing: 1, ..after }));
+    }
+
     #[test]
     fn an_exit_that_is_lost_after_a_reading_takes_nothing_from_the_guest() {
         let mut vcpu = exit_at(1_000);
         let first = add_up(&vcpu, false, true, None, 2_000);
         assert_eq!(first.parts.get(Part::Kernel), 1_000);
         // Its entry was not seen.
-        pairing::on_exit(&mut vcpu, 2_000, Isa::VMX, 30);
-        pairing::on_entry(&mut vcpu, 2_010);
+        exit(&mut vcpu, 2_000, 30);
+        entry(&mut vcpu, 2_010);
         let Account { elapsed_ns, guest_ns, parts, .. } =
             add_up(&vcpu, false, true, None, 3_000).since(&first);
         assert_eq!((elapsed_ns, guest_ns, parts.total_ns()), (1_000, 990, 0));
@@ -308,14 +337,14 @@ mod tests {
     #[test]
     fn time_that_was_never_charged_forgives_nothing() {
         let mut vcpu = exit_at(1_000);
-        pairing::on_entry(&mut vcpu, 1_100);
+        entry(&mut vcpu, 1_100);
         // A halt, as it seems; it will turn out to be another sleep.
-        pairing::on_exit(&mut vcpu, 1_200, Isa::VMX, 12);
+        exit(&mut vcpu, 1_200, 12);
         let first = add_up(&vcpu, true, false, None, 2_200);
         assert_eq!((first.guest_ns, first.parts.get(Part::Halt)), (100, 1_000));
-        pairing::on_entry(&mut vcpu, 2_200);
-        pairing::on_exit(&mut vcpu, 2_200, Isa::VMX, 30);
-        pairing::on_exit(&mut vcpu, 7_200, Isa::VMX, 30);
+        entry(&mut vcpu, 2_200);
+        exit(&mut vcpu, 2_200, 30);
+        exit(&mut vcpu, 7_200, 30);
         let Account { elapsed_ns, guest_ns, parts, .. } =
             add_up(&vcpu, false, false, None, 12_200).since(&first);
         assert_eq!((elapsed_ns, guest_ns + parts.total_ns()), (10_000, 5_000));
@@ -336,12 +365,12 @@ mod tests {
     #[test]
     fn a_halt_without_the_scheduler_is_idle_and_takes_nothing_from_the_guest() {
         let mut vcpu = exit_at(1_000);
-        pairing::on_entry(&mut vcpu, 1_100);
-        pairing::on_exit(&mut vcpu, 1_500, Isa::VMX, 12);
+        entry(&mut vcpu, 1_100);
+        exit(&mut vcpu, 1_500, 12);
         let asleep = add_up(&vcpu, true, false, None, 5_500);
         assert_eq!((asleep.guest_ns, asleep.parts.get(Part::Halt)), (400, 4_000));
         breakdown::halted(&mut vcpu, 6_400, 4_800, true, false);
-        pairing::on_entry(&mut vcpu, 6_500);
+        entry(&mut vcpu, 6_500);
         breakdown::close(&mut vcpu);
         let Account { elapsed_ns, guest_ns, parts, .. } =
             add_up(&vcpu, true, false, None, 6_900).since(&asleep);

@@ -6,14 +6,14 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
 use tracer_ebpf::{
-    abi::{ABSENT, Isa, pseudo},
+    abi::{ABSENT, Isa},
     config::*,
     subkey::{self, kind},
 };
 
 use crate::{
     config::{self, value},
-    event::{self, by_number, clock_ns},
+    event::{self, Reason, by_number, clock_ns},
     record::field,
 };
 
@@ -24,8 +24,8 @@ pub fn sie_exit(ctx: TracePointContext) -> u32 {
     if config::is_traced((pid_tgid >> 32) as u32) {
         let now_ns = clock_ns();
         let reason = match field::<u8, OWN>(&ctx, value::<OFF_SIE_ICPTCODE>()) {
-            Some(code) => (Isa::S390, u32::from(code)),
-            None => (Isa::NONE, pseudo::UNREADABLE),
+            Some(code) => Reason::new(Isa::S390, u32::from(code)),
+            None => Reason::unreadable(Isa::S390),
         };
         let vcpu_id = field::<u32, VCPU>(&ctx, value::<OFF_SIE_VCPU>()).unwrap_or(ABSENT);
         event::exit(&ctx, pid_tgid, now_ns, reason, by_number(vcpu_id), |_| vcpu_id);

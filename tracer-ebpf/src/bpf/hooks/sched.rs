@@ -44,7 +44,9 @@ pub fn raw_switch(ctx: RawTracePointContext) -> i32 {
 /// `sched_wakeup(task)`.
 #[raw_tracepoint]
 pub fn raw_wakeup(ctx: RawTracePointContext) -> i32 {
-    woken(read(ctx.arg::<u64>(0), value::<OFF_TASK_PID>()).unwrap_or(0));
+    if let Some(tid) = read(ctx.arg::<u64>(0), value::<OFF_TASK_PID>()) {
+        woken(tid);
+    }
     0
 }
 

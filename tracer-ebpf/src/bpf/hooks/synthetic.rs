@@ -12,7 +12,7 @@ use tracer_ebpf::{
 
 use crate::{
     config, entries,
-    event::{self as by_thread},
+    event::{self as by_thread, Reason},
     slots::Maps,
 };
 
@@ -22,7 +22,7 @@ use crate::{
 pub fn synthetic_exit(ctx: RawTracePointContext) -> i32 {
     let pid_tgid = ctx.arg(0);
     if config::is_traced((pid_tgid >> 32) as u32) {
-        let reason = (Isa(ctx.arg(2)), ctx.arg(3));
+        let reason = Reason::new(Isa(ctx.arg(2)), ctx.arg(3));
         let identity = ctx.arg::<u64>(4) >> 32;
         by_thread::exit(&ctx, pid_tgid, ctx.arg(1), reason, identity, |ctx| ctx.arg(4));
     }

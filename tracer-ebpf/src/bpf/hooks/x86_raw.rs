@@ -8,14 +8,14 @@
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::{
     abi::{ABSENT, Isa, Vcpu, pseudo},
-    config::{CAST, KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON},
+    config::{CAST, KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON, RAW_SVM},
     event, ring,
 };
 
 use crate::{
-    config::{self, flag, value},
-    entries,
-    event::{self as by_thread, clock_ns},
+    config::{self, asks, flag, value},
+    entries::{self, EntryRef},
+    event::{self as by_thread, Reason, clock_ns},
     kmem::{failed, read},
     slots::Maps,
 };
@@ -26,11 +26,19 @@ pub fn raw_exit(ctx: RawTracePointContext) -> i32 {
     let kvm_vcpu = ctx.arg::<u64>(0);
     let Some(entry) = entries::running(kvm_vcpu) else { return first_exit(&ctx) };
     let now_ns = clock_ns();
-    // The kernel extends arguments of 32 bits with zeroes (`CAST_TO_U64`, include/trace/bpf_probe.h).
-    let isa = ctx.arg::<u64>(1);
-    let (isa, code) = reason(kvm_vcpu, isa, Some(entry.vcpu()));
-    event::exit(&mut Maps, entry, now_ns, isa, code);
+    match code(kvm_vcpu, Some(entry.vcpu())) {
+        Some(code) => event::exit(&mut Maps, entry, now_ns, None, code),
+        None => unreadable(entry.index(), now_ns),
+    }
     0
+}
+
+#[cold]
+#[inline(never)]
+fn unreadable(index: u32, now_ns: u64) {
+    if let Some(entry) = EntryRef::at(index) {
+        event::exit(&mut Maps, entry, now_ns, Some(Isa::NONE), pseudo::UNREADABLE);
+    }
 }
 
 /// `kvm_entry`.
@@ -52,7 +60,15 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
     if config::is_traced((pid_tgid >> 32) as u32) {
         let now_ns = clock_ns();
         let kvm_vcpu = ctx.arg::<u64>(0);
-        let reason = reason(kvm_vcpu, ctx.arg::<u64>(1), None);
+        let own = if flag::<RAW_SVM>() { Isa::SVM } else { Isa::VMX };
+        // One module of KVM runs at a time; one that is loaded after exitlat is the same vendor's.
+        let code = if ctx.arg::<u32>(1) == own.0 {
+            code(kvm_vcpu, None)
+        } else {
+            failed();
+            None
+        };
+        let reason = code.map_or(Reason::unreadable(own), |code| Reason::new(own, code));
         let vcpu_id = |_: &_| read(kvm_vcpu, value::<OFF_VCPU_ID>()).unwrap_or(ABSENT);
         if let Some(entry) = lost_track(pid_tgid, kvm_vcpu, now_ns) {
             entry.vcpu().entered_ns = 0;
@@ -84,7 +100,7 @@ fn first_entry(ctx: &RawTracePointContext) {
 
 /// The thread's entry, if another thread has run its vCPU meanwhile: what this one had open has ended there.
 #[inline(always)]
-fn lost_track(pid_tgid: u64, kvm_vcpu: u64, now_ns: u64) -> Option<entries::EntryRef> {
+fn lost_track(pid_tgid: u64, kvm_vcpu: u64, now_ns: u64) -> Option<EntryRef> {
     let entry = entries::find(pid_tgid)?;
     if entry.vcpu().identity != kvm_vcpu || !entries::has_moved(entry, kvm_vcpu) {
         return None;
@@ -106,23 +122,11 @@ pub fn nested(_ctx: RawTracePointContext) -> i32 {
 /// The exit reason as the tracepoint's record has it: `vmx_get_exit_info` and `svm_get_exit_info` give the
 /// record these same fields.
 #[inline(always)]
-fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> (Isa, u32) {
-    const VMX: u64 = Isa::VMX.0 as u64;
-    const SVM: u64 = Isa::SVM.0 as u64;
-    let code = match isa {
-        SVM => match vmcb(kvm_vcpu, vcpu) {
-            Some(vmcb) => read(vmcb, value::<OFF_SVM_CODE>()),
-            None => None,
-        },
-        VMX => read(kvm_vcpu, value::<OFF_VMX_REASON>()),
-        _ => {
-            failed();
-            None
-        }
-    };
-    match code {
-        Some(code) => (Isa(isa as u32), code),
-        None => (Isa::NONE, pseudo::UNREADABLE),
+fn code(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> Option<u32> {
+    if asks::<RAW_SVM>(kvm_vcpu) {
+        read(vmcb(kvm_vcpu, vcpu)?, value::<OFF_SVM_CODE>())
+    } else {
+        read(kvm_vcpu, value::<OFF_VMX_REASON>())
     }
 }
 
@@ -130,9 +134,11 @@ fn reason(kvm_vcpu: u64, isa: u64, vcpu: Option<&mut Vcpu>) -> (Isa, u32) {
 /// until [`nested`] or the next call of KVM_RUN.
 #[inline(always)]
 fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> Option<u64> {
-    let offset = value::<OFF_SVM_VMCB>();
-    let Some(vcpu) = vcpu.filter(|_| flag::<KEEP_VMCB>()) else { return read(kvm_vcpu, offset) };
+    let Some(vcpu) = vcpu.filter(|_| asks::<KEEP_VMCB>(kvm_vcpu)) else {
+        return read(kvm_vcpu, value::<OFF_SVM_VMCB>());
+    };
     if vcpu.vmcb == 0 {
+        let offset = value::<OFF_SVM_VMCB>();
         // The one in use and, right behind, `vmcb01.ptr`: the guest's own. A typed load takes eight bytes.
         let [used, own] = if flag::<CAST>() {
             [read::<u64>(kvm_vcpu, offset)?, read(kvm_vcpu, offset.wrapping_add(8))?]

@@ -2,13 +2,13 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
 use tracer_ebpf::{
-    abi::{ABSENT, Isa, pseudo},
+    abi::{ABSENT, Isa},
     config::{ISA_DEFAULT, OFF_ENTRY_VCPU, OFF_EXIT_ISA, OFF_EXIT_REASON, OFF_EXIT_VCPU},
 };
 
 use crate::{
     config::{self, ABSENT_IMM, value},
-    event::{self, by_number, clock_ns},
+    event::{self, Reason, by_number, clock_ns},
     record::field,
 };
 
@@ -25,8 +25,8 @@ pub fn tp_exit(ctx: TracePointContext) -> u32 {
             offset => field::<u32, 24>(&ctx, offset),
         };
         let reason = match (isa, code) {
-            (Some(isa), Some(code)) => (Isa(isa), code),
-            _ => (Isa::NONE, pseudo::UNREADABLE),
+            (Some(isa), Some(code)) => Reason::new(Isa(isa), code),
+            _ => Reason::unreadable(Isa(value::<ISA_DEFAULT>() as u32)),
         };
         let vcpu_id = match value::<OFF_EXIT_VCPU>() {
             ABSENT_IMM => ABSENT,

@@ -119,6 +119,7 @@ static HOOKS: [Hook; 8] = [
             raw(
                 symbols::RAW_EXIT,
                 &[
+                    types(config::RAW_SVM, "isa"),
                     types(config::OFF_VMX_REASON, "vcpu_vmx.exit_reason"),
                     types(config::OFF_SVM_VMCB, "vcpu_svm.vmcb"),
                     types(config::OFF_SVM_CODE, "vmcb.control.exit_code"),
@@ -152,8 +153,8 @@ fn no_kvm() -> Unsupported {
     Unsupported::new(found, ARCH.load_hint)
 }
 
-/// The programs read `kvm_exit(vcpu, isa)`, and need the structure of every vendor module that is loaded: one
-/// that is loaded later gives unreadable records, which are counted.
+/// The programs read `kvm_exit(vcpu, isa)`, and need the structure of the vendor module that is loaded. There
+/// is one: the processor has one vendor. Records of any other isa are unreadable, which is counted.
 fn from_offsets(offsets: &Offsets, backends: &[&str]) -> Result<Vec<(i32, u32)>, String> {
     let exit = &offsets.exit;
     if (exit.vcpu, exit.isa, exit.reason) != (0, Some(1), None) {
@@ -162,28 +163,22 @@ fn from_offsets(offsets: &Offsets, backends: &[&str]) -> Result<Vec<(i32, u32)>,
     if offsets.entry.vcpu != Some(0) {
         return Err("the arguments of this kernel's raw kvm_entry are others".to_owned());
     }
-    let known = |backend: &&str| match *backend {
-        "kvm_intel" => offsets.vmx.is_some(),
-        "kvm_amd" => offsets.svm.is_some(),
-        _ => false,
-    };
-    if let Some(unknown) = backends.iter().find(|backend| !known(backend)) {
-        return Err(format!("the types of {unknown} are not known"));
-    }
-    if backends.is_empty() {
-        return Err("neither kvm_intel nor kvm_amd is loaded".to_owned());
-    }
-    let mut constants = vec![(config::OFF_VCPU_ID, offsets.vcpu_id)];
-    if let Some(vmx) = &offsets.vmx {
-        constants.push((config::OFF_VMX_REASON, vmx.exit_reason));
-    }
-    if let Some(svm) = &offsets.svm {
-        // Codes of 64 bits have their lower half first; the record keeps no more either.
-        constants.extend([(config::OFF_SVM_VMCB, svm.vmcb), (config::OFF_SVM_CODE, svm.exit_code)]);
-        if svm.own_follows {
-            constants.push((config::KEEP_VMCB, 1));
+    let (is_svm, own) = match (backends, &offsets.vmx, &offsets.svm) {
+        (["kvm_intel"], Some(vmx), _) => (0, vec![(config::OFF_VMX_REASON, vmx.exit_reason)]),
+        (["kvm_amd"], _, Some(svm)) => {
+            // Codes of 64 bits have their lower half first; the record keeps no more either.
+            let mut own = vec![(config::OFF_SVM_VMCB, svm.vmcb), (config::OFF_SVM_CODE, svm.exit_code)];
+            if svm.own_follows {
+                own.push((config::KEEP_VMCB, 1));
+            }
+            (1, own)
         }
-    }
+        ([], ..) => return Err("neither kvm_intel nor kvm_amd is loaded".to_owned()),
+        ([backend], ..) => return Err(format!("the types of {backend} are not known")),
+        (several, ..) => return Err(format!("several modules of KVM are loaded: {}", several.join(", "))),
+    };
+    let mut constants = vec![(config::OFF_VCPU_ID, offsets.vcpu_id), (config::RAW_SVM, is_svm)];
+    constants.extend(own);
     Ok(constants)
 }
 
@@ -204,9 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn every_loaded_vendor_has_to_be_known() {
+    fn the_loaded_vendor_has_to_be_known() {
         let constants = [
             (config::OFF_VCPU_ID, 36),
+            (config::RAW_SVM, 1),
             (config::OFF_SVM_VMCB, 6552),
             (config::OFF_SVM_CODE, 112),
             (config::KEEP_VMCB, 1),
