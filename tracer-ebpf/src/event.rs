@@ -67,11 +67,11 @@ pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
         return tables.odd_entry(entry, now_ns);
     }
     let ns = pairing::close(tables.vcpu(entry), now_ns);
-    let slot = tables::plain(tables, entry);
-    if let Some(slot) = tables.slot(slot) {
-        slot::record(slot, ns);
+    match tables.direct(entry) {
+        Some((slot, epoch)) => slot::record_in(slot, epoch, ns),
+        None => tables.plain_sample(entry, ns),
     }
-    if tables.has_causes(now_ns) {
+    if tables.has_causes(ns) {
         let cause = tables.vcpu(entry).open_subkey;
         if cause != 0 {
             let key = tables::key_below(tables, entry, cause);
@@ -97,7 +97,7 @@ pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
     let handled_ns = ns.saturating_sub(idle_ns);
     let slot = if idle_ns == 0 {
-        tables.rare_or_new(entry)
+        tables.plain(entry)
     } else {
         tables.sample(SlotKey { subkey: subkey::new(kind::WHOLE, 0), ..key }, ns);
         tables::keyed(tables, &SlotKey { subkey: subkey::new(kind::HALTED, 0), ..key })

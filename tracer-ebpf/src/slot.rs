@@ -1,6 +1,6 @@
 //! Where a sample is added up: the way from an exit code to its slot, and the update of a slot.
 
-use core::mem::offset_of;
+use core::{hint::cold_path, mem::offset_of};
 
 use crate::{
     abi::{DIRECT, EPOCH_STEP, Extremes, Isa, Slot, SlotRef, Tally, Vcpu},
@@ -43,22 +43,27 @@ pub fn find(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
 }
 
 /// The slot noted for a code of the vCPU's isa that has a direct place; [`SlotRef::NONE`] for other codes.
-/// The lowest codes are looked up apart from those of the second range: joined, both would pay for work that
-/// only one needs.
 #[inline(always)]
 pub fn find_direct(vcpu: &Vcpu, code: u32) -> SlotRef {
+    // SAFETY: the place is in the entry.
+    direct_place(vcpu, code).map_or(SlotRef::NONE, |place| unsafe { *place })
+}
+
+/// The direct place of a code, if it has one. The lowest codes are looked up apart from those of the second
+/// range: joined, both would pay for work that only one needs.
+#[inline(always)]
+pub fn direct_place(vcpu: &Vcpu, code: u32) -> Option<*const SlotRef> {
+    let at = |index: u64| {
+        let offset = index * size_of::<SlotRef>() as u64;
+        behind::<Vcpu, SlotRef, { offset_of!(Vcpu, direct) }>((&raw const *vcpu).cast_mut(), offset)
+            .cast_const()
+    };
     if code < DENSE {
-        const FIELD: usize = offset_of!(Vcpu, direct);
-        let place: *mut SlotRef = behind::<_, _, FIELD>(
-            (&raw const *vcpu).cast_mut(),
-            u64::from(code) * size_of::<SlotRef>() as u64,
-        );
-        // SAFETY: moved by fewer elements than `direct` has.
-        return unsafe { place.read_volatile() };
+        return Some(at(code.into()));
     }
     match direct_index(code) {
-        Some(index) if opaque(index) < DIRECT => vcpu.direct[index],
-        _ => SlotRef::NONE,
+        Some(index) if opaque(index) < DIRECT => Some(at(index as u64)),
+        _ => None,
     }
 }
 
@@ -107,7 +112,20 @@ pub fn has_place(vcpu: &Vcpu, isa: Isa, code: u32) -> bool {
 /// Adds one sample.
 #[inline(always)]
 pub fn record(slot: &mut Slot, ns: u64) {
-    let count = begin(&mut slot.tally, ns);
+    let epoch = epoch(slot);
+    record_in(slot, epoch, ns);
+}
+
+/// The epoch of a slot now; 0 if it is not handed out.
+#[inline(always)]
+pub fn epoch(slot: &Slot) -> u32 {
+    get(&slot.tally.epoch)
+}
+
+/// Adds one sample to the slot, whose epoch is known.
+#[inline(always)]
+pub fn record_in(slot: &mut Slot, epoch: u32, ns: u64) {
+    let count = begin(&mut slot.tally, epoch, ns);
     bucket(slot, ns);
     end(&mut slot.tally, count);
 }
@@ -115,7 +133,8 @@ pub fn record(slot: &mut Slot, ns: u64) {
 /// Adds one sample that has parts.
 #[inline(always)]
 pub fn record_parts(slot: &mut Slot, ns: u64, parts: &[u64; Part::COUNT]) {
-    let count = begin(&mut slot.tally, ns);
+    let epoch = epoch(slot);
+    let count = begin(&mut slot.tally, epoch, ns);
     for (sum, part) in slot.parts.iter_mut().zip(parts) {
         add(sum, *part);
     }
@@ -126,7 +145,8 @@ pub fn record_parts(slot: &mut Slot, ns: u64, parts: &[u64; Part::COUNT]) {
 /// Adds one sample to a thin record.
 #[inline(always)]
 pub fn record_thin(tally: &mut Tally, ns: u64) {
-    let count = begin(tally, ns);
+    let epoch = get(&tally.epoch);
+    let count = begin(tally, epoch, ns);
     end(tally, count);
 }
 
@@ -134,11 +154,11 @@ pub fn record_thin(tally: &mut Tally, ns: u64) {
 /// first and `done` last. The processors that matter here (x86, s390x) do not reorder stores among
 /// themselves.
 #[inline(always)]
-fn begin(tally: &mut Tally, ns: u64) -> u64 {
+fn begin(tally: &mut Tally, epoch: u32, ns: u64) -> u64 {
     let count = get(&tally.begun).wrapping_add(1);
     set(&mut tally.begun, count);
     add(&mut tally.sum_ns, ns);
-    let extremes = current(tally);
+    let extremes = current(tally, epoch);
     if ns < get(&extremes.min_ns) {
         set(&mut extremes.min_ns, ns);
     }
@@ -150,8 +170,8 @@ fn begin(tally: &mut Tally, ns: u64) -> u64 {
 
 /// The extremes of the epoch.
 #[inline(always)]
-fn current(tally: &mut Tally) -> &mut Extremes {
-    let offset = masked::<{ EPOCH_STEP as i32 }>(get(&tally.epoch).into());
+fn current(tally: &mut Tally, epoch: u32) -> &mut Extremes {
+    let offset = masked::<{ EPOCH_STEP as i32 }>(epoch.into());
     // SAFETY: `parity` times the size of one, which is the offset of one of the two.
     unsafe { &mut *behind::<_, _, { offset_of!(Tally, extremes) }>(tally, offset as u64) }
 }
@@ -164,6 +184,7 @@ fn bucket(slot: &mut Slot, ns: u64) {
     let bucket = match usual_bucket_of(ns) {
         Some(bucket) => masked::<USUAL>(bucket as u64),
         None => {
+            cold_path();
             let bucket = masked::<ANY>(rare_bucket_of(ns) as u64);
             if bucket >= BUCKETS {
                 return;

@@ -37,6 +37,10 @@ pub trait Tables: Sized {
     /// The entry itself.
     fn vcpu(&mut self, entry: Self::Entry) -> &mut Vcpu;
 
+    /// The slot of the open exit and its epoch, if its code is of the vCPU's own isa, has a direct place, and
+    /// a slot is noted there.
+    fn direct(&mut self, entry: Self::Entry) -> Option<(&mut Slot, u32)>;
+
     /// The slot that is referred to; [`None`] for [`SlotRef::NONE`].
     fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot>;
 
@@ -55,12 +59,11 @@ pub trait Tables: Sized {
     /// Notes a slot or thin record under a key; false if there is no room.
     fn note_key(&mut self, key: &SlotKey, slot: SlotRef) -> bool;
 
-    /// Whether exits can have a cause below their reason. The time of the event is given because the BPF
-    /// programs need a number to ask with.
-    fn has_causes(&self, now_ns: u64) -> bool;
+    /// Whether exits can have a cause below their reason. The BPF programs need any number to ask with.
+    fn has_causes(&self, any: u64) -> bool;
 
-    /// Whether guest intervals get a histogram.
-    fn has_guest_histogram(&self, now_ns: u64) -> bool;
+    /// Whether guest intervals get a histogram. The BPF programs need any number to ask with.
+    fn has_guest_histogram(&self, any: u64) -> bool;
 
     /// How many causes a vCPU may have; see [`sample`].
     fn max_causes(&self) -> u32;
@@ -85,9 +88,17 @@ pub trait Tables: Sized {
         crate::event::close_in_parts(self, entry, now_ns);
     }
 
-    /// [`rare_or_new`].
-    fn rare_or_new(&mut self, entry: Self::Entry) -> SlotRef {
-        rare_or_new(self, entry)
+    /// [`plain`].
+    fn plain(&mut self, entry: Self::Entry) -> SlotRef {
+        plain(self, entry)
+    }
+
+    /// Adds a sample to the [`plain`] slot.
+    fn plain_sample(&mut self, entry: Self::Entry, ns: u64) {
+        let slot = plain(self, entry);
+        if let Some(slot) = self.slot(slot) {
+            slot::record(slot, ns);
+        }
     }
 
     /// [`sample`].
@@ -101,20 +112,10 @@ pub trait Tables: Sized {
     }
 }
 
-/// The slot of a thread's open exit of its own isa, a new one if its code is new. A slot that cannot be had
-/// is counted as lost.
+/// The slot of a thread's open exit, a new one if its code is new. A slot that cannot be had is counted as
+/// lost.
 #[inline(always)]
 pub fn plain<T: Tables>(tables: &mut T, entry: T::Entry) -> SlotRef {
-    let vcpu = tables.vcpu(entry);
-    match slot::find_direct(vcpu, vcpu.open_code) {
-        SlotRef::NONE => tables.rare_or_new(entry),
-        known => known,
-    }
-}
-
-/// The slot of any open exit: also where its code has no direct place, or is new to the thread.
-#[inline(always)]
-pub fn rare_or_new<T: Tables>(tables: &mut T, entry: T::Entry) -> SlotRef {
     let vcpu = tables.vcpu(entry);
     let (isa, code) = (vcpu.open_isa, vcpu.open_code);
     let known = slot::find(vcpu, isa, code);

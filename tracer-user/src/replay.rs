@@ -9,7 +9,7 @@ use tracer_ebpf::{
     event,
     loss::PerVcpu,
     part::Part,
-    pause, ring,
+    pause, ring, slot,
     tables::{Place, Tables},
 };
 
@@ -155,6 +155,13 @@ impl Tables for Vectors {
 
     fn vcpu(&mut self, entry: usize) -> &mut Vcpu {
         &mut self.vcpus[entry]
+    }
+
+    fn direct(&mut self, entry: usize) -> Option<(&mut Slot, u32)> {
+        let vcpu = &self.vcpus[entry];
+        let slot = self.slot(slot::find_direct(vcpu, vcpu.open_code))?;
+        let epoch = slot.tally.epoch;
+        Some((slot, epoch))
     }
 
     fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot> {

@@ -1,6 +1,12 @@
 //! Entries of threads: how one is found, registered and retired, and which vCPU a thread runs.
 
-use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_get_current_comm};
+use core::ptr::NonNull;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_get_current_task, generated::bpf_get_current_comm},
+    programs::RawTracePointContext,
+};
 use tracer_ebpf::{
     abi::{Isa, NOBODY, Vcpu, state, table},
     breakdown,
@@ -20,13 +26,21 @@ use crate::{
 ///
 /// A pointer and not a reference: an event may find its entry again by index while it holds this.
 #[derive(Clone, Copy)]
-pub struct EntryRef(*mut Vcpu);
+pub struct EntryRef(NonNull<Vcpu>);
 
 impl EntryRef {
     /// The entry with this index.
     #[inline(always)]
     pub fn at(index: u32) -> Option<Self> {
-        VCPUS.get_ptr_mut(index).map(Self)
+        Self::guess(&raw const index)
+    }
+
+    /// The entry whose index is at `hint`, which may be stale or torn, or that of nobody: callers check what
+    /// they find.
+    #[inline(always)]
+    fn guess(hint: *const u32) -> Option<Self> {
+        // SAFETY: hints are in the object's data, and other indices on the stack.
+        unsafe { maps::element(&VCPUS, hint) }.map(Self)
     }
 
     /// The entry that a call has returned, if it did.
@@ -48,22 +62,28 @@ impl EntryRef {
         // thread has one event at a time, but for the scheduler's, which keep off (`Vcpu::busy`).
         // User space only reads while the thread lives. Callers let go of one reference before they
         // ask for the next.
-        unsafe { &mut *self.0 }
+        unsafe { &mut *self.0.as_ptr() }
     }
 }
 
-/// The entry of the thread that runs this `struct kvm_vcpu`, if that is known.
+/// The entry of the thread that runs the `struct kvm_vcpu` that a raw tracepoint has as first argument, if
+/// that is known.
 #[inline(always)]
-pub fn running(kvm_vcpu: u64) -> Option<EntryRef> {
-    // SAFETY: in bounds; a torn or stale value only costs the check below. So does that of nobody: the entry
-    // is one that runs no vCPU.
-    let index = unsafe { maps::run_hint(kvm_vcpu).read_volatile() };
-    let entry = EntryRef::at(index)?;
+pub fn running(ctx: &RawTracePointContext) -> Option<EntryRef> {
+    let entry = EntryRef::guess(maps::run_hint(argument(ctx)))?;
+    let kvm_vcpu = argument(ctx);
     let vcpu = entry.vcpu();
     if vcpu.kvm_vcpu != kvm_vcpu || (asks::<PREEMPTIBLE>(kvm_vcpu) && vcpu.task != current_task()) {
         return None;
     }
     Some(entry)
+}
+
+/// The first argument, which is read anew: to keep it takes more.
+#[inline(always)]
+fn argument(ctx: &RawTracePointContext) -> u64 {
+    // SAFETY: every raw tracepoint that has programs here has an argument.
+    unsafe { ctx.as_ptr().cast::<u64>().read_volatile() }
 }
 
 /// The current task. Since Linux 7.0 the verifier turns the call into a load (commit eaedea154eb9).
@@ -94,7 +114,7 @@ pub fn runs(entry: EntryRef, kvm_vcpu: u64) {
 /// The entry of a thread, `tgid << 32 | tid`.
 #[inline(always)]
 pub fn find(pid_tgid: u64) -> Option<EntryRef> {
-    let guess = EntryRef::at(maps::hint(pid_tgid as u32).index());
+    let guess = EntryRef::guess(maps::hint(pid_tgid as u32).index());
     if let Some(entry) = guess
         && entry.vcpu().pid_tgid == pid_tgid
     {
@@ -113,7 +133,7 @@ pub fn find_tid(tid: u32) -> Option<EntryRef> {
     }
     // A dead entry has no tid.
     let is_its = |entry: &EntryRef| entry.vcpu().pid_tgid as u32 == tid;
-    if let Some(entry) = EntryRef::at(hint.index())
+    if let Some(entry) = EntryRef::guess(hint.index())
         && is_its(&entry)
     {
         return Some(entry);
@@ -199,13 +219,10 @@ fn change_entry(index: u32, identity: u64, now_ns: u64) -> u32 {
 /// Whether another thread has run this `struct kvm_vcpu` since the thread of this entry did.
 #[inline(always)]
 pub fn has_moved(entry: EntryRef, kvm_vcpu: u64) -> bool {
-    // SAFETY: in bounds; a stale value only costs the checks below.
-    let last = unsafe { maps::run_hint(kvm_vcpu).read_volatile() };
-    last != entry.index()
-        && EntryRef::at(last).is_some_and(|last| {
-            let vcpu = last.vcpu();
-            vcpu.identity == kvm_vcpu && vcpu.pid == entry.vcpu().pid && vcpu.tid != entry.vcpu().tid
-        })
+    EntryRef::guess(maps::run_hint(kvm_vcpu)).is_some_and(|last| {
+        let (last, vcpu) = (last.vcpu(), entry.vcpu());
+        last.identity == kvm_vcpu && last.pid == vcpu.pid && last.tid != vcpu.tid
+    })
 }
 
 /// Publishes a new entry. User space reads it once it sees generation and state, which are stored in this

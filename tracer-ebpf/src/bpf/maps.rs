@@ -1,7 +1,10 @@
 //! Every map, who writes it and who reads it.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
+    helpers::generated::bpf_map_lookup_elem,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
@@ -65,6 +68,19 @@ pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::Global::
 pub static ACTIVITY: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(symbols::ACTIVITY_PROGRAMS.len() as u32, 0);
 
+/// The element of an array whose index is at `key`: in the stack, in the object's data or in a map. aya's own
+/// call copies the index to the stack, which takes four more instructions.
+///
+/// # Safety
+/// `key` must be valid for reading.
+#[inline(always)]
+pub unsafe fn element<T>(array: &'static Array<T>, key: *const u32) -> Option<NonNull<T>> {
+    let map = (&raw const *array).cast_mut().cast();
+    // SAFETY: the map is one, and the caller vouches for the key.
+    let element = unsafe { bpf_map_lookup_elem(map, key.cast()) };
+    NonNull::new(element.cast())
+}
+
 /// A guess in front of [`VCPU_OF`], for the threads whose tids have the same low bits. Several may share and
 /// overwrite it: a wrong guess only costs the hash.
 ///
@@ -93,11 +109,11 @@ pub fn hint(tid: u32) -> HintAt {
 }
 
 impl HintAt {
-    /// The guessed index, which the caller has to check.
+    /// Where the guessed index is. The caller has to check what is found by it.
     #[inline(always)]
-    pub fn index(&self) -> u32 {
-        // SAFETY: in bounds; a torn or stale value only costs a check.
-        unsafe { (&raw const (*self.0).index).read_volatile() }
+    pub fn index(&self) -> *const u32 {
+        // SAFETY: in bounds.
+        unsafe { &raw const (*self.0).index }
     }
 
     /// Changes the guess.

@@ -4,7 +4,7 @@ use tracer_ebpf::{
     abi::{Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, table},
     breakdown::Sleep,
     config::{CAUSES, GUEST, MAX_CAUSES},
-    event, pairing, pause,
+    event, pairing, pause, slot,
     tables::{self, Place, Tables},
 };
 
@@ -36,18 +36,33 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn direct(&mut self, entry: EntryRef) -> Option<(&mut Slot, u32)> {
+        let vcpu = entry.vcpu();
+        let place = slot::direct_place(vcpu, vcpu.open_code)?;
+        // SAFETY: the place is in the entry; as below.
+        let slot = unsafe { &mut *maps::element(&SLOTS, place.cast())?.as_ptr() };
+        let epoch = slot::epoch(slot);
+        // That of nobody is no epoch.
+        if epoch == 0 { None } else { Some((slot, epoch)) }
+    }
+
+    #[inline(always)]
     fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot> {
         // SAFETY: array elements live as long as the program; a slot belongs to one thread, whose events do
         // not overlap. User space writes the epoch and the extremes of the next one only, once the slot is
         // published.
-        SLOTS.get_ptr_mut(slot.0).map(|slot| unsafe { &mut *slot })
+        if slot == SlotRef::NONE { None } else { SLOTS.get_ptr_mut(slot.0).map(|slot| unsafe { &mut *slot }) }
     }
 
     #[inline(always)]
     fn tally(&mut self, tally: SlotRef) -> Option<&mut Tally> {
         // SAFETY: array elements live as long as the program; a thin record belongs to one thread, whose
         // events do not overlap.
-        TALLIES.get_ptr_mut(tally.0).map(|tally| unsafe { &mut *tally })
+        if tally == SlotRef::NONE {
+            None
+        } else {
+            TALLIES.get_ptr_mut(tally.0).map(|tally| unsafe { &mut *tally })
+        }
     }
 
     #[inline(always)]
@@ -78,13 +93,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn has_causes(&self, now_ns: u64) -> bool {
-        asks::<CAUSES>(now_ns)
+    fn has_causes(&self, any: u64) -> bool {
+        asks::<CAUSES>(any)
     }
 
     #[inline(always)]
-    fn has_guest_histogram(&self, now_ns: u64) -> bool {
-        asks::<GUEST>(now_ns)
+    fn has_guest_histogram(&self, any: u64) -> bool {
+        asks::<GUEST>(any)
     }
 
     #[inline(always)]
@@ -113,8 +128,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn rare_or_new(&mut self, entry: EntryRef) -> SlotRef {
-        SlotRef(rare_or_new(entry.index()))
+    fn plain(&mut self, entry: EntryRef) -> SlotRef {
+        SlotRef(plain(entry.index()))
+    }
+
+    #[inline(always)]
+    fn plain_sample(&mut self, entry: EntryRef, ns: u64) {
+        plain_sample(entry.index(), ns);
     }
 
     #[inline(always)]
@@ -163,8 +183,16 @@ fn close_in_parts(index: u32, now_ns: u64) {
 
 #[cold]
 #[inline(never)]
-fn rare_or_new(index: u32) -> u32 {
-    EntryRef::at(index).map_or(SlotRef::NONE, |entry| tables::rare_or_new(&mut Maps, entry)).0
+fn plain(index: u32) -> u32 {
+    EntryRef::at(index).map_or(SlotRef::NONE, |entry| tables::plain(&mut Maps, entry)).0
+}
+
+#[cold]
+#[inline(never)]
+fn plain_sample(index: u32, ns: u64) {
+    if let Some(slot) = Maps.slot(SlotRef(plain(index))) {
+        slot::record(slot, ns);
+    }
 }
 
 #[cold]

@@ -7,8 +7,8 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::{
-    abi::{ABSENT, Isa, Vcpu, pseudo},
-    config::{CAST, KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON, RAW_SVM},
+    abi::{ABSENT, Isa, pseudo},
+    config::{KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON, RAW_SVM},
     event, ring,
 };
 
@@ -23,10 +23,9 @@ use crate::{
 /// `kvm_exit`.
 #[raw_tracepoint]
 pub fn raw_exit(ctx: RawTracePointContext) -> i32 {
-    let kvm_vcpu = ctx.arg::<u64>(0);
-    let Some(entry) = entries::running(kvm_vcpu) else { return first_exit(&ctx) };
+    let Some(entry) = entries::running(&ctx) else { return first_exit(&ctx) };
     let now_ns = clock_ns();
-    match code(kvm_vcpu, Some(entry.vcpu())) {
+    match code(|| entry.vcpu().kvm_vcpu, Some(entry), now_ns) {
         Some(code) => event::exit(&mut Maps, entry, now_ns, None, code),
         None => unreadable(entry.index(), now_ns),
     }
@@ -44,7 +43,7 @@ fn unreadable(index: u32, now_ns: u64) {
 /// `kvm_entry`.
 #[raw_tracepoint]
 pub fn raw_entry(ctx: RawTracePointContext) -> i32 {
-    match entries::running(ctx.arg::<u64>(0)) {
+    match entries::running(&ctx) {
         Some(entry) => event::entry(&mut Maps, entry, clock_ns()),
         None => first_entry(&ctx),
     }
@@ -63,7 +62,7 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
         let own = if flag::<RAW_SVM>() { Isa::SVM } else { Isa::VMX };
         // One module of KVM runs at a time; one that is loaded after exitlat is the same vendor's.
         let code = if ctx.arg::<u32>(1) == own.0 {
-            code(kvm_vcpu, None)
+            code(|| kvm_vcpu, None, now_ns)
         } else {
             failed();
             None
@@ -120,35 +119,44 @@ pub fn nested(_ctx: RawTracePointContext) -> i32 {
 }
 
 /// The exit reason as the tracepoint's record has it: `vmx_get_exit_info` and `svm_get_exit_info` give the
-/// record these same fields.
+/// record these same fields. `any` is a number to ask with.
 #[inline(always)]
-fn code(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> Option<u32> {
-    if asks::<RAW_SVM>(kvm_vcpu) {
-        read(vmcb(kvm_vcpu, vcpu)?, value::<OFF_SVM_CODE>())
+fn code(kvm_vcpu: impl Fn() -> u64, entry: Option<EntryRef>, any: u64) -> Option<u32> {
+    if asks::<RAW_SVM>(any) {
+        read(vmcb(kvm_vcpu, entry, any)?, value::<OFF_SVM_CODE>())
     } else {
-        read(kvm_vcpu, value::<OFF_VMX_REASON>())
+        read(kvm_vcpu(), value::<OFF_VMX_REASON>())
     }
 }
 
 /// The VMCB of an SVM vCPU. It is another one only while a nested guest runs: the guest's own is kept
 /// until [`nested`] or the next call of KVM_RUN.
 #[inline(always)]
-fn vmcb(kvm_vcpu: u64, vcpu: Option<&mut Vcpu>) -> Option<u64> {
-    let Some(vcpu) = vcpu.filter(|_| asks::<KEEP_VMCB>(kvm_vcpu)) else {
-        return read(kvm_vcpu, value::<OFF_SVM_VMCB>());
+fn vmcb(kvm_vcpu: impl Fn() -> u64, entry: Option<EntryRef>, any: u64) -> Option<u64> {
+    let Some(entry) = entry.filter(|_| asks::<KEEP_VMCB>(any)) else {
+        return read(kvm_vcpu(), value::<OFF_SVM_VMCB>());
     };
-    if vcpu.vmcb == 0 {
-        let offset = value::<OFF_SVM_VMCB>();
-        // The one in use and, right behind, `vmcb01.ptr`: the guest's own. A typed load takes eight bytes.
-        let [used, own] = if flag::<CAST>() {
-            [read::<u64>(kvm_vcpu, offset)?, read(kvm_vcpu, offset.wrapping_add(8))?]
-        } else {
-            read(kvm_vcpu, offset)?
-        };
-        if used != own {
-            return Some(used);
-        }
-        vcpu.vmcb = own;
+    let mut vmcb = entry.vcpu().vmcb;
+    if vmcb == 0 {
+        vmcb = vmcb_in_use(entry.index());
     }
-    Some(vcpu.vmcb)
+    (vmcb != 0).then_some(vmcb)
+}
+
+/// Reads which VMCB is in use, or 0, and keeps it if it is the guest's own.
+#[cold]
+#[inline(never)]
+fn vmcb_in_use(index: u32) -> u64 {
+    let Some(entry) = EntryRef::at(index) else { return 0 };
+    let (kvm_vcpu, offset) = (entry.vcpu().kvm_vcpu, value::<OFF_SVM_VMCB>());
+    // The one in use and, right behind, `vmcb01.ptr`: the guest's own.
+    let (Some(used), Some(own)) =
+        (read::<u64>(kvm_vcpu, offset), read::<u64>(kvm_vcpu, offset.wrapping_add(8)))
+    else {
+        return 0;
+    };
+    if used == own {
+        entry.vcpu().vmcb = own;
+    }
+    used
 }
