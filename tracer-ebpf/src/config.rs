@@ -29,6 +29,8 @@ marks! {
     OFF_EXIT_VCPU,
     /// Offset of `vcpu_id` in the record of `kvm:kvm_entry`, or [`crate::abi::ABSENT`].
     OFF_ENTRY_VCPU,
+    /// 1 if the records of `kvm:kvm_exit` and `kvm:kvm_entry` have their fields at the offsets of [`usual`].
+    USUAL_RECORDS,
     /// Offset of the 32-bit exit reason from a VMX vCPU, or [`crate::abi::ABSENT`].
     OFF_VMX_REASON,
     /// Offset of the pointer to the VMCB from an SVM vCPU, or [`crate::abi::ABSENT`].
@@ -112,6 +114,27 @@ marks! {
 pub const CAST_CALL: i32 = 0x7ffe_0001;
 /// Stands for the number of a structure that begins with 8 bytes of integer, in a move to register 2.
 pub const CAST_TYPE: i32 = 0x7ffe_0002;
+
+/// Where almost all x86 kernels have the fields of two records. A field at a known offset is read by one
+/// instruction.
+pub mod usual {
+    /// [`super::OFF_EXIT_REASON`].
+    pub const EXIT_REASON: usize = 8;
+    /// [`super::OFF_EXIT_ISA`].
+    pub const EXIT_ISA: usize = 24;
+    /// [`super::OFF_EXIT_VCPU`].
+    pub const EXIT_VCPU: usize = 56;
+    /// [`super::OFF_ENTRY_VCPU`].
+    pub const ENTRY_VCPU: usize = 8;
+
+    /// All of them.
+    pub const ALL: [(i32, usize); 4] = [
+        (super::OFF_EXIT_REASON, EXIT_REASON),
+        (super::OFF_EXIT_ISA, EXIT_ISA),
+        (super::OFF_EXIT_VCPU, EXIT_VCPU),
+        (super::OFF_ENTRY_VCPU, ENTRY_VCPU),
+    ];
+}
 
 /// Fields that the programs read at a fixed place, as (offset, size in bytes). The loader checks the
 /// records of the running kernel against this.

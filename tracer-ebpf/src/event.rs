@@ -12,7 +12,7 @@
 //! [`Tables`] only.
 
 use crate::{
-    abi::{Isa, SlotKey, pseudo},
+    abi::{Isa, SlotKey, SlotRef, pseudo, touched},
     breakdown::{self, Sleep, Trip},
     pairing,
     part::Part,
@@ -90,6 +90,7 @@ pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     }
     let ns = pairing::close(vcpu, now_ns);
     let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_subkey);
+    let direct = if vcpu.touched & touched::ISA == 0 { slot::find_direct(vcpu, code) } else { SlotRef::NONE };
     let key = SlotKey { vcpu: T::index(entry), isa, code, pad: 0, subkey: 0 };
     // Taken off at once: a reader that copies the entry sees the exit's parts with the exit or with the sums.
     let parts = vcpu.breakdown.parts;
@@ -97,7 +98,7 @@ pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     let idle_ns = parts[Part::Halt as usize] + parts[Part::Stopped as usize];
     let handled_ns = ns.saturating_sub(idle_ns);
     let slot = if idle_ns == 0 {
-        tables.plain(entry)
+        if direct == SlotRef::NONE { tables.plain(entry) } else { direct }
     } else {
         tables.sample(SlotKey { subkey: subkey::new(kind::WHOLE, 0), ..key }, ns);
         tables::keyed(tables, &SlotKey { subkey: subkey::new(kind::HALTED, 0), ..key })

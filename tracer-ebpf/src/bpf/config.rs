@@ -58,7 +58,7 @@ pub const ABSENT_IMM: u64 = u64::MAX;
 /// A process that user space has not judged yet is noted, and not traced until it is.
 #[inline(always)]
 pub fn is_traced(pid: u32) -> bool {
-    if !flag::<FILTER>() {
+    if !asks::<FILTER>(pid.into()) {
         return true;
     }
     // SAFETY: the value is copied at once.

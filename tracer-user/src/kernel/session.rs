@@ -131,7 +131,11 @@ impl Session {
         ];
         match plan {
             Some(plan) => {
-                constants.extend(plan.constants());
+                let found = plan.constants();
+                let usual =
+                    config::usual::ALL.iter().all(|(mark, offset)| found.contains(&(*mark, *offset as u32)));
+                constants.push((config::USUAL_RECORDS, usual.into()));
+                constants.extend(found);
                 constants.push((config::HALTS_ONLY, plan.halts_only.into()));
             }
             // The events come from a test, which brings all kinds.
