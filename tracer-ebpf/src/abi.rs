@@ -201,12 +201,12 @@ pub struct Vcpu {
     pub open_subkey: u64,
     /// Code of the open exit, or of the last one.
     pub open_code: u32,
-    /// Isa of `open_code`: `isa`, unless `touched` says otherwise.
-    pub open_isa: Isa,
-    /// Isa of the codes in `direct`: that of the first exit.
-    pub isa: Isa,
     /// See [`touched`]. At 0 the open exit has its time, its code and nothing else.
     pub touched: u32,
+    /// Isa of `open_code`: `isa`, unless `touched` says otherwise.
+    pub open_isa: Isa,
+    /// Isa of the codes in `direct`.
+    pub isa: Isa,
 
     /// `tgid << 32 | tid`; 0 while unused and after death.
     pub pid_tgid: u64,
@@ -373,9 +373,9 @@ impl Vcpu {
         vmcb: 0,
         open_subkey: 0,
         open_code: 0,
+        touched: 0,
         open_isa: Isa::NONE,
         isa: Isa::NONE,
-        touched: 0,
         pid_tgid: 0,
         task: 0,
         first_ns: 0,
@@ -468,7 +468,10 @@ impl Slot {
 /// Bytes that a CPU fetches at once.
 const LINE: usize = 64;
 
-const _: () = assert!(offset_of!(Vcpu, touched) == LINE - 4 && offset_of!(Vcpu, pid_tgid) == LINE);
+const _: () = assert!(offset_of!(Vcpu, isa) == LINE - 4 && offset_of!(Vcpu, pid_tgid) == LINE);
+// Read as one number, see `crate::slot::direct_place`.
+const _: () = assert!(offset_of!(Vcpu, open_code) % 8 == 0);
+const _: () = assert!(offset_of!(Vcpu, touched) == offset_of!(Vcpu, open_code) + 4);
 const _: () = assert!(offset_of!(Vcpu, state) == 2 * LINE && offset_of!(Vcpu, breakdown) == 3 * LINE - 8);
 const _: () = assert!(offset_of!(Vcpu, lost) == 3 * LINE - 8 + size_of::<Breakdown>());
 const _: () = assert!(size_of::<Breakdown>() == 112 + 16 * Part::COUNT);

@@ -45,6 +45,42 @@ pub(crate) fn opaque(value: usize) -> usize {
     value
 }
 
+/// A number less another one, by an instruction of its own: the verifier follows what is compared with it.
+#[inline(always)]
+pub(crate) fn less<const LESS: i32>(value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: subtracts a number from a register.
+        unsafe {
+            core::arch::asm!("{0} += -{less}", inout(reg) value, less = const LESS, options(pure, nomem, nostack));
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    value.wrapping_sub(LESS as u64)
+}
+
+/// Whether a number is 0. The compiler would join the question with the next one, and take longer.
+#[inline(always)]
+pub(crate) fn is_zero(number: u64) -> bool {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: jumps, and nothing else.
+    unsafe {
+        core::arch::asm!(
+            "if {number} == 0 goto {yes}",
+            number = in(reg) number,
+            yes = label { return true },
+            options(nomem, nostack),
+        );
+        false
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        number == 0
+    }
+}
+
 /// The bits of `MASK`. The mask is a real instruction: the compiler may know that the other bits are 0 where
 /// the verifier does not. On paths that cannot be taken, the verifier may hold contradictory bounds, which a
 /// mask resolves.

@@ -60,14 +60,12 @@ pub fn stamp<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
 /// A vCPU entered its guest.
 #[inline(always)]
 pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
-    if tables.vcpu(entry).touched != 0 {
-        return tables.close_in_parts(entry, now_ns);
-    }
+    let Some(noted) = tables.noted(entry) else { return tables.close_in_parts(entry, now_ns) };
     if !pairing::closes(tables.vcpu(entry), now_ns) {
         return tables.odd_entry(entry, now_ns);
     }
     let ns = pairing::close(tables.vcpu(entry), now_ns);
-    match tables.direct(entry) {
+    match tables.noted_slot(noted) {
         Some((slot, epoch)) => slot::record_in(slot, epoch, ns),
         None => tables.plain_sample(entry, ns),
     }

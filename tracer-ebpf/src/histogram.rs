@@ -8,7 +8,7 @@
 //! There is no leading-zero instruction in BPF, and the compiler's substitute takes about forty
 //! instructions; [`bucket_of`] narrows the number down to a byte and looks that up.
 
-use crate::codegen::{masked, shifted};
+use crate::codegen::{less, masked, shifted};
 
 /// Buckets per power of two are `1 << SUB_BITS`.
 pub const SUB_BITS: u32 = 4;
@@ -34,6 +34,17 @@ static SHIFT_BY_BYTE: [u8; 256] = {
     table
 };
 
+/// The same by how far a number's second lowest byte is above 1.
+static SHIFT_ABOVE: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut above = 0;
+    while above < 255 {
+        table[above] = SHIFT_BY_BYTE[above + 1];
+        above += 1;
+    }
+    table
+};
+
 /// The bucket of a duration. Always below [`BUCKETS`].
 ///
 /// ```
@@ -44,23 +55,29 @@ static SHIFT_BY_BYTE: [u8; 256] = {
 /// ```
 #[inline(always)]
 pub fn bucket_of(ns: u64) -> usize {
-    match usual_bucket_of(ns) {
-        Some(bucket) => bucket,
-        None => rare_bucket_of(ns),
-    }
+    let above = above_shortest(ns);
+    if above < USUAL_SPAN { usual_bucket_of(ns, above) } else { rare_bucket_of(ns) }
 }
 
-/// The bucket of a duration of at least 256 ns and less than 65,536 ns, as most exits take: one comparison
-/// and the table. Always below 256.
+/// The shortest duration that [`usual_bucket_of`] takes.
+const USUAL_FROM: i32 = 1 << 8;
+/// How many ns the longest one is longer, plus one: it ends at 2^16 ns. Most exits take as long.
+pub(crate) const USUAL_SPAN: u64 = (1 << 16) - USUAL_FROM as u64;
+
+/// How far a duration is above the shortest usual one. Wraps for shorter ones, so that one comparison with
+/// [`USUAL_SPAN`] tells the usual ones from all others.
 #[inline(always)]
-pub(crate) fn usual_bucket_of(ns: u64) -> Option<usize> {
-    const FROM: u64 = 1 << 8;
-    const TO: u64 = 1 << 16;
-    // One comparison for both bounds.
-    (ns.wrapping_sub(FROM) < TO - FROM).then(|| in_octave(ns, shift_by(ns >> 8)))
+pub(crate) fn above_shortest(ns: u64) -> u64 {
+    less::<USUAL_FROM>(ns)
 }
 
-/// The bucket of a duration that [`usual_bucket_of`] has none for.
+/// The bucket of a usual duration, which is `above` the shortest one: a look into a table. Always below 256.
+#[inline(always)]
+pub(crate) fn usual_bucket_of(ns: u64, above: u64) -> usize {
+    in_octave(ns, SHIFT_ABOVE[(above >> 8) as usize].into())
+}
+
+/// The bucket of a duration that is not usual.
 #[inline(always)]
 pub(crate) fn rare_bucket_of(ns: u64) -> usize {
     if ns < 1 << 8 { short(ns) } else { long(ns) }

@@ -15,6 +15,7 @@
 use crate::{
     abi::{Isa, Vcpu, pseudo, state, touched},
     breakdown,
+    codegen::is_zero,
     loss::PerVcpu,
     slot::set,
 };
@@ -87,7 +88,8 @@ pub fn own_isa(vcpu: &mut Vcpu) {
 /// Whether an entry at `now_ns` closes the exit that is open: [`close`] notes it. Any other is odd.
 #[inline(always)]
 pub fn closes(vcpu: &Vcpu, now_ns: u64) -> bool {
-    vcpu.open_ns != 0 && vcpu.open_ns <= now_ns
+    let open_ns = vcpu.open_ns;
+    !is_zero(open_ns) && open_ns <= now_ns
 }
 
 /// Notes an entry at `now_ns` and closes the exit that was open. Returns how long the exit took, in ns. Its

@@ -1,11 +1,11 @@
 //! Where a sample is added up: the way from an exit code to its slot, and the update of a slot.
 
-use core::{hint::cold_path, mem::offset_of};
+use core::{hint::cold_path, mem::offset_of, ptr::NonNull};
 
 use crate::{
     abi::{DIRECT, EPOCH_STEP, Extremes, Isa, Slot, SlotRef, Tally, Vcpu},
     codegen::{behind, masked, opaque},
-    histogram::{BUCKETS, rare_bucket_of, usual_bucket_of},
+    histogram::{BUCKETS, USUAL_SPAN, above_shortest, rare_bucket_of, usual_bucket_of},
     part::Part,
 };
 
@@ -13,6 +13,9 @@ use crate::{
 const DENSE: u32 = 0xc0;
 /// The second range of codes with a direct place: SVM's nested-paging and AVIC exits from 0x400 on.
 const SVM_HIGH: u32 = 0x400;
+
+/// The last place of [`Vcpu::direct`], which stays empty: that of all codes that have none.
+const EMPTY: usize = DIRECT - 1;
 
 /// The place of an exit code in [`Vcpu::direct`], if it has one. Every code of the kernels' tables has,
 /// except the software-defined ones of SVM (0x8000_0000 and up), failed entries, and codes with flags.
@@ -29,7 +32,7 @@ pub const fn direct_index(code: u32) -> Option<usize> {
         return Some(code as usize);
     }
     let high = code.wrapping_sub(SVM_HIGH);
-    if high < DIRECT as u32 - DENSE { Some((DENSE + high) as usize) } else { None }
+    if high < EMPTY as u32 - DENSE { Some((DENSE + high) as usize) } else { None }
 }
 
 /// The slot noted for a code of this vCPU.
@@ -45,26 +48,39 @@ pub fn find(vcpu: &Vcpu, isa: Isa, code: u32) -> SlotRef {
 /// The slot noted for a code of the vCPU's isa that has a direct place; [`SlotRef::NONE`] for other codes.
 #[inline(always)]
 pub fn find_direct(vcpu: &Vcpu, code: u32) -> SlotRef {
-    // SAFETY: the place is in the entry.
-    direct_place(vcpu, code).map_or(SlotRef::NONE, |place| unsafe { *place })
+    match direct_index(code) {
+        Some(index) if opaque(index) < DIRECT => vcpu.direct[index],
+        _ => SlotRef::NONE,
+    }
 }
 
-/// The direct place of a code, if it has one. The lowest codes are looked up apart from those of the second
-/// range: joined, both would pay for work that only one needs.
+/// Where the slot of the open exit is noted, an empty place if its code has none; [`None`] if the exit is
+/// [touched](crate::abi::touched). One comparison tells the lowest codes of exits that are not touched from
+/// all others.
 #[inline(always)]
-pub fn direct_place(vcpu: &Vcpu, code: u32) -> Option<*const SlotRef> {
-    let at = |index: u64| {
-        let offset = index * size_of::<SlotRef>() as u64;
-        behind::<Vcpu, SlotRef, { offset_of!(Vcpu, direct) }>((&raw const *vcpu).cast_mut(), offset)
-            .cast_const()
-    };
-    if code < DENSE {
-        return Some(at(code.into()));
+pub fn direct_place(vcpu: &Vcpu) -> Option<NonNull<SlotRef>> {
+    // SAFETY: the two fields of 4 bytes lie side by side, as `abi` asserts.
+    let mut reason = unsafe { (&raw const vcpu.open_code).cast::<u64>().read_volatile() };
+    if cfg!(target_endian = "big") {
+        reason = reason.rotate_left(u32::BITS);
     }
-    match direct_index(code) {
-        Some(index) if opaque(index) < DIRECT => Some(at(index as u64)),
-        _ => None,
+    if reason < DENSE.into() {
+        return Some(place_of(vcpu, reason));
     }
+    if reason > u32::MAX.into() {
+        return None;
+    }
+    const { assert!(DIRECT.is_power_of_two()) };
+    let index = direct_index(reason as u32).unwrap_or(EMPTY) as u64;
+    Some(place_of(vcpu, masked::<{ DIRECT as i32 - 1 }>(index) as u64))
+}
+
+/// An element of [`Vcpu::direct`].
+#[inline(always)]
+fn place_of(vcpu: &Vcpu, index: u64) -> NonNull<SlotRef> {
+    let (structure, offset) = ((&raw const *vcpu).cast_mut(), index * size_of::<SlotRef>() as u64);
+    // SAFETY: it is behind a reference.
+    unsafe { NonNull::new_unchecked(behind::<Vcpu, _, { offset_of!(Vcpu, direct) }>(structure, offset)) }
 }
 
 #[inline(always)]
@@ -181,16 +197,16 @@ fn bucket(slot: &mut Slot, ns: u64) {
     const USUAL: i32 = 0xff;
     const ANY: i32 = BUCKETS.next_power_of_two() as i32 - 1;
     const { assert!(USUAL < BUCKETS as i32) };
-    let bucket = match usual_bucket_of(ns) {
-        Some(bucket) => masked::<USUAL>(bucket as u64),
-        None => {
-            cold_path();
-            let bucket = masked::<ANY>(rare_bucket_of(ns) as u64);
-            if bucket >= BUCKETS {
-                return;
-            }
-            bucket
+    let above = above_shortest(ns);
+    let bucket = if above < USUAL_SPAN {
+        masked::<USUAL>(usual_bucket_of(ns, above) as u64)
+    } else {
+        cold_path();
+        let bucket = masked::<ANY>(rare_bucket_of(ns) as u64);
+        if bucket >= BUCKETS {
+            return;
         }
+        bucket
     };
     let offset = (bucket * size_of::<u32>()) as u64;
     // SAFETY: moved by fewer elements than there are.

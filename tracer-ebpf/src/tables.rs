@@ -28,6 +28,9 @@ pub trait Tables: Sized {
     /// Names an entry of the table of threads that is known to exist.
     type Entry: Copy;
 
+    /// Names a place where a slot may be noted.
+    type Noted;
+
     /// Index of the entry in the table.
     fn index(entry: Self::Entry) -> u32;
 
@@ -37,9 +40,12 @@ pub trait Tables: Sized {
     /// The entry itself.
     fn vcpu(&mut self, entry: Self::Entry) -> &mut Vcpu;
 
-    /// The slot of the open exit and its epoch, if its code is of the vCPU's own isa, has a direct place, and
-    /// a slot is noted there.
-    fn direct(&mut self, entry: Self::Entry) -> Option<(&mut Slot, u32)>;
+    /// Where the slot of the open exit may be noted; [`None`] if the exit is
+    /// [touched](crate::abi::touched).
+    fn noted(&mut self, entry: Self::Entry) -> Option<Self::Noted>;
+
+    /// The slot that is noted there and its epoch, if one is.
+    fn noted_slot(&mut self, noted: Self::Noted) -> Option<(&mut Slot, u32)>;
 
     /// The slot that is referred to; [`None`] for [`SlotRef::NONE`].
     fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot>;

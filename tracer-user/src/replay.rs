@@ -143,6 +143,7 @@ impl Vectors {
 
 impl Tables for Vectors {
     type Entry = usize;
+    type Noted = SlotRef;
 
     fn index(entry: usize) -> u32 {
         entry as u32
@@ -157,9 +158,13 @@ impl Tables for Vectors {
         &mut self.vcpus[entry]
     }
 
-    fn direct(&mut self, entry: usize) -> Option<(&mut Slot, u32)> {
+    fn noted(&mut self, entry: usize) -> Option<SlotRef> {
         let vcpu = &self.vcpus[entry];
-        let slot = self.slot(slot::find_direct(vcpu, vcpu.open_code))?;
+        (vcpu.touched == 0).then(|| slot::find_direct(vcpu, vcpu.open_code))
+    }
+
+    fn noted_slot(&mut self, noted: SlotRef) -> Option<(&mut Slot, u32)> {
+        let slot = self.slot(noted)?;
         let epoch = slot.tally.epoch;
         Some((slot, epoch))
     }

@@ -2,11 +2,7 @@
 
 use core::ptr::NonNull;
 
-use aya_ebpf::{
-    EbpfContext as _,
-    helpers::{bpf_get_current_task, generated::bpf_get_current_comm},
-    programs::RawTracePointContext,
-};
+use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_get_current_comm};
 use tracer_ebpf::{
     abi::{Isa, NOBODY, Vcpu, state, table},
     breakdown,
@@ -66,24 +62,17 @@ impl EntryRef {
     }
 }
 
-/// The entry of the thread that runs the `struct kvm_vcpu` that a raw tracepoint has as first argument, if
-/// that is known.
+/// The entry of the thread that runs this `struct kvm_vcpu`, if that is known. The address is asked for
+/// twice, as it may take less to read it anew than to keep it.
 #[inline(always)]
-pub fn running(ctx: &RawTracePointContext) -> Option<EntryRef> {
-    let entry = EntryRef::guess(maps::run_hint(argument(ctx)))?;
-    let kvm_vcpu = argument(ctx);
+pub fn running(kvm_vcpu: impl Fn() -> u64) -> Option<EntryRef> {
+    let entry = EntryRef::guess(maps::run_hint(kvm_vcpu()))?;
+    let kvm_vcpu = kvm_vcpu();
     let vcpu = entry.vcpu();
     if vcpu.kvm_vcpu != kvm_vcpu || (asks::<PREEMPTIBLE>(kvm_vcpu) && vcpu.task != current_task()) {
         return None;
     }
     Some(entry)
-}
-
-/// The first argument, which is read anew: to keep it takes more.
-#[inline(always)]
-fn argument(ctx: &RawTracePointContext) -> u64 {
-    // SAFETY: every raw tracepoint that has programs here has an argument.
-    unsafe { ctx.as_ptr().cast::<u64>().read_volatile() }
 }
 
 /// The current task. Since Linux 7.0 the verifier turns the call into a load (commit eaedea154eb9).

@@ -1,5 +1,7 @@
 //! The maps as the tables that the shared rules work on.
 
+use core::ptr::NonNull;
+
 use tracer_ebpf::{
     abi::{Isa, Slot, SlotKey, SlotRef, Tally, Vcpu, table},
     breakdown::Sleep,
@@ -19,6 +21,7 @@ pub struct Maps;
 
 impl Tables for Maps {
     type Entry = EntryRef;
+    type Noted = NonNull<SlotRef>;
 
     #[inline(always)]
     fn index(entry: EntryRef) -> u32 {
@@ -36,11 +39,14 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn direct(&mut self, entry: EntryRef) -> Option<(&mut Slot, u32)> {
-        let vcpu = entry.vcpu();
-        let place = slot::direct_place(vcpu, vcpu.open_code)?;
-        // SAFETY: the place is in the entry; as below.
-        let slot = unsafe { &mut *maps::element(&SLOTS, place.cast())?.as_ptr() };
+    fn noted(&mut self, entry: EntryRef) -> Option<NonNull<SlotRef>> {
+        slot::direct_place(entry.vcpu())
+    }
+
+    #[inline(always)]
+    fn noted_slot(&mut self, noted: NonNull<SlotRef>) -> Option<(&mut Slot, u32)> {
+        // SAFETY: the place is in an entry; as below.
+        let slot = unsafe { &mut *maps::element(&SLOTS, noted.as_ptr().cast_const().cast())?.as_ptr() };
         let epoch = slot::epoch(slot);
         // That of nobody is no epoch.
         if epoch == 0 { None } else { Some((slot, epoch)) }

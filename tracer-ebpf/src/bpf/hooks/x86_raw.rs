@@ -5,7 +5,10 @@
 //! (since the reason moved into the exit-info callback, commit 0a62a0319abb) are supported; the loader checks
 //! that, and takes the tracepoints otherwise.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    EbpfContext as _, helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
 use tracer_ebpf::{
     abi::{ABSENT, Isa, pseudo},
     config::{KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON, RAW_SVM},
@@ -23,13 +26,20 @@ use crate::{
 /// `kvm_exit`.
 #[raw_tracepoint]
 pub fn raw_exit(ctx: RawTracePointContext) -> i32 {
-    let Some(entry) = entries::running(&ctx) else { return first_exit(&ctx) };
+    let Some(entry) = entries::running(|| vcpu_again(&ctx)) else { return first_exit(&ctx) };
     let now_ns = clock_ns();
     match code(|| entry.vcpu().kvm_vcpu, Some(entry), now_ns) {
         Some(code) => event::exit(&mut Maps, entry, now_ns, None, code),
         None => unreadable(entry.index(), now_ns),
     }
     0
+}
+
+/// The `struct kvm_vcpu`, read at each call.
+#[inline(always)]
+fn vcpu_again(ctx: &RawTracePointContext) -> u64 {
+    // SAFETY: it is the first argument.
+    unsafe { ctx.as_ptr().cast::<u64>().read_volatile() }
 }
 
 #[cold]
@@ -43,9 +53,10 @@ fn unreadable(index: u32, now_ns: u64) {
 /// `kvm_entry`.
 #[raw_tracepoint]
 pub fn raw_entry(ctx: RawTracePointContext) -> i32 {
-    match entries::running(&ctx) {
+    let kvm_vcpu = ctx.arg(0);
+    match entries::running(|| kvm_vcpu) {
         Some(entry) => event::entry(&mut Maps, entry, clock_ns()),
-        None => first_entry(&ctx),
+        None => first_entry(kvm_vcpu),
     }
     0
 }
@@ -83,10 +94,10 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
 /// registers for itself.
 #[cold]
 #[inline(never)]
-fn first_entry(ctx: &RawTracePointContext) {
+fn first_entry(kvm_vcpu: u64) {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::is_traced((pid_tgid >> 32) as u32) {
-        let (now_ns, kvm_vcpu) = (clock_ns(), ctx.arg(0));
+        let now_ns = clock_ns();
         let entry = match lost_track(pid_tgid, kvm_vcpu, now_ns) {
             Some(entry) => Some(entry),
             None => by_thread::entry(pid_tgid, now_ns, kvm_vcpu),
