@@ -11,6 +11,8 @@
 //! The BPF programs, the replay of recorded events and the tests call these functions; they differ in
 //! [`Tables`] only.
 
+use core::hint::cold_path;
+
 use crate::{
     abi::{Isa, SlotKey, SlotRef, pseudo, touched},
     breakdown::{self, Sleep, Trip},
@@ -28,6 +30,7 @@ pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Option
         tables.vcpu(entry).open_subkey = 0;
     }
     if !pairing::opens(tables.vcpu(entry), now_ns) {
+        cold_path();
         return tables.odd_exit(entry, now_ns, isa, code);
     }
     let guest_ns = pairing::open(tables.vcpu(entry), now_ns, isa, code);
@@ -67,7 +70,10 @@ pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     let ns = pairing::close(tables.vcpu(entry), now_ns);
     match tables.noted_slot(noted) {
         Some((slot, epoch)) => slot::record_in(slot, epoch, ns),
-        None => tables.plain_sample(entry, ns),
+        None => {
+            cold_path();
+            tables.plain_sample(entry, ns);
+        }
     }
     if tables.has_causes(ns) {
         let cause = tables.vcpu(entry).open_subkey;

@@ -67,6 +67,7 @@ pub fn direct_place(vcpu: &Vcpu) -> Option<NonNull<SlotRef>> {
     if reason < DENSE.into() {
         return Some(place_of(vcpu, reason));
     }
+    cold_path();
     if reason > u32::MAX.into() {
         return None;
     }

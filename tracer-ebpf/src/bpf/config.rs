@@ -31,7 +31,8 @@ pub fn flag<const MARK: i32>() -> bool {
 
 /// Whether the loader was given 1 for this mark, for the path that most events take: it costs nothing there.
 /// The loader turns the comparison of any number at hand, which must be no pointer, into one that is always
-/// or never true; the verifier removes that and what is never reached.
+/// or never true; the verifier removes that and what is never reached. The answer is mostly no: the compiler
+/// puts what follows a yes out of the way.
 #[inline(always)]
 pub fn asks<const MARK: i32>(number: u64) -> bool {
     #[cfg(target_arch = "bpf")]
@@ -48,6 +49,25 @@ pub fn asks<const MARK: i32>(number: u64) -> bool {
     #[cfg(not(target_arch = "bpf"))]
     let _ = number;
     false
+}
+
+/// As [`asks`], where the answer is mostly yes.
+#[inline(always)]
+pub fn expects<const MARK: i32>(number: u64) -> bool {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: jumps, and nothing else.
+    unsafe {
+        core::arch::asm!(
+            "if {number} != {mark} goto {no}",
+            number = in(reg) number,
+            mark = const MARK,
+            no = label { return false },
+            options(nomem, nostack),
+        );
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = number;
+    true
 }
 
 /// [`tracer_ebpf::abi::ABSENT`] as it comes out of an instruction, which extends the sign.

@@ -1,10 +1,12 @@
 //! Reads of kernel memory, at offsets that the loader took from the kernel's types.
 
+use core::hint::cold_path;
+
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use tracer_ebpf::{config::CAST, loss::Global};
 
 use crate::{
-    config::{ABSENT_IMM, asks},
+    config::{ABSENT_IMM, expects},
     maps::{LOST, bump},
 };
 
@@ -17,11 +19,12 @@ use crate::{
 #[inline(always)]
 pub fn read<T>(base: u64, offset: u64) -> Option<T> {
     if offset == ABSENT_IMM {
+        cold_path();
         failed();
         return None;
     }
     let address = base.wrapping_add(offset) as *const T;
-    if asks::<CAST>(base) {
+    if expects::<CAST>(base) {
         // SAFETY: the verifier makes the load one that cannot fault.
         return Some(unsafe { core::ptr::read_volatile(cast(address)) });
     }

@@ -15,11 +15,12 @@ use tracer_ebpf::{
 use crate::kernel::btf::Cast;
 
 /// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, the move of an immediate
-/// number to the whole of a register, and jumps if an unsigned register equals an immediate number, is not
-/// below it, or is below it.
+/// number to the whole of a register, and jumps if an unsigned register equals an immediate number, does not
+/// equal it, is not below it, or is below it.
 const CALL: u8 = 0x85;
 const MOVE: u8 = 0xb7;
 const JUMP_IF_EQUAL: u8 = 0x15;
+const JUMP_UNLESS_EQUAL: u8 = 0x55;
 const JUMP_UNLESS_BELOW: u8 = 0x35;
 const JUMP_IF_BELOW: u8 = 0xa5;
 /// As source register of a call: the number is that of a kernel function (`BPF_PSEUDO_KFUNC_CALL`).
@@ -112,6 +113,7 @@ pub fn constants(object: &mut [u8], given: &[(i32, u32)]) -> Result<()> {
         match (instruction.code(), instruction.registers()) {
             (MOVE, (_, 0)) if instruction.has_no_offset() => instruction.set_number(number),
             (JUMP_IF_EQUAL, (_, 0)) => instruction.decide(number == 1),
+            (JUMP_UNLESS_EQUAL, (_, 0)) => instruction.decide(number != 1),
             _ => continue,
         }
         if let Some(place) = place {
@@ -187,15 +189,18 @@ mod tests {
             [code, registers, low, high, a, b, c, d]
         };
         let (yes, no, absent) = (config::CAST, config::GUEST, config::CAUSES);
-        let mut it = [(7, yes), (8, no), (-3, absent), (9, 1)]
-            .map(|(offset, number)| question(JUMP_IF_EQUAL, offset, number))
-            .concat();
+        let ask = |offset, number| question(JUMP_IF_EQUAL, offset, number);
+        let expect = |offset, number| question(JUMP_UNLESS_EQUAL, offset, number);
+        let asked = [ask(7, yes), ask(8, no), ask(-3, absent), ask(9, 1), expect(4, yes), expect(5, no)];
+        let mut it = asked.concat();
         constants(&mut it, &[(yes, 1), (no, 0)]).unwrap();
         let decided = [
             question(JUMP_UNLESS_BELOW, 7, 0),
             question(JUMP_IF_BELOW, 8, 0),
             question(JUMP_IF_BELOW, -3, 0),
             question(JUMP_IF_EQUAL, 9, 1),
+            question(JUMP_IF_BELOW, 4, 0),
+            question(JUMP_UNLESS_BELOW, 5, 0),
         ];
         assert_eq!(it, decided.concat());
     }

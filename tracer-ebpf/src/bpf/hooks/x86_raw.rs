@@ -5,6 +5,8 @@
 //! (since the reason moved into the exit-info callback, commit 0a62a0319abb) are supported; the loader checks
 //! that, and takes the tracepoints otherwise.
 
+use core::hint::cold_path;
+
 use aya_ebpf::{
     EbpfContext as _, helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint,
     programs::RawTracePointContext,
@@ -16,7 +18,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    config::{self, asks, flag, value},
+    config::{self, expects, flag, value},
     entries::{self, EntryRef},
     event::{self as by_thread, Reason, clock_ns},
     kmem::{failed, read},
@@ -26,11 +28,17 @@ use crate::{
 /// `kvm_exit`.
 #[raw_tracepoint]
 pub fn raw_exit(ctx: RawTracePointContext) -> i32 {
-    let Some(entry) = entries::running(|| vcpu_again(&ctx)) else { return first_exit(&ctx) };
+    let Some(entry) = entries::running(|| vcpu_again(&ctx)) else {
+        cold_path();
+        return first_exit(&ctx);
+    };
     let now_ns = clock_ns();
     match code(|| entry.vcpu().kvm_vcpu, Some(entry), now_ns) {
         Some(code) => event::exit(&mut Maps, entry, now_ns, None, code),
-        None => unreadable(entry.index(), now_ns),
+        None => {
+            cold_path();
+            unreadable(entry.index(), now_ns);
+        }
     }
     0
 }
@@ -133,7 +141,7 @@ pub fn nested(_ctx: RawTracePointContext) -> i32 {
 /// record these same fields. `any` is a number to ask with.
 #[inline(always)]
 fn code(kvm_vcpu: impl Fn() -> u64, entry: Option<EntryRef>, any: u64) -> Option<u32> {
-    if asks::<RAW_SVM>(any) {
+    if expects::<RAW_SVM>(any) {
         read(vmcb(kvm_vcpu, entry, any)?, value::<OFF_SVM_CODE>())
     } else {
         read(kvm_vcpu(), value::<OFF_VMX_REASON>())
@@ -144,11 +152,12 @@ fn code(kvm_vcpu: impl Fn() -> u64, entry: Option<EntryRef>, any: u64) -> Option
 /// until [`nested`] or the next call of KVM_RUN.
 #[inline(always)]
 fn vmcb(kvm_vcpu: impl Fn() -> u64, entry: Option<EntryRef>, any: u64) -> Option<u64> {
-    let Some(entry) = entry.filter(|_| asks::<KEEP_VMCB>(any)) else {
+    let Some(entry) = entry.filter(|_| expects::<KEEP_VMCB>(any)) else {
         return read(kvm_vcpu(), value::<OFF_SVM_VMCB>());
     };
     let mut vmcb = entry.vcpu().vmcb;
     if vmcb == 0 {
+        cold_path();
         vmcb = vmcb_in_use(entry.index());
     }
     (vmcb != 0).then_some(vmcb)

@@ -9,7 +9,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    config::{self, ABSENT_IMM, asks, value},
+    config::{self, ABSENT_IMM, expects, value},
     event::{self, Reason, by_number, clock_ns},
     record::{field, fixed},
 };
@@ -32,7 +32,7 @@ pub fn tp_exit(ctx: TracePointContext) -> u32 {
 pub fn tp_entry(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if config::is_traced((pid_tgid >> 32) as u32) {
-        let identity = if asks::<USUAL_RECORDS>(pid_tgid) {
+        let identity = if expects::<USUAL_RECORDS>(pid_tgid) {
             by_number(fixed::<u32, { usual::ENTRY_VCPU }>(&ctx))
         } else {
             match (value::<OFF_EXIT_VCPU>(), value::<OFF_ENTRY_VCPU>()) {
@@ -49,7 +49,7 @@ pub fn tp_entry(ctx: TracePointContext) -> u32 {
 /// Why the vCPU left its guest, and its number. `any` is a number to ask with.
 #[inline(always)]
 fn fields(ctx: &TracePointContext, any: u64) -> (Reason, u32) {
-    if asks::<USUAL_RECORDS>(any) {
+    if expects::<USUAL_RECORDS>(any) {
         let isa = fixed::<u32, { usual::EXIT_ISA }>(ctx);
         let reason = Reason::new(Isa(isa), fixed::<u32, { usual::EXIT_REASON }>(ctx));
         return (reason, fixed::<u32, { usual::EXIT_VCPU }>(ctx));
