@@ -20,6 +20,9 @@ pub const DEFAULT_SLOTS: u32 = 4096;
 /// Hints of threads; a power of two. Threads whose tids are equal modulo this number take the slower way
 /// through the hash.
 pub const HINTS: usize = 4096;
+/// Counts of vCPU threads by the low bits of their tids; a power of two. The more there are, the fewer other
+/// threads have the bits of one.
+pub const TID_COUNTS: usize = 16_384;
 /// Hints of vCPUs; a power of two. vCPUs whose addresses have the same place take the slower way through the
 /// hash. The table takes 256 KiB, of which only the lines in use cost cache.
 pub const VCPU_HINTS: usize = 65_536;

@@ -68,10 +68,10 @@ programs! {
     TP_HALTED = "tp_halted",
     /// Tracepoint program on `sched:sched_process_exit`.
     TP_THREAD_EXIT = "tp_thread_exit",
-    /// Raw tracepoint program on `sched_switch`.
-    RAW_SWITCH = "raw_switch",
-    /// Raw tracepoint program on `sched_wakeup`.
-    RAW_WAKEUP = "raw_wakeup",
+    /// Typed tracepoint program on `sched_switch`.
+    TYPED_SWITCH = "typed_switch",
+    /// Typed tracepoint program on `sched_wakeup`.
+    TYPED_WAKEUP = "typed_wakeup",
     /// Tracepoint program on `sched:sched_switch`.
     TP_SWITCH = "tp_switch",
     /// Tracepoint program on `sched:sched_wakeup`.

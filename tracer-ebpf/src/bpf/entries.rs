@@ -103,7 +103,7 @@ pub fn runs(entry: EntryRef, kvm_vcpu: u64) {
 /// The entry of a thread, `tgid << 32 | tid`.
 #[inline(always)]
 pub fn find(pid_tgid: u64) -> Option<EntryRef> {
-    let guess = EntryRef::guess(maps::hint(pid_tgid as u32).index());
+    let guess = EntryRef::guess(maps::hint(pid_tgid as u32));
     if let Some(entry) = guess
         && entry.vcpu().pid_tgid == pid_tgid
     {
@@ -116,13 +116,12 @@ pub fn find(pid_tgid: u64) -> Option<EntryRef> {
 /// The entry of any thread of the host. Most threads are no vCPUs, and for them no map is touched.
 #[inline(always)]
 pub fn find_tid(tid: u32) -> Option<EntryRef> {
-    let hint = maps::hint(tid);
-    if hint.nobody() {
+    if !maps::may_be_vcpu(tid) {
         return None;
     }
     // A dead entry has no tid.
     let is_its = |entry: &EntryRef| entry.vcpu().pid_tgid as u32 == tid;
-    if let Some(entry) = EntryRef::guess(hint.index())
+    if let Some(entry) = EntryRef::guess(maps::hint(tid))
         && is_its(&entry)
     {
         return Some(entry);
@@ -135,7 +134,7 @@ pub fn find_tid(tid: u32) -> Option<EntryRef> {
 fn find_by_hash(tid: u32) -> Option<EntryRef> {
     // SAFETY: the value is copied at once.
     let index = unsafe { VCPU_OF.get(tid).copied() }?;
-    maps::hint(tid).point_to(index);
+    maps::point_to(tid, index);
     EntryRef::at(index)
 }
 
@@ -166,7 +165,7 @@ fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32)
         bump(&LOST, Global::VcpuTableFull as u32);
         return NOBODY;
     }
-    maps::hint(tid).point_to(index);
+    maps::point_to(tid, index);
     let vcpu = entry.vcpu();
     vcpu.index = index;
     vcpu.pid = pid;
@@ -182,7 +181,7 @@ fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32)
     vcpu.pid_tgid = pid_tgid;
     match before {
         Some(before) => ring::insert(&mut Maps, before, entry),
-        None => maps::hint(tid).came(),
+        None => maps::came(tid),
     }
     index
 }
@@ -200,7 +199,7 @@ fn change_entry(index: u32, identity: u64, now_ns: u64) -> u32 {
     let Some(entry) = EntryRef::at(index) else { return NOBODY };
     let Some(other) = ring::change(&mut Maps, entry, identity, now_ns) else { return NOBODY };
     let tid = entry.vcpu().pid_tgid as u32;
-    maps::hint(tid).point_to(other.index());
+    maps::point_to(tid, other.index());
     let _ = VCPU_OF.insert(tid, other.index(), 0);
     other.index()
 }
@@ -230,6 +229,6 @@ pub fn retire(tid: u32, now_ns: impl FnOnce() -> u64) {
     let Some(entry) = find_tid(tid) else { return };
     breakdown::ended(entry.vcpu(), now_ns());
     let _ = VCPU_OF.remove(tid);
-    maps::hint(tid).left();
+    maps::left(tid);
     ring::end(&mut Maps, entry, |_| ());
 }

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use tracer_ebpf::{
     abi::{
         DEFAULT_SLOTS, DEFAULT_TALLIES, DEFAULT_VCPUS, HELD as HELD_LEN, HINTS, Held, MAX_PROCESSES, Slot,
-        SlotKey, SlotRef, Tally, VCPU_HINTS, Vcpu, table,
+        SlotKey, SlotRef, TID_COUNTS, Tally, VCPU_HINTS, Vcpu, table,
     },
     codegen::masked,
     config::{ASKED_SLOTS, ASKED_TALLIES, ASKED_VCPUS},
@@ -81,72 +81,72 @@ pub unsafe fn element<T>(array: &'static Array<T>, key: *const u32) -> Option<No
     NonNull::new(element.cast())
 }
 
-/// A guess in front of [`VCPU_OF`], for the threads whose tids have the same low bits. Several may share and
-/// overwrite it: a wrong guess only costs the hash.
+/// Guesses in front of [`VCPU_OF`], for the threads whose tids have the same low bits. Several may share and
+/// overwrite one: a wrong guess only costs the hash.
 ///
 /// Not a map of its own but part of the object's data, whose address is known when the program is loaded: no
 /// look-up.
-#[repr(C)]
-struct Hint {
-    /// Index of a thread's entry; callers check that it is the right one.
-    index: u32,
-    /// How many living vCPU threads have these bits. At 0 the scheduler's programs skip the event.
-    threads: u64,
-}
+static mut HINTS_BY_TID: [u32; HINTS] = [0; HINTS];
 
-static mut HINTS_BY_TID: [Hint; HINTS] = [const { Hint { index: 0, threads: 0 } }; HINTS];
+/// How many living vCPU threads have these low bits. At 0 the scheduler's programs skip the event.
+static mut COUNTS_BY_TID: [u32; TID_COUNTS] = [0; TID_COUNTS];
 
 /// The guess for the thread that runs a `struct kvm_vcpu`: an index, checked against the entry.
 static mut HINTS_BY_VCPU: [u32; VCPU_HINTS] = [0; VCPU_HINTS];
 
-/// Where the guess for a thread is.
-pub struct HintAt(*mut Hint);
-
-/// The guess for a thread.
+/// Where the guess for a thread is, an index. The caller has to check what is found by it.
 #[inline(always)]
-pub fn hint(tid: u32) -> HintAt {
-    HintAt((&raw mut HINTS_BY_TID).cast::<Hint>().wrapping_add(tid as usize & (HINTS - 1)))
+pub fn hint(tid: u32) -> *const u32 {
+    const OFFSET: i32 = ((HINTS - 1) * size_of::<u32>()) as i32;
+    let offset = masked::<OFFSET>(u64::from(tid) * size_of::<u32>() as u64);
+    (&raw const HINTS_BY_TID).cast::<u32>().wrapping_byte_add(offset)
 }
 
-impl HintAt {
-    /// Where the guessed index is. The caller has to check what is found by it.
-    #[inline(always)]
-    pub fn index(&self) -> *const u32 {
-        // SAFETY: in bounds.
-        unsafe { &raw const (*self.0).index }
-    }
+/// Changes the guess for a thread.
+#[inline(always)]
+pub fn point_to(tid: u32, index: u32) {
+    // SAFETY: in bounds; readers check what they find.
+    unsafe { hint(tid).cast_mut().write_volatile(index) }
+}
 
-    /// Changes the guess.
-    #[inline(always)]
-    pub fn point_to(&self, index: u32) {
-        // SAFETY: in bounds; readers check what they find.
-        unsafe { (&raw mut (*self.0).index).write_volatile(index) }
-    }
+#[inline(always)]
+fn count(tid: u32) -> *mut u32 {
+    const OFFSET: i32 = ((TID_COUNTS - 1) * size_of::<u32>()) as i32;
+    let offset = masked::<OFFSET>(u64::from(tid) * size_of::<u32>() as u64);
+    (&raw mut COUNTS_BY_TID).cast::<u32>().wrapping_byte_add(offset)
+}
 
-    /// Whether no living vCPU thread has these bits.
-    #[inline(always)]
-    pub fn nobody(&self) -> bool {
-        // SAFETY: in bounds; the count is one aligned word.
-        unsafe { (&raw const (*self.0).threads).read_volatile() == 0 }
-    }
+/// Whether a thread can be a vCPU: no map is touched for most threads that are none.
+#[inline(always)]
+pub fn may_be_vcpu(tid: u32) -> bool {
+    // SAFETY: in bounds; the count is one aligned word.
+    unsafe { count(tid).read_volatile() != 0 }
+}
 
-    /// There is one more thread with these bits.
-    #[inline(always)]
-    pub fn came(&self) {
-        self.count(1);
-    }
+/// A thread has become a vCPU.
+#[inline(always)]
+pub fn came(tid: u32) {
+    count_on(count(tid), 1);
+}
 
-    /// There is one thread less with these bits.
-    #[inline(always)]
-    pub fn left(&self) {
-        self.count(-1);
-    }
+/// A vCPU thread has ended.
+#[inline(always)]
+pub fn left(tid: u32) {
+    count_on(count(tid), -1);
+}
 
-    /// Adds to the number of living threads with these bits, from any CPU.
-    #[inline(always)]
-    fn count(&self, more: i64) {
-        // SAFETY: in bounds.
-        add(unsafe { &raw mut (*self.0).threads }, more);
+/// Adds to a counter of 32 bits that several CPUs write.
+#[inline(always)]
+fn count_on(counter: *mut u32, more: i32) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: changes what `counter` points to only.
+    unsafe {
+        core::arch::asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) counter, in(reg) i64::from(more), options(nostack));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: callers give what lives; nothing runs the programs there.
+    unsafe {
+        *counter = (*counter).wrapping_add_signed(more);
     }
 }
 

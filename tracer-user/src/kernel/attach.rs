@@ -2,24 +2,35 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
-    Ebpf,
-    programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
+    Btf, Ebpf, Endianness,
+    programs::{BtfTracePoint, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 
 use crate::kernel::{
     Unsupported, arch,
+    btf::stand_in,
     features::{Feature, Kernel},
     hook::{Hook, How, Way},
     rights::Rights,
 };
 
-/// Loads a program of the table, not yet attached.
+/// Loads a program of the table, not yet attached. `type_id` is that of the event, for typed arguments.
 ///
 /// # Errors
 /// If the object lacks it, or the kernel refuses it.
-pub fn load(ebpf: &mut Ebpf, way: &Way) -> Result<()> {
+pub fn load(ebpf: &mut Ebpf, hook: &Hook, way: &Way, type_id: Option<u32>) -> Result<()> {
     match way.how {
         How::Raw => raw(ebpf, way.program).map(drop),
+        How::Typed => {
+            let event = hook.event.rsplit(':').next().unwrap_or_default();
+            // aya looks the number up by name in all of the kernel's types, which takes longer than all else
+            // at the start. The number is known: it gets types of which only this one has a name.
+            let id = type_id.with_context(|| format!("the type of {event} is not known"))?;
+            let types =
+                Btf::parse(&stand_in::typedef(id, &format!("btf_trace_{event}")), Endianness::default())
+                    .context("bug: made-up types")?;
+            loaded(way.program, typed(ebpf, way.program)?.load(event, &types))
+        }
         How::Tp => tp(ebpf, way.program).map(drop),
         How::Kprobe => kprobe(ebpf, way.program).map(drop),
     }
@@ -35,6 +46,7 @@ pub fn attach(ebpf: &mut Ebpf, hook: &Hook, way: &Way) -> Result<()> {
             let name = hook.event.rsplit(':').next().unwrap_or_default();
             raw(ebpf, way.program)?.attach(name).map(drop).map_err(anyhow::Error::from)
         }
+        How::Typed => typed(ebpf, way.program)?.attach().map(drop).map_err(Into::into),
         How::Tp => return attach_tp(ebpf, way.program, hook.event),
         How::Kprobe => kprobe(ebpf, way.program)?.attach(hook.event, 0).map(drop).map_err(Into::into),
     }
@@ -73,6 +85,10 @@ pub fn raw<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint> 
     let program: &mut RawTracePoint = program(ebpf, name)?.try_into()?;
     loaded(name, program.load())?;
     Ok(program)
+}
+
+fn typed<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoint> {
+    Ok(program(ebpf, name)?.try_into()?)
 }
 
 fn tp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut TracePoint> {

@@ -14,6 +14,7 @@ use crate::{
         arch::Arch,
         btf::{Cast, DIR, Types},
         cpuinfo,
+        hook::{Hook, How},
         host::{self, Version},
         object::{self, Jit},
         tracefs,
@@ -278,6 +279,9 @@ pub static FEATURES: [FeatureInfo; 11] = [
 /// A source of `format` files: `group:name` to text.
 type Formats = Box<dyn Fn(&str) -> Result<String, Unsupported>>;
 
+/// A source of the numbers of tracepoints' types.
+type TypeIds = Box<dyn Fn(&str) -> Option<u32>>;
+
 /// The running kernel, as far as the plan asks.
 pub struct Kernel {
     /// The `format` file of an event.
@@ -286,6 +290,8 @@ pub struct Kernel {
     pub(super) kvm_types: Result<Vec<(i32, u32)>, String>,
     /// Constants for the events of the scheduler, or why the kernel's types do not give them.
     pub(super) sched_types: Result<Vec<(i32, u32)>, String>,
+    /// The number of the type of a tracepoint, `group:name`.
+    pub(super) type_id: TypeIds,
     /// Numbers for typed loads, where they can be used. Without a JIT the kernel refuses them.
     pub(super) cast: Option<Cast>,
     /// The processor's flags.
@@ -309,11 +315,17 @@ impl Kernel {
         let version = host::kernel_version();
         let evidence = Evidence { version, types: types.as_ref().ok().copied() };
         let offsets = |types: &Types| arch.offsets.map_or(Ok(Vec::new()), |of| of(types, &host::backends()));
+        let typed = |hook: &&Hook| hook.ways.iter().any(|way| way.how == How::Typed);
+        let type_ids: Vec<_> = types.as_ref().map_or(Vec::new(), |types| {
+            let hooks = arch.events().into_iter().filter(typed);
+            hooks.filter_map(|hook| Some((hook.event, types.tracepoint_id(hook.event)?))).collect()
+        });
         let sched = |types: &Types| types.sched().map(|it| it.constants()).map_err(|error| error.to_string());
         Self {
             format: Box::new(tracefs::format_text),
             kvm_types: types.clone().and_then(offsets),
             sched_types: types.clone().and_then(sched),
+            type_id: Box::new(move |event| type_ids.iter().find(|(it, _)| *it == event).map(|(_, id)| *id)),
             cast: types.clone().ok().and_then(Types::cast).filter(|_| object::jit() != Jit::Off),
             cpu_flags: cpuinfo::flags(),
             present: std::array::from_fn(|index| FEATURES[index].presence(&evidence)),

@@ -52,6 +52,8 @@ pub struct Way {
 pub enum How {
     /// To the raw tracepoint: no record is made.
     Raw,
+    /// To the raw tracepoint, with arguments whose types the verifier knows: fields are read by loads.
+    Typed,
     /// To the tracepoint: the program reads the record.
     Tp,
     /// To a kernel function.
@@ -59,10 +61,11 @@ pub enum How {
 }
 
 impl How {
-    /// The word for it in tables; `--attach` takes the first two.
+    /// The word for it in tables; `--attach` takes `raw` and `tp`.
     pub fn id(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::Typed => "typed",
             Self::Tp => "tp",
             Self::Kprobe => "kprobe",
         }
@@ -72,6 +75,7 @@ impl How {
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw tracepoints",
+            Self::Typed => "typed tracepoints",
             Self::Tp => "tracepoints",
             Self::Kprobe => "kprobes",
         }
@@ -218,6 +222,11 @@ pub const fn raw(program: &'static str, fields: &'static [Field]) -> Way {
     Way { how: How::Raw, program, fields }
 }
 
+/// By raw tracepoint, with typed arguments.
+pub const fn typed(program: &'static str, fields: &'static [Field]) -> Way {
+    Way { how: How::Typed, program, fields }
+}
+
 /// By tracepoint.
 pub const fn tp(program: &'static str, fields: &'static [Field]) -> Way {
     Way { how: How::Tp, program, fields }
@@ -262,7 +271,7 @@ pub static COMMON: [Hook; 6] = [
         role: Role::Wakeup,
         tells: "a thread is woken",
         ways: &[
-            raw(symbols::RAW_WAKEUP, &[types(config::OFF_TASK_PID, "task_struct.pid")]),
+            typed(symbols::TYPED_WAKEUP, &[types(config::OFF_TASK_PID, "task_struct.pid")]),
             tp(symbols::TP_WAKEUP, &[low32(config::OFF_WAKEUP_PID, "pid")]),
         ],
         unless: Unless::Never,
@@ -273,8 +282,8 @@ pub static COMMON: [Hook; 6] = [
         role: Role::Switch,
         tells: "threads lose and get their CPU",
         ways: &[
-            raw(
-                symbols::RAW_SWITCH,
+            typed(
+                symbols::TYPED_SWITCH,
                 &[
                     flag(config::SCHED),
                     types(config::OFF_TASK_PID, "task_struct.pid"),

@@ -104,6 +104,8 @@ pub struct Attachment {
     constants: Vec<(i32, u32)>,
     /// What is lost because the event's record lacks a field.
     pub without: Vec<&'static str>,
+    /// The number of the event's type, for a program whose arguments are typed.
+    pub type_id: Option<u32>,
 }
 
 /// An event that will not be seen.
@@ -177,7 +179,7 @@ impl Plan {
         for role in [Role::KvmRunReturn, Role::HaltEnd, Role::KvmRunEntry, Role::ThreadEnd] {
             plan.take(table.first(role, breakdown))?;
         }
-        let sched: &[How] = if wanted.attach == Attach::Tp { &[How::Tp] } else { &[How::Raw, How::Tp] };
+        let sched: &[How] = if wanted.attach == Attach::Tp { &[How::Tp] } else { &[How::Typed, How::Tp] };
         plan.scheduler(&table, sched, wanted.sched)?;
         if wanted.exit_stamp == ExitStamp::IrqOff {
             plan.stamp(&table, arch)?;
@@ -438,7 +440,7 @@ impl Table<'_> {
         let (mut constants, mut without) = (Vec::new(), Vec::new());
         let format = match way.how {
             How::Kprobe => String::new(),
-            How::Raw | How::Tp => (self.kernel.format)(hook.event)?,
+            How::Raw | How::Typed | How::Tp => (self.kernel.format)(hook.event)?,
         };
         for field in way.fields {
             match field.source {
@@ -456,7 +458,14 @@ impl Table<'_> {
                 }
             }
         }
-        Ok(Attachment { hook, way, constants, without })
+        let type_id = match way.how {
+            How::Typed => Some((self.kernel.type_id)(hook.event).ok_or_else(|| {
+                let what = format!("BTF has no type of the tracepoint {}", hook.event);
+                Unsupported::new(what, "use --attach tp or auto")
+            })?),
+            _ => None,
+        };
+        Ok(Attachment { hook, way, constants, without, type_id })
     }
 
     /// A constant from the kernel's types; none where the running kernel does without.

@@ -167,7 +167,7 @@ impl Session {
     fn loaded(options: &Options, plan: &Plan) -> Result<Self> {
         let mut session = Self::load(options, Some(plan))?;
         for attachment in &plan.attachments {
-            attach::load(&mut session.ebpf, attachment.way)?;
+            attach::load(&mut session.ebpf, attachment.hook, attachment.way, attachment.type_id)?;
         }
         Ok(session)
     }
@@ -187,7 +187,7 @@ impl Session {
             }
             let instead = refusal.is_some().then(|| hook.raw_without_fields(way)).flatten();
             if let Some(raw) = instead {
-                attach::load(&mut self.ebpf, raw)?;
+                attach::load(&mut self.ebpf, hook, raw, None)?;
                 attach::attach(&mut self.ebpf, hook, raw)?;
             } else if hook.if_missing == IfMissing::Refuse {
                 return Err(refusal.map_or(error, anyhow::Error::new));
@@ -363,7 +363,7 @@ mod tests {
             symbols::LEFT_KVM => 1,
             symbols::NESTED => 10,
             symbols::THREAD_EXIT => 100,
-            symbols::RAW_SWITCH => 1000,
+            symbols::TYPED_SWITCH => 1000,
             symbols::RAW_EXIT => 10_000,
             symbols::TP_LEFT_KVM => 100_000,
             symbols::TP_THREAD_EXIT => 1_000_000,

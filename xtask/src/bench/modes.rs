@@ -1,5 +1,7 @@
 //! The ways of tracing that are compared, each as a command in the lab's guest.
 
+use super::budgets::{CAUSES, CLASSIC, OURS};
+
 /// A way of tracing exits.
 #[derive(Debug)]
 pub struct Mode {
@@ -24,23 +26,24 @@ const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static s
 
 /// All modes. The others are compared with the first. exitlat reads no tables meanwhile; the cost of that is
 /// measured by `tests/bench/src/bin/bench_reader.rs`.
-pub const MODES: [Mode; 14] = [
+pub const MODES: [Mode; 15] = [
     Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
     mode("empty raw programs (floor)", None, "null-programs raw & T=$!"),
     mode("raw programs that read the clock", None, "null-programs clock & T=$!"),
     mode("empty classic programs (floor)", None, "null-programs tp & T=$!"),
-    mode("exitlat live, raw tracepoints", None, "exitlat live --attach raw -d 60 & T=$!"),
+    mode(OURS, None, "exitlat live --attach raw --causes none -d 60 & T=$!"),
+    mode(CAUSES, None, "exitlat live --attach raw --causes msr,cr -d 60 & T=$!"),
     mode(
-        "exitlat live, raw tracepoints, --no-sched",
+        "exitlat live, raw tracepoints, --causes none, --no-sched",
         None,
-        "exitlat live --attach raw --no-sched -d 60 & T=$!",
+        "exitlat live --attach raw --causes none --no-sched -d 60 & T=$!",
     ),
     mode(
-        "exitlat live, raw tracepoints, --guest-histogram",
+        "exitlat live, raw tracepoints, --causes none, --guest-histogram",
         None,
-        "exitlat live --attach raw --guest-histogram -d 60 & T=$!",
+        "exitlat live --attach raw --causes none --guest-histogram -d 60 & T=$!",
     ),
-    mode("exitlat live, classic tracepoints", None, "exitlat live --attach tp -d 60 & T=$!"),
+    mode(CLASSIC, None, "exitlat live --attach tp --causes none -d 60 & T=$!"),
     mode(
         "perf stat -e, counting only",
         Some("perf"),

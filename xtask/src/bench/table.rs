@@ -7,12 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::budgets::OURS;
 use super::modes::{LOADS, MODES, Mode};
 use super::{ByMachine, Costs, Platform, names};
 use crate::paths;
 
-/// Ratios are to this mode.
-const OURS: &str = "exitlat live, raw tracepoints";
 /// By how many instructions a cost may rise before it counts as slower, by load. The emulators repeat them to
 /// one or two; how threads come to share a CPU adds some to a context switch.
 const MAY_RISE: [(&str, f64); 3] = [("cpuid", 5.0), ("mixed", 5.0), ("switch", 15.0)];
@@ -26,40 +25,6 @@ pub fn page(sections: &[String], versions: &[String]) -> String {
         versions.join(", "),
         sections.join("\n")
     )
-}
-
-/// Budgets of a CPUID exit: the mode, the instructions it must stay below, and the target.
-const BUDGETS: [(&str, f64, f64); 2] = [(OURS, 600.0, 430.0), (CLASSIC, 1100.0, 900.0)];
-const CLASSIC: &str = "exitlat live, classic tracepoints";
-const BETWEEN: &str = "\
-Two clock reads, one at each end of an exit, take more than half of the aim for raw tracepoints (above). The
-rest finds the thread's entry by the kernel's vCPU, reads the reason, and adds the sample to its slot. Before
-Linux 6.2 a helper call reads the reason, since then an instruction. The time breakdown adds one comparison to
-an exit that KVM handles without a pause. An exit that returns to the VMM (43 % of the exits in `mixed`) passes
-four more programs, and its thread is looked up again. Since Linux 7.0 raw tracepoints themselves cost more.
-";
-
-/// The budgets beside what was measured.
-pub fn budgets(all: &ByMachine) -> String {
-    let mut out = String::from(
-        "## Budgets\n\nLimits and aims, in instructions per exit and entry, CPUID exits.\n\n| | must | aim |",
-    );
-    for machine in all.keys() {
-        let _ = write!(out, " {machine} |");
-    }
-    let _ = writeln!(out, "\n|---|---:|---:|{}", "---:|".repeat(all.len()));
-    for (mode, must, aim) in BUDGETS {
-        let _ = write!(out, "| {mode} | {must:.0} | {aim:.0} |");
-        for costs in all.values() {
-            let _ = match costs.get(mode).and_then(|by_load| by_load.get(LOADS[0].0)) {
-                Some(cost) => write!(out, " {cost:.0}{} |", if *cost > must { " (missed)" } else { "" }),
-                None => write!(out, " none |"),
-            };
-        }
-        out.push('\n');
-    }
-    let _ = write!(out, "\n{BETWEEN}");
-    out
 }
 
 /// The section of one platform.
@@ -159,6 +124,7 @@ pub fn slower(before: &ByMachine, now: &ByMachine, wanted: &[&str]) -> Result<bo
 
 #[cfg(test)]
 mod tests {
+    use super::super::budgets::CLASSIC;
     use super::*;
 
     #[test]

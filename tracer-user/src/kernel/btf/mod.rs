@@ -13,6 +13,7 @@ mod offsets;
 mod parse;
 mod query;
 mod sched;
+pub mod stand_in;
 #[cfg(test)]
 mod tests;
 
@@ -82,6 +83,12 @@ impl Types {
     /// As [`sched_offsets`].
     pub fn sched(&self) -> Result<SchedOffsets, BtfError> {
         sched_offsets(&self.vmlinux)
+    }
+
+    /// The number of the type of a tracepoint of the kernel itself, `group:name`, as its arguments have it.
+    pub fn tracepoint_id(&self, event: &str) -> Option<u32> {
+        let name = event.rsplit(':').next().unwrap_or_default();
+        self.vmlinux.find(&format!("btf_trace_{name}"), Kind::Typedef).map(|id| id.0)
     }
 
     /// What typed loads need; [`None`] before Linux 6.2.

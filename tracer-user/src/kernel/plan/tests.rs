@@ -69,6 +69,7 @@ pub fn kernel(arch: &'static Arch, types: Option<&[(i32, u32)]>, lacks: &'static
         }),
         kvm_types: of_kvm,
         sched_types: of_sched,
+        type_id: Box::new(|_| Some(1)),
         cast: None,
         cpu_flags: Vec::new(),
         present: [UNKNOWN; FEATURES.len()],
@@ -142,8 +143,8 @@ fn raw_tracepoints_where_the_types_say_where_the_reason_is() {
         symbols::LEFT_KVM,
         symbols::HALTED,
         symbols::ENTERED_KVM,
-        symbols::RAW_WAKEUP,
-        symbols::RAW_SWITCH,
+        symbols::TYPED_WAKEUP,
+        symbols::TYPED_SWITCH,
         symbols::THREAD_EXIT,
         symbols::NESTED,
         symbols::RAW_ENTRY,
@@ -225,7 +226,7 @@ fn a_function_where_the_event_misleads() {
 #[test]
 fn the_scheduler_is_followed_whole_or_not_at_all() {
     let plan = choose(&kernel(&x86::ARCH, Some(AMD), &["sched:sched_wakeup"]), &x86::ARCH);
-    assert!(!programs(&plan).contains(&symbols::RAW_SWITCH));
+    assert!(!programs(&plan).contains(&symbols::TYPED_SWITCH));
     assert_eq!(plan.missing.len(), 2);
     assert!(plan.breakdown().contains("no tracepoint sched:sched_wakeup"), "{}", plan.breakdown());
     assert_ne!(plan.measured(), MeasuredParts::of(&Part::ALL));
@@ -378,7 +379,7 @@ fn a_tracepoint_that_is_refused_has_a_raw_one_in_its_place() {
     assert!(programs(&plan).contains(&symbols::LEFT_KVM) && !programs(&plan).contains(&symbols::TP_LEFT_KVM));
     assert!(plan.is_breakdown_in_doubt());
     // A program with constants that the loader writes can only be chosen before loading.
-    assert!(refused(&plan, symbols::RAW_SWITCH).is_none());
+    assert!(refused(&plan, symbols::TYPED_SWITCH).is_none());
     let by_record = choose(&kernel(&x86::ARCH, None, &[]), &x86::ARCH);
     assert!(refused(&by_record, symbols::TP_EXIT).is_none());
 }
