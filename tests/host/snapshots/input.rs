@@ -28,6 +28,7 @@ pub fn place(dir: &Path, name: &str) {
         // Recorded in the labs; tests/fixtures/README.md says how.
         "lab.exitlat" => include_bytes!("../../fixtures/schema-1.exitlat").to_vec(),
         "parts.exitlat" => include_bytes!("../../fixtures/schema-2.exitlat").to_vec(),
+        "two-hosts.exitlat" => include_bytes!("../../fixtures/schema-2-merged.exitlat").to_vec(),
         "s390x.exitlat" => include_bytes!("../../fixtures/lab-6.12-s390x.exitlat").to_vec(),
         "perf.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst")),
         "perf-empty.data" => patched().empty(),
