@@ -63,6 +63,15 @@ fn numbers_without_a_meaning_and_lines_without_an_interval_are_damage() {
     }
 }
 
+/// A recording that was appended to one without an end is not read as a part of it.
+#[test]
+fn a_second_header_is_damage() {
+    let empty = Writer::new(Vec::new(), header()).unwrap().end("elapsed").unwrap();
+    let line = std::str::from_utf8(&empty).unwrap().lines().next().unwrap();
+    let error = read(&[BEGIN, END, line, BEGIN, END]).unwrap_err().to_string();
+    assert_eq!(error, "line 4 is damaged: a second header");
+}
+
 /// The numbers of threads that ended, and of causes that guests choose, are used again.
 #[test]
 fn numbers_do_not_grow_with_what_comes_and_goes() {

@@ -20,9 +20,9 @@ const MAX_SUB_BITS: u32 = 6;
 const MAX_LINE: u64 = 1 << 20;
 /// Limit of the header line's length in bytes.
 pub(super) const MAX_HEADER: u64 = 1 << 26;
-
 /// Notes about clocks are cut off after this many.
 const MAX_NOTES: usize = 100;
+
 /// Reads a recording, interval by interval.
 #[derive(Debug)]
 pub struct Reader<R> {

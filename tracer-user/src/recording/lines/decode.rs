@@ -72,6 +72,8 @@ impl Decoder {
                 told.end = Some(End { intervals, why: why.into_owned() });
                 Ok(Step::Other)
             }
+            // Of another recording, which was appended to a torn one.
+            Line { kind: Some(kind), .. } if kind == "header" => Err("a second header".into()),
             Line { .. } => {
                 told.skipped += 1;
                 Ok(Step::Other)

@@ -38,6 +38,9 @@ struct Line<'a> {
     interval_end: Option<IntervalEnd>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     end: Option<EndLine<'a>>,
+    /// Of a header.
+    #[serde(borrow, default, rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<Cow<'a, str>>,
 }
 
 /// The samples of one cell.
