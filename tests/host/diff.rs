@@ -238,7 +238,7 @@ fn what_cannot_be_read_is_an_error() {
     let middle = whole.len() / 2;
     damaged[middle..middle + 40].fill(b'x');
     let damaged = files.file("damaged", &damaged);
-    let newer = String::from_utf8(whole.clone()).unwrap().replacen("\"schema\":2", "\"schema\":99", 1);
+    let newer = String::from_utf8(whole.clone()).unwrap().replacen("\"schema\":3", "\"schema\":99", 1);
     let newer = files.file("newer", newer.as_bytes());
     for bad in ["/no/such/dump", &empty, &foreign, &damaged, &newer] {
         for arguments in [["diff", &base, bad], ["diff", bad, &base]] {

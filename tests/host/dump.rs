@@ -154,7 +154,7 @@ fn a_cut_dump_gives_its_whole_intervals() {
                 // A line that lacks only its line feed is whole.
                 let lines = ends.iter().filter(|end| **end <= cut + 1).max().copied().unwrap_or(0).min(cut);
                 let text = String::from_utf8_lossy(&whole[..lines]);
-                let complete = text.lines().filter(|line| line.contains("\"type\":\"interval\"")).count();
+                let complete = text.lines().filter(|line| line.contains("{\"interval_end\":")).count();
                 let written = [1, 2].map(|number| Outcome::of(&interval(number), &threads()));
                 assert_eq!(outcomes, written[..complete], "{cut}");
             }
@@ -211,37 +211,69 @@ fn finer_buckets_are_joined() {
     }
     let mut bytes = Vec::new();
     V2Serializer::new().serialize(&histogram, &mut bytes).unwrap();
-    let text = String::from_utf8(dump()).unwrap().replace("\"sub_bits\":4", "\"sub_bits\":6");
-    let header = text.lines().next().unwrap();
+    let (count, sum) = (samples.len(), samples.iter().sum::<u64>());
     let slot = serde_json::json!({
         "type": "slot", "interval": 1, "vm": "a", "pid": 1, "tid": 2, "vcpu": 0, "isa": 2, "reason": 0x72, "name": "cpuid",
-        "count": samples.len(), "sum_ns": samples.iter().sum::<u64>(), "min_ns": 17, "max_ns": 5_000_000_000u64,
-        "hist": BASE64.encode(&bytes),
+        "count": count, "sum_ns": sum, "min_ns": 17, "max_ns": 5_000_000_000u64, "hist": BASE64.encode(&bytes),
     });
-    let whole = format!(
-        "{header}\n{slot}\n{{\"type\":\"interval\",\"interval\":1,\"start_ns\":0,\"end_ns\":1,\"end_unix_ms\":1}}\n"
+    let old = format!(
+        "{slot}\n{{\"type\":\"interval\",\"interval\":1,\"start_ns\":0,\"end_ns\":1,\"end_unix_ms\":1}}\n"
     );
-    let mut reader = Reader::new(Cursor::new(whole.as_bytes())).unwrap();
-    assert_eq!(reader.header().buckets, Buckets::default());
-    assert!(reader.notes()[0].contains("finer"), "{:?}", reader.notes());
-    let mut interval = Interval::default();
-    assert!(reader.next_interval(&mut interval).unwrap());
-    let mut expected: Vec<(u16, u32)> = Vec::new();
+    // The index of each bucket, at 64 for each power of two, and an empty stretch before it.
+    let index = |ns: u64| {
+        let shift = ns.ilog2().saturating_sub(6);
+        u64::from(shift) * 64 + (ns >> shift)
+    };
+    let (mut text, mut next) = (String::new(), 0);
     for ns in samples {
-        match expected.last_mut() {
-            Some((bucket, count)) if usize::from(*bucket) == bucket_of(ns) => *count += 1,
-            _ => expected.push((bucket_of(ns) as u16, 1)),
-        }
+        let empty = index(ns) - next;
+        let digits = [empty >> 10, empty >> 5 & 31].map(|digit| char::from(b'0' + digit as u8));
+        text.extend(['~', digits[0], digits[1], char::from(b'^' + (empty & 31) as u8), '_']);
+        next = index(ns) + 1;
     }
-    assert_eq!(interval.buckets_of(&interval.cells[0]), expected);
+    let present = format!(
+        r#"{{"interval":{{"number":1,"start_ns":0}}}}
+{{"thread":{{"number":0,"vm":"a","pid":1,"tid":2,"vcpu":0}}}}
+{{"reason":{{"number":0,"isa":2,"code":114}}}}
+{{"slot":{{"at":[0,0],"count":{count},"ns":[{sum},17,5000000000],"hist":"{text}"}}}}
+{{"interval_end":{{"end_ns":1,"end_unix_ms":1}}}}
+"#
+    );
+    let header = String::from_utf8(dump()).unwrap().replace("\"sub_bits\":4", "\"sub_bits\":6");
+    let header = header.lines().next().unwrap();
+    for whole in [format!("{}\n{old}", of_schema_2(header)), format!("{header}\n{present}")] {
+        let mut reader = Reader::new(Cursor::new(whole.as_bytes())).unwrap();
+        assert_eq!(reader.header().buckets, Buckets::default());
+        assert!(reader.notes()[0].contains("finer"), "{:?}", reader.notes());
+        let mut interval = Interval::default();
+        assert!(reader.next_interval(&mut interval).unwrap());
+        let mut expected: Vec<(u16, u32)> = Vec::new();
+        for ns in samples {
+            match expected.last_mut() {
+                Some((bucket, count)) if usize::from(*bucket) == bucket_of(ns) => *count += 1,
+                _ => expected.push((bucket_of(ns) as u16, 1)),
+            }
+        }
+        assert_eq!(interval.buckets_of(&interval.cells[0]), expected);
+    }
+}
+
+/// A header as schema 2 had it.
+fn of_schema_2(header: &str) -> String {
+    let encoding = |name: &str| format!("\"encoding\":\"{name}\"");
+    let old = header.replace("\"schema\":3", "\"schema\":2");
+    let old = old.replace(&encoding(&Buckets::default().encoding), &encoding("HdrHistogram V2, base64"));
+    assert_ne!(old, header);
+    old
 }
 
 #[test]
 fn unknown_lines_and_fields_are_skipped() {
     let text = String::from_utf8(dump()).unwrap();
+    // Of the line, and of what is in it.
     let mut lines: Vec<String> =
-        text.lines().map(|line| line.replacen("{\"type\"", "{\"new\":[1],\"type\"", 1)).collect();
-    lines.insert(2, r#"{"type":"weather","rain":true}"#.into());
+        text.lines().map(|line| line.replacen("{\"", "{\"new\":[1],\"", 2)).collect();
+    lines.insert(2, r#"{"weather":{"rain":true}}"#.into());
     let (outcomes, notes) = read((lines.join("\n") + "\n").as_bytes()).unwrap();
     assert_eq!(outcomes.len(), 2);
     assert_eq!(notes, ["1 lines of unknown type were skipped"]);
@@ -253,7 +285,7 @@ fn damage_in_the_middle_is_named() {
     let whole = dump();
     let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let mut errors = 0;
-    for at in (second..whole.len() - 1).step_by(29) {
+    for at in (second..whole.len() - 1).step_by(13) {
         for byte in [b'"', b'9', 0xff] {
             let mut damaged = whole.clone();
             damaged[at] = byte;
@@ -285,7 +317,7 @@ fn absurd_input_is_refused_in_bounded_memory() {
 fn a_torn_interval_is_left_out() {
     let whole = String::from_utf8(dump()).unwrap();
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
-    let ends: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains("\"interval\",")).collect();
+    let ends: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains("{\"interval_end\":")).collect();
     let read = |text: &str| {
         let mut reader = Reader::new(Cursor::new(text)).unwrap();
         let (mut numbers, mut interval) = (Vec::new(), Interval::default());
@@ -295,7 +327,8 @@ fn a_torn_interval_is_left_out() {
         assert!(interval.cells.is_empty() && interval.vcpus.is_empty(), "nothing of it is left");
         (numbers, reader.notes().join("; "))
     };
-    let (numbers, notes) = read(&lines[..=ends[0] + 1].concat());
+    // The beginning of the second one, and its first slot.
+    let (numbers, notes) = read(&lines[..=ends[0] + 2].concat());
     assert_eq!(numbers, [1]);
     assert!(notes.contains("interval 2 is incomplete: what there is of it, 3 exits, is left out"), "{notes}");
     assert_eq!(read(&lines[..2].concat()).0, [0; 0]);
@@ -342,24 +375,25 @@ fn what_the_clocks_did_comes_back() {
 /// memory runs out.
 #[test]
 fn threads_without_end_are_refused() {
+    let header = String::from_utf8(dump()).unwrap().lines().next().unwrap().to_owned();
     for field in ["vm", "host"] {
-        threads_without_end(field);
+        let vm = if field == "vm" { "" } else { "\"vm\":\"web\"," };
+        let names = format!("{vm}\"{field}\":\"{}\",\"pid\":1", "x".repeat(1_000_000));
+        threads_without_end(of_schema_2(&header), |tid| {
+            format!(
+                r#"{{"type":"in_flight","interval":1,{names},"tid":{tid},"vcpu":null,"isa":2,"reason":1,"age_ns":1}}"#
+            )
+        });
+        threads_without_end(header.clone(), |tid| {
+            format!(r#"{{"thread":{{"number":0,{names},"tid":{tid}}}}}"#)
+        });
     }
 }
 
-fn threads_without_end(field: &str) {
-    let header = dump().split(|byte| *byte == b'\n').next().unwrap().to_vec();
-    let names = format!("\"{field}\":\"{}\",", "x".repeat(1_000_000));
-    let vm = if field == "vm" { "" } else { "\"vm\":\"web\"," };
-    let lines = (0..200).map(|tid| {
-        format!(
-            r#"{{"type":"in_flight","interval":1,{vm}{names}"pid":1,"tid":{tid},"vcpu":null,"isa":2,"reason":1,"age_ns":1}}{}"#,
-            '\n'
-        )
-    });
+fn threads_without_end(header: String, line: impl Fn(u32) -> String) {
+    let lines = (0..200).map(|tid| line(tid) + "\n");
     let mut taken = 0;
-    let input =
-        Lines { lines: lines.inspect(|_| taken += 1), line: [header, b"\n".to_vec()].concat(), at: 0 };
+    let input = Lines { lines: lines.inspect(|_| taken += 1), line: (header + "\n").into_bytes(), at: 0 };
     let mut reader = Reader::new(std::io::BufReader::new(input)).unwrap();
     let error = reader.next_interval(&mut Interval::default()).unwrap_err().to_string();
     assert!(error.contains("bytes of threads and names"), "{error}");

@@ -13,6 +13,7 @@ mod merge;
 mod merged;
 mod names;
 mod narrow;
+mod numbers;
 mod overwrite;
 mod perfdata;
 mod portable;

@@ -138,9 +138,14 @@ fn intervals_come_in_the_order_of_their_ends() {
     let dumps = [vec![(10, vec![]), (30, vec![])], vec![(20, vec![]), (40, vec![])]];
     let dumps: Vec<_> = dumps.iter().enumerate().map(|(number, dump)| written(number, dump)).collect();
     let text = String::from_utf8(merged(&dumps)).unwrap();
-    let ends: Vec<_> = text.lines().filter(|line| line.contains("\"type\":\"interval\"")).collect();
-    for (line, (end, host)) in ends.iter().zip([(10, "a"), (20, "b"), (30, "a"), (40, "b")]) {
-        assert!(line.contains(&format!("\"end_unix_ms\":{end},\"host\":\"{host}\"")), "{line}");
+    let of = |start: &str| text.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>();
+    let (begins, ends) = (of("{\"interval\":"), of("{\"interval_end\":"));
+    assert_eq!((begins.len(), ends.len()), (4, 4));
+    for ((begin, end), (ms, host)) in
+        begins.iter().zip(ends).zip([(10, "a"), (20, "b"), (30, "a"), (40, "b")])
+    {
+        assert!(begin.contains(&format!("\"host\":\"{host}\"")), "{begin}");
+        assert!(end.contains(&format!("\"end_unix_ms\":{ms}")), "{end}");
     }
 }
 
@@ -207,7 +212,7 @@ fn what_is_there_already_is_safe() {
     assert_eq!(status, 0, "{err}");
     assert!(run(&["report", &a, "--by", "host"]).1.contains("\ntwo "));
     let (status, out, _) = run(&["merge", "-o", "-", &b]);
-    assert!(status == 0 && out.ends_with("\"why\":\"merged\"}\n"), "{out}");
+    assert!(status == 0 && out.ends_with("\"why\":\"merged\"}}\n"), "{out}");
 }
 
 #[test]

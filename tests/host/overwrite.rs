@@ -69,7 +69,7 @@ fn what_exists_is_named_with_the_way_out() {
     assert_eq!(fs::read(&old).unwrap(), b"old");
     let (status, _, err) = run(&["report", &dump, "--save", &dump, "--force"]);
     assert_eq!((status, err.as_str()), (0, ""));
-    assert!(fs::read_to_string(&dump).unwrap().ends_with("\"why\":\"converted\"}\n"));
+    assert!(fs::read_to_string(&dump).unwrap().ends_with("\"why\":\"converted\"}}\n"));
     let (status, out, err) = run(&["report", &dump, "--save", "-"]);
     assert!(status == 2 && out.is_empty() && err.contains("standard output"), "{err}");
     assert_eq!(run(&["report", &dump, "--force"]).0, 2);

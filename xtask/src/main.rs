@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod cli;
 mod cmd;
+mod debuginfo;
 mod fuzz;
 mod guest;
 mod matrix;

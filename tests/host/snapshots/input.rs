@@ -3,8 +3,8 @@
 use std::{
     fs::{self, File},
     io::Write as _,
+    ops::RangeInclusive,
     path::Path,
-    sync::OnceLock,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -12,9 +12,15 @@ use exitlat_tests::{
     noise::{self, DISTRIBUTIONS, Effect, Load},
     patched::Patched,
     program,
-    synthetic::{GUESTS, Synthetic},
+    synthetic::{Synthetic, header, threads},
 };
-use tracer_user::model::losses::LOSSES;
+use tracer_user::{
+    decode::Isa,
+    model::{
+        ClockChange, Interval, LastExit, LastReason, Thread, Threads, losses::LOSSES, provenance::Header,
+    },
+    recording::{Reader, Writer},
+};
 
 use crate::perfdata::unpacked;
 
@@ -28,6 +34,7 @@ pub fn place(dir: &Path, name: &str) {
         // Recorded in the labs; tests/fixtures/README.md says how.
         "lab.exitlat" => include_bytes!("../../fixtures/schema-1.exitlat").to_vec(),
         "parts.exitlat" => include_bytes!("../../fixtures/schema-2.exitlat").to_vec(),
+        "two-hosts.exitlat" => include_bytes!("../../fixtures/schema-2-merged.exitlat").to_vec(),
         "s390x.exitlat" => include_bytes!("../../fixtures/lab-6.12-s390x.exitlat").to_vec(),
         "perf.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst")),
         "perf-empty.data" => patched().empty(),
@@ -38,15 +45,15 @@ pub fn place(dir: &Path, name: &str) {
         "perf-s390x.data" => unpacked(include_bytes!("../../fixtures/perf-6.1-s390x.data.zst")),
 
         // Three VMs with parts, causes, time in the guest, losses, and an open exit.
-        "fleet.exitlat" => fleet(11..=13).into_bytes(),
+        "fleet.exitlat" => fleet(11..=13),
         // Three such VMs later, on another host.
-        "rack2.exitlat" => fleet(14..=16).replace("node-17", "node-18").into_bytes(),
+        "rack2.exitlat" => Made { host: "node-18", ..Made::FLEET }.write(14..=16, |_, _| ()),
         // Guest names as hostile as a tenant can choose them.
-        "hostile.exitlat" => cut(made(true), 11..=12).into_bytes(),
+        "hostile.exitlat" => Made { names: None, ..Made::FLEET }.write(11..=12, |_, _| ()),
         // No part is known.
-        "plain.exitlat" => cut(made(false), 11..=12).into_bytes(),
+        "plain.exitlat" => Made { names: None, split: false, ..Made::FLEET }.write(11..=12, |_, _| ()),
         // A suspended machine, and every kind of loss.
-        "losses.exitlat" => with_losses(&fleet(14..=14)).into_bytes(),
+        "losses.exitlat" => Made::FLEET.write(14..=14, |interval, _| add_losses(interval)),
 
         // One guest for 20 s each; in the second one every tenth exit is slow.
         "base.exitlat" => guest("one", 0, 20, Effect::default(), 1),
@@ -63,20 +70,25 @@ pub fn place(dir: &Path, name: &str) {
         }
         "torn.exitlat" => {
             let whole = fleet(11..=13);
-            whole.as_bytes()[..whole.len() / 2].to_vec()
+            whole[..whole.len() / 2].to_vec()
         }
         "torn.data" => {
             let whole = unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst"));
             whole[..whole.len() / 2].to_vec()
         }
-        "damaged.exitlat" => fleet(11..=11).replacen("\"count\":", "\"count\":-", 1).into_bytes(),
+        "damaged.exitlat" => replaced(fleet(11..=11), "\"count\":", "\"count\":-"),
         // The sum is larger than the count times the maximum.
-        "damaged-sum.exitlat" => fleet(11..=11).replacen("\"sum_ns\":", "\"sum_ns\":9999999", 1).into_bytes(),
+        "damaged-sum.exitlat" => replaced(fleet(11..=11), "\"ns\":[", "\"ns\":[9999999"),
         // Two VMs are gone: one vCPU died of a triple fault, one could not enter, two were halted.
-        "killed.exitlat" => with_last_exits(&fleet(14..=14)).into_bytes(),
-        "newer.exitlat" => fleet(11..=11).replacen("\"schema\":2", "\"schema\":99", 1).into_bytes(),
-        "idle.exitlat" => only(&fleet(11..=11), &["header", "interval", "end"]).into_bytes(),
-        "header.exitlat" => only(&fleet(11..=11), &["header"]).into_bytes(),
+        "killed.exitlat" => Made::FLEET.write(14..=14, add_last_exits),
+        "newer.exitlat" => replaced(fleet(11..=11), "\"schema\":3", "\"schema\":99"),
+        "idle.exitlat" => Made::FLEET.write(11..=11, |interval, _| interval.reset()),
+        "header.exitlat" => {
+            let mut whole = fleet(11..=11);
+            let line = whole.iter().position(|byte| *byte == b'\n').expect("the header is a line");
+            whole.truncate(line + 1);
+            whole
+        }
         // Files of other tools.
         "trace.dat" => b"\x17\x08\x44tracing6\0\0\x08\0\x10\0\0header_page\0".to_vec(),
         "script.txt" => {
@@ -86,11 +98,11 @@ pub fn place(dir: &Path, name: &str) {
         "twice.gz" => gzip(&gzip(b"no recording\n")),
 
         // Compressed recordings.
-        "fleet.gz" => gzip(fleet(11..=13).as_bytes()),
+        "fleet.gz" => gzip(&fleet(11..=13)),
         "perf.data.gz" => gzip(&unpacked(include_bytes!("../../fixtures/perf-6.1-svm.data.zst"))),
         "perf.data.zst" => include_bytes!("../../fixtures/perf-6.1-svm.data.zst").to_vec(),
         "torn.gz" => {
-            let whole = gzip(fleet(11..=13).as_bytes());
+            let whole = gzip(&fleet(11..=13));
             whole[..whole.len() / 2].to_vec()
         }
         // Small files that decompress to very large ones.
@@ -133,71 +145,71 @@ fn zstd_zeros(beginning: &[u8], zeros: usize) -> Vec<u8> {
     out
 }
 
-/// A recording of three guests, with parts of exits or without.
-fn made(split: bool) -> &'static str {
-    static MADE: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
-    let make = || String::from_utf8(Synthetic { split, incident: false }.dump()).unwrap();
-    MADE[usize::from(split)].get_or_init(make)
+/// A recording of three guests.
+struct Made {
+    host: &'static str,
+    /// Names of the guests, in place of the hostile ones.
+    names: Option<[&'static str; 3]>,
+    /// With parts of exits.
+    split: bool,
 }
 
-/// These intervals of it, with names as people choose them.
-fn fleet(intervals: std::ops::RangeInclusive<u64>) -> String {
-    let names = ["web01", "web02", "db01"];
-    let json = |name: &str| serde_json::to_string(name).unwrap();
-    GUESTS.iter().zip(names).fold(cut(made(true), intervals), |text, ((_, bad), good)| {
-        text.replace(&format!("\"vm\":{}", json(bad)), &format!("\"vm\":{}", json(good)))
-    })
+impl Made {
+    const FLEET: Self = Self { host: "node-17", names: Some(["web01", "web02", "db01"]), split: true };
+
+    /// These intervals of it, each changed.
+    fn write(self, of: RangeInclusive<u64>, change: impl Fn(&mut Interval, &mut Threads)) -> Vec<u8> {
+        let made = Synthetic { split: self.split, incident: false };
+        let whole = made.dump();
+        let known = Reader::new(whole.as_slice()).unwrap().header().clone();
+        let header = Header { host: self.host.to_owned(), parts: known.parts, ..header() };
+        let mut threads = threads();
+        if let Some(names) = self.names {
+            let name = |thread: &mut Thread| thread.vm = names[(thread.pid - 4101) as usize].to_owned();
+            threads.list.iter_mut().for_each(name);
+        }
+        let mut writer = Writer::new(Vec::new(), header).unwrap();
+        for mut interval in made.intervals().into_iter().filter(|interval| of.contains(&interval.number)) {
+            change(&mut interval, &mut threads);
+            writer.interval(interval.with(&threads)).unwrap();
+        }
+        writer.end("elapsed").unwrap()
+    }
 }
 
-/// A copy of a recording with only these intervals.
-fn cut(recording: &str, intervals: std::ops::RangeInclusive<u64>) -> String {
-    let number = |line: &str| line.split_once("\"interval\":")?.1.split([',', '}']).next()?.parse().ok();
-    lines(recording, |line| number(line).is_none_or(|number| intervals.contains(&number)))
+/// These intervals of three guests with names as people choose them.
+fn fleet(intervals: RangeInclusive<u64>) -> Vec<u8> {
+    Made::FLEET.write(intervals, |_, _| ())
 }
 
-/// A copy of a recording with only the lines of these types.
-fn only(recording: &str, types: &[&str]) -> String {
-    lines(recording, |line| types.iter().any(|name| line.starts_with(&format!("{{\"type\":\"{name}\""))))
+/// A recording with another text in the first place that has this one.
+fn replaced(recording: Vec<u8>, text: &str, other: &str) -> Vec<u8> {
+    String::from_utf8(recording).unwrap().replacen(text, other, 1).into_bytes()
 }
 
-fn lines(recording: &str, keep: impl Fn(&str) -> bool) -> String {
-    recording.lines().filter(|line| keep(line)).map(|line| format!("{line}\n")).collect()
+/// Every kind of loss, and a suspended machine.
+fn add_losses(interval: &mut Interval) {
+    for (info, number) in LOSSES.iter().zip(1..) {
+        interval.losses.add(info.loss, number * 101);
+    }
+    interval.clock = Some(ClockChange { suspended_ms: 28_800_000, stepped_ms: -1500 });
 }
 
-/// A recording whose first interval also has every kind of loss, and a suspended machine.
-fn with_losses(recording: &str) -> String {
-    let losses = LOSSES.iter().zip(1u64..).map(|(info, number)| {
-        format!(
-            "{{\"type\":\"loss\",\"interval\":14,\"cause\":\"{}\",\"count\":{}}}\n",
-            info.name,
-            number * 101
-        )
-    });
-    let clock = "{\"type\":\"clock\",\"interval\":14,\"suspended_ms\":28800000,\"stepped_ms\":-1500}\n";
-    let end = recording.find("{\"type\":\"interval\"").expect("a recording has an interval");
-    let (before, after) = recording.split_at(end);
-    format!("{before}{}{clock}{after}", losses.collect::<String>())
-}
-
-/// A recording in whose first interval threads ended.
-fn with_last_exits(recording: &str) -> String {
-    let lines = [
-        ("web01", 4101, 0, 0x7f, "shutdown", r#""user_exit":8,"#),
-        ("web01", 4101, 1, 0x78, "hlt", ""),
-        ("db01", 4103, 0, 0xffff_ffff_u32, "invalid_guest_state", r#""user_exit":9,"#),
+/// Threads that ended in an exit.
+fn add_last_exits(interval: &mut Interval, threads: &mut Threads) {
+    let ended = [
+        ("web01", 4101, 0, 0x7f, Some(8)),
+        ("web01", 4101, 1, 0x78, None),
+        ("db01", 4103, 0, 0xffff_ffff_u32, Some(9)),
         // A VMM may write any number to the reason.
-        ("db01", 4103, 1, 0x78, "hlt", r#""user_exit":123456,"#),
+        ("db01", 4103, 1, 0x78, Some(123_456)),
     ];
-    let lines = lines.map(|(vm, pid, vcpu, reason, name, user_exit)| {
+    for (vm, pid, vcpu, code, user_exit) in ended {
         let tid = pid + 1 + vcpu;
-        format!(
-            "{{\"type\":\"last_exit\",\"interval\":14,\"vm\":\"{vm}\",\"pid\":{pid},\"tid\":{tid},\
-             \"vcpu\":{vcpu},\"isa\":2,\"reason\":{reason},\"name\":\"{name}\",{user_exit}\"count\":1}}\n"
-        )
-    });
-    let end = recording.find("{\"type\":\"interval\"").expect("a recording has an interval");
-    let (before, after) = recording.split_at(end);
-    format!("{before}{}{after}", lines.concat())
+        let thread = threads.add(Thread { pid, tid, vcpu: Some(vcpu), vm: vm.to_owned(), host: None });
+        let reason = LastReason::new(Isa::SVM, code, user_exit);
+        interval.last_exits.push(LastExit { thread, reason, count: 1 });
+    }
 }
 
 /// A recording of one guest with two reasons, from the list of distributions.

@@ -14,7 +14,7 @@ pub enum View {
     Text,
     /// JSON, one object a line: each spread over lines, its keys sorted.
     Json,
-    /// A recording on standard output: its header spread over lines, and how many lines of each type follow.
+    /// A recording on standard output: its header spread over lines, and how many lines of each kind follow.
     Recording,
     /// The output unchanged, then the file `saved` in the working directory as [`View::Recording`].
     Saved,
@@ -63,20 +63,22 @@ fn spread(json: &str) -> String {
     format!("{text}\n")
 }
 
-/// The header of a recording, and its lines by type, in the order in which types come first.
+/// The header of a recording, and its lines by kind, in the order in which kinds come first.
 fn recording(text: &str) -> String {
     let mut lines = text.lines();
     let header = spread(lines.next().expect("a recording has a header"));
-    let mut types: Vec<(String, usize)> = Vec::new();
+    let mut kinds: Vec<(String, usize)> = Vec::new();
     for line in lines {
         let line: Value = serde_json::from_str(line).unwrap();
-        let name = line["type"].as_str().expect("each line has a type");
-        match types.iter_mut().find(|(seen, _)| seen == name) {
+        let mut keys = line.as_object().expect("each line is an object").keys();
+        let name = keys.next().expect("a line has the key that says what it is");
+        assert!(keys.next().is_none(), "{line}");
+        match kinds.iter_mut().find(|(seen, _)| seen == name) {
             Some((_, count)) => *count += 1,
-            None => types.push((name.to_owned(), 1)),
+            None => kinds.push((name.to_owned(), 1)),
         }
     }
-    types.iter().fold(header, |text, (name, count)| format!("{text}{count} {name}\n"))
+    kinds.iter().fold(header, |text, (name, count)| format!("{text}{count} {name}\n"))
 }
 
 /// A line of a log with its histogram, if it has one, spelt out.

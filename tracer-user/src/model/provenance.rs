@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 /// The schema of recordings that is written, and the newest one read.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// How samples were put in buckets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ impl Default for Buckets {
             layout: "log-linear".into(),
             sub_bits: SUB_BITS,
             max_bits: MAX_BITS,
-            encoding: "HdrHistogram V2, base64".into(),
+            encoding: "base 32 text".into(),
         }
     }
 }

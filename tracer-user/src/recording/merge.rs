@@ -8,7 +8,7 @@ use std::io::{BufRead, Write};
 use crate::model::provenance::{self, Header, MergeError};
 use crate::{
     model::Interval,
-    recording::{ReadError, Reader, Writer, reader::MAX_HEADER, records::Line},
+    recording::{ReadError, Reader, Writer, header, reader::MAX_HEADER},
 };
 
 /// Why recordings cannot be merged.
@@ -87,9 +87,7 @@ pub fn merge<R: BufRead, W: Write>(
 
 /// Refuses a header that readers refuse: each source makes its line longer.
 fn within(header: &Header, most: u64) -> Result<(), Failure> {
-    let line = serde_json::to_vec(&Line::Header(header.clone())).map_err(std::io::Error::from)?;
-    // The limit includes the line feed.
-    if line.len() as u64 >= most {
+    if header::line(header)?.len() as u64 > most {
         return Err(MergeError::Sources { sources: header.sources.len(), most }.into());
     }
     Ok(())

@@ -1,37 +1,53 @@
 //! The recording: `exitlat record` writes it and `exitlat report` reads it. This text is the format's
 //! specification.
 //!
-//! A recording is UTF-8 text, one JSON object a line (`jq` reads it), only ever appended to. Every object has
-//! a `type`; all times are integers, `_ns` in nanoseconds, `_ms` in milliseconds.
+//! A recording is UTF-8 text, one JSON object a line (`jq` reads it), only ever appended to. The first line
+//! has the `type` `header`. Every other line has one key, which says what the line is; the fields are below
+//! it. All times are integers, `ns` and `_ns` in nanoseconds, `_ms` in milliseconds.
 //!
-//! | `type` | when | fields |
+//! | line | when | fields |
 //! |---|---|---|
-//! | `header` | first line | `schema` (2), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the measured parts), `exit_stamp` (left out if not known); merged: `sources` |
-//! | `slot` | for each interval and (vCPU thread, isa, reason, detail) that had samples | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (or null), `isa`, `reason` (the code, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause), `count`, `sum_ns`, `min_ns`, `max_ns`, `parts` (ns by name; left out if all is `kernel`), `hist` |
-//! | `vcpu` | for each interval and vCPU thread, if parts were measured | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `elapsed_ns`, `guest_ns`, `parts` |
-//! | `loss` | for each interval and cause that counted | `interval`, `cause`, `count` |
-//! | `in_flight` | for each exit still open at the end of an interval | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `age_ns` |
-//! | `last_exit` | for each vCPU thread that ended in an exit | `interval`, merged: `host`, `vm`, `pid`, `tid`, `vcpu`, `isa`, `reason`, `name`, `user_exit` (the KVM_EXIT_* reason with which KVM_RUN had returned, if it had), `count` |
-//! | `clock` | for each interval in which the clocks did not agree | `interval`, `suspended_ms`, `stepped_ms` (by which the wall clock was set forward, or back) |
-//! | `interval` | last line of each interval | `interval` (1, 2, ...), `start_ns`, `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`; merged: `host`, and `parts` if they differ from the header's |
+//! | header | first line | `type` (`header`), `schema` (3), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the measured parts), `exit_stamp` (left out if not known); merged: `sources` |
+//! | `interval` | first line of each interval | `number` (1, 2, ...), `start_ns` (CLOCK_MONOTONIC); merged: `host`, and `parts` if they differ from the header's |
+//! | `thread` | before the first line that names it | `number`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (left out if not known) |
+//! | `reason` | before the first line that names it | `number`, `isa`, `code` (of the reason, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause) |
+//! | `slot` | for each interval and (vCPU thread, isa, code, detail) that had samples | `at` (numbers of thread and reason), `count`, `ns` (sum, minimum, maximum), `parts` (left out if all is `kernel`), `hist` |
+//! | `vcpu` | for each interval and vCPU thread, if parts were measured | `thread` (its number), `elapsed_ns`, `guest_ns`, `parts` |
+//! | `loss` | for each interval and cause that counted | `cause`, `count` |
+//! | `in_flight` | for each exit still open at the end of an interval | `at`, `age_ns` |
+//! | `last_exit` | for each vCPU thread that ended in an exit | `at`, `user_exit` (the KVM_EXIT_* reason with which KVM_RUN had returned, if it had), `count` |
+//! | `interval_end` | last line of each interval | `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`, `clock` (if the clocks did not agree: `suspended_ms`, and `stepped_ms` by which the wall clock was set forward, or back) |
 //! | `end` | last line | `intervals`, `why` |
 //!
-//! `count`, `sum_ns`, `min_ns` and `max_ns` are exact. Causes without a histogram (`cr`, `msr`, `other`)
-//! have no `hist`. `hist` is the interval's histogram as HdrHistogram V2
-//! (uncompressed, lowest value 1, two significant digits) in base64. Each sample is at the midpoint of its
-//! log-linear bucket. Two digits are finer than the buckets, so the buckets come back exactly. A bucket of
-//! one `slot` line holds fewer than 2^32 samples.
+//! A `thread` or `reason` line gives a number to what `at` and `thread` name from there on. Numbers begin
+//! with 0, and a new one is the next. A number that is given again has its new meaning in the lines after it.
+//!
+//! `parts` of a line are nanoseconds in the order `kernel`, `poll`, `halt`, `blocked`, `runqueue`, `user`,
+//! `user_blocked`, `stopped`; zeros at the end are left out.
+//!
+//! `count` and `ns` are exact. Causes without a histogram (`cr`, `msr`, `other`) have no `hist`. `hist` has a
+//! number for each bucket, its samples, from the lowest bucket on. The numbers stand one after the other, in
+//! base 32, with characters that JSON leaves alone:
+//!
+//! | character | ASCII | meaning |
+//! |---|---|---|
+//! | `^` to `}` | 94 to 125 | the last digit of a number, 0 to 31 |
+//! | `0` to `O` | 48 to 79 | a digit before the last, 0 to 31, the highest first |
+//! | `~` | 126 | the next number is one of empty buckets |
+//!
+//! So `~5g_^1a` is 169 empty buckets, one sample in bucket 169, none in 170, and 35 in 171. A bucket of one
+//! `slot` line holds fewer than 2^32 samples.
 //!
 //! A `detail` is a subkey: a kind in the topmost byte and a value below it.
 //!
 //! - Kinds 0 (no detail) and 1 together are the exits of a reason, with their handled time. Kind 1 has the
 //!   exits in which the vCPU halted or its process was stopped, without that time; kind 2 has the same exits
 //!   with it.
-//! - Kind 3 is time in the guest; isa and reason are 0. Kind 4 is time in the VMM by KVM_EXIT_* reason. The
+//! - Kind 3 is time in the guest; isa and code are 0. Kind 4 is time in the VMM by KVM_EXIT_* reason. The
 //!   kinds from 5 to 11 are the causes of s390 intercepts, 12 and 13 those of x86, 14 is the causes without a
 //!   record of their own. Kind 15, `none`, is not in recordings.
-//! - Only kinds 0 and 1 have `parts`. These are the parts of the whole exits: they sum to `sum_ns`, `halt`
-//!   and `stopped`.
+//! - Only kinds 0 and 1 have `parts`. These are the parts of the whole exits: they sum to the sum of `ns`,
+//!   `halt` and `stopped`.
 //!
 //! A `vcpu` line breaks down the thread's time, open exits included: `guest_ns` and `parts` sum to
 //! `elapsed_ns`, minus the time lost with unpaired events.
@@ -41,24 +57,34 @@
 //! `path`, `options` and `exit_stamp`, sorted. The header's own fields join those of the sources by ` + `;
 //! `start_unix_ms` is the earliest.
 //!
-//! Recording may go on in a new file at any end of an interval. Each file is a recording with a header of its
-//! own, the numbers of its intervals go on, and its `end` says `switched`.
+//! Recording may go on in a new file at any end of an interval. Each file is a recording with a header and
+//! numbers of its own, the numbers of its intervals go on, and its `end` says `switched`.
 //!
 //! The lines of an interval are written together. A reader takes a recording that stops anywhere: it reports
 //! and leaves out a torn interval and uses the intervals before it. It counts and skips lines of unknown
-//! type, ignores unknown fields, and refuses a higher `schema`. Schema 1 had no `detail`, `cause`, `parts`
-//! and `vcpu` lines. There, exits on HLT and other idle reasons were whole exits, idle time included.
+//! keys, ignores unknown fields, and refuses a higher `schema`.
+//!
+//! The schemas:
+//!
+//! | schema | readable | what it has |
+//! |---|---|---|
+//! | 1 | yes | lines that each name their VM, thread and reason; no parts, no causes, no time of vCPUs. Exits on HLT and other idle reasons are whole exits, idle time included |
+//! | 2 | yes | as 1, with parts, causes and the time of vCPUs; the module `old` has its shape |
+//! | 3 | yes, and written | the above |
 
 pub mod merge;
 pub mod reader;
-pub mod records;
 pub mod rotate;
 pub mod writer;
 
 mod anonymize;
-mod hist;
+mod header;
+mod lines;
+mod old;
+mod told;
 
 pub use reader::Reader;
+pub use told::End;
 pub use writer::Writer;
 
 pub use crate::model::provenance::SCHEMA;

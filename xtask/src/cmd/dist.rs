@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the archive people download, with its checksum.
+//! `cargo xtask dist`: the archive people download and the debug information, with their checksums.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::build::{EXITLAT, Profile, build};
+use crate::debuginfo::stripped;
 use crate::paths::{root, target};
 use crate::process::{Output, capture, run as run_tool};
 use crate::setup::{self, Purpose};
@@ -39,7 +40,8 @@ fn generate(to: &Path) -> Result<()> {
     run_tool(&mut program, Output::Terminal)
 }
 
-/// Packs a program, its generated files and the documents. Leaves archive and checksum in `dist`.
+/// Packs a program, its generated files and the documents. Leaves in `dist` the archive, the program with its
+/// debug information, which the one in the archive is without, and their checksums.
 fn pack(arch: Arch, program: &Path, generated: &Path, dist: &Path) -> Result<PathBuf> {
     let machine = match arch {
         Arch::X86_64 => "x86_64",
@@ -51,7 +53,13 @@ fn pack(arch: Arch, program: &Path, generated: &Path, dist: &Path) -> Result<Pat
         fs::remove_dir_all(&tree).with_context(|| format!("cannot clear {}", tree.display()))?;
     }
     fs::create_dir_all(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
-    copy(program, &tree.join("exitlat"))?;
+    let debug = format!("{name}.debug");
+    let whole = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let shipped = tree.join("exitlat");
+    // For its permissions.
+    copy(program, &shipped)?;
+    fs::write(&shipped, stripped(&whole, &debug)?).with_context(|| cannot_write(&shipped))?;
+    copy(program, &dist.join(&debug))?;
     let papers = PAPERS.map(|paper| root().join(paper));
     let generated = ["man", "completions"].map(|part| generated.join(part));
     run_tool(Command::new("cp").arg("-r").args(papers).args(generated).arg(&tree), Output::Terminal)?;
@@ -61,10 +69,16 @@ fn pack(arch: Arch, program: &Path, generated: &Path, dist: &Path) -> Result<Pat
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0"]);
     tar.args(["--use-compress-program", "gzip -n -9", "-cf", &archive, &name]).current_dir(dist);
     run_tool(&mut tar, Output::Terminal)?;
-    let sum = capture(Command::new("sha256sum").arg(&archive).current_dir(dist), Output::Terminal)?;
-    let sums = dist.join(format!("{archive}.sha256"));
-    fs::write(&sums, sum).with_context(|| format!("cannot write {}", sums.display()))?;
+    for file in [&archive, &debug] {
+        let sum = capture(Command::new("sha256sum").arg(file).current_dir(dist), Output::Terminal)?;
+        let sums = dist.join(format!("{file}.sha256"));
+        fs::write(&sums, sum).with_context(|| cannot_write(&sums))?;
+    }
     Ok(dist.join(archive))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -81,11 +95,14 @@ mod tests {
     fn an_archive_holds_program_papers_pages_and_completions() {
         let scratch = tempfile::tempdir_in(target()).unwrap();
         let dist = scratch.path();
-        for file in ["generated/man/exitlat.1", "generated/completions/exitlat.bash", "program"] {
+        for file in ["generated/man/exitlat.1", "generated/completions/exitlat.bash"] {
             let path = dist.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, file).unwrap();
         }
+        // Any ELF file is a program here.
+        let whole = fs::read(std::env::current_exe().unwrap()).unwrap();
+        fs::write(dist.join("program"), &whole).unwrap();
         let pack = || pack(Arch::S390x, &dist.join("program"), &dist.join("generated"), dist).unwrap();
         let archive = pack();
         let list = capture(Command::new("tar").arg("-tf").arg(&archive), Output::Terminal).unwrap();
@@ -94,6 +111,10 @@ mod tests {
             let name = format!("exitlat-{}-s390x-linux/{file}", env!("CARGO_PKG_VERSION"));
             assert!(list.lines().any(|line| line == name), "{name} is not in\n{list}");
         }
+        let name = format!("exitlat-{}-s390x-linux", env!("CARGO_PKG_VERSION"));
+        assert!(fs::read(dist.join(format!("{name}.debug"))).unwrap() == whole);
+        let packed = dist.join(name).join("exitlat");
+        assert!(fs::metadata(packed).unwrap().len() < whole.len() as u64 / 2);
         let sums = format!("{}.sha256", archive.display());
         run_tool(
             Command::new("sha256sum").args(["-c", "--quiet"]).arg(&sums).current_dir(dist),

@@ -176,7 +176,7 @@ fn measure(vcpus: u64) -> Result<Figures> {
         let mut out = Vec::new();
         Table::new(view).print(&mut out, &rows, Span::Interval)?;
         tables.push(start.elapsed());
-        let mut writer = Writer::new(io::sink(), header())?;
+        let mut writer = Writer::new(io::sink(), Header::default())?;
         let empty = writer.bytes();
         writer.interval(interval.with(session.threads()))?;
         bytes = writer.bytes() - empty;
@@ -236,10 +236,6 @@ fn run(session: &mut Session, name: &'static str, arguments: &[u64]) -> Result<(
     options.args[..arguments.len()].copy_from_slice(arguments);
     session.raw(name)?.test_run(options)?;
     Ok(())
-}
-
-fn header() -> Header {
-    Header { schema: 1, ..Header::default() }
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

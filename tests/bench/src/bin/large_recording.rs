@@ -1,10 +1,16 @@
-//! `large-recording FILE`: writes the recording by which the time of `exitlat report` is measured, the same
-//! at every run. 512 vCPUs in 128 VMs have samples of 20 reasons in each of 30 intervals.
+//! `large-recording FILE [CAUSES]`: writes the recording by which the time of `exitlat report` is measured,
+//! the same at every run. 512 vCPUs in 128 VMs have samples of 20 reasons in each of 30 intervals. With a
+//! number of causes it is one vCPU with so many below one reason.
 
-use std::{env, fs::File, io::BufWriter, path::PathBuf};
+use std::{
+    env,
+    fs::{self, File},
+    io::BufWriter,
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, Result};
-use exitlat_tests::{noise::header, synthetic::push};
+use exitlat_tests::{causes, noise::header, synthetic::push};
 use fastrand::Rng;
 use tracer_user::{
     model::{Interval, Parts, Thread, Threads},
@@ -26,6 +32,12 @@ const FIRST_CODE: u32 = 0x60;
 
 fn main() -> Result<()> {
     let path: PathBuf = env::args_os().nth(1).context("name the file to write")?.into();
+    if let Some(number) = env::args().nth(2) {
+        let number = number.parse().with_context(|| format!("{number} is no number of causes"))?;
+        let whole = causes::recording(number, INTERVALS);
+        println!("{}: {number} causes, {} bytes", path.display(), whole.len());
+        return fs::write(&path, whole).with_context(|| format!("cannot write {}", path.display()));
+    }
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut writer = Writer::new(BufWriter::new(file), header("host"))?;
     let threads = threads();

@@ -1,11 +1,11 @@
-//! Converts buckets to HdrHistogram V2 in base64, and back.
+//! HdrHistogram V2 in base64 to buckets.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use hdrhistogram::{
-    Histogram,
-    serialization::{Deserializer, Serializer as _, V2Serializer},
-};
-use tracer_ebpf::histogram::{BUCKETS, MAX_BITS, bucket_of, midpoint_of};
+use hdrhistogram::{Histogram, serialization::Deserializer};
+use tracer_ebpf::histogram::{BUCKETS, MAX_BITS, bucket_of};
+
+/// How it is called in a header.
+pub(in crate::recording) const ENCODING: &str = "HdrHistogram V2, base64";
 
 /// Two digits make 128 cells per octave: eight for each bucket of exitlat.
 const DIGITS: u8 = 2;
@@ -15,21 +15,7 @@ const HIGH: u64 = 1 << MAX_BITS;
 /// Error text for a bucket that no recording can have.
 const TOO_MANY: &str = "hist holds more samples in a bucket than fit into 32 bits";
 
-/// Encodes buckets in rising order.
-pub(super) fn encode(buckets: &[(u16, u32)]) -> String {
-    let mut histogram =
-        Histogram::<u64>::new_with_bounds(1, HIGH, DIGITS).expect("constant bounds are valid");
-    for &(bucket, count) in buckets {
-        histogram
-            .record_n(midpoint_of(usize::from(bucket)), count.into())
-            .expect("every midpoint is below the upper bound");
-    }
-    let mut bytes = Vec::new();
-    V2Serializer::new().serialize(&histogram, &mut bytes).expect("writing to memory does not fail");
-    BASE64.encode(bytes)
-}
-
-/// Decodes a histogram of [`encode`] and appends its buckets to `out`. Checks that they hold `count` samples.
+/// Decodes a histogram and appends its buckets to `out`. Checks that they hold `count` samples.
 pub(super) fn decode(text: &str, count: u64, out: &mut Vec<(u16, u32)>) -> Result<(), String> {
     let bytes = BASE64.decode(text).map_err(|error| format!("hist is no base64: {error}"))?;
     check_header(&bytes)?;
@@ -103,9 +89,25 @@ fn has_longest_number(payload: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hdrhistogram::serialization::{Serializer as _, V2Serializer};
     use proptest::prelude::*;
+    use tracer_ebpf::histogram::midpoint_of;
 
     use super::*;
+
+    /// Encodes buckets in rising order, as recordings of schema 1 and 2 have them.
+    fn encode(buckets: &[(u16, u32)]) -> String {
+        let mut histogram =
+            Histogram::<u64>::new_with_bounds(1, HIGH, DIGITS).expect("constant bounds are valid");
+        for &(bucket, count) in buckets {
+            histogram
+                .record_n(midpoint_of(usize::from(bucket)), count.into())
+                .expect("every midpoint is below the upper bound");
+        }
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(&histogram, &mut bytes).expect("writing to memory does not fail");
+        BASE64.encode(bytes)
+    }
 
     #[test]
     fn every_bucket_comes_back() {
