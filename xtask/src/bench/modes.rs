@@ -24,8 +24,8 @@ const fn mode(name: &'static str, needs: Option<&'static str>, start: &'static s
     Mode { name, needs, start, stop: KILL }
 }
 
-/// All modes. The others are compared with the first. exitlat reads no tables meanwhile; the cost of that is
-/// measured by `tests/bench/src/bin/bench_reader.rs`.
+/// All modes. The others are compared with the first. exitlat's process is stopped
+/// meanwhile; what it costs is measured by `tests/bench/src/bin/bench_reader.rs`.
 pub const MODES: [Mode; 15] = [
     Mode { name: "untraced", needs: None, start: NOTHING, stop: NOTHING },
     mode("empty raw programs (floor)", None, "null-programs raw & T=$!"),
@@ -99,9 +99,13 @@ pub fn script(modes: &[&Mode]) -> String {
             "{{ {}\n}} >/dev/null 2>&1\nsleep {SETTLE}\n",
             if start.is_empty() { ":" } else { start }
         ));
+        // What exitlat's process does now and then would fall into one load and not into another.
+        let (freeze, thaw) = if name.starts_with("exitlat") { ("STOP", "CONT") } else { ("0", "0") };
+        script.push_str(&format!("kill -{freeze} $T 2>/dev/null\n"));
         for (load, command) in LOADS {
             script.push_str(&format!("echo \"BENCH|{name}|{load}|$({command})\"\n"));
         }
+        script.push_str(&format!("kill -{thaw} $T 2>/dev/null\n"));
         // A tool that has ended, or never began, would seem to cost nothing.
         script.push_str(&format!(
             "[ -z \"$T\" ] || kill -0 $T 2>/dev/null || echo \"BENCH|{name}|{ENDED}|\"\n"
