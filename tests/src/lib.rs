@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 pub mod attack;
+#[cfg(target_endian = "little")]
+pub mod bpf;
 pub mod causes;
 pub mod generated;
 pub mod noise;

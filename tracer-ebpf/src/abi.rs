@@ -200,7 +200,7 @@ pub struct Vcpu {
     /// The VMCB of the guest itself, valid as long as `kvm_vcpu`; 0 when it is not known or a nested guest's
     /// VMCB is in use. AMD only.
     pub vmcb: u64,
-    /// Cause of the open exit below its reason, see [`crate::subkey`]; 0 if none is known.
+    /// Cause of the open exit below its reason, see [`crate::subkey`]; 0 if none is known or no exit is open.
     pub open_subkey: u64,
     /// Code of the open exit, or of the last one.
     pub open_code: u32,

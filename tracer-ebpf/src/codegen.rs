@@ -101,14 +101,18 @@ pub fn masked<const MASK: i32>(value: u64) -> usize {
     }
 }
 
-/// The address of what is `offset` bytes behind the field at `FIELD` of a structure. The compiler would add to
-/// a copy of the structure's address, which takes more instructions and often one more register.
+/// The address of what is `offset` bytes behind the field at `FIELD` of a structure. The compiler would add
+/// to a copy of the structure's address, which takes more instructions and often one more register.
 #[inline(always)]
 pub fn behind<T, U, const FIELD: usize>(structure: *mut T, offset: u64) -> *mut U {
     moved(structure.cast::<u8>(), offset).wrapping_add(FIELD).cast()
 }
 
 #[inline(always)]
+#[cfg_attr(
+    target_arch = "bpf",
+    expect(clippy::pointers_in_nomem_asm_block, reason = "adds to the pointer and reads nothing")
+)]
 fn moved(base: *mut u8, offset: u64) -> *mut u8 {
     #[cfg(target_arch = "bpf")]
     {

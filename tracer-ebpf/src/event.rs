@@ -26,9 +26,6 @@ use crate::{
 /// A vCPU left its guest; `isa` is [`None`] if it is the vCPU's own.
 #[inline(always)]
 pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Option<Isa>, code: u32) {
-    if tables.has_causes(now_ns) {
-        tables.vcpu(entry).open_subkey = 0;
-    }
     if !pairing::opens(tables.vcpu(entry), now_ns) {
         cold_path();
         return tables.odd_exit(entry, now_ns, isa, code);
@@ -78,6 +75,7 @@ pub fn entry<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     if tables.has_causes(ns) {
         let cause = tables.vcpu(entry).open_subkey;
         if cause != 0 {
+            tables.vcpu(entry).open_subkey = 0;
             let key = tables::key_below(tables, entry, cause);
             tables.sample(key, ns);
         }
@@ -94,6 +92,7 @@ pub fn close_in_parts<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64) {
     }
     let ns = pairing::close(vcpu, now_ns);
     let (isa, code, cause) = (vcpu.open_isa, vcpu.open_code, vcpu.open_subkey);
+    vcpu.open_subkey = 0;
     let direct = if vcpu.touched & touched::ISA == 0 { slot::find_direct(vcpu, code) } else { SlotRef::NONE };
     let key = SlotKey { vcpu: T::index(entry), isa, code, pad: 0, subkey: 0 };
     // Taken off at once: a reader that copies the entry sees the exit's parts with the exit or with the sums.

@@ -42,6 +42,8 @@ static SHIFT_ABOVE: [u8; 256] = {
         table[above] = SHIFT_BY_BYTE[above + 1];
         above += 1;
     }
+    // Never asked for; at 0 the table would end like a string, and be kept in a section of those.
+    table[255] = table[254];
     table
 };
 

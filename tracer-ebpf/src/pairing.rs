@@ -35,9 +35,8 @@ pub fn opens(vcpu: &Vcpu, now_ns: u64) -> bool {
     vcpu.open_ns == 0 && vcpu.entered_ns <= now_ns
 }
 
-/// Notes an exit at `now_ns`; `isa` is [`None`] if it is the vCPU's own. Where exits can have a cause,
-/// [`Vcpu::open_subkey`] is still to be cleared. Returns how long the guest ran, or 0 if no entry was seen
-/// before: the thread's first exit, or one after a loss that has been counted.
+/// Notes an exit at `now_ns`; `isa` is [`None`] if it is the vCPU's own. Returns how long the guest ran, or 0
+/// if no entry was seen before: the thread's first exit, or one after a loss that has been counted.
 #[inline(always)]
 pub fn open(vcpu: &mut Vcpu, now_ns: u64, isa: Option<Isa>, code: u32) -> u64 {
     let entered_ns = vcpu.entered_ns;
@@ -63,6 +62,7 @@ pub fn on_odd_exit(vcpu: &mut Vcpu, now_ns: u64, isa: Option<Isa>, code: u32) {
             set(&mut vcpu.open_ns, now_ns);
             breakdown::discard(vcpu);
         });
+        vcpu.open_subkey = 0;
     }
     set_reason(vcpu, isa, code);
 }
@@ -93,7 +93,7 @@ pub fn closes(vcpu: &Vcpu, now_ns: u64) -> bool {
 }
 
 /// Notes an entry at `now_ns` and closes the exit that was open. Returns how long the exit took, in ns. Its
-/// parts are still to be settled, see [`breakdown::close`].
+/// parts and its cause are still to be settled, see [`breakdown::close`] and [`Vcpu::open_subkey`].
 #[inline(always)]
 pub fn close(vcpu: &mut Vcpu, now_ns: u64) -> u64 {
     let ns = now_ns - vcpu.open_ns;
@@ -118,6 +118,7 @@ pub fn on_odd_entry(vcpu: &mut Vcpu, now_ns: u64) {
         set(&mut vcpu.entered_ns, now_ns);
         breakdown::discard(vcpu);
     });
+    vcpu.open_subkey = 0;
 }
 
 /// Whether the vCPU is in its guest, as far as its events tell. Not if the thread runs another vCPU.

@@ -31,6 +31,7 @@ pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
         set(&mut vcpu.open_ns, 0);
         set(&mut vcpu.entered_ns, now_ns);
         vcpu.kvm_vcpu = 0;
+        vcpu.open_subkey = 0;
         breakdown::discard(vcpu);
         set(&mut vcpu.state, state::PARKED);
     });

@@ -426,6 +426,7 @@ fn lose(vcpu: &mut Vcpu) {
     if vcpu.open_ns != 0 {
         vcpu.lost[PerVcpu::UnpairedExit as usize] += 1;
         vcpu.entered_ns = std::mem::take(&mut vcpu.open_ns);
+        vcpu.open_subkey = 0;
         breakdown::discard(vcpu);
     }
 }

@@ -54,21 +54,23 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn slot(&mut self, slot: SlotRef) -> Option<&mut Slot> {
+        if slot == SlotRef::NONE {
+            return None;
+        }
         // SAFETY: array elements live as long as the program; a slot belongs to one thread, whose events do
         // not overlap. User space writes the epoch and the extremes of the next one only, once the slot is
         // published.
-        if slot == SlotRef::NONE { None } else { SLOTS.get_ptr_mut(slot.0).map(|slot| unsafe { &mut *slot }) }
+        SLOTS.get_ptr_mut(slot.0).map(|slot| unsafe { &mut *slot })
     }
 
     #[inline(always)]
     fn tally(&mut self, tally: SlotRef) -> Option<&mut Tally> {
+        if tally == SlotRef::NONE {
+            return None;
+        }
         // SAFETY: array elements live as long as the program; a thin record belongs to one thread, whose
         // events do not overlap.
-        if tally == SlotRef::NONE {
-            None
-        } else {
-            TALLIES.get_ptr_mut(tally.0).map(|tally| unsafe { &mut *tally })
-        }
+        TALLIES.get_ptr_mut(tally.0).map(|tally| unsafe { &mut *tally })
     }
 
     #[inline(always)]

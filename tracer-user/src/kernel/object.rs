@@ -14,9 +14,9 @@ use tracer_ebpf::{
 
 use crate::kernel::btf::Cast;
 
-/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, the move of an immediate
-/// number to the whole of a register, and jumps if an unsigned register equals an immediate number, does not
-/// equal it, is not below it, or is below it.
+/// Operation codes (`Documentation/bpf/standardization/instruction-set.rst`): a call, the move of an
+/// immediate number to the whole of a register, and jumps if an unsigned register equals an immediate number,
+/// does not equal it, is not below it, or is below it.
 const CALL: u8 = 0x85;
 const MOVE: u8 = 0xb7;
 const JUMP_IF_EQUAL: u8 = 0x15;

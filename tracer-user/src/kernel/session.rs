@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The programs, built for this machine's byte order by the build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exitlat-bpf"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exitlat-bpf"));
 
 /// What is traced, and with how much memory.
 #[derive(Clone, Debug)]

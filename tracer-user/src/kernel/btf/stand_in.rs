@@ -8,8 +8,8 @@ const VERSION: u8 = 1;
 const FORWARD: u32 = 7 << 24;
 const TYPEDEF: u32 = 8 << 24;
 
-/// A BTF file, in this machine's byte order, in which type `id` is a typedef of this name, and all types before
-/// it are forward declarations without one. 0 is the number of no type.
+/// A BTF file, in this machine's byte order, in which type `id` is a typedef of this name, and all types
+/// before it are forward declarations without one. 0 is the number of no type.
 pub fn typedef(id: u32, name: &str) -> Vec<u8> {
     let types_len = id * TYPE;
     let strings_len = name.len() as u32 + 2;
