@@ -26,6 +26,15 @@ pub const TID_COUNTS: usize = 16_384;
 /// Hints of vCPUs; a power of two. vCPUs whose addresses have the same place take the slower way through the
 /// hash. The table takes 256 KiB, of which only the lines in use cost cache.
 pub const VCPU_HINTS: usize = 65_536;
+/// Which hint is that of a `struct kvm_vcpu`, by the number of its page: such a structure is larger than a
+/// page, so no two begin on the same one.
+pub const fn vcpu_hint(kvm_vcpu: u64) -> usize {
+    (kvm_vcpu / HINT_PAGE) as usize % VCPU_HINTS
+}
+
+/// See [`vcpu_hint`].
+pub const HINT_PAGE: u64 = 4096;
+
 /// The element of [`Vcpu`], [`Slot`] and [`Tally`] tables that is never handed out: a number in zeroed memory
 /// refers to nothing.
 pub const NOBODY: u32 = 0;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tracer_ebpf::{
-    abi::{ABSENT, Slot, VCPU_HINTS, Vcpu},
+    abi::{ABSENT, Slot, Vcpu, vcpu_hint},
     config, symbols,
 };
 
@@ -105,9 +105,9 @@ impl Machine {
 
     /// Notes the index of a vCPU's entry by its page.
     pub fn guess(&mut self, kvm_vcpu: u64, index: u32) {
-        let page = kvm_vcpu / 4096 % VCPU_HINTS as u64;
+        let hint = vcpu_hint(kvm_vcpu) as u64;
         let bss = self.region(".bss").expect("data").base;
-        let address = bss + self.hints.expect("the guesses have a name") + page * 4;
+        let address = bss + self.hints.expect("the guesses have a name") + hint * 4;
         self.bytes(address, 4).expect("in the data").copy_from_slice(&index.to_ne_bytes());
     }
 

@@ -10,8 +10,8 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     abi::{
-        DEFAULT_SLOTS, DEFAULT_TALLIES, DEFAULT_VCPUS, HELD as HELD_LEN, HINTS, Held, MAX_PROCESSES, Slot,
-        SlotKey, SlotRef, TID_COUNTS, Tally, VCPU_HINTS, Vcpu, table,
+        DEFAULT_SLOTS, DEFAULT_TALLIES, DEFAULT_VCPUS, HELD as HELD_LEN, HINT_PAGE, HINTS, Held,
+        MAX_PROCESSES, Slot, SlotKey, SlotRef, TID_COUNTS, Tally, VCPU_HINTS, Vcpu, table,
     },
     codegen::masked,
     config::{ASKED_SLOTS, ASKED_TALLIES, ASKED_VCPUS},
@@ -165,13 +165,12 @@ fn add(counter: *mut u64, more: i64) {
     }
 }
 
-/// The guess for a `struct kvm_vcpu`. Such a structure is larger than a page, so no two have the same page.
+/// The guess for a `struct kvm_vcpu`, see [`tracer_ebpf::abi::vcpu_hint`].
 #[inline(always)]
 pub fn run_hint(kvm_vcpu: u64) -> *mut u32 {
-    const PAGE: u32 = 4096;
     const OFFSET: i32 = ((VCPU_HINTS - 1) * size_of::<u32>()) as i32;
-    // The number of the page times the size of a guess.
-    let offset = masked::<OFFSET>(kvm_vcpu >> (PAGE.ilog2() - size_of::<u32>().ilog2()));
+    // The number of the page times the size of a guess, by one shift.
+    let offset = masked::<OFFSET>(kvm_vcpu >> (HINT_PAGE.ilog2() - size_of::<u32>().ilog2()));
     (&raw mut HINTS_BY_VCPU).cast::<u32>().wrapping_byte_add(offset)
 }
 

@@ -268,9 +268,14 @@ impl Plan {
         self.attachments.iter().find(|attachment| attachment.hook.role == role)
     }
 
+    /// By which kind of program exits are seen.
+    pub fn exits_by(&self) -> How {
+        self.of(Role::Exit).map_or(How::Tp, |exit| exit.way.how)
+    }
+
     /// How exits are seen and, if not in the cheapest way, why; for headers and `check`.
     pub fn path(&self) -> String {
-        let how = self.of(Role::Exit).map_or(How::Tp, |exit| exit.way.how);
+        let how = self.exits_by();
         match (&self.why_not_raw, how) {
             (Some(why), _) => format!("{}, {why}", how.name()),
             (None, How::Raw) if self.cast.is_some() => format!("{} and typed loads", how.name()),

@@ -10,7 +10,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{Held, Slot, SlotKey, Tally, Vcpu, state, table},
+    abi::{self, Held, Slot, SlotKey, Tally, Vcpu, state, table},
     loss::{self, PerVcpu},
     pairing,
     part::Part,
@@ -157,6 +157,16 @@ impl Reader {
     /// Takes down which vCPUs had no exit yet.
     pub fn note_unseen(&mut self, unseen: Vec<Unseen>) {
         self.threads.unseen = unseen;
+    }
+
+    /// How many vCPUs share their hint with another, and how many there are: those take the slower way.
+    pub fn sharing_hints(&self) -> (usize, usize) {
+        let known = self.owners.iter().enumerate().filter(|(_, owner)| owner.generation != 0);
+        let mut hints: Vec<_> =
+            known.map(|(index, _)| abi::vcpu_hint(self.vcpus.copy(index).identity)).collect();
+        hints.sort_unstable();
+        let shared = hints.chunk_by(|one, other| one == other).filter(|alike| alike.len() > 1);
+        (shared.map(<[_]>::len).sum(), hints.len())
     }
 
     /// The parts that the attached programs tell apart.

@@ -249,6 +249,10 @@ impl Session {
     /// If the maps cannot be read.
     pub fn read_last(&mut self, interval: &mut Interval) -> Result<()> {
         let missed = self.missed_runs();
+        if self.plan.as_ref().is_some_and(|plan| plan.exits_by() == How::Raw) {
+            let (shared, all) = self.reader.sharing_hints();
+            ::log::debug!("{shared} of {all} vCPUs share their hint with another");
+        }
         self.reader.read(interval, missed, true)
     }
 
