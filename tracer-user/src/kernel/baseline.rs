@@ -22,15 +22,16 @@ pub struct Counts {
 
 impl Counts {
     /// Appends the new samples of each bucket in which the copy has more than the baseline. Returns their
-    /// place and their sum. `copied` are the buckets that the copy has; counts wrap.
+    /// place and their sum. `copied` are the buckets that the copy has; counts wrap. `room` may have any
+    /// numbers.
     pub fn gains(
         &self,
         copy: &[u32; BUCKETS],
         copied: &Range<usize>,
+        room: &mut [u32; BUCKETS],
         out: &mut PackedBuckets,
     ) -> (Range<usize>, u64) {
-        let mut all = [0; BUCKETS];
-        let gains = &mut all[..copied.len()];
+        let gains = &mut room[..copied.len()];
         gains.copy_from_slice(&copy[copied.clone()]);
         let kept = self.kept();
         let start = copied.start.clamp(kept.start, kept.end);
@@ -70,7 +71,7 @@ impl Counts {
     }
 
     /// The buckets in the kept range.
-    fn kept(&self) -> Range<usize> {
+    pub fn kept(&self) -> Range<usize> {
         self.first.into()..usize::from(self.first) + usize::from(self.len)
     }
 
@@ -97,7 +98,7 @@ mod tests {
 
     fn gains(counts: &Counts, copy: &[u32; BUCKETS], copied: &Range<usize>) -> Vec<(u16, u32)> {
         let mut out = PackedBuckets::default();
-        let (place, gained) = counts.gains(copy, copied, &mut out);
+        let (place, gained) = counts.gains(copy, copied, &mut [7; BUCKETS], &mut out);
         let pairs: Vec<_> = out.of(&place).iter().collect();
         assert_eq!(gained, pairs.iter().map(|(_, more)| u64::from(*more)).sum::<u64>());
         pairs

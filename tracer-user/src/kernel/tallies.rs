@@ -35,6 +35,8 @@ pub struct Tallies<T> {
     free: Stack<MapData, u32>,
     known: Vec<Known>,
     copy: Box<T>,
+    /// For the gains of one place.
+    room: Box<[u32; BUCKETS]>,
     /// Places that were being written to at every try of this reading.
     busy: Vec<usize>,
 }
@@ -47,7 +49,7 @@ impl<T: Tallied> Tallies<T> {
     pub fn new(map: Mapped<T>, mut free: Stack<MapData, u32>) -> Result<Self> {
         fill(&mut free, map.len())?;
         let copy = Box::new(map.copy(0));
-        Ok(Self { map, free, known: Vec::new(), copy, busy: Vec::new() })
+        Ok(Self { map, free, known: Vec::new(), copy, room: Box::new([0; BUCKETS]), busy: Vec::new() })
     }
 
     /// Number of places that can be handed out.
@@ -68,6 +70,13 @@ impl<T: Tallied> Tallies<T> {
     /// The vCPU entry that a place belongs to; [`None`] if the place is not handed out.
     pub fn owner(&self, index: usize) -> Option<usize> {
         self.map.done(index).map(|_| self.map.owner(index))
+    }
+
+    /// A place will be read soon.
+    pub fn expect(&self, index: usize) {
+        if let Some(known) = self.known.get(index) {
+            self.map.expect(index, known.counts.kept());
+        }
     }
 
     /// Takes the list of places that were being written to.
@@ -103,7 +112,8 @@ impl<T: Tallied> Tallies<T> {
             let done = self.copy.tally().done;
             let count = done.checked_sub(known.done).context("bug: a count went back")?;
             let Some(buckets) = self.copy.buckets() else { break (taken, count, 0..0) };
-            let (place, gained) = known.counts.gains(buckets, &taken.buckets, &mut interval.buckets);
+            let (place, gained) =
+                known.counts.gains(buckets, &taken.buckets, &mut self.room, &mut interval.buckets);
             if gained == count {
                 break (taken, count, place);
             }
