@@ -38,8 +38,7 @@ fn written(number: usize, dump: &Dump) -> Vec<u8> {
             ..Interval::default()
         };
         for (thread, code, ns) in samples {
-            let start = interval.buckets.len();
-            interval.buckets.push((bucket_of(*ns) as u16, 2));
+            let buckets = interval.buckets.add_pairs(&[(bucket_of(*ns) as u16, 2)]);
             interval.cells.push(Cell {
                 thread: usize::from(*thread),
                 isa: Isa::SVM,
@@ -48,7 +47,7 @@ fn written(number: usize, dump: &Dump) -> Vec<u8> {
                 sum_ns: 2 * ns,
                 min_ns: *ns,
                 max_ns: *ns,
-                buckets: start..start + 1,
+                buckets,
                 ..Cell::default()
             });
         }
@@ -85,8 +84,8 @@ fn content(dump: &[u8]) -> BTreeMap<String, Vec<u64>> {
             let name = format!("{thread:?} {} {} {}", cell.isa, cell.code, cell.subkey);
             add(name.clone(), &[cell.count, cell.sum_ns]);
             add(format!("{name} parts"), &cell.parts.0);
-            for (bucket, count) in interval.buckets_of(cell) {
-                add(format!("{name} bucket {bucket}"), &[(*count).into()]);
+            for (bucket, count) in interval.buckets_of(cell).iter() {
+                add(format!("{name} bucket {bucket}"), &[count.into()]);
             }
             let (min, max) = extremes.entry(name).or_insert((u64::MAX, 0));
             (*min, *max) = ((*min).min(cell.min_ns), (*max).max(cell.max_ns));

@@ -123,9 +123,8 @@ fn second(number: u64) -> Interval {
     let mut second = Interval { start_ns: end_ns - 1_000_000_000, end_ns, end_unix_ms, ..interval(number) };
     // These cells describe the same exits once more, or no exit.
     for kind in [kind::WHOLE, kind::GUEST] {
-        let start = second.buckets.len();
-        second.buckets.push((bucket_of(5_000) as u16, 2));
-        let (subkey, buckets) = (subkey::new(kind, 0), start..start + 1);
+        let buckets = second.buckets.add_pairs(&[(bucket_of(5_000) as u16, 2)]);
+        let subkey = subkey::new(kind, 0);
         let times = Cell {
             subkey,
             count: 2,
@@ -426,14 +425,12 @@ fn an_hour_has_a_bounded_size() {
     for thread in 0..VCPUS {
         for reason in 0..REASONS as u32 {
             // From 1 us to 1 ms, most of them short.
-            let start = busy.buckets.len();
             let range = bucket_of(1_000)..bucket_of(1_000_000);
-            busy.buckets.extend(
-                range.clone().map(|bucket| {
-                    (bucket as u16, 1 + 30_000 / (1 + bucket as u32 - range.start as u32).pow(2))
-                }),
-            );
-            let count = busy.buckets[start..].iter().map(|(_, count)| u64::from(*count)).sum();
+            let pairs: Vec<(u16, u32)> = range
+                .clone()
+                .map(|bucket| (bucket as u16, 1 + 30_000 / (1 + bucket as u32 - range.start as u32).pow(2)))
+                .collect();
+            let count = pairs.iter().map(|(_, count)| u64::from(*count)).sum();
             busy.cells.push(Cell {
                 thread,
                 isa: Isa::VMX,
@@ -444,7 +441,7 @@ fn an_hour_has_a_bounded_size() {
                 min_ns: 1_001,
                 max_ns: 998_877,
                 parts: Parts::default(),
-                buckets: start..busy.buckets.len(),
+                buckets: busy.buckets.add_pairs(&pairs),
             });
         }
     }

@@ -107,8 +107,7 @@ impl Source for Fleet {
             interval.ended.push(place);
             self.ended.push(place);
             let ns = 1000 + self.born % 5000;
-            let begin = interval.buckets.len();
-            interval.buckets.push((bucket_of(ns) as u16, 1));
+            let buckets = interval.buckets.add_pairs(&[(bucket_of(ns) as u16, 1)]);
             let parts = Parts::default();
             interval.cells.push(Cell {
                 thread: place,
@@ -120,7 +119,7 @@ impl Source for Fleet {
                 min_ns: ns,
                 max_ns: ns,
                 parts,
-                buckets: begin..begin + 1,
+                buckets,
             });
             interval.vcpus.push(VcpuAccount {
                 thread: place,

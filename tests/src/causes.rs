@@ -40,8 +40,8 @@ pub fn recording(causes: usize, intervals: u64) -> Vec<u8> {
 
 /// Exits of equal length.
 fn push(interval: &mut Interval, subkey: u64, count: u64, sum_ns: u64) {
-    let (start, ns) = (interval.buckets.len(), sum_ns / count);
-    interval.buckets.push((bucket_of(ns) as u16, count as u32));
+    let ns = sum_ns / count;
+    let buckets = interval.buckets.add_pairs(&[(bucket_of(ns) as u16, count as u32)]);
     interval.cells.push(Cell {
         thread: 0,
         isa: Isa::SVM,
@@ -52,6 +52,6 @@ fn push(interval: &mut Interval, subkey: u64, count: u64, sum_ns: u64) {
         min_ns: ns,
         max_ns: ns,
         parts: Parts::default(),
-        buckets: start..start + 1,
+        buckets,
     });
 }

@@ -180,10 +180,8 @@ fn push(interval: &mut Interval, code: u32, samples: impl Iterator<Item = u64>) 
     if count == 0 {
         return;
     }
-    let start = interval.buckets.len();
-    interval.buckets.extend(buckets);
     let (thread, subkey, parts) = (0, 0, Parts::default());
-    let buckets = start..interval.buckets.len();
+    let buckets = interval.buckets.add_pairs(&buckets.into_iter().collect::<Vec<_>>());
     let isa = Isa::VMX;
     interval.cells.push(Cell { thread, isa, code, subkey, count, sum_ns, min_ns, max_ns, parts, buckets });
 }

@@ -88,7 +88,7 @@ impl Outcome {
                 let told = PARTS.iter().map(|info| (info.id.to_owned(), cell.parts.get(info.part)));
                 parts.insert(label.clone(), told.filter(|(_, ns)| *ns != 0).collect());
             }
-            let in_buckets: u64 = interval.buckets_of(cell).iter().map(|(_, count)| u64::from(*count)).sum();
+            let in_buckets: u64 = interval.buckets_of(cell).iter().map(|(_, count)| u64::from(count)).sum();
             if !subkey::is_thin(cell.subkey) {
                 assert_eq!(in_buckets, cell.count, "{label}");
             }

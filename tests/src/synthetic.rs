@@ -229,13 +229,13 @@ fn split(total: u64, shares: &[(Part, f64)]) -> Parts {
 /// # Panics
 /// If there is none.
 pub fn push(interval: &mut Interval, thread: usize, code: u32, subkey: u64, samples: &[u64], parts: Parts) {
-    let start = interval.buckets.len();
+    let mut pairs: Vec<(u16, u32)> = Vec::new();
     let mut buckets: Vec<u16> = samples.iter().map(|ns| bucket_of(*ns) as u16).collect();
     buckets.sort_unstable();
     for bucket in buckets {
-        match interval.buckets[start..].last_mut() {
+        match pairs.last_mut() {
             Some((last, count)) if *last == bucket => *count += 1,
-            _ => interval.buckets.push((bucket, 1)),
+            _ => pairs.push((bucket, 1)),
         }
     }
     let (min_ns, max_ns) = (samples.iter().min().copied(), samples.iter().max().copied());
@@ -249,7 +249,7 @@ pub fn push(interval: &mut Interval, thread: usize, code: u32, subkey: u64, samp
         min_ns: min_ns.expect("there are samples"),
         max_ns: max_ns.expect("there are samples"),
         parts,
-        buckets: start..interval.buckets.len(),
+        buckets: interval.buckets.add_pairs(&pairs),
     });
 }
 

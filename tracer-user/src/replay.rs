@@ -391,10 +391,7 @@ impl Replay {
             }
         }
         for slot in self.tables.slots.iter().skip(1) {
-            let start = interval.buckets.len();
-            let filled = slot.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
-            interval.buckets.extend(filled.map(|(bucket, count)| (bucket as u16, *count)));
-            let cell = cell(&slot.tally, slot.parts, start..interval.buckets.len());
+            let cell = cell(&slot.tally, slot.parts, interval.buckets.add_span(0, &slot.buckets));
             interval.cells.push(cell);
         }
         let thin = self.tables.tallies.iter().skip(1).map(|tally| cell(tally, [0; Part::COUNT], 0..0));

@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
         let PerfData { interval, threads, .. } = recording;
         for cell in &interval.cells {
             assert!(cell.thread < threads.list.len() && cell.count > 0 && cell.min_ns <= cell.max_ns);
-            let counted: u64 = interval.buckets_of(cell).iter().map(|(_, count)| u64::from(*count)).sum();
+            let counted: u64 = interval.buckets_of(cell).iter().map(|(_, count)| u64::from(count)).sum();
             assert_eq!(counted, cell.count);
         }
     }

@@ -1,67 +1,92 @@
 //! The buckets of a slot as the last reading found them. The exits of one reason fall into some dozens of
-//! neighbouring buckets: only the range from the first to the last of them is kept.
+//! neighbouring buckets, and most of them have few samples: only the range from the first to the last of them
+//! is kept, and only the bytes that the largest count needs.
 
 use std::ops::Range;
 
 use tracer_ebpf::histogram::BUCKETS;
 
+use crate::model::{
+    PackedBuckets,
+    packed::{plane, planes, planes_for},
+};
+
 /// Samples per bucket at the last reading; zero outside the kept range.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    first: usize,
-    kept: Vec<u32>,
+    first: u16,
+    len: u16,
+    /// See [`planes`].
+    bytes: Box<[u8]>,
 }
 
 impl Counts {
-    /// Appends (bucket, new samples) for each bucket in which the copy has more than the baseline, in rising
-    /// order, and returns their sum. `copied` are the buckets that the copy has; counts wrap.
-    pub fn gains(&self, copy: &[u32; BUCKETS], copied: &Range<usize>, out: &mut Vec<(u16, u32)>) -> u64 {
-        let mut gained = 0;
-        let mut add = |(bucket, more): (usize, u32)| {
-            if more != 0 {
-                out.push((bucket as u16, more));
-                gained += u64::from(more);
+    /// Appends the new samples of each bucket in which the copy has more than the baseline. Returns their
+    /// place and their sum. `copied` are the buckets that the copy has; counts wrap. `room` may have any
+    /// numbers.
+    pub fn gains(
+        &self,
+        copy: &[u32; BUCKETS],
+        copied: &Range<usize>,
+        room: &mut [u32; BUCKETS],
+        out: &mut PackedBuckets,
+    ) -> (Range<usize>, u64) {
+        let gains = &mut room[..copied.len()];
+        gains.copy_from_slice(&copy[copied.clone()]);
+        let kept = self.kept();
+        let start = copied.start.clamp(kept.start, kept.end);
+        let both = start..copied.end.clamp(start, kept.end);
+        if !both.is_empty() {
+            let gains = &mut gains[both.start - copied.start..both.end - copied.start];
+            for (shift, plane) in planes(self.len.into(), &self.bytes) {
+                let last = &plane[both.start - kept.start..both.end - kept.start];
+                for (gain, byte) in gains.iter_mut().zip(last) {
+                    *gain = gain.wrapping_sub(u32::from(*byte) << shift);
+                }
             }
-        };
-        let both = self.both(copied);
-        // Outside the kept range no bucket was used.
-        let new = |bucket| (bucket, copy[bucket]);
-        (copied.start..both.start.min(copied.end)).map(new).for_each(&mut add);
-        let last = &self.kept[both.start - self.first..both.end - self.first];
-        let more = copy[both.clone()].iter().zip(last).map(|(new, last)| new.wrapping_sub(*last));
-        both.clone().zip(more).for_each(&mut add);
-        (both.end.max(copied.start)..copied.end).map(new).for_each(&mut add);
-        gained
+        }
+        let gained = gains.iter().map(|gain| u64::from(*gain)).sum();
+        (out.add_span(copied.start, gains), gained)
     }
 
     /// Makes the copy's counts the new baseline.
     pub fn keep(&mut self, copy: &[u32; BUCKETS], copied: &Range<usize>) {
-        let used = |bucket: &usize| copy[*bucket] != 0;
-        if let (Some(low), Some(high)) = (copied.clone().find(used), copied.clone().rfind(used)) {
-            self.cover(low..high + 1);
+        let new = &copy[copied.clone()];
+        let (kept, len) = (self.kept(), usize::from(self.len));
+        let within = kept.start <= copied.start && copied.end <= kept.end;
+        if within && planes_for(new) * len <= self.bytes.len() {
+            for (number, bytes) in self.bytes.chunks_exact_mut(len.max(1)).enumerate() {
+                let old = &mut bytes[copied.start - kept.start..copied.end - kept.start];
+                old.iter_mut().zip(plane(new, number)).for_each(|(old, new)| *old = new);
+            }
+            return;
         }
-        let both = self.both(copied);
-        self.kept[both.start - self.first..both.end - self.first].copy_from_slice(&copy[both]);
+        let mut all = [0; BUCKETS];
+        for (shift, plane) in planes(len, &self.bytes) {
+            let old = all[kept.clone()].iter_mut().zip(plane);
+            old.for_each(|(count, byte)| *count |= u32::from(*byte) << shift);
+        }
+        all[copied.clone()].copy_from_slice(new);
+        self.pack(&all);
     }
 
-    /// The buckets that are both copied and kept.
-    fn both(&self, copied: &Range<usize>) -> Range<usize> {
-        let end = self.first + self.kept.len();
-        let start = copied.start.clamp(self.first, end);
-        start..copied.end.clamp(start, end)
+    /// The buckets in the kept range.
+    pub fn kept(&self) -> Range<usize> {
+        self.first.into()..usize::from(self.first) + usize::from(self.len)
     }
 
-    /// Extends the kept range to these buckets, without spare room: each slot has a baseline.
-    fn cover(&mut self, used: Range<usize>) {
-        if self.kept.is_empty() {
-            self.first = used.start;
-        }
-        let (first, end) = (self.first.min(used.start), used.end.max(self.first + self.kept.len()));
-        if end - first > self.kept.len() {
-            let mut kept = vec![0; end - first];
-            kept[self.first - first..][..self.kept.len()].copy_from_slice(&self.kept);
-            (self.first, self.kept) = (first, kept);
-        }
+    /// Keeps these counts, without spare room: each slot has a baseline.
+    fn pack(&mut self, all: &[u32; BUCKETS]) {
+        let used = |count: &u32| *count != 0;
+        let range = match (all.iter().position(used), all.iter().rposition(used)) {
+            (Some(low), Some(high)) => low..high + 1,
+            _ => 0..0,
+        };
+        let counts = &all[range.clone()];
+        (self.first, self.len) = (range.start as u16, range.len() as u16);
+        let mut bytes = Vec::with_capacity(planes_for(counts) * counts.len());
+        (0..planes_for(counts)).for_each(|number| bytes.extend(plane(counts, number)));
+        self.bytes = bytes.into_boxed_slice();
     }
 }
 
@@ -72,10 +97,11 @@ mod tests {
     use super::*;
 
     fn gains(counts: &Counts, copy: &[u32; BUCKETS], copied: &Range<usize>) -> Vec<(u16, u32)> {
-        let mut out = Vec::new();
-        let gained = counts.gains(copy, copied, &mut out);
-        assert_eq!(gained, out.iter().map(|(_, more)| u64::from(*more)).sum::<u64>());
-        out
+        let mut out = PackedBuckets::default();
+        let (place, gained) = counts.gains(copy, copied, &mut [7; BUCKETS], &mut out);
+        let pairs: Vec<_> = out.of(&place).iter().collect();
+        assert_eq!(gained, pairs.iter().map(|(_, more)| u64::from(*more)).sum::<u64>());
+        pairs
     }
 
     #[test]
@@ -84,7 +110,7 @@ mod tests {
         assert_eq!(gains(&counts, &[0; BUCKETS], &(0..BUCKETS)), []);
         assert_eq!(gains(&counts, &[7; BUCKETS], &(9..9)), []);
         counts.keep(&[0; BUCKETS], &(0..BUCKETS));
-        assert!(counts.kept.is_empty());
+        assert!(counts.bytes.is_empty());
     }
 
     #[test]
@@ -104,7 +130,7 @@ mod tests {
         #[test]
         fn as_if_all_were_kept(
             rounds in prop::collection::vec(
-                (0..BUCKETS, 0..BUCKETS, prop::collection::vec((0..BUCKETS, 0..3u32), 0..20)), 1..8)
+                (0..BUCKETS, 0..BUCKETS, prop::collection::vec((0..BUCKETS, prop_oneof![0..3u32, 0..70_000u32]), 0..20)), 1..8)
         ) {
             let (mut counts, mut all, mut copy) = (Counts::default(), [0; BUCKETS], [0; BUCKETS]);
             for (one, other, samples) in rounds {

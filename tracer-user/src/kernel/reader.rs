@@ -57,6 +57,9 @@ struct Owner {
 /// This many unused slots in a row end the scan: more than there are CPUs that could be about to publish one.
 const UNUSED: usize = 1024;
 
+/// So many places before a place is read it is fetched into the cache.
+const AHEAD: usize = 2;
+
 /// Retries for a slot whose writer was at work at every try, a millisecond apart: the writer has lost its
 /// CPU, to a hypervisor or to firmware.
 const PATIENCE: u32 = 50;
@@ -249,6 +252,7 @@ impl Reader {
     ) -> Result<()> {
         let mut unused = 0;
         for index in of(self).0.numbers() {
+            of(self).0.expect(index + AHEAD);
             match of(self).0.owner(index) {
                 Some(owner) => self.read_tally(of, index, owner, interval, last)?,
                 // Places are handed out from the lowest on, and returned ones first: behind a long run of

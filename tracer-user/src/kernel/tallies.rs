@@ -35,6 +35,8 @@ pub struct Tallies<T> {
     free: Stack<MapData, u32>,
     known: Vec<Known>,
     copy: Box<T>,
+    /// For the gains of one place.
+    room: Box<[u32; BUCKETS]>,
     /// Places that were being written to at every try of this reading.
     busy: Vec<usize>,
 }
@@ -47,7 +49,7 @@ impl<T: Tallied> Tallies<T> {
     pub fn new(map: Mapped<T>, mut free: Stack<MapData, u32>) -> Result<Self> {
         fill(&mut free, map.len())?;
         let copy = Box::new(map.copy(0));
-        Ok(Self { map, free, known: Vec::new(), copy, busy: Vec::new() })
+        Ok(Self { map, free, known: Vec::new(), copy, room: Box::new([0; BUCKETS]), busy: Vec::new() })
     }
 
     /// Number of places that can be handed out.
@@ -68,6 +70,13 @@ impl<T: Tallied> Tallies<T> {
     /// The vCPU entry that a place belongs to; [`None`] if the place is not handed out.
     pub fn owner(&self, index: usize) -> Option<usize> {
         self.map.done(index).map(|_| self.map.owner(index))
+    }
+
+    /// A place will be read soon.
+    pub fn expect(&self, index: usize) {
+        if let Some(known) = self.known.get(index) {
+            self.map.expect(index, known.counts.kept());
+        }
     }
 
     /// Takes the list of places that were being written to.
@@ -95,24 +104,24 @@ impl<T: Tallied> Tallies<T> {
         if done == known.done && !(last && self.map.begun(index) != done) {
             return Ok(true);
         }
-        let start = interval.buckets.len();
-        let (taken, count) = loop {
+        let (taken, count, place) = loop {
             let Some(taken) = self.map.take(index, &mut self.copy, &mut known.memory) else {
                 self.busy.push(index);
                 return Ok(false);
             };
             let done = self.copy.tally().done;
             let count = done.checked_sub(known.done).context("bug: a count went back")?;
-            let Some(buckets) = self.copy.buckets() else { break (taken, count) };
-            let gained = known.counts.gains(buckets, &taken.buckets, &mut interval.buckets);
+            let Some(buckets) = self.copy.buckets() else { break (taken, count, 0..0) };
+            let (place, gained) =
+                known.counts.gains(buckets, &taken.buckets, &mut self.room, &mut interval.buckets);
             if gained == count {
-                break (taken, count);
+                break (taken, count, place);
             }
             ensure!(
                 taken.buckets != (0..BUCKETS),
                 "bug: slot {index} gained {count} samples, its buckets {gained}"
             );
-            interval.buckets.truncate(start);
+            interval.buckets.take_back(&place);
             known.memory.put_back(taken);
         };
         let Tally { isa, code, subkey, done, sum_ns: total_ns, .. } = *self.copy.tally();
@@ -125,8 +134,7 @@ impl<T: Tallied> Tallies<T> {
             *gained = new.checked_sub(old).context("bug: a part went back")?;
         }
         (known.done, known.sum_ns, known.parts) = (done, total_ns, self.copy.parts());
-        let buckets = start..interval.buckets.len();
-        let (min_ns, max_ns) = extremes(&taken, &interval.buckets[start..], count, sum_ns);
+        let (min_ns, max_ns) = extremes(&taken, interval.buckets.of(&place).ends(), count, sum_ns);
         interval.cells.push(Cell {
             thread,
             isa,
@@ -137,7 +145,7 @@ impl<T: Tallied> Tallies<T> {
             min_ns,
             max_ns,
             parts: snapshot::parts(subkey, parts, sum_ns),
-            buckets,
+            buckets: place,
         });
         Ok(true)
     }
@@ -165,7 +173,7 @@ impl<T: Tallied> Tallies<T> {
 /// The extremes of new samples. A sample that went to an epoch already taken (see [`Mapped::take`]) may be
 /// missing from `taken`; its bucket is not, and neither is it missing from the sum. So the extremes are
 /// widened to the bounds of the outermost buckets, and to the mean.
-fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (u64, u64) {
+fn extremes(taken: &Taken, outermost: Option<(usize, usize)>, count: u64, sum_ns: u64) -> (u64, u64) {
     if count == 1 {
         return (sum_ns, sum_ns);
     }
@@ -173,12 +181,8 @@ fn extremes(taken: &Taken, buckets: &[(u16, u32)], count: u64, sum_ns: u64) -> (
     if let Some(mean_ns) = sum_ns.checked_div(count) {
         (min_ns, max_ns) = (min_ns.min(mean_ns), max_ns.max(sum_ns.div_ceil(count)));
     }
-    let bounds = |bucket: Option<&(u16, u32)>| bucket.map(|(bucket, _)| bounds_of(usize::from(*bucket)));
-    let (Some((_, low_end)), Some((high_start, _))) = (bounds(buckets.first()), bounds(buckets.last()))
-    else {
-        return (min_ns, max_ns);
-    };
-    (min_ns.min(low_end - 1), max_ns.max(high_start))
+    let Some((low, high)) = outermost else { return (min_ns, max_ns) };
+    (min_ns.min(bounds_of(low).1 - 1), max_ns.max(bounds_of(high).0))
 }
 
 /// Pushes all numbers below `len` but [`NOBODY`], so that the lowest is handed out first.
@@ -203,8 +207,8 @@ mod tests {
     fn extremes_go_with_the_sum() {
         let taken = Taken { min_ns: 103, max_ns: 103, buckets: 0..0 };
         assert_eq!(bucket_of(100), bucket_of(103));
-        assert_eq!(extremes(&taken, &[(bucket_of(100) as u16, 2)], 2, 203), (101, 103));
-        assert_eq!(extremes(&taken, &[], 2, 203), (101, 103));
-        assert_eq!(extremes(&taken, &[], 1, 99), (99, 99));
+        assert_eq!(extremes(&taken, Some((bucket_of(100), bucket_of(100))), 2, 203), (101, 103));
+        assert_eq!(extremes(&taken, None, 2, 203), (101, 103));
+        assert_eq!(extremes(&taken, None, 1, 99), (99, 99));
     }
 }

@@ -1,10 +1,12 @@
 //! Filled buckets of a histogram, as intervals bring them and as a store keeps them.
 
+use crate::model::packed::Packed;
+
 /// Some buckets and how many samples they hold.
 #[derive(Clone, Copy, Debug)]
 pub enum Buckets<'a> {
-    /// (bucket, count) in rising order.
-    Pairs(&'a [(u16, u32)]),
+    /// Those of an interval's cell.
+    Packed(Packed<'a>),
     /// The counts of neighbouring buckets, from this bucket on.
     Span(usize, &'a [u64]),
 }
@@ -25,12 +27,11 @@ impl BucketSpan {
     /// Adds samples. Allocates only if they lie outside the span.
     pub fn add(&mut self, buckets: Buckets<'_>) {
         match buckets {
-            Buckets::Pairs(pairs) => {
-                let (Some((low, _)), Some((high, _))) = (pairs.first(), pairs.last()) else { return };
-                self.cover(usize::from(*low), usize::from(*high) + 1);
-                for &(bucket, count) in pairs {
-                    let sum = &mut self.counts[usize::from(bucket) - self.first];
-                    *sum = sum.saturating_add(count.into());
+            Buckets::Packed(packed) => {
+                let Some((low, high)) = packed.ends() else { return };
+                self.cover(low, high + 1);
+                for run in packed.runs() {
+                    run.add_to(&mut self.counts[run.first - self.first..][..run.len]);
                 }
             }
             Buckets::Span(first, counts) if !counts.is_empty() => {
@@ -66,13 +67,16 @@ impl BucketSpan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::packed::PackedBuckets;
 
     #[test]
     fn a_span_grows_to_both_sides() {
         let mut span = BucketSpan::default();
-        span.add(Buckets::Pairs(&[]));
-        span.add(Buckets::Pairs(&[(5, 1), (7, 2)]));
-        span.add(Buckets::Pairs(&[(3, 4)]));
+        let mut packed = PackedBuckets::default();
+        for pairs in [[].as_slice(), &[(5, 1), (7, 2)], &[(3, 4)]] {
+            let place = packed.add_pairs(pairs);
+            span.add(Buckets::Packed(packed.of(&place)));
+        }
         span.add(Buckets::Span(7, &[10, 20]));
         let Buckets::Span(first, counts) = span.as_buckets() else { panic!() };
         assert_eq!((first, counts), (3, [4, 0, 1, 0, 12, 20].as_slice()));

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use crate::{
     decode::Isa,
-    model::{LastExit, Losses, MeasuredParts, Parts, Thread, Threads, VcpuAccount, kinds},
+    model::{
+        LastExit, Losses, MeasuredParts, Packed, PackedBuckets, Parts, Thread, Threads, VcpuAccount, kinds,
+    },
 };
 
 /// The samples of one (vCPU thread, isa, code, subkey) within an interval.
@@ -28,7 +30,7 @@ pub struct Cell {
     pub max_ns: u64,
     /// Parts of their time, for kinds that are whole exits; zero for causes.
     pub parts: Parts,
-    /// Their buckets, as a range of [`Interval::buckets`].
+    /// The place of their buckets in [`Interval::buckets`].
     pub buckets: Range<usize>,
 }
 
@@ -69,10 +71,9 @@ pub struct Interval {
     pub host: Option<String>,
     /// One for each (thread, isa, code) with samples.
     pub cells: Vec<Cell>,
-    /// (bucket, count) pairs of all cells, each cell's in rising order. One vector for all, so that a reader
-    /// in steady state allocates nothing. On a large host there are a million of them: 32 bits, as in the
-    /// maps.
-    pub buckets: Vec<(u16, u32)>,
+    /// The filled buckets of all cells. All in one, so that a reader in steady state allocates nothing. On a
+    /// large host there are a million of them.
+    pub buckets: PackedBuckets,
     /// Samples lost in the interval, by cause.
     pub losses: Losses,
     /// Exits that were still open at the end.
@@ -120,8 +121,8 @@ impl Interval {
     }
 
     /// The buckets of one of its cells.
-    pub fn buckets_of(&self, cell: &Cell) -> &[(u16, u32)] {
-        &self.buckets[cell.buckets.clone()]
+    pub fn buckets_of(&self, cell: &Cell) -> Packed<'_> {
+        self.buckets.of(&cell.buckets)
     }
 
     /// It and the threads it names.

@@ -43,7 +43,10 @@ impl Stats {
     pub(super) fn add_cell(&mut self, cell: &CellRef<'_>) {
         let CellRef { count, sum_ns, min_ns, max_ns, buckets, .. } = *cell;
         match buckets {
-            Buckets::Pairs(pairs) => self.add(count, sum_ns, min_ns, max_ns, pairs),
+            Buckets::Packed(packed) => {
+                self.add(count, sum_ns, min_ns, max_ns, &[]);
+                packed.runs().for_each(|run| run.add_to(&mut self.buckets[run.first..][..run.len]));
+            }
             Buckets::Span(first, counts) => {
                 self.add(count, sum_ns, min_ns, max_ns, &[]);
                 let mine = &mut self.buckets[first..first + counts.len()];

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::{
     decode::Isa,
     model::{
-        Account, Cell, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval, OpenExit, Parts,
-        ThreadId, VmId,
+        Account, Cell, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval, OpenExit, Packed,
+        Parts, ThreadId, VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
         threads::{Revision, Seen, Unseen},
@@ -68,9 +68,9 @@ pub(super) struct CellRef<'a> {
 }
 
 impl<'a> CellRef<'a> {
-    pub(super) fn of(cell: &'a Cell, measured: MeasuredParts, buckets: &'a [(u16, u32)]) -> Self {
+    pub(super) fn of(cell: &'a Cell, measured: MeasuredParts, buckets: Packed<'a>) -> Self {
         let Cell { thread, isa, code, subkey, count, sum_ns, min_ns, max_ns, ref parts, buckets: _ } = *cell;
-        let buckets = Buckets::Pairs(buckets);
+        let buckets = Buckets::Packed(buckets);
         Self { thread, isa, code, subkey, measured, count, sum_ns, min_ns, max_ns, parts, buckets }
     }
 }

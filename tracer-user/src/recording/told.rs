@@ -16,8 +16,8 @@ const THREAD_BYTES: usize = 128;
 const MAX_THREAD_BYTES: usize = 1 << 27;
 /// Limit of distinct exit reasons: four times as many as the kernel side can hold.
 const MAX_CELLS: usize = 1 << 22;
-/// Limit of the filled buckets of an interval, which take 16 bytes each.
-const MAX_BUCKETS: usize = 1 << 25;
+/// Limit of the memory of an interval's filled buckets.
+const MAX_BUCKET_BYTES: usize = 1 << 28;
 
 /// What a line is to its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Told {
             (interval.open.len(), MAX_CELLS, "open exits in an interval"),
             (interval.last_exits.len(), MAX_CELLS, "last exits in an interval"),
             (interval.vcpus.len(), MAX_CELLS, "vCPUs in an interval"),
-            (interval.buckets.len(), MAX_BUCKETS, "filled buckets in an interval"),
+            (interval.buckets.bytes(), MAX_BUCKET_BYTES, "bytes of filled buckets in an interval"),
         ];
         match limits.into_iter().find(|(found, limit, _)| found > limit) {
             Some((_, limit, what)) => Err(format!("the recording has more than {limit} {what}")),
@@ -121,16 +121,11 @@ impl Samples {
         if count == 0 || min_ns > max_ns || sum_ns < max_ns || !within {
             return Err("count, sum, min and max do not go together".into());
         }
-        let start = interval.buckets.len();
         let thin = no_hist && tracer_ebpf::subkey::is_thin(subkey);
-        if !thin && let Err(what) = buckets(&mut interval.buckets) {
-            interval.buckets.truncate(start);
-            return Err(what);
-        }
+        let buckets = interval.buckets.collect(|found| if thin { Ok(()) } else { buckets(found) })?;
         if kinds::is_exit(subkey) && parts == Parts::default() {
             parts.add(Part::Kernel, sum_ns);
         }
-        let buckets = start..interval.buckets.len();
         interval.cells.push(Cell {
             thread,
             isa,

@@ -1,6 +1,7 @@
 //! `bench-reader`: what snapshots cost on this machine: time and memory of a snapshot with its table,
 //! start-up time, size of a recording. The events are made up, by BPF_PROG_TEST_RUN. Needs root and KVM with
-//! its tracepoints, but no guest. Prints Markdown.
+//! its tracepoints, but no guest. Prints Markdown. With `EXITLAT_BENCH_CPU` set it says on stderr how much
+//! CPU time each step took, which other programs on the machine disturb less.
 
 use std::{
     collections::BTreeMap,
@@ -81,7 +82,9 @@ fn main() -> Result<ExitCode> {
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let mut all = Vec::new();
-    for vcpus in VCPUS {
+    // Other numbers of vCPUs may be given, for a short run.
+    let given = std::env::args().skip(1).map(|number| number.parse()).collect::<Result<Vec<u64>, _>>()?;
+    for vcpus in if given.is_empty() { VCPUS.to_vec() } else { given } {
         let figures = measure(vcpus)?;
         println!("{}", row(&figures));
         all.push(figures);
@@ -152,10 +155,11 @@ fn native() -> Result<()> {
 fn measure(vcpus: u64) -> Result<Figures> {
     let slots = abi::DEFAULT_SLOTS.max((vcpus * REASONS) as u32);
     let options = Options { slots, filter: true, ..Options::default() };
-    let start = Instant::now();
+    let (start, cpu_start) = (Instant::now(), cpu_time());
     let mut session =
         Session::start(&options, &[PID as u32]).context("exitlat cannot watch this machine's KVM")?;
     let start_up = start.elapsed();
+    told("start-up", cpu_start);
     for program in [symbols::SYNTHETIC_EXIT, symbols::SYNTHETIC_ENTRY] {
         session.raw(program)?;
     }
@@ -165,9 +169,10 @@ fn measure(vcpus: u64) -> Result<Figures> {
     let (mut readings, mut tables, mut bytes) = (Vec::new(), Vec::new(), 0);
     for round in 0..READINGS {
         events(&mut session, vcpus, u64::from(round))?;
-        let start = Instant::now();
+        let (start, cpu_start) = (Instant::now(), cpu_time());
         session.read(&mut interval)?;
         readings.push(start.elapsed());
+        told("snapshot", cpu_start);
         assert_eq!(interval.cells.len() as u64, vcpus * REASONS);
         assert_eq!(interval.exits(), vcpus * REASONS * spread().len() as u64);
         rows.of_interval(interval.with(session.threads()));
@@ -176,6 +181,7 @@ fn measure(vcpus: u64) -> Result<Figures> {
         let mut out = Vec::new();
         Table::new(view).print(&mut out, &rows, Span::Interval)?;
         tables.push(start.elapsed());
+        told("snapshot and table", cpu_start);
         let mut writer = Writer::new(io::sink(), Header::default())?;
         let empty = writer.bytes();
         writer.interval(interval.with(session.threads()))?;
@@ -191,6 +197,20 @@ fn measure(vcpus: u64) -> Result<Figures> {
         own_bytes: own_bytes()?,
         dump_bytes: bytes * 3600,
     })
+}
+
+/// CPU time of this process so far.
+fn cpu_time() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes to `now` alone.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut now) };
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+fn told(step: &str, start: Duration) {
+    if std::env::var_os("EXITLAT_BENCH_CPU").is_some() {
+        eprintln!("{step}: {}", ms(cpu_time() - start));
+    }
 }
 
 fn row(figures: &Figures) -> String {

@@ -53,7 +53,7 @@ mod tests {
     use tracer_ebpf::histogram::bucket_of;
 
     use super::*;
-    use crate::model::{Cell, GroupBy, Interval, Thread, Threads};
+    use crate::model::{Cell, GroupBy, Interval, PackedBuckets, Thread, Threads};
 
     fn groups(vms: &[(u32, &str)]) -> Rows {
         groups_on(vms, None)
@@ -69,6 +69,8 @@ mod tests {
             host: host.map(|host| format!("{host} {pid}")),
         });
         let threads: Threads = threads.collect();
+        let mut buckets = PackedBuckets::default();
+        let place = buckets.add_pairs(&[(bucket_of(5) as u16, 1)]);
         let cell = |thread| Cell {
             thread,
             isa: Isa::SVM,
@@ -77,11 +79,11 @@ mod tests {
             sum_ns: 5,
             min_ns: 5,
             max_ns: 5,
-            buckets: 0..1,
+            buckets: place.clone(),
             ..Cell::default()
         };
         let cells = (0..vms.len()).map(cell).collect();
-        let interval = Interval { cells, buckets: vec![(bucket_of(5) as u16, 1)], ..Interval::default() };
+        let interval = Interval { cells, buckets, ..Interval::default() };
         let mut rows = Rows::new(GroupBy { vm: true, ..GroupBy::REASON });
         rows.of_interval(interval.with(&threads));
         rows

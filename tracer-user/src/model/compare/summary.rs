@@ -300,10 +300,12 @@ mod tests {
     use tracer_ebpf::histogram::bucket_of;
 
     use super::*;
-    use crate::model::{Cell, Interval, Thread, Threads};
+    use crate::model::{Cell, Interval, PackedBuckets, Thread, Threads};
 
     /// A second in which each of these threads had a `cpuid` of 5 ns.
     fn second(number: u64, threads: usize) -> Interval {
+        let mut buckets = PackedBuckets::default();
+        let place = buckets.add_pairs(&[(bucket_of(5) as u16, 1)]);
         let cell = |thread| Cell {
             thread,
             isa: Isa::SVM,
@@ -312,11 +314,10 @@ mod tests {
             sum_ns: 5,
             min_ns: 5,
             max_ns: 5,
-            buckets: 0..1,
+            buckets: place.clone(),
             ..Cell::default()
         };
         let cells = (0..threads).map(cell).collect();
-        let buckets = vec![(bucket_of(5) as u16, 1)];
         Interval { number, end_ns: 1_000_000_000, cells, buckets, ..Interval::default() }
     }
 

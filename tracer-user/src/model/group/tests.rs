@@ -10,14 +10,14 @@ use crate::model::{Cell, Interval, Thread, Threads};
 
 fn interval(cells: &[(u64, u64)]) -> (Interval, Threads) {
     let mut interval = Interval { known: MeasuredParts::of(&Part::ALL), ..Interval::default() };
-    for (index, &(subkey, ns)) in cells.iter().enumerate() {
+    for &(subkey, ns) in cells {
         let mut parts = Parts::default();
         parts.add(Part::Kernel, ns);
-        interval.buckets.push((bucket_of(ns) as u16, 1));
+        let buckets = interval.buckets.add_pairs(&[(bucket_of(ns) as u16, 1)]);
         let (sum_ns, min_ns, max_ns) = (ns, ns, ns);
         let cell =
             Cell { isa: Isa::SVM, code: 0x78, subkey, count: 1, sum_ns, min_ns, max_ns, ..Cell::default() };
-        interval.cells.push(Cell { parts, buckets: index..index + 1, ..cell });
+        interval.cells.push(Cell { parts, buckets, ..cell });
     }
     let thread = Thread { pid: 1, tid: 2, vcpu: Some(0), vm: "a".into(), ..Thread::default() };
     (interval, vec![thread].into())

@@ -74,13 +74,12 @@ impl Reader {
 }
 
 fn cell(interval: &mut Interval, thread: usize, code: u32, subkey: u64, ns: u64) {
-    let at = interval.buckets.len();
-    interval.buckets.push((bucket_of(ns) as u16, 1));
+    let buckets = interval.buckets.add_pairs(&[(bucket_of(ns) as u16, 1)]);
     let mut parts = Parts::default();
     if subkey == 0 {
         parts.add(Part::Kernel, ns);
     }
-    let (isa, buckets) = (Isa::SVM, at..at + 1);
+    let isa = Isa::SVM;
     let (sum_ns, min_ns, max_ns) = (ns, ns, ns);
     interval.cells.push(Cell { thread, isa, code, subkey, count: 1, sum_ns, min_ns, max_ns, parts, buckets });
 }

@@ -91,7 +91,7 @@ impl Encoder {
             let at = self.at(of, cell.thread, (cell.isa, cell.code, cell.subkey), out)?;
             let mut hist = std::mem::take(&mut self.hist);
             hist.clear();
-            hist::encode(interval.buckets_of(cell), &mut hist);
+            hist::encode(interval.buckets_of(cell).iter(), &mut hist);
             let only_kernel = cell.parts.get(Part::Kernel) == cell.parts.total_ns();
             let slot = Slot {
                 at,

@@ -28,9 +28,9 @@ const STRETCH: u32 = 3;
 const TOO_MANY: &str = "hist holds more samples in a bucket than fit into 32 bits";
 
 /// Appends the text of buckets in rising order.
-pub(super) fn encode(buckets: &[(u16, u32)], out: &mut String) {
+pub(super) fn encode(buckets: impl Iterator<Item = (u16, u32)>, out: &mut String) {
     let mut next = 0;
-    for &(bucket, count) in buckets {
+    for (bucket, count) in buckets {
         let empty = u32::from(bucket) - next;
         if empty < STRETCH {
             (0..empty).for_each(|_| push(0, out));
@@ -121,7 +121,7 @@ mod tests {
 
     fn text(buckets: &[(u16, u32)]) -> String {
         let mut text = String::new();
-        encode(buckets, &mut text);
+        encode(buckets.iter().copied(), &mut text);
         text
     }
 
