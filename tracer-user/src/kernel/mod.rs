@@ -14,7 +14,6 @@ pub(crate) mod features;
 pub(crate) mod filter;
 pub(crate) mod hook;
 pub(crate) mod host;
-mod loader;
 pub(crate) mod log;
 mod mapped;
 pub(crate) mod namespaces;

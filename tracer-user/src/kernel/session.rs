@@ -14,7 +14,7 @@ use crate::{
         features::Kernel,
         filter::ProcessFilter,
         hook::{How, IfMissing, Role},
-        host, loader, log,
+        host, log,
         object::{self, Jit},
         plan::{Attach, Causes, ExitStamp, Plan, Wanted},
         reader::{Missed, Reader},
@@ -143,9 +143,7 @@ impl Session {
         }
         object::constants(&mut object, &constants)?;
         let [slots, tallies, vcpus] = [options.slots, tallies, options.vcpus].map(sizes::with_reserve);
-        // Without a plan it is a test, whose other threads may open files.
-        let mut loader = if plan.is_some() { loader::without_types() } else { EbpfLoader::new() };
-        let mut ebpf = loader
+        let mut ebpf = EbpfLoader::new()
             // The default prints all states of every program, which only costs time; an error brings the log.
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(symbols::LOG_LEVEL, &log_level, true)
