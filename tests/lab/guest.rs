@@ -243,13 +243,18 @@ pub fn record_alive(options: &str, workload: &str, isa: &str) -> (Vec<Vcpu>, Pat
 
 /// Lets a workload go and records until it prints its result; returns the recording.
 pub fn record_while(options: &str, guests: &Background) -> PathBuf {
+    record_and_listen(options, guests).0
+}
+
+/// As [`record_while`]; returns also what exitlat said on standard error.
+pub fn record_and_listen(options: &str, guests: &Background) -> (PathBuf, String) {
     let dump = scratch("dump");
     let mut command = exitlat();
     command.args(["record", "-o"]).arg(&dump).args(options.split_whitespace());
     let wait = "touch $0; for i in $(seq 12000); do test -s $1 && exit; sleep 0.01; done; exit 1";
     command.args(["--", "/bin/sh", "-c", wait]);
-    succeed(command.args([&guests.go, &guests.result]));
-    dump
+    let output = succeed(command.args([&guests.go, &guests.result]));
+    (dump, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// The total of a dump.
