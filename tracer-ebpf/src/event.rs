@@ -36,10 +36,10 @@ pub fn exit<T: Tables>(tables: &mut T, entry: T::Entry, now_ns: u64, isa: Option
     }
 }
 
-/// The guest ran for this long; nothing if that is 0.
+/// The guest ran for this long; nothing if that is [`pairing::UNKNOWN_NS`].
 #[inline(always)]
 pub fn guest_sample<T: Tables>(tables: &mut T, entry: T::Entry, ns: u64) {
-    if ns == 0 {
+    if ns == pairing::UNKNOWN_NS {
         return;
     }
     let slot = tables::guest(tables, entry, subkey::new(kind::GUEST, 0));

@@ -20,7 +20,8 @@ use crate::{
     slot::set,
 };
 
-/// Changes several times of an entry at once, in the eyes of a reader.
+/// Changes several times of an entry at once, in the eyes of a reader: each by [`set`], which the compiler
+/// keeps in its place.
 #[inline(always)]
 pub fn changing<R>(vcpu: &mut Vcpu, change: impl FnOnce(&mut Vcpu) -> R) -> R {
     set(&mut vcpu.changing, 1);
@@ -29,20 +30,24 @@ pub fn changing<R>(vcpu: &mut Vcpu, change: impl FnOnce(&mut Vcpu) -> R) -> R {
     result
 }
 
+/// No length of time. It is no [`Option`]: that would take two registers of the BPF programs.
+pub const UNKNOWN_NS: u64 = u64::MAX;
+
 /// Whether an exit at `now_ns` follows an entry, or is the first: [`open`] notes it. Any other is odd.
 #[inline(always)]
 pub fn opens(vcpu: &Vcpu, now_ns: u64) -> bool {
     vcpu.open_ns == 0 && vcpu.entered_ns <= now_ns
 }
 
-/// Notes an exit at `now_ns`; `isa` is [`None`] if it is the vCPU's own. Returns how long the guest ran, or 0
-/// if no entry was seen before: the thread's first exit, or one after a loss that has been counted.
+/// Notes an exit at `now_ns`; `isa` is [`None`] if it is the vCPU's own. Returns how long the guest ran, or
+/// [`UNKNOWN_NS`] if no entry was seen before: the thread's first exit, or one after a loss that has been
+/// counted.
 #[inline(always)]
 pub fn open(vcpu: &mut Vcpu, now_ns: u64, isa: Option<Isa>, code: u32) -> u64 {
     let entered_ns = vcpu.entered_ns;
     set_reason(vcpu, isa, code);
     set(&mut vcpu.open_ns, now_ns);
-    if entered_ns == 0 { 0 } else { now_ns - entered_ns }
+    if entered_ns == 0 { UNKNOWN_NS } else { now_ns - entered_ns }
 }
 
 /// Notes an exit while one is open or before the last entry. The entry between them was lost, or the clock
@@ -57,7 +62,8 @@ pub fn on_odd_exit(vcpu: &mut Vcpu, now_ns: u64, isa: Option<Isa>, code: u32) {
         vcpu.lost[cause as usize] += 1;
         changing(vcpu, |vcpu| {
             // Wrapping: the sum gives back what went back with the clock.
-            vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+            let lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+            set(&mut vcpu.lost_ns, lost_ns);
             set(&mut vcpu.entered_ns, 0);
             set(&mut vcpu.open_ns, now_ns);
             breakdown::discard(vcpu);
@@ -73,8 +79,9 @@ fn set_reason(vcpu: &mut Vcpu, isa: Option<Isa>, code: u32) {
     if let Some(isa) = isa
         && isa != vcpu.isa
     {
-        vcpu.open_isa = isa;
-        vcpu.touched |= touched::ISA;
+        let touched = vcpu.touched | touched::ISA;
+        set(&mut vcpu.open_isa, isa);
+        set(&mut vcpu.touched, touched);
     }
 }
 
@@ -113,7 +120,8 @@ pub fn on_odd_entry(vcpu: &mut Vcpu, now_ns: u64) {
     vcpu.lost[cause as usize] += 1;
     changing(vcpu, |vcpu| {
         // Wrapping: the sum gives back what went back with the clock.
-        vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+        let lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+        set(&mut vcpu.lost_ns, lost_ns);
         set(&mut vcpu.open_ns, 0);
         set(&mut vcpu.entered_ns, now_ns);
         breakdown::discard(vcpu);

@@ -27,7 +27,8 @@ pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
         vcpu.entered_ns
     };
     pairing::changing(vcpu, |vcpu| {
-        vcpu.lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+        let lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
+        set(&mut vcpu.lost_ns, lost_ns);
         set(&mut vcpu.open_ns, 0);
         set(&mut vcpu.entered_ns, now_ns);
         vcpu.kvm_vcpu = 0;
@@ -42,7 +43,8 @@ pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
 pub fn resume(vcpu: &mut Vcpu, now_ns: u64) {
     pairing::changing(vcpu, |vcpu| {
         if vcpu.state == state::PARKED {
-            vcpu.parked_ns = vcpu.parked_ns.wrapping_add(now_ns.wrapping_sub(vcpu.entered_ns));
+            let parked_ns = vcpu.parked_ns.wrapping_add(now_ns.wrapping_sub(vcpu.entered_ns));
+            set(&mut vcpu.parked_ns, parked_ns);
             set(&mut vcpu.state, state::LIVE);
         }
         set(&mut vcpu.entered_ns, now_ns);

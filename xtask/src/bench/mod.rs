@@ -27,7 +27,7 @@ use crate::process::{Output, probe};
 use crate::setup::{self, Purpose};
 use lab::target::{AMD, Arch, Emulator, INTEL, Machine, Vendor};
 use lab::{Kernel, Spec, bochs, libs};
-use modes::{ENDED, EXITS_BT, HIST_BT, MODES, Mode};
+use modes::{ENDED, EXITS_BT, HIST_BT, LOADS, MODES, Mode};
 
 /// Instructions per exit and entry, by mode and load; none where the mode could not run.
 pub type Costs = BTreeMap<String, BTreeMap<String, f64>>;
@@ -69,16 +69,22 @@ pub struct BenchArgs {
     /// A kernel of tests/kernels.toml.
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
+    /// On the machine with an Intel processor; without a kernel, only there.
+    #[arg(long)]
+    pub intel: bool,
     /// Only the ways of tracing whose name contains this.
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
     /// Only the reading side, on this machine.
-    #[arg(long, conflicts_with_all = ["kernel", "only", "compare"])]
+    #[arg(long, conflicts_with_all = ["kernel", "intel", "only", "compare"])]
     pub reading: bool,
     /// Compare with the numbers of an earlier run; status 1 if exitlat got slower.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
 }
+
+/// No way of tracing an exit and its entry takes fewer instructions.
+const LEAST: f64 = 50.0;
 
 /// Runs the bench; status 1 if exitlat got slower, or misses a limit.
 pub fn run(args: &BenchArgs) -> Result<u8> {
@@ -97,8 +103,10 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         here.retain(|mode| mode.name == MODES[0].name || mode.name.contains(only.as_str()));
     }
     // Other tools cost much the same on every kernel, so they run on the first one only.
-    let mut platforms = vec![Platform { kernel: first, machine: AMD }];
-    if args.kernel.is_none() {
+    let machine = if args.intel { INTEL } else { AMD };
+    let mut platforms = vec![Platform { kernel: first, machine }];
+    let everywhere = args.kernel.is_none() && !args.intel;
+    if everywhere {
         platforms.push(Platform { kernel: first, machine: INTEL });
         let others = matrix.usual(Arch::X86_64).filter(|kernel| kernel.name != first.name);
         platforms.extend(others.map(|kernel| Platform { kernel, machine: AMD }));
@@ -113,7 +121,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         sections.push(table::section(&costs, missing, &here, platform));
         all.insert(platform.name(), costs);
     }
-    let mut complete = args.only.is_none() && args.kernel.is_none();
+    let mut complete = args.only.is_none() && everywhere;
     let (budgets, mut missed) = budgets::table(&all);
     sections.push(budgets);
     if args.only.is_none() {
@@ -234,6 +242,10 @@ fn costs(output: &str, isa: &str, instruction_ns: f64) -> Result<Costs> {
             *cost -= untraced.get(load).copied().unwrap_or(f64::NAN);
         }
     }
+    // A cost of nothing is that of a tool that had not begun.
+    costs.retain(|name, by_load| {
+        !name.starts_with("exitlat") || by_load.get(LOADS[0].0).is_none_or(|cost| *cost > LEAST)
+    });
     costs.insert(MODES[0].name.to_owned(), untraced);
     Ok(costs)
 }
@@ -262,5 +274,8 @@ mod tests {
         assert!(!by_mode.contains_key("y"));
         assert_eq!(costs(&lines, "svm", 10.0).unwrap()["x"]["cpuid"], 60.0);
         assert!(costs("nothing", "svm", 1.0).is_err());
+        let late = line("untraced", 280_000) + &line("exitlat late", 281_000) + &line("exitlat", 340_000);
+        let late = costs(&late, "svm", 1.0).unwrap();
+        assert!(!late.contains_key("exitlat late") && late.contains_key("exitlat"));
     }
 }

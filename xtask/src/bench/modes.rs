@@ -90,6 +90,14 @@ pub const ENDED: &str = "ended";
 /// tool that never sleeps is emulated for all of it, some twenty-five seconds for each.
 const SETTLE: u32 = 6;
 
+/// Waits until a tool has used no CPU time for a while: it has started. An emulator may take long for it.
+const QUIET: &str = "\
+for i in $(seq 60); do
+  used=$(cut -d' ' -f14,15 /proc/$T/stat); sleep 3
+  [ \"$used\" = \"$(cut -d' ' -f14,15 /proc/$T/stat)\" ] && break
+done
+";
+
 /// The script that measures the named modes, one after the other.
 pub fn script(modes: &[&Mode]) -> String {
     let mut script = format!("EVENTS={EVENTS}\nworkload cpuid=100 >/dev/null\n");
@@ -99,6 +107,9 @@ pub fn script(modes: &[&Mode]) -> String {
             "{{ {}\n}} >/dev/null 2>&1\nsleep {SETTLE}\n",
             if start.is_empty() { ":" } else { start }
         ));
+        if name.starts_with("exitlat") {
+            script.push_str(QUIET);
+        }
         // What exitlat's process does now and then would fall into one load and not into another.
         let (freeze, thaw) = if name.starts_with("exitlat") { ("STOP", "CONT") } else { ("0", "0") };
         script.push_str(&format!("kill -{freeze} $T 2>/dev/null\n"));
