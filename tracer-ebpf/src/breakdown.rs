@@ -10,7 +10,7 @@ use crate::{
     pairing,
     part::Part,
     pause,
-    slot::{self, clear},
+    slot::{add, clear, set},
 };
 
 /// Where the thread is while an exit is open.
@@ -235,10 +235,16 @@ pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
 /// VMM, after a signal.
 #[inline(always)]
 pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
-    let why = vcpu.breakdown.off;
-    if why == Off::RUNNING {
+    if vcpu.breakdown.off == Off::RUNNING {
         return None;
     }
+    pairing::changing(vcpu, |vcpu| got_cpu(vcpu, now_ns))
+}
+
+/// As [`switched_in`], of a thread that had no CPU. All changes are stores that the compiler keeps in place.
+#[inline(always)]
+fn got_cpu(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
+    let why = vcpu.breakdown.off;
     let from_ns = vcpu.breakdown.since_ns;
     let away_ns = since(vcpu, now_ns);
     let woken_ns = vcpu.breakdown.woken_ns;
@@ -252,21 +258,19 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
     let waited_ns = away_ns - slept_ns;
     let open = vcpu.open_ns != 0;
     let breakdown = &mut vcpu.breakdown;
-    breakdown.off = Off::RUNNING;
-    breakdown.since_ns = now_ns;
+    set(&mut breakdown.off, Off::RUNNING);
+    set(&mut breakdown.since_ns, now_ns);
     if !open {
         // Between entry and exit: the exit was not reported yet, or the entry not carried out.
-        breakdown.closed[Part::Runqueue as usize] += waited_ns;
-        breakdown.closed[Part::Blocked as usize] += slept_ns;
-        pairing::changing(vcpu, |vcpu| {
-            let (entered_ns, all_ns) = (vcpu.entered_ns + away_ns, vcpu.away_ns + away_ns);
-            slot::set(&mut vcpu.entered_ns, entered_ns);
-            slot::set(&mut vcpu.away_ns, all_ns);
-        });
+        add(&mut breakdown.closed[Part::Runqueue as usize], waited_ns);
+        add(&mut breakdown.closed[Part::Blocked as usize], slept_ns);
+        add(&mut vcpu.entered_ns, away_ns);
+        add(&mut vcpu.away_ns, away_ns);
         return None;
     }
-    vcpu.touched |= touched::PARTS;
-    breakdown.parts[Part::Runqueue as usize] += waited_ns;
+    let touched = vcpu.touched | touched::PARTS;
+    set(&mut vcpu.touched, touched);
+    add(&mut breakdown.parts[Part::Runqueue as usize], waited_ns);
     if breakdown.mode == Mode::CALLED {
         breakdown.call_away_ns += away_ns;
     }
@@ -276,10 +280,10 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
         return None;
     }
     match sleep_part(breakdown.mode, why, breakdown.user_reason) {
-        Part::Stopped => breakdown.parts[Part::Stopped as usize] += slept_ns,
-        Part::Halt => breakdown.parts[Part::Halt as usize] += slept_ns,
+        Part::Stopped => add(&mut breakdown.parts[Part::Stopped as usize], slept_ns),
+        Part::Halt => add(&mut breakdown.parts[Part::Halt as usize], slept_ns),
         Part::UserBlocked => {
-            breakdown.parts[Part::UserBlocked as usize] += slept_ns;
+            add(&mut breakdown.parts[Part::UserBlocked as usize], slept_ns);
             breakdown.trip_ns += slept_ns;
             if breakdown.user_reason == KVM_EXIT_INTR && slept_ns >= pause::SHORTEST_NS {
                 let (from_ns, until_ns) = (now_ns - away_ns, now_ns - waited_ns);
@@ -287,12 +291,12 @@ pub fn switched_in(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
             }
         }
         _ => {
-            breakdown.parts[Part::Blocked as usize] += slept_ns;
+            add(&mut breakdown.parts[Part::Blocked as usize], slept_ns);
             if breakdown.mode == Mode::CALLED {
                 breakdown.call_slept_ns += slept_ns;
             }
             if why == Off::INTERRUPTIBLE {
-                breakdown.halting_ns += slept_ns;
+                add(&mut breakdown.halting_ns, slept_ns);
             }
         }
     }
@@ -325,7 +329,7 @@ pub const fn sleep_part(mode: Mode, why: Off, user_reason: u32) -> Part {
 /// Somebody made the thread runnable; runs on any CPU.
 #[inline(always)]
 pub fn woken(vcpu: &mut Vcpu, now_ns: u64) {
-    slot::set(&mut vcpu.breakdown.woken_ns, now_ns);
+    set(&mut vcpu.breakdown.woken_ns, now_ns);
 }
 
 /// The thread ends: its time in the VMM does too. [`crate::abi::Breakdown::since_ns`] is the time of its end

@@ -74,12 +74,13 @@ pub fn stay(breakdown: &Breakdown) -> Span {
 pub fn paused_ns<T: Tables>(tables: &mut T, entry: T::Entry, sleep: Sleep) -> u64 {
     let Sleep { from_ns, until_ns, most_ns } = sleep;
     let mut paused = Span { from_ns, until_ns };
+    let first = T::index(entry);
     let mut next = tables.vcpu(entry).sibling;
     for _ in 0..MOST {
-        let Some(other) = tables.entry_at(next) else { return 0 };
-        if T::index(other) == T::index(entry) {
+        if next == first {
             return paused.ns().min(most_ns);
         }
+        let Some(other) = tables.entry_at(next) else { return 0 };
         let vcpu = tables.vcpu(other);
         paused = paused.and(stay(&vcpu.breakdown));
         next = vcpu.sibling;

@@ -70,6 +70,7 @@ pub fn change<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64, now_ns:
 /// The entry of the thread of `entry` that has this identity.
 #[inline(always)]
 fn find<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64) -> Option<T::Entry> {
+    let first = T::index(entry);
     let mut other = entry;
     for _ in 0..MOST {
         let vcpu = tables.vcpu(other);
@@ -77,10 +78,10 @@ fn find<T: Tables>(tables: &mut T, entry: T::Entry, identity: u64) -> Option<T::
             return Some(other);
         }
         let next = vcpu.next;
-        other = tables.entry_at(next)?;
-        if T::index(other) == T::index(entry) {
+        if next == first {
             return None;
         }
+        other = tables.entry_at(next)?;
     }
     None
 }
@@ -126,6 +127,8 @@ pub fn insert<T: Tables>(tables: &mut T, entry: T::Entry, new: T::Entry) {
 /// The thread of `entry` has ended, and with it all entries of its ring. `each` sees them before they go.
 #[inline(always)]
 pub fn end<T: Tables>(tables: &mut T, entry: T::Entry, mut each: impl FnMut(&Vcpu)) {
+    // Asked for now: an entry that was given up may have another number.
+    let first = T::index(entry);
     let mut other = entry;
     for _ in 0..MOST {
         let vcpu = tables.vcpu(other);
@@ -133,10 +136,11 @@ pub fn end<T: Tables>(tables: &mut T, entry: T::Entry, mut each: impl FnMut(&Vcp
         let next = vcpu.next;
         each(vcpu);
         give_up(vcpu);
-        match tables.entry_at(next) {
-            Some(next) if T::index(next) != T::index(entry) => other = next,
-            _ => return,
+        if next == first {
+            return;
         }
+        let Some(next) = tables.entry_at(next) else { return };
+        other = next;
     }
 }
 

@@ -59,8 +59,9 @@ pub fn find_direct(vcpu: &Vcpu, code: u32) -> SlotRef {
 /// all others.
 #[inline(always)]
 pub fn direct_place(vcpu: &Vcpu) -> Option<NonNull<SlotRef>> {
-    // SAFETY: the two fields of 4 bytes lie side by side, as `abi` asserts.
-    let mut reason = unsafe { (&raw const vcpu.open_code).cast::<u64>().read_volatile() };
+    let fields = (&raw const *vcpu).wrapping_byte_add(offset_of!(Vcpu, open_code));
+    // SAFETY: the two fields of 4 bytes lie side by side in the entry, as `abi` asserts.
+    let mut reason = unsafe { fields.cast::<u64>().read_volatile() };
     if cfg!(target_endian = "big") {
         reason = reason.rotate_left(u32::BITS);
     }
@@ -240,8 +241,9 @@ pub(crate) fn clear(number: &mut u64) {
     set(number, 0);
 }
 
+/// An addition whose store the compiler keeps in its place.
 #[inline(always)]
-fn add(place: &mut u64, more: u64) {
+pub(crate) fn add(place: &mut u64, more: u64) {
     set(place, get(place).wrapping_add(more));
 }
 

@@ -39,9 +39,9 @@ impl EntryRef {
         unsafe { maps::element(&VCPUS, hint) }.map(Self)
     }
 
-    /// The entry that a call has returned, if it did.
+    /// The entry with this index, unless it is [`NOBODY`].
     #[inline(always)]
-    fn of(index: u32) -> Option<Self> {
+    pub fn of(index: u32) -> Option<Self> {
         if index == NOBODY { None } else { Self::at(index) }
     }
 

@@ -30,7 +30,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn entry_at(&mut self, index: u32) -> Option<EntryRef> {
-        EntryRef::at(index)
+        EntryRef::of(index)
     }
 
     #[inline(always)]

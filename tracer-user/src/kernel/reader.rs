@@ -4,13 +4,13 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, Stack},
 };
 use tracer_ebpf::{
-    abi::{self, Held, Slot, SlotKey, Tally, Vcpu, state, table},
+    abi::{self, Held, NOBODY, Slot, SlotKey, Tally, Vcpu, state, table},
     loss::{self, PerVcpu},
     pairing,
     part::Part,
@@ -199,6 +199,7 @@ impl Reader {
         interval.known = self.measured;
         self.last_ns = interval.end_ns;
         self.retiring.drain(..).for_each(|thread| self.threads.retire(thread));
+        ensure!(self.vcpus.state(NOBODY as usize).0 == state::FREE, "bug: nobody's entry is in use");
         self.greet();
         self.read_table(Self::slots, interval, last)?;
         self.read_table(Self::thin, interval, last)?;
@@ -412,11 +413,12 @@ impl Reader {
     }
 
     fn read_vcpu(&mut self, index: usize, interval: &mut Interval, last: bool) -> Result<()> {
-        let (vcpu_state, generation) = self.vcpus.state(index);
-        if vcpu_state == state::FREE || self.owners[index].generation != generation {
+        let (now, generation) = self.vcpus.state(index);
+        if now == state::FREE || self.owners[index].generation != generation {
             return Ok(());
         }
         let (vcpu, copied_ns, consistent) = accounting::copy(|| self.vcpus.copy(index), host::monotonic_ns);
+        let vcpu_state = vcpu.state;
         let owner = &mut self.owners[index];
         let thread = owner.thread;
         for (cause, loss) in losses::PER_VCPU {

@@ -45,7 +45,7 @@ impl Progress {
             exit: vcpu.open_ns != 0,
             under_way_ns: now_ns - pairing::stamp_ns(vcpu),
             exit_ns: vcpu.exit_ns,
-            guest_ns: pairing::guest_ns(vcpu) + vcpu.away_ns,
+            guest_ns: guest_ns(vcpu) + vcpu.away_ns,
             lost_ns: vcpu.lost_ns,
         }
     }
@@ -64,6 +64,13 @@ impl Progress {
     }
 }
 
+/// Time in the guest. A copy that stayed unsettled may have an exit twice, and less than nothing for the
+/// guest.
+fn guest_ns(vcpu: &Vcpu) -> u64 {
+    let guest_ns = pairing::guest_ns(vcpu);
+    if guest_ns > i64::MAX as u64 { 0 } else { guest_ns }
+}
+
 /// Whether two copies have the same state: compares the fields that the updates change. None of the times
 /// ever comes back, so between two equal copies there was a moment with this state.
 pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
@@ -73,7 +80,7 @@ pub fn same(one: &Vcpu, other: &Vcpu) -> bool {
     };
     let stamps = |vcpu: &Vcpu| {
         let Vcpu { open_ns, entered_ns, exit_ns, lost_ns, away_ns, parked_ns, .. } = *vcpu;
-        ([open_ns, entered_ns, exit_ns, lost_ns, away_ns, parked_ns], vcpu.touched, vcpu.changing)
+        ([open_ns, entered_ns, exit_ns, lost_ns, away_ns, parked_ns], vcpu.touched, vcpu.changing, vcpu.state)
     };
     stamps(one) == stamps(other) && split(one) == split(other)
 }
@@ -103,7 +110,7 @@ pub fn copy(mut copy: impl FnMut() -> Vcpu, mut clock_ns: impl FnMut() -> u64) -
 pub fn add_up(vcpu: &Vcpu, idle: bool, sched: bool, paused_ns: Option<u64>, now_ns: u64) -> Times {
     let now_ns = now_ns.max(pairing::stamp_ns(vcpu));
     let mut parts = Parts(vcpu.breakdown.closed);
-    let mut guest_ns = pairing::guest_ns(vcpu);
+    let mut guest_ns = guest_ns(vcpu);
     // `closed` also has what was spent off the CPU between entry and exit; that is no part of an exit.
     let told_ns = parts.total_ns().saturating_sub(vcpu.away_ns);
     parts.add(Part::Kernel, vcpu.exit_ns.saturating_sub(told_ns));
@@ -205,7 +212,7 @@ impl Times {
         // Time under way that was charged and then lost is in no part now: nothing has to pay for it.
         debt_ns = debt_ns.saturating_sub(self.progress.lost_since(&before.progress));
         // An inconsistent copy must not claim more time than has passed.
-        debt_ns = debt_ns.max((guest_ns + parts.total_ns()).saturating_sub(elapsed_ns));
+        debt_ns = debt_ns.max(guest_ns.saturating_add(parts.total_ns()).saturating_sub(elapsed_ns));
         // The time charged elsewhere before is now in the part that grew most; time in the guest is never
         // mistaken.
         let mut largest = parts.0.each_mut();
@@ -318,6 +325,11 @@ mod tests {
         );
         assert!([first, second, after].iter().all(|other| !same(&before, other)));
         assert!(!pairing::is_settled(&Vcpu { changing: 1, ..after }));
+        // Where no better copy is to be had, nobody gets time that has not passed.
+        let short = Vcpu { exit_ns: 5_000, ..before };
+        let times = add_up(&short, false, true, None, 2_000);
+        assert_eq!(times.guest_ns, 0);
+        assert!(times.since(&Times::default()).guest_ns <= 2_000);
     }
 
     #[test]
