@@ -90,11 +90,13 @@ pub const ENDED: &str = "ended";
 /// tool that never sleeps is emulated for all of it, some twenty-five seconds for each.
 const SETTLE: u32 = 6;
 
-/// Waits until a tool has used no CPU time for a while: it has started. An emulator may take long for it.
+/// Waits until a tool uses little CPU time, a fifth of 3 s at most: it has started. An emulator may take long
+/// for it. Times in /proc are hundredths of a second.
 const QUIET: &str = "\
+used() { set -- $(cut -d' ' -f14,15 /proc/$T/stat); echo $(($1 + $2)); }
 for i in $(seq 60); do
-  used=$(cut -d' ' -f14,15 /proc/$T/stat); sleep 3
-  [ \"$used\" = \"$(cut -d' ' -f14,15 /proc/$T/stat)\" ] && break
+  before=$(used); sleep 3
+  [ $(($(used) - before)) -le 60 ] && break
 done
 ";
 
