@@ -95,17 +95,19 @@ fn a_frozen_vm_is_stopped() {
         let tids: Vec<String> = vcpus.iter().map(|vcpu| vcpu["tid"].to_string()).collect();
         tids.into_iter().map(|tid| switches(vm["pid"].as_u64().unwrap(), &tid)).collect::<Vec<_>>()
     };
+    // Two vCPUs on two CPUs: after some context switches each of them has been in its guest. Those before the
+    // start are of waiting for it.
+    let worked = |(now, then): (&u64, &u64)| now > &(then + 20);
+    let waiting = turns(&workload);
     workload.go();
-    wait_until("both vCPUs work", || turns(&workload).iter().all(|turns| *turns > 20));
+    wait_until("both vCPUs work", || turns(&workload).iter().zip(&waiting).all(worked));
     group.freeze();
     let start = Instant::now();
     thread::sleep(PAUSE);
     let pause_ns = start.elapsed().as_nanos() as u64;
     let frozen = turns(&workload);
     group.write("cgroup.freeze", "0");
-    // Two vCPUs on two CPUs: after some context switches each of them has been in its guest again.
-    let resumed = |(now, then): (&u64, &u64)| now > &(then + 20);
-    wait_until("both vCPUs work again", || turns(&workload).iter().zip(&frozen).all(resumed));
+    wait_until("both vCPUs work again", || turns(&workload).iter().zip(&frozen).all(worked));
     let table = Table::last(&live.stop(libc::SIGINT).1);
     workload.kill();
     demand_paused(&table, 2, pause_ns);
