@@ -30,6 +30,19 @@ pub fn changing<R>(vcpu: &mut Vcpu, change: impl FnOnce(&mut Vcpu) -> R) -> R {
     result
 }
 
+/// Loses the time since the newest event, and an open exit with its parts and cause. `open_ns` and
+/// `entered_ns` are the stamps from here on. To be called within [`changing`].
+#[inline(always)]
+pub(crate) fn lose(vcpu: &mut Vcpu, now_ns: u64, open_ns: u64, entered_ns: u64) {
+    // Wrapping: the sum gives back what went back with the clock.
+    let lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(stamp_ns(vcpu)));
+    set(&mut vcpu.lost_ns, lost_ns);
+    set(&mut vcpu.open_ns, open_ns);
+    set(&mut vcpu.entered_ns, entered_ns);
+    vcpu.open_subkey = 0;
+    breakdown::discard(vcpu);
+}
+
 /// No length of time. It is no [`Option`]: that would take two registers of the BPF programs.
 pub const UNKNOWN_NS: u64 = u64::MAX;
 
@@ -58,17 +71,8 @@ pub fn on_odd_exit(vcpu: &mut Vcpu, now_ns: u64, isa: Option<Isa>, code: u32) {
         own_isa(vcpu);
     } else {
         let cause = if vcpu.open_ns != 0 { PerVcpu::UnpairedExit } else { PerVcpu::ClockBack };
-        let from_ns = stamp_ns(vcpu);
         vcpu.lost[cause as usize] += 1;
-        changing(vcpu, |vcpu| {
-            // Wrapping: the sum gives back what went back with the clock.
-            let lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
-            set(&mut vcpu.lost_ns, lost_ns);
-            set(&mut vcpu.entered_ns, 0);
-            set(&mut vcpu.open_ns, now_ns);
-            breakdown::discard(vcpu);
-        });
-        vcpu.open_subkey = 0;
+        changing(vcpu, |vcpu| lose(vcpu, now_ns, now_ns, 0));
     }
     set_reason(vcpu, isa, code);
 }
@@ -116,17 +120,8 @@ pub fn close(vcpu: &mut Vcpu, now_ns: u64) -> u64 {
 #[inline(always)]
 pub fn on_odd_entry(vcpu: &mut Vcpu, now_ns: u64) {
     let cause = if vcpu.open_ns == 0 { PerVcpu::UnpairedEntry } else { PerVcpu::ClockBack };
-    let from_ns = stamp_ns(vcpu);
     vcpu.lost[cause as usize] += 1;
-    changing(vcpu, |vcpu| {
-        // Wrapping: the sum gives back what went back with the clock.
-        let lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
-        set(&mut vcpu.lost_ns, lost_ns);
-        set(&mut vcpu.open_ns, 0);
-        set(&mut vcpu.entered_ns, now_ns);
-        breakdown::discard(vcpu);
-    });
-    vcpu.open_subkey = 0;
+    changing(vcpu, |vcpu| lose(vcpu, now_ns, 0, now_ns));
 }
 
 /// Whether the vCPU is in its guest, as far as its events tell. Not if the thread runs another vCPU.

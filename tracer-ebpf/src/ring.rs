@@ -3,7 +3,6 @@
 
 use crate::{
     abi::{NOBODY, Vcpu, state},
-    breakdown,
     loss::PerVcpu,
     pairing,
     slot::set,
@@ -20,20 +19,12 @@ pub fn park(vcpu: &mut Vcpu, now_ns: u64) {
     if vcpu.state == state::PARKED {
         return;
     }
-    let from_ns = if vcpu.open_ns != 0 {
+    if vcpu.open_ns != 0 {
         vcpu.lost[PerVcpu::Moved as usize] += 1;
-        vcpu.open_ns
-    } else {
-        vcpu.entered_ns
-    };
+    }
     pairing::changing(vcpu, |vcpu| {
-        let lost_ns = vcpu.lost_ns.wrapping_add(now_ns.wrapping_sub(from_ns));
-        set(&mut vcpu.lost_ns, lost_ns);
-        set(&mut vcpu.open_ns, 0);
-        set(&mut vcpu.entered_ns, now_ns);
+        pairing::lose(vcpu, now_ns, 0, now_ns);
         vcpu.kvm_vcpu = 0;
-        vcpu.open_subkey = 0;
-        breakdown::discard(vcpu);
         set(&mut vcpu.state, state::PARKED);
     });
 }
