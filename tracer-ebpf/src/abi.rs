@@ -9,6 +9,7 @@ use crate::{
     histogram::BUCKETS,
     loss,
     part::Part,
+    pause::Span,
 };
 
 pub use crate::isa::Isa;
@@ -179,11 +180,9 @@ pub struct Breakdown {
     pub call_away_ns: u64,
     /// Time asleep since `call_ns`.
     pub call_slept_ns: u64,
-    /// When the thread first fell asleep in the VMM after the last signal that made KVM_RUN return; 0 if it
-    /// never did.
-    pub kicked_ns: u64,
-    /// When the thread called KVM_RUN after `kicked_ns`; 0 if it has not yet.
-    pub resumed_ns: u64,
+    /// When a signal kept the vCPU out of KVM: from its first sleep in the VMM to the next call of KVM_RUN.
+    /// [`Span::ALWAYS`] while its guest waits in the VMM, since that tells nothing about a pause.
+    pub stay: Span,
 }
 
 /// One vCPU on one thread. Written only by that thread's events, by user space before it is handed out and
@@ -435,8 +434,7 @@ impl Breakdown {
         call_ns: 0,
         call_away_ns: 0,
         call_slept_ns: 0,
-        kicked_ns: 0,
-        resumed_ns: 0,
+        stay: Span::NEVER,
     };
 }
 

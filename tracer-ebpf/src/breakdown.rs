@@ -9,7 +9,7 @@ use crate::{
     abi::{Isa, Vcpu, touched},
     pairing,
     part::Part,
-    pause,
+    pause::{self, Span},
     slot::{add, clear, set},
 };
 
@@ -171,8 +171,8 @@ pub fn called_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
         }
         clear(&mut breakdown.halting_ns);
         clear(&mut breakdown.asleep_ns);
-        if breakdown.resumed_ns == breakdown.call_ns {
-            clear(&mut breakdown.resumed_ns);
+        if breakdown.stay.until_ns == breakdown.call_ns {
+            breakdown.stay.until_ns = pause::LATER_NS;
         }
     } else {
         let ran_ns = since(vcpu, now_ns);
@@ -186,8 +186,8 @@ pub fn called_kvm(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
     breakdown.call_ns = now_ns;
     clear(&mut breakdown.call_away_ns);
     clear(&mut breakdown.call_slept_ns);
-    if breakdown.kicked_ns != 0 && breakdown.resumed_ns == 0 {
-        breakdown.resumed_ns = now_ns;
+    if breakdown.stay.goes_on() {
+        breakdown.stay.until_ns = now_ns;
     }
     slept
 }
@@ -218,10 +218,10 @@ pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
             breakdown.parts[Part::User as usize] += ran_ns;
             breakdown.trip_ns += ran_ns;
             let asleep = why == Off::INTERRUPTIBLE || why == Off::ASLEEP;
-            let stays = breakdown.kicked_ns != 0 && breakdown.resumed_ns == 0;
-            if asleep && breakdown.user_reason == KVM_EXIT_INTR && !stays {
-                breakdown.kicked_ns = now_ns;
-                clear(&mut breakdown.resumed_ns);
+            if asleep && breakdown.user_reason == KVM_EXIT_INTR && !breakdown.stay.goes_on() {
+                breakdown.stay = Span { from_ns: now_ns, until_ns: pause::LATER_NS };
+            } else if why != Off::RUNNABLE && breakdown.user_reason == KVM_EXIT_HLT {
+                breakdown.stay = Span::ALWAYS;
             }
         } else if why == Off::INTERRUPTIBLE && breakdown.asleep_ns == 0 {
             breakdown.asleep_ns = now_ns;
@@ -278,6 +278,9 @@ fn got_cpu(vcpu: &mut Vcpu, now_ns: u64) -> Option<Sleep> {
         breakdown.preempted_ns = from_ns;
         breakdown.preempted_for_ns = waited_ns;
         return None;
+    }
+    if breakdown.stay == Span::ALWAYS {
+        breakdown.stay = Span { from_ns, until_ns: now_ns };
     }
     match sleep_part(breakdown.mode, why, breakdown.user_reason) {
         Part::Stopped => add(&mut breakdown.parts[Part::Stopped as usize], slept_ns),
@@ -411,8 +414,8 @@ fn forget(vcpu: &mut Vcpu) {
     clear(&mut breakdown.asleep_ns);
     clear(&mut breakdown.preempted_ns);
     // A stay that is over is kept: vCPUs that wake up later still ask for it.
-    if breakdown.resumed_ns == 0 {
-        clear(&mut breakdown.kicked_ns);
+    if breakdown.stay.goes_on() {
+        breakdown.stay = Span::NEVER;
     }
 }
 

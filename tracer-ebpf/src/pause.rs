@@ -3,13 +3,11 @@
 //! Nothing tells of it but the vCPUs. A signal makes KVM_RUN of each return (KVM_EXIT_INTR), and its thread
 //! sleeps in the VMM. One vCPU that does so waits for something, a lock of the VMM for instance; if all do so
 //! at a time, the VM is stopped. That time is the intersection of their stays.
+//!
+//! Each vCPU keeps its stay ready, in [`crate::abi::Breakdown::stay`]: the verifier follows the walk over all
+//! of them step by step, so a step reads two numbers and decides nothing.
 
-use crate::{
-    abi::Breakdown,
-    breakdown::{KVM_EXIT_HLT, Mode, Off, Sleep},
-    codegen::min_max,
-    tables::Tables,
-};
+use crate::{breakdown::Sleep, codegen::min_max, tables::Tables};
 
 /// Sleeps shorter than this are never taken for a pause: a vCPU is kicked, and finds a lock taken, often.
 pub const SHORTEST_NS: u64 = 1_000_000;
@@ -17,10 +15,11 @@ pub const SHORTEST_NS: u64 = 1_000_000;
 pub const MOST: u32 = 128;
 
 /// Later than every time.
-const NEVER_NS: u64 = u64::MAX >> 1;
+pub const LATER_NS: u64 = u64::MAX >> 1;
 
 /// A stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Span {
     /// When it began.
     pub from_ns: u64,
@@ -30,9 +29,9 @@ pub struct Span {
 
 impl Span {
     /// All time.
-    pub const ALWAYS: Self = Self { from_ns: 0, until_ns: NEVER_NS };
+    pub const ALWAYS: Self = Self { from_ns: 0, until_ns: LATER_NS };
     /// No time.
-    const NEVER: Self = Self { from_ns: NEVER_NS, until_ns: 0 };
+    pub const NEVER: Self = Self { from_ns: 0, until_ns: 0 };
 
     /// How long it is; 0 if it ends before it begins.
     #[inline(always)]
@@ -42,7 +41,7 @@ impl Span {
 
     /// Whether it has no end yet.
     pub const fn goes_on(self) -> bool {
-        self.until_ns == NEVER_NS
+        self.until_ns == LATER_NS
     }
 
     /// The stretch that both have in common.
@@ -52,20 +51,6 @@ impl Span {
         let (_, from_ns) = min_max(self.from_ns, other.from_ns);
         let (until_ns, _) = min_max(self.until_ns, other.until_ns);
         Self { from_ns, until_ns }
-    }
-}
-
-/// When a signal kept this vCPU out of KVM and it slept. [`Span::ALWAYS`] for a vCPU whose guest waits in the
-/// VMM, since that tells nothing about a pause.
-#[inline(always)]
-pub fn stay(breakdown: &Breakdown) -> Span {
-    let Breakdown { mode, off, user_reason, kicked_ns, resumed_ns, .. } = *breakdown;
-    if mode == Mode::USER && user_reason == KVM_EXIT_HLT && off != Off::RUNNING && off != Off::RUNNABLE {
-        Span::ALWAYS
-    } else if kicked_ns == 0 {
-        Span::NEVER
-    } else {
-        Span { from_ns: kicked_ns, until_ns: if resumed_ns == 0 { NEVER_NS } else { resumed_ns } }
     }
 }
 
@@ -82,7 +67,7 @@ pub fn paused_ns<T: Tables>(tables: &mut T, entry: T::Entry, sleep: Sleep) -> u6
         }
         let Some(other) = tables.entry_at(next) else { return 0 };
         let vcpu = tables.vcpu(other);
-        paused = paused.and(stay(&vcpu.breakdown));
+        paused = paused.and(vcpu.breakdown.stay);
         next = vcpu.sibling;
     }
     0

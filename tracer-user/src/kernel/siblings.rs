@@ -54,7 +54,7 @@ impl Siblings {
                 continue;
             }
             let (all, count) = self.paused.entry(pid).or_insert((Span::ALWAYS, 0));
-            *all = all.and(pause::stay(&vcpus.breakdown(index)));
+            *all = all.and(vcpus.breakdown(index).stay);
             *count += 1;
         }
     }
