@@ -142,12 +142,13 @@ fn find_by_hash(tid: u32) -> Option<EntryRef> {
 /// it, but for the generation. [`None`] if there is none; then it is noted whom that hit.
 #[inline(always)]
 pub fn register(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32) -> Option<EntryRef> {
-    EntryRef::of(take_entry(pid_tgid, now_ns, isa, identity, vcpu_id))
+    EntryRef::of(take_entry(pid_tgid, now_ns, isa.0, identity, vcpu_id))
 }
 
 /// The entry's index, or [`NOBODY`]: more would not fit into the registers of a call.
 #[inline(never)]
-fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32) -> u32 {
+#[unsafe(no_mangle)]
+extern "C" fn take_entry(pid_tgid: u64, now_ns: u64, isa: u32, identity: u64, vcpu_id: u32) -> u32 {
     let (pid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     let index = match maps::take::<{ table::VCPUS }>(&FREE_VCPUS, pid) {
         Place::Free(place) => place.0,
@@ -171,8 +172,8 @@ fn take_entry(pid_tgid: u64, now_ns: u64, isa: Isa, identity: u64, vcpu_id: u32)
     vcpu.pid = pid;
     vcpu.tid = tid;
     vcpu.first_ns = now_ns;
-    vcpu.isa = isa;
-    vcpu.open_isa = isa;
+    vcpu.isa = Isa(isa);
+    vcpu.open_isa = Isa(isa);
     // The name is written in place; aya's own function zeroes a buffer on the stack first.
     // SAFETY: as many bytes are written as there are; if it fails, they stay zero.
     unsafe { bpf_get_current_comm(vcpu.comm.as_mut_ptr().cast(), vcpu.comm.len() as u32) };
@@ -195,7 +196,8 @@ pub fn change(index: u32, identity: u64, now_ns: u64) -> Option<EntryRef> {
 
 #[cold]
 #[inline(never)]
-fn change_entry(index: u32, identity: u64, now_ns: u64) -> u32 {
+#[unsafe(no_mangle)]
+extern "C" fn change_entry(index: u32, identity: u64, now_ns: u64) -> u32 {
     let Some(entry) = EntryRef::at(index) else { return NOBODY };
     let Some(other) = ring::change(&mut Maps, entry, identity, now_ns) else { return NOBODY };
     let tid = entry.vcpu().pid_tgid as u32;

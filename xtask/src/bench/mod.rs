@@ -6,6 +6,7 @@
 
 mod budgets;
 mod modes;
+mod notifiers;
 mod refresh;
 mod table;
 
@@ -78,6 +79,9 @@ pub struct BenchArgs {
     /// Only the reading side, on this machine.
     #[arg(long, conflicts_with_all = ["kernel", "intel", "only", "compare"])]
     pub reading: bool,
+    /// Only KVM's preemption notifiers as a way to follow the scheduler, beside exitlat's own.
+    #[arg(long, conflicts_with_all = ["only", "compare", "reading"])]
+    pub notifiers: bool,
     /// Compare with the numbers of an earlier run; status 1 if exitlat got slower.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
@@ -96,6 +100,10 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     }
     let matrix = Matrix::load()?;
     let first = matrix.kernel(Arch::X86_64, args.kernel.as_deref())?;
+    if args.notifiers {
+        print!("{}", notifiers::run(first, if args.intel { INTEL } else { AMD })?);
+        return Ok(0);
+    }
     let before = args.compare.as_deref().map(table::read).transpose()?;
     let (mut here, missing): (Vec<_>, Vec<_>) =
         MODES.iter().partition(|mode| mode.needs.is_none_or(|tool| program(tool).is_ok()));
