@@ -40,6 +40,11 @@ pub const SWITCHES: Program = Program {
 /// Measures the reading side, for the bench.
 pub const REFRESH: Program =
     Program { select: &["build", "-p", "exitlat-bench", "--bin", "bench-reader"], name: "bench-reader" };
+/// Makes the recordings that the bench reads.
+pub const LARGE_RECORDING: Program = Program {
+    select: &["build", "-p", "exitlat-bench", "--bin", "large-recording"],
+    name: "large-recording",
+};
 
 /// Cargo's optimised profile.
 pub const RELEASE: &str = "release";

@@ -157,8 +157,8 @@ impl Tables for Maps {
 }
 
 // Calls, so that the usual event has the registers for itself. By index: the verifier loses sight of pointers
-// that are handed to a function. With a name and numbers alone, a function is checked once, for all numbers, and
-// not once for each call (commit 51c39bb1d5d1); such a function has to return a number.
+// that are handed to a function. With a name and numbers alone, a function is checked once, for all numbers,
+// and not once for each call (commit 51c39bb1d5d1); such a function has to return a number.
 
 #[cold]
 #[inline(never)]

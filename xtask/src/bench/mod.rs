@@ -8,6 +8,7 @@ mod budgets;
 mod modes;
 mod notifiers;
 mod refresh;
+mod reports;
 mod table;
 
 use std::collections::BTreeMap;
@@ -94,7 +95,7 @@ const LEAST: f64 = 50.0;
 pub fn run(args: &BenchArgs) -> Result<u8> {
     setup::run_for(Purpose::Bench)?;
     if args.reading {
-        let (text, missed) = refresh::run()?;
+        let (text, missed) = reading()?;
         print!("{text}");
         return Ok(u8::from(missed));
     }
@@ -130,10 +131,13 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         all.insert(platform.name(), costs);
     }
     let mut complete = args.only.is_none() && everywhere;
+    if everywhere && missing.is_empty() && args.only.is_none() {
+        sections.push(notifiers::run(first, AMD)?);
+    }
     let (budgets, mut missed) = budgets::table(&all);
     sections.push(budgets);
     if args.only.is_none() {
-        match refresh::run() {
+        match reading() {
             Ok((text, reading_missed)) => {
                 sections.push(text);
                 missed |= reading_missed;
@@ -153,6 +157,13 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         eprintln!("bench: a limit was missed; see (missed) above");
     }
     Ok(u8::from(slower || missed))
+}
+
+/// The reading side on this machine, and whether a limit was missed.
+fn reading() -> Result<(String, bool)> {
+    let (snapshots, missed) = refresh::run()?;
+    let (reports, too_slow) = reports::run()?;
+    Ok((format!("{snapshots}\n{reports}"), missed || too_slow))
 }
 
 /// Runs all modes on one platform.

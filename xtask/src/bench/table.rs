@@ -16,12 +16,30 @@ use crate::paths;
 /// one or two; how threads come to share a CPU adds some to a context switch.
 const MAY_RISE: [(&str, f64); 3] = [("cpuid", 5.0), ("mixed", 5.0), ("switch", 15.0)];
 
+/// What was tried and is not used, with what it brought when it was measured.
+const LOST: &str = "\
+## Ideas that lost
+
+| idea | measured | why it is not used |
+|---|---|---|
+| KVM's preemption notifiers in place of the scheduler's events | the table above | short waits are off by up to 100 %, \
+`stopped` is not known |
+| raw tracepoints on Linux 5.10, where `kvm_exit` has the reason as an argument | floor 205 of 797 instructions \
+(above) | the module has no BTF: nothing proves where a `struct kvm_vcpu` has the vCPU's number |
+| one loop for all vCPUs' stays that tells each from five fields, without branches | 28,700 verified instructions, as \
+with branches | the compiler makes branches of it; each vCPU keeps its stay ready now (4,700) |
+| the ring of a thread's entries by index, not by pointer | 20,700 verified instructions, not 8,000 | the verifier \
+tells all indices apart |
+| no descriptor left for aya's loader, so that it does not parse the kernel's types | 16 ms less at the start | it \
+relies on how the loader fails |
+";
+
 /// The page with the results.
 pub fn page(sections: &[String], versions: &[String]) -> String {
     format!(
         "# Overhead\n\nPrinted by `cargo xtask bench`; run it to get the numbers of another kernel (`--kernel`) or \
          version. It runs in the\nlab, on one CPU under emulators that count time in instructions: QEMU for AMD, \
-         Bochs for Intel.\n{}.\n\n{}",
+         Bochs for Intel.\n{}.\n\n{}\n{LOST}",
         versions.join(", "),
         sections.join("\n")
     )

@@ -39,8 +39,9 @@ const PID: u64 = 1;
 /// Above every tid that Linux gives out (PID_MAX_LIMIT), so no scheduler event of this machine is of such a
 /// thread.
 const FIRST_TID: u64 = 1 << 23;
-/// Pairs of events for the programs' own run time.
+/// Pairs of events for the programs' own run time, and the most vCPUs that have them.
 const PAIRS: u64 = 100_000;
+const MANY: u64 = 1_000;
 /// Length of the longest bar of the curve, in characters.
 const BAR: f64 = 30.0;
 const READINGS: u32 = 5;
@@ -138,20 +139,45 @@ fn budgets(figures: &Figures) -> bool {
 fn native() -> Result<()> {
     let _counting =
         enable_stats(Stats::RunTime).context("the kernel does not count the programs' run time")?;
-    let mut session = Session::load(&Options::default(), None)?;
-    let thread = 100 << 32 | 10_000;
-    for pair in 0..PAIRS {
-        run(&mut session, symbols::SYNTHETIC_EXIT, &[thread, pair * 1_000 + 1, 2, 0x72, 0])?;
-        run(&mut session, symbols::SYNTHETIC_ENTRY, &[thread, pair * 1_000 + 501])?;
-    }
-    println!("Run time of the shared bodies at native speed, by the kernel's own count:\n");
-    println!("| program | runs | each |\n|---|---:|---:|");
-    for name in [symbols::SYNTHETIC_EXIT, symbols::SYNTHETIC_ENTRY] {
-        let info = session.raw(name)?.info()?;
-        let (runs, time) = (info.run_count(), info.run_time());
-        println!("| {name} | {runs} | {:.0} ns |", time.as_nanos() as f64 / runs.max(1) as f64);
+    println!(
+        "Run time of the shared bodies at native speed, by the kernel's own count, where a thread's number tells its \
+         entry.\nBetween two runs is a system call, which takes cache lines of its own.\n"
+    );
+    println!("| | runs of each | exit | entry |\n|---|---:|---:|---:|");
+    let all: Vec<u64> = (0..MANY).collect();
+    for (what, vcpus) in [
+        ("one vCPU", &all[..1]),
+        ("1,000 vCPUs in random order", &all),
+        ("two vCPUs with one place for their hints, in turn", &[0, abi::HINTS as u64]),
+    ] {
+        let mut session = Session::load(&Options::default(), None)?;
+        let (mut random, mut now_ns) = (1_u64, 1);
+        let mut pair = |session: &mut Session, vcpu: u64| {
+            let thread = 100 << 32 | (10_000 + vcpu);
+            run(session, symbols::SYNTHETIC_EXIT, &[thread, now_ns, 2, 0x72, vcpu])?;
+            now_ns += 1_000;
+            run(session, symbols::SYNTHETIC_ENTRY, &[thread, now_ns - 500])
+        };
+        // Everything is there before it is measured.
+        vcpus.iter().try_for_each(|vcpu| pair(&mut session, *vcpu))?;
+        let before = run_times(&mut session)?;
+        for round in 0..PAIRS {
+            // Knuth's multiplier (MMIX); the upper bits are the random ones.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let next = if vcpus.len() > 2 { random >> 33 } else { round };
+            pair(&mut session, vcpus[next as usize % vcpus.len()])?;
+        }
+        let after = run_times(&mut session)?;
+        let [exit, entry] = [0, 1].map(|n| (after[n] - before[n]).as_nanos() as f64 / PAIRS as f64);
+        println!("| {what} | {PAIRS} | {exit:.0} ns | {entry:.0} ns |");
     }
     Ok(())
+}
+
+/// How long the programs of an exit and of an entry have run.
+fn run_times(session: &mut Session) -> Result<[Duration; 2]> {
+    let mut of = |name| anyhow::Ok(session.raw(name)?.info()?.run_time());
+    Ok([of(symbols::SYNTHETIC_EXIT)?, of(symbols::SYNTHETIC_ENTRY)?])
 }
 
 fn measure(vcpus: u64) -> Result<Figures> {
