@@ -84,14 +84,14 @@ const ABOUT: &str = "\
 
 KVM is told when a vCPU thread loses its CPU or gets one (`kvm_sched_out`, `kvm_sched_in`), so threads that run no
 guest would pay nothing. A bpftrace script measured the parts that way, with `sched_info.run_delay` and
-`se.sum_exec_runtime` of the scheduler, while exitlat measured its own. No notifier tells of a switch in the VMM.
+`se.sum_exec_runtime` of the scheduler, while exitlat measured its own. A switch in the VMM calls no notifier.
 `stopped` is no part of that way at all: whether all vCPUs slept at a time is not known.
 
 ";
 
 const VERDICT: &str = "
 Sleeps and long waits agree within 0.1 %. Short ones do not: the scheduler takes its time once for each of its
-turns, so a wait of some microseconds after a wake-up is often 0, and the VMM gets some microseconds of its sleep.
+turns. So a wait of some microseconds after a wake-up is often 0, and the VMM gets some microseconds of its sleep.
 So exitlat follows the scheduler's own events, by typed tracepoints where the kernel has them.
 ";
 

@@ -171,6 +171,10 @@ fn native() -> Result<()> {
         let [exit, entry] = [0, 1].map(|n| (after[n] - before[n]).as_nanos() as f64 / PAIRS as f64);
         println!("| {what} | {PAIRS} | {exit:.0} ns | {entry:.0} ns |");
     }
+    println!(
+        "\nBefore entries and slots were laid out by lines (commit 5bd8c93) the same measurement gave 51 and 61 ns for one\n\
+         vCPU, and 64 and 83 ns for 1,000."
+    );
     Ok(())
 }
 
