@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::model::{pattern::split_at_commas, threads::bounded_name};
+use crate::identity::{argv::qemu::guest_name, descriptor::Descriptor, text::bounded_name};
 
 /// Limit on a command line in bytes. Linux allows some megabytes, and whoever starts a VM chooses them.
 const CMDLINE_BYTES: u64 = 64 << 10;
@@ -40,12 +40,11 @@ pub fn open_vcpus(pid: u32) -> (Option<Vec<u32>>, usize) {
     for entry in entries.flatten().take(DESCRIPTORS) {
         descriptors += 1;
         let Ok(target) = fs::read_link(entry.path()) else { continue };
-        let target = target.as_os_str().as_bytes();
-        // `anon_inode:kvm-vcpu:3`.
-        if let Some(number) = target.strip_prefix(b"anon_inode:kvm-vcpu:") {
-            vcpus.extend(str::from_utf8(number).ok().and_then(|number| number.parse::<u32>().ok()));
+        let of_kvm = Descriptor::of(target.as_os_str().as_bytes());
+        if let Some(Descriptor::Vcpu(number)) = of_kvm {
+            vcpus.push(number);
         }
-        is_vm |= target.starts_with(b"anon_inode:kvm-v");
+        is_vm |= of_kvm.is_some();
     }
     (is_vm.then_some(vcpus), descriptors)
 }
@@ -80,27 +79,6 @@ fn cmdline(pid: u32) -> io::Result<Vec<u8>> {
     let mut cmdline = Vec::new();
     File::open(format!("/proc/{pid}/cmdline"))?.take(CMDLINE_BYTES).read_to_end(&mut cmdline)?;
     Ok(cmdline)
-}
-
-/// The guest's name on a QEMU command line: `-name NAME` or `-name guest=NAME,...`, the last one wins, a
-/// doubled comma is part of the name (QEMU's option syntax).
-///
-/// ```
-/// # use tracer_user::kernel::vms::guest_name;
-/// let line = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
-/// assert_eq!(guest_name(&line("qemu -name guest=web01,debug-threads=on -m 1G")), Some("web01".into()));
-/// assert_eq!(guest_name(&line("qemu -name a,,b")), Some("a,b".into()));
-/// assert_eq!(guest_name(&line("qemu -name guest=foo=1,,bar=2,debug-threads=on")).unwrap(), "foo=1,bar=2");
-/// assert_eq!(guest_name(&line("qemu -m 1G")), None);
-/// ```
-pub fn guest_name(arguments: &[String]) -> Option<String> {
-    let mut values = arguments
-        .iter()
-        .zip(arguments.iter().skip(1))
-        .filter(|(flag, _)| matches!(flag.as_str(), "-name" | "--name"));
-    let options = split_at_commas(values.next_back()?.1);
-    let mut named = options.iter().filter_map(|option| option.strip_prefix("guest="));
-    named.next_back().map(str::to_owned).or_else(|| options.into_iter().find(|option| !option.contains('=')))
 }
 
 #[cfg(test)]

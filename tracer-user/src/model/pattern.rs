@@ -4,7 +4,7 @@ use std::{convert::Infallible, str::FromStr};
 
 use glob::Pattern;
 
-use crate::model::threads::bounded_name;
+use crate::identity::text::{bounded_name, split_at_commas};
 
 /// A name or a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,23 +108,4 @@ impl FromStr for NameList {
         let names = split_at_commas(text).iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
         Ok(Self { typed: bounded_name(text).into_owned(), names })
     }
-}
-
-/// Splits a text at single commas; doubled ones stand for one.
-///
-/// ```
-/// # use tracer_user::model::pattern::split_at_commas;
-/// assert_eq!(split_at_commas("a,b=1,,2,"), ["a", "b=1,2", ""]);
-/// ```
-pub fn split_at_commas(text: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        if c == ',' && characters.next_if_eq(&',').is_none() {
-            parts.push(String::new());
-        } else {
-            parts.last_mut().expect("never empty").push(c);
-        }
-    }
-    parts
 }

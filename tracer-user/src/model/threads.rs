@@ -4,28 +4,9 @@
 //! before: a place is given back at the reading after. So it is bounded by the kernel side's table of vCPUs,
 //! however many threads come and go. A recording's list has all of its threads; they are in its lines anyway.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{collections::HashSet, fmt};
 
 use crate::model::{Crowded, HostId, ThreadId, VmId};
-
-/// Characters of a VM's name. libvirt and QEMU set no limit, and a tenant may choose the name.
-pub const NAME_CHARS: usize = 256;
-
-/// A name cut at [`NAME_CHARS`] characters, the last of which is an ellipsis then.
-///
-/// ```
-/// # use tracer_user::model::threads::bounded_name;
-/// assert_eq!(bounded_name("web01"), "web01");
-/// assert_eq!(bounded_name(&"é".repeat(256)), "é".repeat(256));
-/// assert_eq!(bounded_name(&"é".repeat(257)), "é".repeat(255) + "…");
-/// ```
-pub fn bounded_name(name: &str) -> Cow<'_, str> {
-    let mut ends = name.char_indices().map(|(at, _)| at).skip(NAME_CHARS - 1);
-    match (ends.next(), ends.next()) {
-        (Some(last), Some(_)) => Cow::Owned(format!("{}…", &name[..last])),
-        _ => Cow::Borrowed(name),
-    }
-}
 
 /// A vCPU thread, as a reader finds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@ use super::rust::Source;
 
 /// The rooms that read no clock, environment, terminal or file, and know nothing of the command line.
 const PURE: &[&str] = &[
+    "tracer-user/src/identity",
     "tracer-user/src/decode",
     "tracer-user/src/model",
     "tracer-user/src/recording",
