@@ -85,3 +85,14 @@ pub fn facts_of_root(root: &str) -> Facts {
         _ => Facts::new(),
     }
 }
+
+/// The user that a process runs as, of `/proc/PID/status`: the effective one.
+///
+/// ```
+/// # use tracer_user::identity::process::user;
+/// assert_eq!(user("Name:\tqemu\nUid:\t1000\t107\t107\t107\n"), Some(107));
+/// ```
+pub fn user(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}

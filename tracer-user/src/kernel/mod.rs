@@ -14,6 +14,7 @@ pub(crate) mod features;
 pub(crate) mod filter;
 pub(crate) mod hook;
 pub(crate) mod host;
+pub mod identify;
 pub(crate) mod log;
 mod mapped;
 pub(crate) mod namespaces;
