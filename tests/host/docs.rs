@@ -40,7 +40,7 @@ fn tables_are_those_of_the_code() {
         tables += page.matches("<!-- table: ").count();
         demand(&path, &page, &wanted);
     }
-    assert_eq!(tables, 6, "parts, causes, columns, losses, notes, kernels");
+    assert_eq!(tables, 9, "parts, causes, columns, losses, notes, kernels, facts, identity sources, stacks");
 }
 
 /// The snapshots of outputs whose names begin so, and the specification of recordings.

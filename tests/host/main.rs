@@ -9,6 +9,7 @@ mod ended;
 mod export;
 mod files;
 mod generated;
+mod identity;
 mod lines;
 mod merge;
 mod merged;

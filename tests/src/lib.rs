@@ -6,6 +6,7 @@ pub mod attack;
 pub mod bpf;
 pub mod causes;
 pub mod generated;
+pub mod identity;
 pub mod noise;
 pub mod patched;
 pub mod perfdata;

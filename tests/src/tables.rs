@@ -4,12 +4,17 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
-use tracer_user::model::{
-    columns::{COLUMNS, Set},
-    kinds::KINDS,
-    losses::LOSSES,
-    parts::PARTS,
+use tracer_user::{
+    identity::fact,
+    model::{
+        columns::{COLUMNS, Set},
+        kinds::KINDS,
+        losses::LOSSES,
+        parts::PARTS,
+    },
 };
+
+use crate::identity::{self, Fixture};
 
 /// Replaces each block between `<!-- table: NAME -->` and `<!-- end -->` by the printed table of that name.
 ///
@@ -40,6 +45,9 @@ pub fn table(name: &str) -> Result<String> {
         "losses" => losses(true),
         "notes" => losses(false),
         "kernels" => kernels()?,
+        "facts" => facts(),
+        "identity sources" => sources(),
+        "stacks" => stacks()?,
         _ => bail!("no table is called {name}"),
     })
 }
@@ -84,6 +92,52 @@ fn losses(missing: bool) -> String {
     let rows = LOSSES.iter().filter(|info| info.missing == missing);
     let rows = rows.map(|info| vec![format!("{} (`{}`)", info.text, info.name), info.meaning.to_owned()]);
     markdown(&["on the screen", "meaning"], "--", rows)
+}
+
+fn facts() -> String {
+    let rows = fact::KINDS.iter().map(|info| {
+        let sources: Vec<_> = info.sources.iter().map(|source| code(source.info().id)).collect();
+        let selected = code(&format!("{}:", info.prefix));
+        vec![code(info.key), selected, info.meaning.to_owned(), sources.join(", ")]
+    });
+    markdown(&["fact", "selected by", "meaning", "believed, the first one most"], "----", rows)
+}
+
+fn sources() -> String {
+    let rows = fact::SOURCES.iter().map(|info| {
+        let places: Vec<_> = info.place.split(", ").map(code).collect();
+        vec![code(info.id), places.join(", "), info.right.to_owned(), info.lost.to_owned()]
+    });
+    markdown(&["source", "where", "right", "without it nobody knows"], "----", rows)
+}
+
+/// The stacks of the fixtures, with what is taken from each source.
+fn stacks() -> Result<String> {
+    let fixtures = identity::all()?;
+    let rows = fixtures.iter().filter(|fixture| !fixture.made_up).map(|fixture| {
+        let checked = match fixture.unverified {
+            true => format!("no: {}", fixture.sources.join("; ")),
+            false => fixture.sources.join("; "),
+        };
+        vec![fixture.stack.clone(), taken(fixture), checked]
+    });
+    Ok(markdown(&["stack", "what is known, by source", "form checked against"], "---", rows))
+}
+
+/// What a fixture's facts and threads come from. The name of a process is no news.
+fn taken(fixture: &Fixture) -> String {
+    let told = |source: &str| {
+        let end = format!(", {source}");
+        let facts = fact::KINDS
+            .iter()
+            .filter(|info| fixture.expect.facts.get(info.key).is_some_and(|fact| fact.ends_with(&end)));
+        let mut told: Vec<_> = facts.map(|info| info.label).collect();
+        let is_vcpu = |is: &str| is.starts_with("vcpu ") && is.ends_with(&format!(" {source}"));
+        told.extend(fixture.thread.iter().any(|thread| is_vcpu(&thread.is)).then_some("vCPUs"));
+        (!told.is_empty()).then(|| format!("{}: {}", code(source), told.join(", ")))
+    };
+    let sources = fact::SOURCES.iter().map(|info| info.id).filter(|id| *id != "comm");
+    sources.filter_map(told).collect::<Vec<_>>().join("; ")
 }
 
 /// The part of `tests/kernels.toml` that the manual shows.

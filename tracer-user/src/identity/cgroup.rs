@@ -176,10 +176,20 @@ fn scope(name: &str) -> Option<String> {
     Some(unescaped(machine)).filter(|machine| !machine.is_empty())
 }
 
-/// Number and name of the domain in the name of libvirt's machine.
+/// Number and name of the domain in the name of libvirt's machine. Before the number, a user's domain has the
+/// user's name, and one of an embedded driver has `embed` and a hash.
 fn domain(machine: &str) -> Option<(&str, &str)> {
-    let (id, name) = machine.strip_prefix("qemu-")?.split_once('-')?;
-    (number(id).is_some() && !name.is_empty()).then_some((id, name))
+    let mut rest = machine.strip_prefix("qemu-")?;
+    if let Some(embedded) = rest.strip_prefix("embed-") {
+        rest = embedded.split_once('-')?.1;
+    }
+    loop {
+        let (id, name) = rest.split_once('-')?;
+        if number(id).is_some() && !name.is_empty() {
+            return Some((id, name));
+        }
+        rest = name;
+    }
 }
 
 fn of_domain((id, name): (&str, &str)) -> Facts {
@@ -244,6 +254,17 @@ mod tests {
         assert_eq!(value(alone, Kind::Domain).as_deref(), Some("a.b"));
         assert_eq!(value(alone, Kind::DomainId).as_deref(), Some("3"));
         assert_eq!(value("1:cpu:/machine/web.libvirt-qemu/vcpu1\n", Kind::Domain).as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn domains_of_users_and_embedded_drivers() {
+        let of = |machine| domain(machine);
+        assert_eq!(of("qemu-7-web-2"), Some(("7", "web-2")));
+        assert_eq!(of("qemu-anna-maria-7-web"), Some(("7", "web")));
+        assert_eq!(of("qemu-embed-12345678-7-web"), Some(("7", "web")));
+        for machine in ["qemu-rhel7", "qemu-7-", "qemu--", "qemu-", "web-7-x"] {
+            assert_eq!(of(machine), None, "{machine}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod threads;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs, io,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -191,8 +191,8 @@ impl Look<'_> {
         }
     }
 
-    /// Threads of vCPUs and descriptors of VMs, by KVM itself. A process can have several VMs; then a thread's
-    /// number is that in the first one.
+    /// Threads of vCPUs and descriptors of VMs, by KVM itself. A process can have several VMs; then a
+    /// thread's number is that in the first one.
     fn debugfs(&mut self, tids: &[u32]) -> (HashMap<u32, u32>, Vec<u32>) {
         let (mut numbers, mut fds) = (HashMap::new(), Vec::new());
         let vms = match &self.host.kvm {
@@ -227,12 +227,12 @@ impl Look<'_> {
         }
         let file = format!("{name}.xml");
         let run = &self.host.roots.run;
-        let mut found = read_status(&run.join("libvirt/qemu").join(&file), None, self.pid);
+        let mut found = read_status(&run.join("libvirt/qemu").join(&file), self.pid);
         let status = files::text(&self.path.join("status"), SMALL).unwrap_or_default();
         if let Some(user) = process::user(&status).filter(|user| *user != 0 && found == Err(Outcome::Absent))
         {
             let session = run.join(format!("user/{user}/libvirt/qemu/run")).join(&file);
-            found = read_status(&session, Some(user), self.pid);
+            found = read_status(&session, self.pid);
         }
         match found {
             Ok(status) => {
@@ -316,14 +316,9 @@ impl Look<'_> {
     }
 }
 
-/// The status of the domain in a process. A user's file must be the user's.
-fn read_status(path: &Path, user: Option<u32>, pid: u32) -> Result<Status, Outcome> {
-    let failed = |error: io::Error| Outcome::of(&error);
-    let owner = files::open(path).and_then(|file| file.metadata()).map_err(failed)?.uid();
-    if user.is_some_and(|user| user != owner) {
-        return Err(Outcome::Failed("it belongs to another user".to_owned()));
-    }
-    let file = files::bytes(path, status_xml::MAX_BYTES + 1).map_err(failed)?;
+/// The status of the domain in a process.
+fn read_status(path: &Path, pid: u32) -> Result<Status, Outcome> {
+    let file = files::bytes(path, status_xml::MAX_BYTES + 1).map_err(|error| Outcome::of(&error))?;
     let status = Status::parse(&file).map_err(|error| Outcome::Failed(error.to_string()))?;
     // A file that was left behind is about a process that has ended.
     (status.pid == Some(pid)).then_some(status).ok_or(Outcome::Silent)

@@ -36,9 +36,13 @@ pub(super) fn facts(arguments: &[&str]) -> Facts {
         options.iter().filter(move |(option, _)| *option == wanted).map(|(_, value)| *value)
     };
     let mut facts = Facts::new();
-    if let Some(uuid) = values("uuid").last().and_then(uuid) {
-        facts.push((Kind::Uuid, uuid));
-    }
+    // Both set the same variable: the last one counts. Proxmox uses the second.
+    let uuids = options.iter().filter_map(|(option, value)| match *option {
+        "uuid" => uuid(value),
+        "smbios" => smbios_uuid(value),
+        _ => None,
+    });
+    facts.extend(uuids.last().map(|uuid| (Kind::Uuid, uuid)));
     // An option of Proxmox' QEMU.
     if let Some(vmid) = values("id").last().filter(|id| number(id).is_some()) {
         facts.push((Kind::Vmid, vmid.to_owned()));
@@ -65,6 +69,14 @@ pub(super) fn facts(arguments: &[&str]) -> Facts {
     facts.extend(paths.filter_map(|path| project(path, &name)).next().map(|name| (Kind::Project, name)));
     facts.push((Kind::Name, name));
     facts
+}
+
+/// The UUID in `-smbios type=1,uuid=UUID`.
+fn smbios_uuid(value: &str) -> Option<String> {
+    let parts = split_at_commas(value);
+    let is_system = parts.iter().any(|part| part == "type=1");
+    let uuids = parts.iter().filter_map(|part| part.strip_prefix("uuid="));
+    uuids.last().filter(|_| is_system).and_then(uuid)
 }
 
 /// The project in a path of LXD or Incus: files of an instance are in a directory called `PROJECT_NAME`, or

@@ -38,6 +38,19 @@ fn names_as_qemu_takes_them() {
     }
 }
 
+/// QEMU 7.2 was asked by `query-uuid`.
+#[test]
+fn uuids_as_qemu_takes_them() {
+    let [one, two] = ["1", "2"].map(|digit| format!("{digit}2c6e5a0-1111-4222-8333-444455556666"));
+    let smbios = format!("type=1,uuid={one}");
+    let uuid = |options: &[&str]| value(&[&["kvm"], options].concat(), Kind::Uuid);
+    assert_eq!(uuid(&["-smbios", &smbios]), Some(one.clone()));
+    assert_eq!(uuid(&["-uuid", &two, "-smbios", &smbios]), Some(one.clone()));
+    assert_eq!(uuid(&["-smbios", &smbios, "-uuid", &two]), Some(two));
+    assert_eq!(uuid(&["-smbios", &format!("uuid={one},type=1")]), Some(one.clone()));
+    assert_eq!(uuid(&["-smbios", &format!("type=3,uuid={one}")]), None);
+}
+
 #[test]
 fn marks_of_managers_are_needed() {
     let kubevirt = ["qemu-kvm", "-name", "guest=default_a_b", "-smbios", "type=1,manufacturer=KubeVirt"];
