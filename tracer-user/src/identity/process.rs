@@ -64,13 +64,13 @@ pub fn schedstat(text: &str) -> Option<Schedstat> {
 /// assert_eq!(root("27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"), None);
 /// ```
 pub fn root(mountinfo: &str) -> Option<String> {
-    let roots = mountinfo.lines().filter_map(|line| {
+    let mut roots = mountinfo.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(3);
         let (root, place) = (fields.next()?, fields.next()?);
         (place == "/").then_some(root)
     });
     // What was mounted last lies on top.
-    roots.last().filter(|root| *root != "/").map(|root| root.replace("\\040", " "))
+    roots.next_back().filter(|root| *root != "/").map(|root| root.replace("\\040", " "))
 }
 
 /// What the root directory says: the jailer makes `BASE/FILE/ID/root`, the file's name having `firecracker`

@@ -133,7 +133,7 @@ impl FromStr for Selector {
 
 /// The digits of a UUID, or of its beginning.
 fn digits(typed: &str, value: &str) -> Result<String, BadSelector> {
-    let digits: String = value.chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
+    let digits = value.chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) || digits.len() > 32 {
         return Err(BadSelector::NoUuid(typed.to_owned()));
     }

@@ -37,14 +37,14 @@ pub(super) fn facts(arguments: &[&str]) -> Facts {
     };
     let mut facts = Facts::new();
     // Both set the same variable: the last one counts. Proxmox uses the second.
-    let uuids = options.iter().filter_map(|(option, value)| match *option {
+    let mut uuids = options.iter().filter_map(|(option, value)| match *option {
         "uuid" => uuid(value),
         "smbios" => smbios_uuid(value),
         _ => None,
     });
-    facts.extend(uuids.last().map(|uuid| (Kind::Uuid, uuid)));
+    facts.extend(uuids.next_back().map(|uuid| (Kind::Uuid, uuid)));
     // An option of Proxmox' QEMU.
-    if let Some(vmid) = values("id").last().filter(|id| number(id).is_some()) {
+    if let Some(vmid) = values("id").next_back().filter(|id| number(id).is_some()) {
         facts.push((Kind::Vmid, vmid.to_owned()));
     }
     let Some(name) = name(values("name")) else { return facts };
@@ -65,8 +65,8 @@ pub(super) fn facts(arguments: &[&str]) -> Facts {
             facts.push((Kind::Id, sandbox.to_owned()));
         }
     }
-    let paths = ["D", "pidfile", "readconfig"].into_iter().flat_map(values);
-    facts.extend(paths.filter_map(|path| project(path, &name)).next().map(|name| (Kind::Project, name)));
+    let mut paths = ["D", "pidfile", "readconfig"].into_iter().flat_map(values);
+    facts.extend(paths.find_map(|path| project(path, &name)).map(|name| (Kind::Project, name)));
     facts.push((Kind::Name, name));
     facts
 }
@@ -75,8 +75,8 @@ pub(super) fn facts(arguments: &[&str]) -> Facts {
 fn smbios_uuid(value: &str) -> Option<String> {
     let parts = split_at_commas(value);
     let is_system = parts.iter().any(|part| part == "type=1");
-    let uuids = parts.iter().filter_map(|part| part.strip_prefix("uuid="));
-    uuids.last().filter(|_| is_system).and_then(uuid)
+    let mut uuids = parts.iter().filter_map(|part| part.strip_prefix("uuid="));
+    uuids.next_back().filter(|_| is_system).and_then(uuid)
 }
 
 /// The project in a path of LXD or Incus: files of an instance are in a directory called `PROJECT_NAME`, or
