@@ -86,6 +86,7 @@ fn the_same_rows_again_allocate_nothing() {
             color: false,
             hist: None,
             columns: None,
+            across: None,
         };
         let mut printer = Table::new(view);
         let style = Style { width: Some(120), ..Style::default() };
@@ -128,8 +129,15 @@ fn causes_allocate_in_proportion() {
         }
         let mut rows = Rows::new(GroupBy::REASON);
         rows.of_store(&store);
-        let view =
-            View { key: SortKey::Time, idle: false, width: None, color: false, hist: None, columns: None };
+        let view = View {
+            key: SortKey::Time,
+            idle: false,
+            width: None,
+            color: false,
+            hist: None,
+            columns: None,
+            across: None,
+        };
         Table::new(view.clone()).print(&mut io::sink(), &rows, Span::Total).unwrap();
         JsonLines::new(view).print(&mut io::sink(), &rows, Span::Total).unwrap();
         let after = [&COUNT, &BYTES].map(|counter| counter.load(Ordering::Relaxed));

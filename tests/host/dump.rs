@@ -112,6 +112,7 @@ fn report_equals_live() {
             color: false,
             hist: Some(regex::Regex::new("").unwrap()),
             columns: None,
+            across: None,
         };
         let (mut json, mut table) = (Vec::new(), Vec::new());
         JsonLines::new(view.clone()).print(&mut json, &rows, Span::Total).unwrap();

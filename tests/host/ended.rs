@@ -30,7 +30,15 @@ fn store(vms: u32) -> Store {
 fn shown(by: &str, vms: u32, printer: impl Fn(View) -> Box<dyn Printer>) -> String {
     let mut rows = Rows::new(by.parse::<GroupBy>().unwrap());
     rows.of_store(&store(vms));
-    let view = View { key: SortKey::Time, idle: false, width: None, color: false, hist: None, columns: None };
+    let view = View {
+        key: SortKey::Time,
+        idle: false,
+        width: None,
+        color: false,
+        hist: None,
+        columns: None,
+        across: None,
+    };
     let mut out = Vec::new();
     printer(view).print(&mut out, &rows, Span::Total).unwrap();
     String::from_utf8(out).unwrap()

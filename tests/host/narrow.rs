@@ -2,7 +2,7 @@
 
 use exitlat_tests::causes;
 use tracer_user::{
-    model::{GroupBy, Interval, Rows, Thread, Threads, columns::SortKey},
+    model::{Across, GroupBy, Interval, Rows, Thread, Threads, columns::SortKey},
     recording::Reader,
     render::{Printer as _, Span, View, table::Table},
 };
@@ -13,10 +13,21 @@ use exitlat_tests::synthetic::{Synthetic, threads};
 const SANDBOX: &str = "sandbox-0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0";
 
 fn table(interval: &Interval, threads: &Threads, by: &str, width: Option<usize>) -> String {
+    printed(interval, threads, by, width, None)
+}
+
+fn printed(
+    interval: &Interval,
+    threads: &Threads,
+    by: &str,
+    width: Option<usize>,
+    across: Option<Across>,
+) -> String {
     let by: GroupBy = by.parse().unwrap();
     let mut rows = Rows::new(by);
     rows.of_interval(interval.with(threads));
-    let view = View { key: SortKey::Time, idle: false, width, color: false, hist: None, columns: None };
+    let view =
+        View { key: SortKey::Time, idle: false, width, color: false, hist: None, columns: None, across };
     let mut out = Vec::new();
     Table::new(view).print(&mut out, &rows, Span::Interval).unwrap();
     String::from_utf8(out).unwrap()
@@ -253,6 +264,7 @@ fn the_time_of_causes_is_in_proportion() {
                 color: false,
                 hist: None,
                 columns: None,
+                across: None,
             };
             let mut printer = Table::new(view);
             while reader.next_interval(&mut interval).unwrap() {
@@ -268,4 +280,47 @@ fn the_time_of_causes_is_in_proportion() {
     };
     let (few, many) = (report(1000), report(10_000));
     assert!(many < 40 * few, "{few} ns of 1,000 causes, {many} ns of 10,000");
+}
+
+/// A table of rates keeps the pids and the sums; what has no room is in `other`, and named.
+#[test]
+fn rates_fit_and_name_what_they_sum_up() {
+    let sandbox = |thread: &Thread| Thread { vm: SANDBOX.to_owned(), ..thread.clone() };
+    let threads: Threads = threads().list.iter().map(sandbox).collect();
+    let interval = &Synthetic { split: true, incident: false }.intervals()[0];
+    let rates = |width| {
+        let text = printed(interval, &threads, "vcpu,reason", width, Some(Across::Reason));
+        text.split_once("\n\n").unwrap().0.to_owned()
+    };
+    let whole = rates(None);
+    let reasons = whole.lines().nth(1).unwrap().split_whitespace().skip(3).count();
+    assert!(reasons > 5 && !whole.contains("other") && !whole.contains('…'), "{whole}");
+    let first = |text: &str| -> Vec<_> {
+        let lines = text.lines().skip(2).filter(|line| !line.starts_with("other"));
+        lines.map(|line| line.split_whitespace().find(|word| word.contains('.')).map(str::to_owned)).collect()
+    };
+    for width in [120, 100, 80, 60, 50] {
+        let text = rates(Some(width));
+        let heading: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        let named = text.lines().find_map(|line| line.strip_prefix("other: "));
+        let folded = named.map_or(0, |names| names.split(", ").count());
+        let shown = heading.len() - 3 - usize::from(named.is_some());
+        assert_eq!(shown + folded, reasons, "{width}: {text}");
+        assert_eq!(heading.last() == Some(&"other"), folded > 0, "{text}");
+        assert_eq!(first(&text), first(&whole), "{text}");
+        for line in text.lines().filter(|line| !line.starts_with("other: ")) {
+            assert!(line.chars().count() <= width, "{width}: {line}");
+        }
+        assert!(["[4101]", "[4102]", "[4103]"].iter().all(|pid| text.contains(pid)), "{text}");
+    }
+    insta::assert_snapshot!(rates(Some(80)), @r"
+    Exits per second
+    VM                     vCPU       Exits     msr   cpuid      io     npf   other
+    sandbox-0f1…eff0[4102] 0         1130.7   425.9       -   258.9   167.9   277.9
+    sandbox-0f1…eff0[4101] 1         1325.6   423.9   304.9   243.9   175.9   176.9
+    sandbox-0f1…eff0[4103] tid 4131   931.7       -   304.9   256.9   176.9   192.9
+    sandbox-0f1…eff0[4101] 0         1147.7   423.9   309.9       -   168.9   244.9
+    total                            4535.6  1273.6   919.7   759.8   689.8   892.7
+    other: interrupt, hypercall, hlt, vintr
+    ");
 }

@@ -13,6 +13,8 @@ const EXAMPLES: &str = "\
 Examples:
   exitlat live -p 4242               one VM, by the pid of its process
   exitlat live -g 'web*' --by vm,reason
+  exitlat live --by vcpu --across reason
+                                     exits per second: a row per vCPU, a column per reason
   exitlat live -d 0.2 -k max         every 200 ms, the longest exit first
   exitlat live --once --format json  one interval, for a script
   exitlat live 1 10                  ten intervals of 1 s, as in the bcc tools

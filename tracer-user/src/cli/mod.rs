@@ -119,7 +119,10 @@ mod tests {
     fn live_is_the_default() {
         for line in ["exitlat -p 1,2 -k max_t 0.5 3", "exitlat live --pid 1,2 --key max 500ms 3"] {
             let args = live(line);
-            assert_eq!((args.trace.vms.pid, args.view.key, args.count), (vec![1, 2], SortKey::Max, Some(3)));
+            assert_eq!(
+                (args.trace.vms.pid, args.view.key, args.count),
+                (vec![1, 2], Some(SortKey::Max), Some(3))
+            );
             assert_eq!(args.interval, Some(Duration::from_millis(500)));
         }
     }
@@ -140,6 +143,8 @@ mod tests {
             "exitlat 2h",
             "exitlat --by cpu",
             "exitlat -f (",
+            "exitlat --by vm --across part",
+            "exitlat --by vm --across reason --columns all",
             "exitlat --once 1 2",
             "exitlat 1 0",
             "exitlat diff a",

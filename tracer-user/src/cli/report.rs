@@ -13,6 +13,8 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   exitlat report good.exitlat
   exitlat report good.exitlat --by vm,reason -k p99
+  exitlat report good.exitlat --by vm --across reason
+                                     exits per second: a row per VM, a column per reason
   exitlat report good.exitlat --intervals --format csv
   ssh host cat good.exitlat | exitlat report -
   exitlat report perf.data           a file of `perf kvm stat record`

@@ -8,7 +8,7 @@ use crate::{
         plan::{Attach, Causes, ExitStamp},
     },
     model::{
-        GroupBy,
+        Across, GroupBy,
         columns::{self, Column},
     },
     recording::rotate::Fsync,
@@ -60,6 +60,17 @@ impl ValueEnum for Fsync {
             Self::Never => ("never", "Leave it to the kernel"),
         };
         Some(PossibleValue::new(name).help(help))
+    }
+}
+
+impl ValueEnum for Across {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Reason]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let Self::Reason = self;
+        Some(PossibleValue::new("reason").help("One column per exit reason, the most frequent first"))
     }
 }
 

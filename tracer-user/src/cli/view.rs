@@ -5,7 +5,7 @@ use regex::Regex;
 
 use crate::{
     cli::values::{self, Columns},
-    model::columns::SortKey,
+    model::{Across, columns::SortKey},
 };
 
 /// How tables are printed.
@@ -14,9 +14,13 @@ pub struct ViewArgs {
     /// Columns of the table: usual, parts, all, or a list of names as in CSV
     #[arg(long, value_name = "LIST", value_parser = values::columns)]
     pub columns: Option<Columns>,
-    /// Sort by this key
-    #[arg(short, long, value_enum, default_value = "time")]
-    pub key: SortKey,
+    /// Columns of exits per second, one for each exit reason; --by has the rows: vm, vcpu or host. JSON and
+    /// CSV have a row for each pair instead
+    #[arg(long, value_enum, value_name = "DIMENSION", conflicts_with = "columns")]
+    pub across: Option<Across>,
+    /// Sort by this key [default: time; with --across: sample]
+    #[arg(short, long, value_enum)]
+    pub key: Option<SortKey>,
     /// Print histograms too, of all reasons or of those that match
     #[arg(long, value_name = "REASON", num_args = 0..=1, default_missing_value = "")]
     pub hist: Option<Regex>,

@@ -7,7 +7,7 @@ use clap::ColorChoice;
 
 use crate::{
     cli::{Format, Usage, ViewArgs},
-    model::{GroupBy, NamedInterval, Rows, Selection, Store, calendar},
+    model::{Across, GroupBy, NamedInterval, Rows, Selection, Store, calendar, columns::SortKey},
     render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table, units},
 };
 
@@ -74,13 +74,20 @@ impl Screen {
                 "-f chooses exit reasons, which `--by part` does not tell apart; use --by part,reason",
             ));
         }
+        if args.across.is_some() {
+            across(by)?;
+        }
+        // Rows are in the order of what the table shows.
+        let usual = if args.across.is_some() { SortKey::Sample } else { SortKey::Time };
+        let by = GroupBy { reason: by.reason || args.across == Some(Across::Reason), ..by };
         let view = View {
-            key: args.key,
+            key: args.key.unwrap_or(usual),
             idle: args.idle,
             width,
             color,
             hist: args.hist.clone(),
             columns: args.columns.as_ref().map(|columns| columns.0.clone()),
+            across: args.across,
         };
         let printer: Box<dyn Printer> = match args.format {
             Format::Table => Box::new(Table::new(view)),
@@ -145,6 +152,18 @@ impl Screen {
         self.out.write_all(&block)?;
         self.out.flush()?;
         Ok(())
+    }
+}
+
+/// Refuses rows that do not go with columns of reasons.
+fn across(by: GroupBy) -> Result<(), Usage> {
+    let refusals = [
+        (by.part, "--across counts exits, which have no part: leave `part` out of --by"),
+        (by.reason, "--across reason has a column for each reason; name its rows by --by vm, vcpu or host"),
+    ];
+    match refusals.into_iter().find(|(refused, _)| *refused) {
+        Some((_, why)) => Err(Usage::new(why)),
+        None => Ok(()),
     }
 }
 

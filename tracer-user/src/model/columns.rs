@@ -25,6 +25,8 @@ pub enum Value {
     Mean(Option<f64>),
     /// A percentage with a `+-` before it.
     Deviation(Option<f64>),
+    /// A number per second; `None` where the time is not known.
+    Rate(Option<f64>),
     /// A part of a time: people see its share, machines its ns. `None` if it was not measured.
     Part {
         /// The part.

@@ -22,6 +22,13 @@ impl GroupBy {
     pub const REASON: Self = Self { host: false, vm: false, vcpu: false, reason: true, part: false };
 }
 
+/// The dimension that becomes columns, for a table of rates by two dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Across {
+    /// A column for each exit reason.
+    Reason,
+}
+
 impl FromStr for GroupBy {
     type Err = String;
 

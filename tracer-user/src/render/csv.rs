@@ -95,7 +95,7 @@ fn record(row: &Row, cause: &str, rows: &Rows, totals: &Totals, span: Span) -> V
     fields.extend(COLUMNS.iter().map(|column| match column.value(row, totals) {
         Value::Count(count) => count.to_string(),
         Value::Ns(ns) | Value::Part { ns, .. } => ns.map_or_else(String::new, |ns| ns.to_string()),
-        Value::Share(number) | Value::Mean(number) | Value::Deviation(number) => {
+        Value::Share(number) | Value::Mean(number) | Value::Rate(number) | Value::Deviation(number) => {
             number.map_or_else(String::new, |number| format!("{number:.6}"))
         }
     }));

@@ -99,7 +99,12 @@ impl JsonLines {
             let value = match column.value(row, totals) {
                 Value::Count(count) => json!(count),
                 Value::Ns(ns) | Value::Part { ns, .. } => json!(ns),
-                Value::Share(number) | Value::Mean(number) | Value::Deviation(number) => json!(number),
+                Value::Share(number)
+                | Value::Mean(number)
+                | Value::Rate(number)
+                | Value::Deviation(number) => {
+                    json!(number)
+                }
             };
             object.insert(column.id.into(), value);
         }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::model::{
-    Row, Rows,
+    Across, Row, Rows,
     columns::{Column, SortKey},
 };
 
@@ -32,6 +32,8 @@ pub struct View {
     pub hist: Option<regex::Regex>,
     /// Columns of the table; `None` for those that suit it.
     pub columns: Option<Vec<&'static Column>>,
+    /// The dimension that becomes columns of rates, in the table alone. The rows are by it, too.
+    pub across: Option<Across>,
 }
 
 /// Whether rows cover one interval or everything since the start.

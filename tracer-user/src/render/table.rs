@@ -11,7 +11,10 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     decode::decode,
-    model::{Crowded, GroupBy, LastReason, Row, Rows, VmAccount, crowded::Share, parts::PartInfo},
+    model::{
+        Crowded, GroupBy, LastReason, Pivot, Row, Rows, VmAccount, columns::SortKey, crowded::Share,
+        parts::PartInfo,
+    },
     render::{
         Printer, Span, View, escape, histogram, sorted,
         text::{Setter, Style},
@@ -27,6 +30,8 @@ use crate::{
 const LABEL_MIN: usize = 18;
 /// More VMs than this are left to `--by vm,part`.
 const VMS: usize = 10;
+/// More reasons than this that have no room are left to a wider terminal.
+const FOLDED: usize = 10;
 /// Width of the VMs' labels.
 const VM_MIN: usize = 24;
 
@@ -50,7 +55,7 @@ impl Table {
 
 impl Printer for Table {
     fn print(&mut self, out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
-        let View { key, idle, width, color, ref hist, ref columns } = self.view;
+        let View { key, idle, width, color, ref hist, ref columns, across } = self.view;
         let idle = (!idle).then_some("idle (not in Time%)");
         let style = Style { width, color, label_min: LABEL_MIN, idle };
         if rows.is_empty() && rows.totals().count() != 0 {
@@ -61,6 +66,8 @@ impl Printer for Table {
         } else if rows.is_empty() {
             // No row at all, or none that was selected.
             writeln!(out, "No exits to show{}.", if span == Span::Total { "" } else { " in this interval" })?;
+        } else if across.is_some() {
+            rates(out, rows, key, &mut self.exits, &mut self.setter, style)?;
         } else {
             self.exits.exits(rows, key, columns.as_deref());
             self.setter.print(out, &self.exits, style)?;
@@ -88,6 +95,33 @@ impl Printer for Table {
             None => Ok(()),
         }
     }
+}
+
+/// Prints exits per second by place and reason. The reasons that have no room are one column, and are named.
+fn rates(
+    out: &mut dyn Write,
+    rows: &Rows,
+    key: SortKey,
+    table: &mut TableModel,
+    setter: &mut Setter,
+    style: Style,
+) -> io::Result<()> {
+    let pivot = Pivot::of(rows, key);
+    table.rates(rows, &pivot);
+    let folded = setter.room(table, style).map(|room| table.fold(room)).unwrap_or_default();
+    setter.print(out, table, style)?;
+    if !folded.is_empty() {
+        let names: Vec<_> = folded.iter().take(FOLDED).map(|heading| &*heading.title).collect();
+        write!(out, "other: {}", names.join(", "))?;
+        match folded.len().saturating_sub(FOLDED) {
+            0 => writeln!(out)?,
+            more => writeln!(out, " and {more} more")?,
+        }
+    }
+    if pivot.columns.iter().any(|column| column.idle) {
+        writeln!(out, "in brackets: idle exits, whose idle time was not measured")?;
+    }
+    Ok(())
 }
 
 /// Leaves out parts that no VM has, unless every reader looks for them.

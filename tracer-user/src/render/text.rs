@@ -60,7 +60,7 @@ impl Setter {
             left(&mut self.line, title, *width);
         }
         for &at in &self.columns {
-            right(&mut self.line, table.columns[at].title, table.columns[at].width);
+            right(&mut self.line, &table.columns[at].title, table.columns[at].width);
         }
         writeln!(out, "{bold}{}{plain}", self.line.trim_end())?;
         let mut idle = style.idle;
@@ -94,26 +94,22 @@ impl Setter {
     /// The titles of the columns that had no room in the table printed last.
     pub fn dropped<'a>(&'a self, table: &'a TableModel) -> impl Iterator<Item = &'a str> {
         let columns = table.columns.iter().enumerate();
-        columns.filter(|(at, _)| !self.columns.contains(at)).map(|(_, column)| column.title)
+        columns.filter(|(at, _)| !self.columns.contains(at)).map(|(_, column)| &*column.title)
+    }
+
+    /// The columns of the terminal that are left beside the labels, if these are cut as far as they are
+    /// before a column is dropped; [`None`] if there is no limit.
+    pub fn room(&mut self, table: &TableModel, style: Style) -> Option<usize> {
+        let room = style.width?;
+        self.measure(table, style);
+        self.shorten(table, room, NAME_FLOOR, |label| table.is_name(label));
+        Some(room.saturating_sub(self.labels.iter().map(|width| width + 1).sum()))
     }
 
     /// Finds the widths. Shortens names, then drops columns of the highest rank, then cuts any label, until
     /// the line fits. Names get back the room that a dropped column leaves.
     fn fit(&mut self, table: &TableModel, style: Style) {
-        self.labels.clear();
-        self.labels.extend(table.labels.iter().map(|title| title.width()));
-        let last = self.labels.len().saturating_sub(1);
-        for line in table.lines() {
-            for (at, (label, width)) in line.labels().zip(&mut self.labels).enumerate() {
-                let indent = if line.kind == Kind::Cause && at == last { INDENT.len() } else { 0 };
-                *width = (*width).max(indent + label.width());
-            }
-        }
-        if let [only] = self.labels.as_mut_slice() {
-            *only = (*only).max(style.label_min);
-        }
-        self.columns.clear();
-        self.columns.extend(0..table.columns.len());
+        self.measure(table, style);
         let Some(room) = style.width else { return };
         self.whole_labels.clone_from(&self.labels);
         self.shorten(table, room, NAME_FLOOR, |label| table.is_name(label));
@@ -130,6 +126,24 @@ impl Setter {
             let spare = room.saturating_sub(self.width(table));
             self.labels[at] = self.whole_labels[at].min(self.labels[at] + spare);
         }
+    }
+
+    /// The widths without a limit: whole labels, and all columns.
+    fn measure(&mut self, table: &TableModel, style: Style) {
+        self.labels.clear();
+        self.labels.extend(table.labels.iter().map(|title| title.width()));
+        let last = self.labels.len().saturating_sub(1);
+        for line in table.lines() {
+            for (at, (label, width)) in line.labels().zip(&mut self.labels).enumerate() {
+                let indent = if line.kind == Kind::Cause && at == last { INDENT.len() } else { 0 };
+                *width = (*width).max(indent + label.width());
+            }
+        }
+        if let [only] = self.labels.as_mut_slice() {
+            *only = (*only).max(style.label_min);
+        }
+        self.columns.clear();
+        self.columns.extend(0..table.columns.len());
     }
 
     /// Cuts the widest of some labels until the line fits, but not below `floor`.

@@ -23,12 +23,16 @@ pub fn write_value(out: &mut impl Write, value: Value) -> fmt::Result {
         | Value::Ns(None)
         | Value::Mean(None)
         | Value::Part { ns: Some(0), .. }
+        | Value::Rate(Some(0.0))
         | Value::Part { ns: Some(_), of_ns: 0 } => out.write_str("-"),
         Value::Share(Some(share)) => write!(out, "{:.2}%", 100.0 * share),
         Value::Ns(Some(ns)) => write!(out, "{:.2}us", ns as f64 / 1e3),
         Value::Mean(Some(ns)) => write!(out, "{:.2}us", ns / 1e3),
-        Value::Part { ns: None, .. } => out.write_str("?"),
+        Value::Part { ns: None, .. } | Value::Rate(None) => out.write_str("?"),
         Value::Part { ns: Some(ns), of_ns } => write!(out, "{:.1}%", 100.0 * ns as f64 / of_ns as f64),
+        // Some is not none.
+        Value::Rate(Some(rate)) if rate < 0.05 => out.write_str("<0.1"),
+        Value::Rate(Some(rate)) => write!(out, "{rate:.1}"),
         Value::Deviation(None) => Ok(()),
         Value::Deviation(Some(percent)) => write!(out, "( +-{percent:6.2}% )"),
     }
@@ -69,4 +73,17 @@ pub fn rate(count: u64, elapsed_ns: u64) -> f64 {
 /// `1 vCPU`, `2 vCPUs`.
 pub fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// None, some, and what is not known are three things.
+    #[test]
+    fn a_small_rate_is_not_none() {
+        let rates = [Some(0.0), Some(0.0001), Some(0.05), Some(1.0), Some(123_456.78), None];
+        let texts = rates.map(|rate| value(Value::Rate(rate)));
+        assert_eq!(texts, ["-", "<0.1", "0.1", "1.0", "123456.8", "?"]);
+    }
 }

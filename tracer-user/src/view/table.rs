@@ -1,6 +1,6 @@
 //! A table as data. Filled again with the same rows it allocates nothing.
 
-use std::{cmp::Ordering, ops::Range};
+use std::{borrow::Cow, cmp::Ordering, ops::Range};
 
 use tracer_ebpf::part::Part;
 
@@ -15,11 +15,13 @@ use crate::{
     view::label::{self, Dimension, dimensions},
 };
 
+mod pivot;
+
 /// Heading of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heading {
     /// Its words.
-    pub title: &'static str,
+    pub title: Cow<'static, str>,
     /// Characters that its values need.
     pub width: usize,
     /// Where there is no room, the columns with the highest rank go first; 0 always stays.
@@ -35,6 +37,8 @@ pub enum Kind {
     Idle,
     /// A cause: part of the row above it. Its only label is the last.
     Cause,
+    /// The sum of the rows above it.
+    Total,
 }
 
 /// A line of a table.
@@ -94,7 +98,8 @@ impl TableModel {
         })
     }
 
-    /// Indices for [`Rows::at`] of the rows of exits or of guest time, one for each line that is no cause.
+    /// Indices for [`Rows::at`] of the rows of exits or of guest time, one for each line that is no cause;
+    /// none of a table of rates.
     pub fn row_indices(&self) -> &[usize] {
         &self.sorted
     }
@@ -174,7 +179,7 @@ impl TableModel {
         vms.sort_by(|a, b| overhead_ns(b).cmp(&overhead_ns(a)).then_with(|| a.vm.cmp(&b.vm)));
         self.labels.push("Of the vCPUs' wall time");
         let parts: Vec<&PartInfo> = PARTS.iter().filter(|info| shown(info, &vms)).collect();
-        let heading = |title: &'static str, width, rank| Heading { title, width, rank };
+        let heading = |title: &'static str, width, rank| Heading { title: title.into(), width, rank };
         self.columns.clear();
         self.columns.extend([heading("vCPUs", 5, PARTS_RANKS + 1), heading("Guest", 8, 0)]);
         // On a narrow terminal the parts with the least time go first; the largest stays.
@@ -254,7 +259,7 @@ impl TableModel {
     fn head(&mut self) {
         self.columns.clear();
         let heading =
-            |column: &&Column| Heading { title: column.title, width: column.width, rank: column.rank };
+            |column: &&Column| Heading { title: column.title.into(), width: column.width, rank: column.rank };
         self.columns.extend(self.chosen.iter().map(heading));
     }
 
@@ -324,6 +329,6 @@ pub fn largest_first(rows: &Rows, causes: &mut [usize]) -> usize {
 }
 
 /// The name of a cause; [`None`] for samples that are no cause with a name.
-pub fn cause_label(row: &Row) -> Option<std::borrow::Cow<'static, str>> {
+pub fn cause_label(row: &Row) -> Option<Cow<'static, str>> {
     subkey::label(row.reason.map_or(Isa(0), |(isa, _)| isa), row.cause?)
 }
