@@ -23,4 +23,5 @@ mod rotate;
 mod scenarios;
 mod shown;
 mod snapshots;
+mod switch;
 mod usage;
