@@ -1,5 +1,7 @@
 //! The command line of `cargo xtask`.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 use crate::bench::BenchArgs;
@@ -66,6 +68,23 @@ pub enum Command {
     Fuzz(FuzzArgs),
     /// Make the archive for a release.
     Dist,
+    /// Write a table of the sources anew from what it is made of.
+    #[command(subcommand)]
+    Gen(Table),
+}
+
+/// The tables that are generated.
+#[derive(Debug, Subcommand)]
+pub enum Table {
+    /// KVM's statistics, from unpacked kernel sources
+    #[command(after_help = "Example:\n  apt-get download linux-source-6.12 && dpkg-deb --fsys-tarfile \
+        linux-source-6.12_*.deb | tar -xO --wildcards '*.tar.xz' | tar -xJ\n  \
+        cargo xtask gen counters linux-source-6.12")]
+    Counters {
+        /// The roots of the sources, the newest last
+        #[arg(required = true, value_name = "LINUX")]
+        trees: Vec<PathBuf>,
+    },
 }
 
 #[cfg(test)]

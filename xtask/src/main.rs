@@ -20,7 +20,7 @@ use anyhow::Result;
 use clap::Parser;
 use lab::process;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Table};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -48,5 +48,6 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Dist => cmd::dist::run(),
+        Command::Gen(Table::Counters { trees }) => cmd::counters::generate(&trees),
     }
 }

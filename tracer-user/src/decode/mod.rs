@@ -21,6 +21,7 @@ macro_rules! reasons {
     };
 }
 
+pub mod counters;
 pub mod kernel_table;
 pub mod kvm_exit;
 pub mod pseudo;
