@@ -5,12 +5,12 @@
 //! one key the same name has the same pseudonym everywhere; without the key nobody can look one up by trying
 //! names, which for names like `web01` a hash without a key would allow.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::model::{Thread, Threads, VmId};
+use crate::model::{Interval, Thread, Threads, VmId};
 
 /// Replaces the words of a command line that are left out.
 pub const LEFT_OUT: &str = "...";
@@ -58,6 +58,18 @@ impl Names {
         });
         self.threads = told;
         &self.threads
+    }
+
+    /// The counters of an interval with their VMs by their new names. The interval's host is still its own.
+    pub fn counters(&mut self, interval: &mut Interval) {
+        if self.keep() {
+            return;
+        }
+        for counter in &mut interval.counters {
+            let (vm, pid, host) = (counter.id.vm.clone(), counter.id.pid, interval.host.clone());
+            let vm = self.vm(&Thread { pid, vm, host, ..Thread::default() });
+            Arc::make_mut(&mut counter.id).vm = vm;
+        }
     }
 
     /// Expects another list of threads next; names in both get the same replacement.

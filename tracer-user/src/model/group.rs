@@ -18,8 +18,8 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode, may_be_halt},
     model::{
-        Account, Crowded, GroupBy, HostId, LastReason, Loss, Losses, MeasuredParts, NamedInterval, OpenExit,
-        Parts, Selection, Stats, ThreadId, VmId,
+        Account, Counters, Crowded, GroupBy, HostId, LastReason, Loss, Losses, MeasuredParts, NamedInterval,
+        OpenExit, Parts, Selection, Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
         row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
@@ -122,6 +122,8 @@ pub struct Rows {
     pub unseen: Vec<Unseen>,
     /// Tables that refused places.
     pub crowded: Vec<Crowded>,
+    /// KVM's own counters, if they were read.
+    pub counters: Counters,
 }
 
 impl Rows {
@@ -170,6 +172,7 @@ impl Rows {
         self.crowded.clone_from(&threads.crowded);
         self.begin(source, |index| Some(threads.list[index].id()));
         if self.selection.wants_host(interval.host.as_deref()) {
+            self.counters.of_interval(interval, &self.selection);
             (self.first, self.last) = (interval.number, interval.number);
             self.end_unix_ms = interval.end_unix_ms;
             self.elapsed_ns = interval.elapsed_ns();
@@ -202,6 +205,7 @@ impl Rows {
         self.crowded.extend_from_slice(store.crowded());
         self.begin(Source::Store(store.revision()), |index| Some(threads[index].as_ref()?.id.clone()));
         self.cover(store);
+        self.counters.of_sums(store.counters(), &self.selection);
         for (index, thread) in threads.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref()?))) {
             if let Some(account) = &thread.account {
                 self.add_account(index, account, thread.accounts);
@@ -278,6 +282,7 @@ impl Rows {
         self.elapsed.clear();
         self.losses = Losses::default();
         self.open.clear();
+        self.counters.clear();
         self.last_exits.clear();
         (self.elapsed_ns, self.first, self.last, self.end_unix_ms) = (0, 0, 0, 0);
         self.measured = MeasuredParts::default();

@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::{
     decode::Isa,
     model::{
-        LastExit, Losses, MeasuredParts, Packed, PackedBuckets, Parts, Thread, Threads, VcpuAccount, kinds,
+        Counter, LastExit, Losses, MeasuredParts, Packed, PackedBuckets, Parts, Thread, Threads, VcpuAccount,
+        kinds,
     },
 };
 
@@ -85,6 +86,8 @@ pub struct Interval {
     /// Threads that ended, by index into [`Threads::list`]. No later interval speaks of them, and the places
     /// may be given to other threads from the next interval on.
     pub ended: Vec<usize>,
+    /// Readings of KVM's own counters, those of a VM in a row; empty if they were not asked for.
+    pub counters: Vec<Counter>,
     /// Which parts were measured.
     pub known: MeasuredParts,
     /// Changes of the clocks, where a recording tells them.
@@ -100,6 +103,7 @@ impl Interval {
         self.last_exits.clear();
         self.vcpus.clear();
         self.ended.clear();
+        self.counters.clear();
         self.losses = Losses::default();
         self.host = None;
         self.clock = None;

@@ -12,6 +12,8 @@ pub mod calendar;
 pub mod clock;
 pub mod columns;
 pub mod compare;
+pub mod counter;
+pub mod counters;
 pub mod crowded;
 mod finder;
 pub mod group;
@@ -35,6 +37,8 @@ pub mod threads;
 
 pub use account::{Account, VcpuAccount};
 pub use anonymize::Names;
+pub use counter::{Counter, CounterId};
+pub use counters::{CounterSums, Counters};
 pub use crowded::Crowded;
 pub use group::Rows;
 pub use group_by::{Across, GroupBy};

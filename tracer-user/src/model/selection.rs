@@ -4,7 +4,7 @@ use regex::Regex;
 
 use crate::{
     decode::{Isa, decode},
-    model::{NameList, NamedInterval, OpenExit, Thread, ThreadId, VmId},
+    model::{CounterId, NameList, NamedInterval, OpenExit, Thread, ThreadId, VmId},
 };
 
 /// Which cells are looked at.
@@ -18,7 +18,7 @@ pub struct Selection {
     pub hosts: Vec<NameList>,
     /// VMs by name, beside those of `pids`.
     pub guests: Vec<NameList>,
-    /// Matched against the reason's label.
+    /// Matched against the reason's label, and the names of counters.
     pub fields: Option<Regex>,
 }
 
@@ -67,6 +67,16 @@ impl Selection {
     /// Whether this open exit is looked at.
     pub fn wants_open(&self, open: &OpenExit, of: NamedInterval<'_>) -> bool {
         self.wants_thread(of.thread(open.thread)) && self.wants_reason(open.isa, open.code)
+    }
+
+    /// Whether this counter is looked at, whatever its host. One of a whole VM is, whatever vCPUs were
+    /// chosen.
+    pub fn wants_counter(&self, id: &CounterId) -> bool {
+        let named = |wanted: &NameList| wanted.matches(&id.vm);
+        let any_vm = self.pids.is_empty() && self.guests.is_empty();
+        (any_vm || self.pids.contains(&id.pid) || self.guests.iter().any(named))
+            && (self.vcpus.is_empty() || id.vcpu.is_none_or(|vcpu| self.vcpus.contains(&vcpu)))
+            && self.fields.as_ref().is_none_or(|regex| regex.is_match(&id.name))
     }
 
     /// Whether exits of this reason are looked at.

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::{
     decode::Isa,
     model::{
-        Account, Cell, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval, OpenExit, Packed,
-        Parts, ThreadId, VmId,
+        Account, Cell, CounterSums, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval,
+        OpenExit, Packed, Parts, ThreadId, VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
         threads::{Revision, Seen, Unseen},
@@ -141,6 +141,7 @@ pub struct Store {
     /// VMs with vCPUs that had no exit yet, as of the newest interval.
     unseen: Vec<Unseen>,
     crowded: Vec<Crowded>,
+    counters: CounterSums,
     intervals: u64,
     /// From indices of intervals to threads of the store, as of this revision of theirs.
     named: Vec<usize>,
@@ -171,6 +172,7 @@ impl Store {
             finder: Finder::default(),
             unseen: Vec::new(),
             crowded: Vec::new(),
+            counters: CounterSums::default(),
             hosts: Vec::new(),
             intervals: 0,
             named: Vec::new(),
@@ -178,31 +180,6 @@ impl Store {
             replaced: 0,
             seen: Seen::default(),
         }
-    }
-
-    /// How many intervals there were.
-    pub fn intervals(&self) -> u64 {
-        self.intervals
-    }
-
-    /// How many VMs were folded into [`ENDED_VMS`](crate::model::ids::ENDED_VMS).
-    pub fn folded(&self) -> u64 {
-        self.hosts.iter().map(|host| host.folded).sum()
-    }
-
-    /// The numbers of threads and cells, which its memory grows with.
-    pub fn held(&self) -> (usize, usize) {
-        (self.threads.len() - self.free_threads.len(), self.cells.len() - self.free_cells.len())
-    }
-
-    /// Tables that refused places.
-    pub fn crowded(&self) -> &[Crowded] {
-        &self.crowded
-    }
-
-    /// VMs with vCPUs that had no exit yet, as of the newest interval.
-    pub fn unseen(&self) -> &[Unseen] {
-        &self.unseen
     }
 
     /// Adds an interval. Intervals must be of one list of threads; for another one see
@@ -217,6 +194,7 @@ impl Store {
                 None => self.crowded.push(crowded.clone()),
             }
         }
+        self.counters.add(interval, self.keep);
         self.intervals += 1;
         self.cover(of);
         let measured = interval.known;
@@ -462,28 +440,6 @@ impl Store {
         }
         self.free_threads.push(index);
     }
-
-    /// The threads, by index; [`None`] where there is none any more.
-    pub(super) fn threads(&self) -> &[Option<StoredThread>] {
-        &self.threads
-    }
-
-    /// The revision of the threads: while it is unchanged, every index keeps its meaning.
-    pub(super) fn revision(&self) -> Revision {
-        Revision { len: self.threads.len(), replaced: self.replaced }
-    }
-
-    pub(super) fn hosts(&self) -> &[Coverage] {
-        &self.hosts
-    }
-
-    pub(super) fn seen(&self) -> Seen {
-        self.seen
-    }
-
-    pub(super) fn cells(&self) -> impl Iterator<Item = CellRef<'_>> {
-        self.cells.iter().flatten().map(Sum::as_ref)
-    }
 }
 
 impl Sum {
@@ -495,5 +451,6 @@ impl Sum {
     }
 }
 
+mod access;
 #[cfg(test)]
 mod tests;

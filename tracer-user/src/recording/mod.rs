@@ -16,11 +16,14 @@
 //! | `loss` | for each interval and cause that counted | `cause`, `count` |
 //! | `in_flight` | for each exit still open at the end of an interval | `at`, `age_ns` |
 //! | `last_exit` | for each vCPU thread that ended in an exit | `at`, `user_exit` (the KVM_EXIT_* reason with which KVM_RUN had returned, if it had), `count` |
+//! | `counter` | before the first line that names it | `number`, `vm`, `pid`, `vm_fd` (if known), `vcpu` (left out: of the whole VM), `name`, `kind`, `unit` (left out if none), `bucket_size` (of a linear histogram) |
+//! | `readings` | for each interval and VM or vCPU whose own counters of KVM were read | `over_ns` (time since the reading before; left out if there was none), `values`, `hist` |
 //! | `interval_end` | last line of each interval | `end_ns` (CLOCK_MONOTONIC), `end_unix_ms`, `clock` (if the clocks did not agree: `suspended_ms`, and `stepped_ms` by which the wall clock was set forward, or back) |
 //! | `end` | last line | `intervals`, `why` |
 //!
-//! A `thread` or `reason` line gives a number to what `at` and `thread` name from there on. Numbers begin
-//! with 0, and a new one is the next. A number that is given again has its new meaning in the lines after it.
+//! A `thread`, `reason` or `counter` line gives a number to what `at`, `thread` and others name from there
+//! on. Numbers begin with 0, and a new one is the next. A number that is given again has its new meaning in
+//! the lines after it.
 //!
 //! `parts` of a line are nanoseconds in the order `kernel`, `poll`, `halt`, `blocked`, `runqueue`, `user`,
 //! `user_blocked`, `stopped`; zeros at the end are left out.
@@ -51,6 +54,11 @@
 //!
 //! A `vcpu` line breaks down the thread's time, open exits included: `guest_ns` and `parts` sum to
 //! `elapsed_ns`, minus the time lost with unpaired events.
+//!
+//! `values` has triples: the number of a `counter`, its value since the VM began, and how much it has
+//! grown in `over_ns`. Each of the two is `null` where it is not known; a histogram that could not be read
+//! has neither. `hist` has pairs of a number and a list of buckets since the VM began. Counters have
+//! numbers of their own.
 //!
 //! A merged recording has every interval of every source, with its `host`, renumbered in the order of their
 //! ends. `sources` has of each source `start_unix_ms`, `host`, `tool`, `kernel`, `arch`, `cpu`, `backend`,

@@ -1,17 +1,31 @@
 //! Lines to intervals.
 
+use std::sync::Arc;
+
 use super::{
-    At, Clock, EndLine, InFlight, IntervalEnd, IntervalLine, LastExitLine, Line, LossLine, ReasonLine, Slot,
-    ThreadLine, Times, Vcpu, hist,
+    At, Clock, CounterLine, EndLine, InFlight, IntervalEnd, IntervalLine, LastExitLine, Line, LossLine,
+    Readings, ReasonLine, Slot, ThreadLine, Times, Vcpu, hist,
 };
 use crate::{
-    decode::Isa,
-    model::{Account, ClockChange, Interval, LastExit, LastReason, MeasuredParts, OpenExit, Parts},
+    decode::{
+        Isa,
+        counters::{BUCKETS, Kind, Unit},
+    },
+    model::{
+        Account, ClockChange, Counter, CounterId, Interval, LastExit, LastReason, MeasuredParts, OpenExit,
+        Parts,
+    },
     recording::told::{End, Samples, Step, Told, add_account},
 };
 
 /// Limit of the numbers of threads, and of those of reasons.
 const MAX_NUMBERS: usize = 1 << 22;
+
+/// Limit of the memory for counters, and of that for the readings of an interval, in bytes.
+const MAX_COUNTER_BYTES: usize = 1 << 27;
+/// Limit of the names of a counter and its VM in bytes. VMs' are cut at 256 characters when they are
+/// recorded.
+const MAX_COUNTER_NAMES: usize = 1 << 12;
 
 /// Isa, code and subkey.
 type Reason = (Isa, u32, u64);
@@ -26,6 +40,10 @@ pub(in crate::recording) struct Decoder {
     threads: Vec<usize>,
     /// By number.
     reasons: Vec<Reason>,
+    /// By number.
+    counters: Vec<Arc<CounterId>>,
+    /// Bytes of their names, and of the readings of this interval.
+    counter_bytes: (usize, usize),
     /// An interval has begun and not ended.
     within: bool,
 }
@@ -34,7 +52,15 @@ impl Decoder {
     /// For a recording whose header has these measured parts and this many buckets for each power of two, as
     /// its logarithm.
     pub fn new(known: MeasuredParts, sub_bits: u32) -> Self {
-        Self { known, sub_bits, threads: Vec::new(), reasons: Vec::new(), within: false }
+        Self {
+            known,
+            sub_bits,
+            threads: Vec::new(),
+            reasons: Vec::new(),
+            counters: Vec::new(),
+            counter_bytes: (0, 0),
+            within: false,
+        }
     }
 
     /// Takes a line.
@@ -50,6 +76,8 @@ impl Decoder {
             Line { reason: Some(ReasonLine { number, isa, code, detail: subkey, .. }), .. } => {
                 put(&mut self.reasons, number, (Isa(isa), code, subkey)).map(|()| Step::Other)
             }
+            Line { readings: Some(readings), .. } => self.readings(readings, interval),
+            Line { counter: Some(counter), .. } => self.counter(&counter),
             Line { interval: Some(line), .. } => self.begin(line, interval),
             Line { interval_end: Some(line), .. } => self.finish(&line, interval),
             Line { loss: Some(LossLine { cause, count }), .. } => {
@@ -97,10 +125,48 @@ impl Decoder {
         add_account(thread, account, interval)
     }
 
+    fn counter(&mut self, line: &CounterLine<'_>) -> Result<Step, String> {
+        let CounterLine { number, ref vm, pid, vm_fd, vcpu, ref name, ref kind, ref unit, bucket_size } =
+            *line;
+        if vm.len() + name.len() > MAX_COUNTER_NAMES {
+            return Err(format!("the names of a counter have more than {MAX_COUNTER_NAMES} bytes"));
+        }
+        let (vm, name) = (vm.to_string(), name.to_string());
+        let (kind, unit) = (Kind::from_id(kind), Unit::from_id(unit));
+        let id = CounterId { vm, pid, vm_fd, vcpu, name, kind, unit, bucket_size };
+        let old = self.counters.get(number as usize).map_or(0, |id| id.bytes());
+        self.counter_bytes.0 = (self.counter_bytes.0 + id.bytes()).saturating_sub(old);
+        bounded(self.counter_bytes.0, "counters and names")?;
+        put(&mut self.counters, number, Arc::new(id)).map(|()| Step::Other)
+    }
+
+    fn readings(&mut self, line: Readings, interval: &mut Interval) -> Result<Step, String> {
+        self.inside()?;
+        let Readings { over_ns, values, hist } = line;
+        let values = values.into_iter().map(|(number, value, delta)| (number, value, delta, Vec::new()));
+        let hist = hist.into_iter().map(|(number, buckets)| (number, None, None, buckets));
+        for (number, value, delta, buckets) in values.chain(hist) {
+            let id = self.counters.get(number as usize).cloned();
+            let id = id.ok_or_else(|| format!("no line before has counter {number}"))?;
+            if value.is_some_and(|value| !(i64::MIN.into()..=u64::MAX.into()).contains(&value)) {
+                return Err("a counter's value has more than 64 bits".into());
+            }
+            if buckets.len() > BUCKETS {
+                return Err(format!("a counter has more than {BUCKETS} buckets"));
+            }
+            let counter = Counter { id, value, delta, over_ns, buckets };
+            self.counter_bytes.1 += counter.bytes();
+            interval.counters.push(counter);
+        }
+        bounded(self.counter_bytes.1, "counters in an interval")?;
+        Ok(Step::More)
+    }
+
     fn begin(&mut self, line: IntervalLine<'_>, interval: &mut Interval) -> Result<Step, String> {
         if std::mem::replace(&mut self.within, true) {
             return Err("an interval begins before the last one has ended".into());
         }
+        self.counter_bytes.1 = 0;
         let IntervalLine { number, start_ns, host, parts } = line;
         (interval.number, interval.start_ns) = (number, start_ns);
         if let Some(host) = host {
@@ -134,6 +200,14 @@ impl Decoder {
 /// What is wrong with a line. Which line it is, the reader says.
 fn what(error: &serde_json::Error) -> String {
     error.to_string().replace(" at line 1 column ", " at byte ")
+}
+
+/// Memory for counters stays bounded, however long the input.
+fn bounded(bytes: usize, what: &str) -> Result<(), String> {
+    if bytes > MAX_COUNTER_BYTES {
+        return Err(format!("the recording has more than {MAX_COUNTER_BYTES} bytes of {what}"));
+    }
+    Ok(())
 }
 
 /// Gives a number a meaning, or another one. A new number is the next one.

@@ -1,22 +1,26 @@
 //! Intervals to lines.
 
-use std::{collections::HashMap, hash::Hash, io};
+use std::{collections::HashMap, hash::Hash, io, sync::Arc};
 
 use tracer_ebpf::part::Part;
 
 use super::{
-    At, Clock, EndLine, InFlight, IntervalEnd, IntervalLine, LastExitLine, Line, LossLine, ReasonLine, Slot,
-    ThreadLine, Times, Vcpu, hist,
+    At, Clock, CounterLine, EndLine, InFlight, IntervalEnd, IntervalLine, LastExitLine, Line, LossLine,
+    Readings, ReasonLine, Slot, ThreadLine, Times, Vcpu, hist,
 };
 use crate::{
     decode::{Isa, decode, subkey},
     model::{
-        ClockChange, Interval, LastExit, LastReason, MeasuredParts, NamedInterval, Parts, Thread, VcpuAccount,
+        ClockChange, Counter, CounterId, Interval, LastExit, LastReason, MeasuredParts, NamedInterval, Parts,
+        Thread, VcpuAccount,
     },
 };
 
 /// More numbers than an interval uses are kept up to this many, for threads and reasons that come back.
 const SPARE: usize = 1024;
+
+/// A line of readings ends after so many numbers, so that no reader finds it too long.
+const MOST_READINGS: usize = 1024;
 
 /// Isa, code and subkey.
 type Reason = (Isa, u32, u64);
@@ -52,6 +56,7 @@ pub(in crate::recording) struct Encoder {
     known: MeasuredParts,
     threads: Numbers<Thread>,
     reasons: Numbers<Reason>,
+    counters: Numbers<Arc<CounterId>>,
     /// By index in the interval's list of threads: the number, where it was asked for.
     asked: Vec<Option<u32>>,
     /// The indices that were.
@@ -66,6 +71,7 @@ impl Encoder {
             known,
             threads: Numbers(HashMap::new()),
             reasons: Numbers(HashMap::new()),
+            counters: Numbers(HashMap::new()),
             asked: Vec::new(),
             used: Vec::new(),
             hist: String::new(),
@@ -76,6 +82,7 @@ impl Encoder {
     pub fn forget(&mut self) {
         self.threads.0.clear();
         self.reasons.0.clear();
+        self.counters.0.clear();
     }
 
     /// Appends the lines of an interval.
@@ -123,6 +130,7 @@ impl Encoder {
             let at = self.at(of, thread, (isa, code, 0), out)?;
             line(out, &Line { last_exit: Some(LastExitLine { at, user_exit, count }), ..Line::default() })?;
         }
+        self.counters(interval, out)?;
         let clock = interval.clock;
         let clock = clock.map(|ClockChange { suspended_ms, stepped_ms }| Clock { suspended_ms, stepped_ms });
         let end = IntervalEnd { end_ns, end_unix_ms, clock };
@@ -139,9 +147,51 @@ impl Encoder {
         let lines = cells.len() + open.len() + last_exits.len();
         self.threads.limit(self.used.len() + vcpus.len());
         self.reasons.limit(lines);
+        self.counters.limit(interval.counters.len());
         for index in self.used.drain(..) {
             self.asked[index] = None;
         }
+    }
+
+    /// Appends the readings of counters, those of a VM in one line.
+    fn counters(&mut self, interval: &Interval, out: &mut Vec<u8>) -> io::Result<()> {
+        let together = |a: &Counter, b: &Counter| {
+            let of = |it: &Counter| (it.over_ns, it.id.pid, it.id.vm_fd, it.id.vcpu);
+            of(a) == of(b)
+        };
+        for counters in interval.counters.chunk_by(together) {
+            let (mut readings, mut numbers) = (Readings::default(), 0);
+            for counter in counters {
+                let number = self.counter(&counter.id, out)?;
+                numbers += 1 + counter.buckets.len();
+                if counter.buckets.is_empty() {
+                    readings.values.push((number, counter.value, counter.delta));
+                } else {
+                    readings.hist.push((number, counter.buckets.clone()));
+                }
+                if numbers > MOST_READINGS {
+                    readings_line(counter.over_ns, &mut readings, out)?;
+                    numbers = 0;
+                }
+            }
+            if numbers != 0 {
+                readings_line(counters[0].over_ns, &mut readings, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, id: &Arc<CounterId>, out: &mut Vec<u8>) -> io::Result<u32> {
+        let (number, new) = self.counters.of(id);
+        if new {
+            let CounterId { vm, pid, vm_fd, vcpu, name, kind, unit, bucket_size } = &**id;
+            let (vm, name) = (vm.as_str().into(), name.as_str().into());
+            let (kind, unit) = (kind.id().into(), unit.id().into());
+            let (pid, vm_fd, vcpu, bucket_size) = (*pid, *vm_fd, *vcpu, *bucket_size);
+            let counter = CounterLine { number, vm, pid, vm_fd, vcpu, name, kind, unit, bucket_size };
+            line(out, &Line { counter: Some(counter), ..Line::default() })?;
+        }
+        Ok(number)
     }
 
     /// The numbers of a thread and a reason, which new lines give out if need be.
@@ -183,6 +233,12 @@ impl Encoder {
         self.used.push(index);
         Ok(number)
     }
+}
+
+/// Appends the readings, and empties them.
+fn readings_line(over_ns: u64, readings: &mut Readings, out: &mut Vec<u8>) -> io::Result<()> {
+    let readings = Readings { over_ns, ..std::mem::take(readings) };
+    line(out, &Line { readings: Some(readings), ..Line::default() })
 }
 
 fn line(out: &mut Vec<u8>, line: &Line<'_>) -> io::Result<()> {

@@ -33,6 +33,10 @@ struct Line<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_exit: Option<LastExitLine>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    counter: Option<CounterLine<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    readings: Option<Readings>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     interval: Option<IntervalLine<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     interval_end: Option<IntervalEnd>,
@@ -128,6 +132,44 @@ struct LastExitLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_exit: Option<u32>,
     count: u64,
+}
+
+/// One of KVM's own counters gets a number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct CounterLine<'a> {
+    number: u32,
+    #[serde(borrow)]
+    vm: Cow<'a, str>,
+    pid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vm_fd: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vcpu: Option<u32>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    unit: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "is_zero_width")]
+    bucket_size: u32,
+}
+
+fn is_zero_width(size: &u32) -> bool {
+    *size == 0
+}
+
+/// Readings of counters, all of them after the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Readings {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    over_ns: u64,
+    /// The number of a counter, its value, and how much it has grown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    values: Vec<(u32, Option<i128>, Option<u64>)>,
+    /// The number of a histogram, and its buckets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hist: Vec<(u32, Vec<u64>)>,
 }
 
 /// The beginning of an interval.
