@@ -20,7 +20,7 @@ pub struct VmArgs {
 /// Exits of a VM.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ExitArgs {
-    /// Only reasons that match this regular expression
+    /// Only reasons, and counters of KVM, that match this regular expression
     #[arg(short, long, value_name = "REGEX")]
     pub fields: Option<Regex>,
     /// Only these vCPU numbers

@@ -6,7 +6,10 @@ use clap::Args;
 
 use crate::{
     cli::{VmArgs, units, values},
-    kernel::plan::{Attach, Causes, ExitStamp},
+    kernel::{
+        counters::Detail,
+        plan::{Attach, Causes, ExitStamp},
+    },
 };
 
 /// Which exits are traced, for how long, and with how much memory.
@@ -50,6 +53,10 @@ pub struct TraceArgs {
     /// Keep a histogram of each vCPU's time in the guest, from entry to exit
     #[arg(long)]
     pub guest_histogram: bool,
+    /// Read KVM's own counters too, of each VM or also of each vCPU: what they count since the VM began, and
+    /// their growth per second. -f chooses them by name
+    #[arg(long, value_name = "OF", num_args = 0..=1, require_equals = true, default_missing_value = "vm", value_enum)]
+    pub counters: Option<Detail>,
     /// Log kernel-side events (new vCPUs, full tables) to stderr
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -5,6 +5,7 @@ use clap::{ValueEnum, builder::PossibleValue};
 use crate::{
     kernel::{
         arch,
+        counters::Detail,
         plan::{Attach, Causes, ExitStamp},
     },
     model::{
@@ -26,6 +27,21 @@ impl ValueEnum for Attach {
             Self::Tp => ("tp", "Tracepoints: available on every kernel"),
         };
         Some(PossibleValue::new(name).help(help))
+    }
+}
+
+impl ValueEnum for Detail {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Vm, Self::Vcpu]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Vm => PossibleValue::new("vm").help("Those of each VM, from debugfs"),
+            Self::Vcpu => {
+                PossibleValue::new("vcpu").help("Also those of each vCPU, as far as its VMM holds them")
+            }
+        })
     }
 }
 

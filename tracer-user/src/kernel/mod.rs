@@ -8,6 +8,7 @@ mod baseline;
 pub mod btf;
 pub(crate) mod census;
 pub(crate) mod check;
+pub(crate) mod counters;
 mod cpuinfo;
 mod crowding;
 pub(crate) mod features;

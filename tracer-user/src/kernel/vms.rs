@@ -49,6 +49,27 @@ pub fn open_vcpus(pid: u32) -> (Option<Vec<u32>>, usize) {
     (is_vm.then_some(vcpus), descriptors)
 }
 
+/// Whether a process has a VM at this descriptor; [`None`] if it may not be looked into.
+pub fn has_vm_at(pid: u32, fd: u32) -> Option<bool> {
+    match fs::read_link(format!("/proc/{pid}/fd/{fd}")) {
+        Ok(target) => Some(target.as_os_str().as_bytes() == b"anon_inode:kvm-vm"),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        Err(_) => Some(false),
+    }
+}
+
+/// The process of a VM, by the thread that made it and the number of its descriptor then. The thread may have
+/// ended, and its number may be another one's; `running` are the processes that have VMs.
+pub fn process_of_vm(tid: u32, fd: u32, running: &[Vm]) -> Option<u32> {
+    let maker = process_of_thread(tid).unwrap_or(tid);
+    if has_vm_at(maker, fd) != Some(false) {
+        return Some(maker);
+    }
+    let found = running.iter().find(|vm| has_vm_at(vm.pid, fd) == Some(true));
+    // The descriptor may have another number by now.
+    found.or_else(|| running.iter().find(|vm| vm.pid == maker)).map(|vm| vm.pid)
+}
+
 /// Whether a process exists.
 pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
@@ -101,6 +122,21 @@ mod tests {
         assert_eq!(name_of(child.id()), None);
         child.wait().unwrap();
         assert_eq!(name_of(child.id()), None);
+    }
+
+    #[test]
+    fn a_vm_is_that_of_the_process_with_its_descriptor() {
+        let this = std::process::id();
+        let file = File::open("/dev/null").unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&file) as u32;
+        assert_eq!(has_vm_at(this, fd), Some(false));
+        assert_eq!(has_vm_at(this, 1 << 20), Some(false));
+        // No process has this number.
+        assert_eq!(process_of_vm(5_000_000, fd, &[]), None);
+        // Without the descriptor it is the process of the thread, if that has a VM at all.
+        assert_eq!(process_of_vm(this, fd, &[]), None);
+        let vm = Vm { pid: this, name: "web".into(), vcpus: 1 };
+        assert_eq!(process_of_vm(this, fd, &[vm]), Some(this));
     }
 
     /// A command line may be megabytes, and so may a name on it.

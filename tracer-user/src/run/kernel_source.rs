@@ -7,13 +7,15 @@ use crate::{
     kernel::{
         activity::{Activity as Counters, Meaning},
         census::{self, Census},
+        counters::{self, Counters as KvmCounters},
+        host,
         log::ProgramLog,
         namespaces,
         session::{Options, Session},
         sizes::Sizes,
         vms::{self, Vm},
     },
-    model::{Interval, Threads},
+    model::{Counter, Interval, Threads},
     run::{
         GuestRule, Source,
         guests::{Host, Processes},
@@ -29,6 +31,8 @@ pub struct KernelSource {
     log: Option<ProgramLog>,
     /// The open vCPUs; [`None`] where pids do not fit.
     census: Option<Census>,
+    /// KVM's own counters, if they were asked for.
+    counters: Option<KvmCounters>,
 }
 
 impl KernelSource {
@@ -82,7 +86,11 @@ impl KernelSource {
         if log.is_some() {
             say!("exitlat: attached by {}", session.path());
         }
-        Ok(Self { session, rule, log, census })
+        let counters = args.counters.map(KvmCounters::new);
+        let mut source = Self { session, rule, log, census, counters };
+        // Growth is measured from here on.
+        source.read_counters(&mut Vec::new());
+        Ok(source)
     }
 
     /// The session, for what a header says of it.
@@ -96,6 +104,16 @@ impl KernelSource {
             let wanted = |pid, name: &str| self.rule.traces(pid, Some(name));
             let unseen = census.unseen(self.session.threads(), wanted);
             self.session.note_unseen(unseen);
+        }
+    }
+
+    /// Appends readings of KVM's own counters.
+    fn read_counters(&mut self, out: &mut Vec<Counter>) {
+        let Some(counters) = &mut self.counters else { return };
+        let running = self.census.as_ref().map(Census::running);
+        counters.look(host::monotonic_ns(), &VmOwners { running, rule: &self.rule }, out);
+        if let Some(why) = counters.complaint() {
+            say!("exitlat: {why}");
         }
     }
 
@@ -122,6 +140,37 @@ impl Host for ThisHost {
 
     fn process_of_thread(&self, tid: u32) -> Option<u32> {
         vms::process_of_thread(tid)
+    }
+}
+
+/// The processes of VMs whose counters are read; no list in a pid namespace.
+struct VmOwners<'a> {
+    running: Option<Vec<Vm>>,
+    rule: &'a GuestRule,
+}
+
+impl counters::Host for VmOwners<'_> {
+    fn process(&self, tid: u32, fd: u32) -> Option<u32> {
+        match &self.running {
+            Some(running) => vms::process_of_vm(tid, fd, running),
+            // The number of another namespace: /proc would have another process, or none.
+            None => Some(tid),
+        }
+    }
+
+    fn name(&self, pid: u32) -> Option<String> {
+        let name = match &self.running {
+            Some(running) => {
+                let known = running.iter().find(|vm| vm.pid == pid).map(|vm| vm.name.clone());
+                known.or_else(|| vms::name_of(pid))?
+            }
+            None => format!("pid {pid}"),
+        };
+        self.rule.traces(pid, Some(&name)).then_some(name)
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.running.iter().flatten().map(|vm| vm.pid).collect()
     }
 }
 
@@ -153,6 +202,7 @@ impl Source for KernelSource {
     fn snapshot(&mut self, interval: &mut Interval) -> Result<()> {
         self.session.read(interval)?;
         self.count_unseen();
+        self.read_counters(&mut interval.counters);
         Ok(())
     }
 
@@ -160,6 +210,7 @@ impl Source for KernelSource {
         self.print_log();
         self.session.read_last(interval)?;
         self.count_unseen();
+        self.read_counters(&mut interval.counters);
         Ok(())
     }
 
