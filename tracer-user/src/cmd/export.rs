@@ -157,6 +157,7 @@ impl Source {
             let threads = self.0.threads();
             if asked.wants_host(interval.host.as_deref()) {
                 narrow(&mut interval, threads, asked);
+                names.counters(&mut interval);
                 interval.host = interval.host.as_deref().map(|host| names.told_host(host));
                 take(interval.with(names.threads(threads)))?;
             }
@@ -174,6 +175,7 @@ fn narrow(interval: &mut Interval, threads: &Threads, asked: &Selection) {
     interval.vcpus.retain(|vcpu| wanted(vcpu.thread));
     interval.open.retain(|open| wanted(open.thread));
     interval.last_exits.retain(|last| wanted(last.thread));
+    interval.counters.retain(|counter| asked.wants_counter(&counter.id));
 }
 
 /// The data of a page for a whole recording.

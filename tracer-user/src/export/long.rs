@@ -11,6 +11,7 @@
 //! | `vcpu` | where a vCPU thread's time went: `sum_ns` is the time that passed, `guest_ns` and the parts what it went to |
 //! | `open` | an exit that had not ended; `sum_ns` is its age |
 //! | `last_exit` | threads that ended in exits of a reason; `detail` is what KVM_RUN had returned with |
+//! | `counter` | one of KVM's own counters; `detail` is its name, `value` its number since the VM began, `delta` its growth within `over_ns` |
 //! | `loss` | a loss; `detail` is its name, `count` how often |
 
 use std::io::{self, Write};
@@ -23,10 +24,13 @@ use crate::{
     export::Export,
     model::provenance::Header,
     model::{
-        GroupBy, Interval, MeasuredParts, NamedInterval, Parts, Row, Rows, Stats, Thread, kinds,
+        Counter, GroupBy, Interval, MeasuredParts, NamedInterval, Parts, Row, Rows, Stats, Thread, kinds,
         parts::PARTS, quantiles::QUANTILES,
     },
-    render::{escape, json::buckets},
+    render::{
+        escape,
+        json::{buckets, counter_buckets, whole},
+    },
 };
 
 /// Shape of the JSON objects.
@@ -58,6 +62,7 @@ struct Line<'a> {
     guest_ns: Option<u64>,
     parts: Option<Parts>,
     known: MeasuredParts,
+    counter: Option<&'a Counter>,
 }
 
 impl<'a> Line<'a> {
@@ -78,6 +83,7 @@ impl<'a> Line<'a> {
             guest_ns: None,
             parts: None,
             known: interval.known,
+            counter: None,
         }
     }
 
@@ -125,6 +131,8 @@ impl<'a> Line<'a> {
 /// A value of a line.
 enum Field {
     Number(Option<u64>),
+    /// A number of 64 bits, with or without a sign.
+    Whole(Option<i128>),
     Mean(Option<f64>),
     Flag(bool),
     /// A word of this program, safe in all formats; empty for none.
@@ -172,13 +180,26 @@ static COLUMNS: [Column; 20] = [
 /// The column between the quantiles and the parts.
 static GUEST: Column = column("guest_ns", |line| Field::Number(line.guest_ns));
 
+/// The columns after the parts.
+static COUNTER: [Column; 6] = [
+    column("vm_fd", |line| Field::Number(line.counter.and_then(|it| it.id.vm_fd).map(u64::from))),
+    column("counter_kind", |line| {
+        Field::Word(line.counter.map(|it| it.id.kind.id()).unwrap_or_default().into())
+    }),
+    column("unit", |line| Field::Word(line.counter.map(|it| it.id.unit.id()).unwrap_or_default().into())),
+    column("value", |line| Field::Whole(line.counter.and_then(|it| it.value))),
+    column("delta", |line| Field::Number(line.counter.and_then(|it| it.delta))),
+    column("over_ns", |line| Field::Number(line.counter.map(|it| it.over_ns))),
+];
+
 /// All columns of a line, by name.
 fn fields<'a>(line: &'a Line<'_>) -> impl Iterator<Item = (&'static str, Field)> + 'a {
     let own = |column: &Column| (column.id, (column.get)(line));
     let quantile = |q: f64| Field::Number(line.stats.and_then(|stats| stats.quantile_ns(q)));
     let quantiles = QUANTILES.iter().map(move |of| (of.id, quantile(of.q)));
     let parts = PARTS.iter().map(|info| (info.column, line.part(info.part)));
-    COLUMNS.iter().map(own).chain(quantiles).chain([own(&GUEST)]).chain(parts)
+    let counter = COUNTER.iter().map(own);
+    COLUMNS.iter().map(own).chain(quantiles).chain([own(&GUEST)]).chain(parts).chain(counter)
 }
 
 /// Writes the long form.
@@ -206,7 +227,9 @@ impl Long {
                 let quantiles = QUANTILES.iter().map(|quantile| quantile.id);
                 let parts = PARTS.iter().map(|info| info.column);
                 let mut writer = csv(out);
-                writer.write_record(ids(&COLUMNS).chain(quantiles).chain([GUEST.id]).chain(parts))?;
+                writer.write_record(
+                    ids(&COLUMNS).chain(quantiles).chain([GUEST.id]).chain(parts).chain(ids(&COUNTER)),
+                )?;
                 writer.flush()
             }
             Form::Json => {
@@ -276,7 +299,15 @@ fn lines<'a>(rows: &'a Rows, of: NamedInterval<'a>) -> Vec<Line<'a>> {
         count,
         ..Line::new(interval, "loss")
     });
-    rows.samples().map(line).chain(vcpus).chain(open).chain(last).chain(losses).collect()
+    let counters = rows.counters.iter().map(|(_, counter)| Line {
+        vm: Some(&counter.id.vm),
+        pid: Some(counter.id.pid),
+        vcpu: counter.id.vcpu,
+        subkey: escape::terminal(&counter.id.name).into_owned(),
+        counter: Some(counter),
+        ..Line::new(interval, "counter")
+    });
+    rows.samples().map(line).chain(vcpus).chain(open).chain(last).chain(losses).chain(counters).collect()
 }
 
 fn csv(out: &mut dyn Write) -> csv::Writer<&mut dyn Write> {
@@ -286,6 +317,7 @@ fn csv(out: &mut dyn Write) -> csv::Writer<&mut dyn Write> {
 fn record(line: &Line<'_>) -> Vec<String> {
     let field = |field: Field| match field {
         Field::Number(number) => number.map(|number| number.to_string()).unwrap_or_default(),
+        Field::Whole(number) => number.map(|number| number.to_string()).unwrap_or_default(),
         Field::Mean(mean) => mean.map(|mean| format!("{mean:.3}")).unwrap_or_default(),
         Field::Flag(flag) => flag.to_string(),
         Field::Word(word) => word,
@@ -297,6 +329,7 @@ fn record(line: &Line<'_>) -> Vec<String> {
 fn object(line: &Line<'_>) -> Json {
     let field = |field: Field| match field {
         Field::Number(number) => json!(number),
+        Field::Whole(number) => json!(number.map(whole)),
         Field::Mean(mean) => json!(mean),
         Field::Flag(flag) => json!(flag),
         Field::Word(word) => json!((!word.is_empty()).then_some(word)),
@@ -306,6 +339,9 @@ fn object(line: &Line<'_>) -> Json {
         fields(line).map(|(id, value)| (id.to_owned(), field(value))).collect();
     if let Some(stats) = line.stats {
         object.insert("buckets".into(), buckets(stats));
+    }
+    if let Some(counter) = line.counter.filter(|counter| !counter.buckets.is_empty()) {
+        object.insert("buckets".into(), counter_buckets(counter));
     }
     Json::Object(object)
 }

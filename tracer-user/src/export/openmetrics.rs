@@ -20,10 +20,12 @@ use std::{
 use tracer_ebpf::{histogram::bounds_of, part::Part};
 
 use crate::{
+    decode::counters::{Kind, Unit},
     export::Export,
     model::provenance::Header,
     model::{
-        Account, MeasuredParts, NamedInterval, Parts, Place, Row, Rows, Store, losses::LOSSES, parts::PARTS,
+        Account, CounterId, HostId, MeasuredParts, NamedInterval, Parts, Place, Row, Rows, Store,
+        losses::LOSSES, parts::PARTS,
     },
     render::escape,
 };
@@ -113,6 +115,25 @@ const LOST: Family = Family {
     help: "What the numbers lack (missing=true), and what else is worth knowing.",
 };
 
+const COUNTED: Family = Family {
+    name: "exitlat_kvm_stat",
+    kind: Type::Counter,
+    unit: "",
+    help: "KVM's own counters, since the VM began.",
+};
+const COUNTED_SECONDS: Family = Family {
+    name: "exitlat_kvm_stat_seconds",
+    kind: Type::Counter,
+    unit: "seconds",
+    help: "KVM's own sums of times, since the VM began.",
+};
+const STATE: Family = Family {
+    name: "exitlat_kvm_stat_state",
+    kind: Type::Gauge,
+    unit: "",
+    help: "KVM's own numbers that do not only grow.",
+};
+
 /// Writes the metrics at the end.
 #[derive(Debug)]
 pub struct OpenMetrics {
@@ -163,6 +184,17 @@ impl OpenMetrics {
             ("_total", labels, losses.get(info.loss).to_string())
         });
         out.family(&LOST, lost);
+        let counted = |wanted: fn(&CounterId) -> bool, suffix: &'static str| {
+            let counters = self.rows.counters.iter().filter(move |(_, it)| wanted(&it.id));
+            counters.filter_map(move |(host, it)| {
+                let value = it.value?;
+                let time = u64::try_from(value).ok().filter(|_| is_time(&it.id));
+                Some((suffix, counter_labels(host, &it.id), time.map_or_else(|| value.to_string(), seconds)))
+            })
+        };
+        out.family(&COUNTED, counted(|id| grows(id) && !is_time(id), "_total"));
+        out.family(&COUNTED_SECONDS, counted(is_time, "_total"));
+        out.family(&STATE, counted(|id| !grows(id), ""));
         if self.form == Form::OpenMetrics {
             out.text.push_str("# EOF\n");
         }
@@ -218,6 +250,28 @@ impl Text {
 /// A label's value: nothing that acts on a terminal, and the format's three escapes.
 fn label_value(value: &str) -> String {
     escape::terminal(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn grows(id: &CounterId) -> bool {
+    id.kind == Kind::Cumulative
+}
+
+fn is_time(id: &CounterId) -> bool {
+    grows(id) && id.unit == Unit::Ns
+}
+
+fn counter_labels(host: &HostId, id: &CounterId) -> Labels {
+    let number = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
+    let mut labels = Labels::new();
+    labels.extend(host.name().map(|host| ("host", host.to_owned())));
+    labels.extend([("vm", id.vm.clone()), ("pid", id.pid.to_string()), ("vm_fd", number(id.vm_fd))]);
+    labels.extend([("vcpu", number(id.vcpu)), ("name", id.name.clone())]);
+    labels.extend(
+        Some(id.unit.id())
+            .filter(|unit| !unit.is_empty() && !is_time(id))
+            .map(|unit| ("unit", unit.to_owned())),
+    );
+    labels
 }
 
 fn place_labels(place: &Place) -> Labels {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::{
     decode::{Isa, subkey},
     model::{
-        Row, Rows,
+        Counter, HostId, Row, Rows,
         columns::{COLUMNS, Value},
         row::Totals,
     },
@@ -31,6 +31,9 @@ const KEYS: [&str; 15] = [
     "sum_ns",
 ];
 
+/// The columns after them, of KVM's own counters.
+const COUNTER: [&str; 7] = ["vm_fd", "counter", "counter_kind", "unit", "value", "delta", "over_ns"];
+
 /// Prints CSV.
 #[derive(Debug)]
 pub struct Csv {
@@ -49,7 +52,9 @@ impl Printer for Csv {
     fn print(&mut self, out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(out);
         if !self.headed {
-            writer.write_record(KEYS.into_iter().chain(COLUMNS.iter().map(|column| column.id)))?;
+            writer.write_record(
+                KEYS.into_iter().chain(COLUMNS.iter().map(|column| column.id)).chain(COUNTER),
+            )?;
             self.headed = true;
         }
         let totals = rows.wholes();
@@ -63,6 +68,9 @@ impl Printer for Csv {
         }
         for row in rows.guests() {
             writer.write_record(record(row, "GUEST", rows, &Totals::default(), span))?;
+        }
+        for (host, counter) in rows.counters.iter() {
+            writer.write_record(of_counter(host, counter, rows, span))?;
         }
         writer.flush()
     }
@@ -99,5 +107,32 @@ fn record(row: &Row, cause: &str, rows: &Rows, totals: &Totals, span: Span) -> V
             number.map_or_else(String::new, |number| format!("{number:.6}"))
         }
     }));
+    fields.extend(COUNTER.map(|_| String::new()));
+    fields
+}
+
+fn of_counter(host: &HostId, counter: &Counter, rows: &Rows, span: Span) -> Vec<String> {
+    let Counter { id, value, delta, over_ns, buckets: _ } = counter;
+    let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+    let name = |name: &str| escape::formula(name).into_owned();
+    let mut fields = vec![
+        span.name().to_owned(),
+        rows.last.to_string(),
+        rows.end_unix_ms.to_string(),
+        host.name().map(name).unwrap_or_default(),
+        name(&id.vm),
+        id.pid.to_string(),
+        number(id.vcpu.map(u64::from)),
+    ];
+    fields.resize(KEYS.len() + COLUMNS.len(), String::new());
+    fields.extend([
+        number(id.vm_fd.map(u64::from)),
+        name(&id.name),
+        id.kind.id().to_owned(),
+        id.unit.id().to_owned(),
+        value.map_or_else(String::new, |value| value.to_string()),
+        number(*delta),
+        over_ns.to_string(),
+    ]);
     fields
 }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value as Json, json};
 use tracer_ebpf::subkey::is_user_exit;
 
 use crate::{
-    decode::{Isa, decode, subkey},
+    decode::{Isa, counters, decode, subkey},
     model::{
-        Crowded, LastReason, Row, Rows, Stats, Unseen, VmAccount, VmId,
+        Counter, Crowded, LastReason, Row, Rows, Stats, Unseen, VmAccount, VmId,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
         row::{OpenRow, Totals},
@@ -58,6 +58,9 @@ impl Printer for JsonLines {
         }
         if !rows.crowded.is_empty() {
             block["crowded"] = rows.crowded.iter().map(crowded).collect();
+        }
+        if !rows.counters.is_empty() {
+            block["counters"] = rows.counters.iter().map(|(host, it)| counter(host.name(), it)).collect();
         }
         let notes: Vec<_> = rows.notes().collect();
         if !notes.is_empty() {
@@ -164,6 +167,37 @@ pub(crate) fn buckets(stats: &Stats) -> Json {
             json!([low, (high != u64::MAX).then_some(high), count])
         })
         .collect()
+}
+
+/// A reading of one of KVM's own counters. What is not known is `null`, as is the unit of what has none.
+fn counter(host: Option<&str>, counter: &Counter) -> Json {
+    let Counter { id, value, delta, over_ns, buckets } = counter;
+    let unit = Some(id.unit.id()).filter(|unit| !unit.is_empty());
+    let mut object = json!({
+        "vm": id.vm, "pid": id.pid, "vm_fd": id.vm_fd, "vcpu": id.vcpu, "name": id.name, "kind": id.kind.id(),
+        "unit": unit, "value": value.map(whole), "delta": delta, "over_ns": over_ns,
+    });
+    if let Some(host) = host {
+        object["host"] = json!(host);
+    }
+    if !buckets.is_empty() {
+        object["buckets"] = counter_buckets(counter);
+    }
+    object
+}
+
+/// `[from, to, count]` of each bucket; `to` is `null` in the open last one.
+pub(crate) fn counter_buckets(Counter { id, buckets, .. }: &Counter) -> Json {
+    let bucket = |(at, count): (usize, &u64)| {
+        let (low, high) = counters::range(id.kind, at, buckets.len(), id.bucket_size);
+        json!([low, high, count])
+    };
+    buckets.iter().enumerate().map(bucket).collect()
+}
+
+/// A number of 64 bits, with or without a sign.
+pub(crate) fn whole(value: i128) -> Json {
+    u64::try_from(value).map_or_else(|_| json!(i64::try_from(value).ok()), |value| json!(value))
 }
 
 fn in_flight(OpenRow { thread, exit }: &OpenRow) -> Json {

@@ -7,6 +7,7 @@ use crate::model::{
     columns::{Column, SortKey},
 };
 
+mod counters;
 pub mod csv;
 pub mod diff;
 pub mod histogram;

@@ -16,7 +16,7 @@ use crate::{
         parts::PartInfo,
     },
     render::{
-        Printer, Span, View, escape, histogram, sorted,
+        Printer, Span, View, counters, escape, histogram, sorted,
         text::{Setter, Style},
         units,
     },
@@ -89,6 +89,7 @@ impl Printer for Table {
         if let Some(more) = count.checked_sub(VMS + 1) {
             writeln!(out, "and {} more; --by vm,part shows all", units::plural(more + 1, "VM"))?;
         }
+        counters::print(out, rows, color)?;
         summary(out, rows, span)?;
         match hist {
             Some(pattern) => histograms(out, rows, &self.view, pattern),
