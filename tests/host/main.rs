@@ -2,6 +2,7 @@
 //! perf's recordings, the command line, snapshots of outputs.
 
 mod cli;
+mod counters;
 mod diff;
 mod docs;
 mod dump;

@@ -10,6 +10,7 @@
 mod abuse;
 #[cfg(target_arch = "s390x")]
 mod abuse_s390x;
+mod counters;
 #[cfg(target_arch = "x86_64")]
 mod counts;
 #[cfg(target_arch = "x86_64")]

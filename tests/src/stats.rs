@@ -13,20 +13,36 @@ const KVM_GET_STATS_FD: u32 = 0xaece;
 const HEADER_LEN: usize = 24;
 const DESCRIPTOR_LEN: usize = 16;
 
+/// KVM's statistics of a vCPU, held open as QEMU does.
+#[derive(Debug)]
+pub struct Stats(Option<File>);
+
+impl Stats {
+    /// Asks KVM for them. Kernels that do not have the interface give none.
+    pub fn open(vcpu: &impl AsRawFd) -> Self {
+        // SAFETY: the request takes no argument and returns a new file descriptor or -1.
+        let fd = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_GET_STATS_FD as _) };
+        // SAFETY: the descriptor is new and nobody else's.
+        Self((fd >= 0).then(|| unsafe { File::from_raw_fd(fd) }))
+    }
+
+    /// The counters, as [`read`] gives them.
+    ///
+    /// # Errors
+    /// If the kernel has the interface but its data are damaged.
+    pub fn read(&self) -> Result<Value> {
+        let Some(file) = &self.0 else { return Ok(Value::Null) };
+        parse(|buffer, offset| file.read_exact_at(buffer, offset))
+    }
+}
+
 /// The counters of a vCPU that hold a single number, as an object from name to number; `Null` on kernels that
 /// do not have the interface.
 ///
 /// # Errors
 /// If the kernel has the interface but its data are damaged.
 pub fn read(vcpu: &impl AsRawFd) -> Result<Value> {
-    // SAFETY: the request takes no argument and returns a new file descriptor or -1.
-    let fd = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_GET_STATS_FD as _) };
-    if fd < 0 {
-        return Ok(Value::Null);
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    let file = unsafe { File::from_raw_fd(fd) };
-    parse(|buffer, offset| file.read_exact_at(buffer, offset))
+    Stats::open(vcpu).read()
 }
 
 /// Reads header, descriptors and data by `read_at`.

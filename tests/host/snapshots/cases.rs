@@ -123,6 +123,11 @@ cases! {
         json_last_exits     Json "report killed.exitlat --format json --by vm -g web01"
         perf_saved          Saved "report perf.data --save saved"
 
+        counters            Text "report counters.exitlat"
+        counters_intervals  Text "report counters.exitlat --intervals -g db01 -f ^(hlt|exits|io_exits)$"
+        csv_counters        Text "report counters.exitlat --format csv --by vm -g web01 -f ^exits$"
+        json_counters       Json "report counters.exitlat --format json -g web01 -f ^(vintr|exits|halt.*|of.*)$"
+
         json                Json "report fleet.exitlat --format json"
         json_by_part        Json "report fleet.exitlat --format json --by part"
         json_by_host_vm     Json "report merged.exitlat --format json --by host,vm -g db01"
@@ -147,6 +152,9 @@ cases! {
         csv_no_names        Text "export hostile.exitlat --format csv --by vm --names none -f ^io$"
         csv_perf            Text "export perf.data --format csv"
         json                Json "export fleet.exitlat --format json -g db01 -f ^vintr$"
+        csv_counters        Text "export counters.exitlat --format csv -g db01 -f ^(io|io_exits|of.*)$"
+        json_counters       Json "export counters.exitlat --format json -g web01 -f ^(vintr|halt_wait.*)$ --names none"
+        openmetrics_counters Text "export counters.exitlat --format openmetrics -f ^(vintr|exits|halt.*|blocking|pages.*)$"
         json_last_exits     Json "export killed.exitlat --format json -g web01 -f ^shutdown$"
         json_by_reason      Json "export plain.exitlat --format json --by reason -f ^vintr$"
         hlog                Hlog "export fleet.exitlat --format hlog -f ^(cpuid|vintr)$"

@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     ops::RangeInclusive,
     path::Path,
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -15,9 +16,13 @@ use exitlat_tests::{
     synthetic::{Synthetic, header, threads},
 };
 use tracer_user::{
-    decode::Isa,
+    decode::{
+        Isa,
+        counters::{Kind, meaning},
+    },
     model::{
-        ClockChange, Interval, LastExit, LastReason, Thread, Threads, losses::LOSSES, provenance::Header,
+        ClockChange, Counter, CounterId, Interval, LastExit, LastReason, Thread, Threads, losses::LOSSES,
+        provenance::Header,
     },
     recording::{Reader, Writer},
 };
@@ -54,6 +59,9 @@ pub fn place(dir: &Path, name: &str) {
         "plain.exitlat" => Made { names: None, split: false, ..Made::FLEET }.write(11..=12, |_, _| ()),
         // A suspended machine, and every kind of loss.
         "losses.exitlat" => Made::FLEET.write(14..=14, |interval, _| add_losses(interval)),
+
+        // KVM's own counters of two VMs and of a vCPU; one is set to zero in the second interval.
+        "counters.exitlat" => Made::FLEET.write(11..=13, |interval, _| add_counters(interval)),
 
         // One guest for 20 s each; in the second one every tenth exit is slow.
         "base.exitlat" => guest("one", 0, 20, Effect::default(), 1),
@@ -193,6 +201,40 @@ fn add_losses(interval: &mut Interval) {
         interval.losses.add(info.loss, number * 101);
     }
     interval.clock = Some(ClockChange { suspended_ms: 28_800_000, stepped_ms: -1500 });
+}
+
+/// KVM's own counters, as `record --counters=vcpu` has them.
+fn add_counters(interval: &mut Interval) {
+    let number = interval.number;
+    let all: [(&str, Option<u32>, u64); 12] = [
+        ("blocking", None, 0),
+        ("exits", None, 1_000_000),
+        ("halt_poll_fail_ns", None, 4_000_000),
+        ("halt_poll_success_ns", None, 200_000_000),
+        ("halt_wait_hist", None, 0),
+        ("halt_wait_ns", None, 6_000_000_000),
+        ("io_exits", None, 3),
+        ("mmu_rmaps_stat", None, 0),
+        ("of_a_later_kernel", None, 77),
+        ("pages_4k", None, 5000),
+        ("exits", Some(0), 600_000),
+        ("halt_wait_hist", Some(0), 1000),
+    ];
+    for (pid, vm) in [(4101, "web01"), (4103, "db01")] {
+        for (name, vcpu, each) in all.into_iter().filter(|(_, vcpu, _)| pid == 4101 || vcpu.is_none()) {
+            let (kind, unit) = meaning(name);
+            let (vm, name) = (vm.to_owned(), name.to_owned());
+            let id = CounterId { vm, pid, vm_fd: Some(11), vcpu, name, kind, unit, bucket_size: 0 };
+            let buckets =
+                if vcpu.is_some() && kind.is_hist() { vec![each, 20 * number, 3] } else { Vec::new() };
+            let set_back = number == 12 && id.name == "io_exits";
+            let value = (!kind.is_hist() && kind != Kind::Text)
+                .then(|| if set_back { 1 } else { i128::from(each * number) });
+            let delta = (kind == Kind::Cumulative && number != 11 && !set_back).then_some(each);
+            let over_ns = delta.map_or(0, |_| interval.elapsed_ns());
+            interval.counters.push(Counter { id: Arc::new(id), value, delta, over_ns, buckets });
+        }
+    }
 }
 
 /// Threads that ended in an exit.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::script::{self, END, PSW_PLAIN, Record, TOD_PER_US};
 use super::step::{ARM_TIMER, Step};
-use crate::stats;
+use crate::stats::Stats;
 
 const CREATE_VM: u32 = 0xae01;
 const GET_VCPU_MMAP_SIZE: u32 = 0xae04;
@@ -103,6 +103,7 @@ pub struct Vm {
 /// One vCPU and its script.
 #[derive(Debug)]
 pub struct Vcpu {
+    stats: Stats,
     fd: File,
     run: Mapping,
     /// The records, which the scripted SIE reads by their address.
@@ -153,7 +154,7 @@ impl Vm {
             let vcpu = owned(request(&fd, CREATE_VCPU, id).context("KVM_CREATE_VCPU")?);
             let run = Mapping::new(size, Some(vcpu.as_raw_fd()))?;
             let script = write_script(steps, target as u64, behaviour.guest);
-            let mut vcpu = Vcpu { fd: vcpu, run, script, behaviour };
+            let mut vcpu = Vcpu { stats: Stats::open(&vcpu), fd: vcpu, run, script, behaviour };
             vcpu.reset()?;
             vcpus.push(vcpu);
         }
@@ -266,7 +267,7 @@ impl Vcpu {
         let wall = begun.elapsed();
         // SAFETY: the call has no requirements.
         let tid = unsafe { libc::gettid() } as u32;
-        Ok(Outcome { tid, wall, returns, spun, waited, stats: stats::read(&self.fd)? })
+        Ok(Outcome { tid, wall, returns, spun, waited, stats: self.stats.read()? })
     }
 }
 

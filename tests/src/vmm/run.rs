@@ -16,7 +16,6 @@ use super::kick::Lock;
 use super::plan::{Exits, Kind, Plan, by_code_json};
 use super::sys;
 use super::vm::Vcpu;
-use crate::stats;
 
 /// How often a vCPU that may not start yet looks again.
 const START_POLL: Duration = Duration::from_micros(50);
@@ -121,7 +120,7 @@ impl Vcpu {
             "vCPU {}: {rounds} rounds should make {expected:?}, but the VMM saw {seen:?}",
             self.id
         );
-        let kvm_stats = stats::read(&self.fd)?;
+        let kvm_stats = self.stats.read()?;
         Ok(Outcome {
             id: self.id,
             tid: sys::thread_id(),

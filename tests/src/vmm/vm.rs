@@ -12,6 +12,7 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use super::code::{Addresses, Code, TIMER_VECTOR};
 use super::guest::{CODE_ROOM, GuestMemory, Layout};
 use super::plan::{Kind, Plan};
+use crate::stats::Stats;
 
 /// The local APIC's registers `khlt` needs, with their values; setting them costs the guest no exit.
 const APIC_REGISTERS: [(usize, u32); 4] = [
@@ -28,6 +29,8 @@ const APIC_ENABLED_X2: u64 = 0xc00;
 pub struct Vcpu {
     /// The number of the vCPU.
     pub id: u32,
+    /// Its counters.
+    pub stats: Stats,
     /// KVM's vCPU.
     pub fd: VcpuFd,
     layout: Layout,
@@ -100,7 +103,8 @@ impl Vcpu {
             fd.set_mp_state(kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE })
                 .context("cannot start the vCPU")?;
         }
-        Ok(Self { id, fd, layout, memory: Arc::clone(memory) })
+        let stats = Stats::open(&fd);
+        Ok(Self { id, stats, fd, layout, memory: Arc::clone(memory) })
     }
 }
 

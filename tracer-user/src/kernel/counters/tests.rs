@@ -52,7 +52,9 @@ fn growth_is_that_of_counters_and_of_nothing_else() {
         all.iter().map(|it| (it.id.name.clone(), it.value, it.delta, it.over_ns)).collect::<Vec<_>>()
     };
     let all = |value, delta, over_ns| {
-        let of = |name: &str, value, delta| (name.to_owned(), value, delta, delta.map_or(0, |_| over_ns));
+        let of = |name: &str, value, delta: Option<u64>| {
+            (name.to_owned(), value, delta, delta.map_or(0, |_| over_ns))
+        };
         let value = Some(value);
         let mut all = vec![of("exits", value, delta), of("halt_wait_hist", None, None)];
         all.extend([of("new", value, None), of("pages_4k", value, None)]);
