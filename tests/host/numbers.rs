@@ -79,7 +79,7 @@ fn numbers_do_not_grow_with_what_comes_and_goes() {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     let mut written = Vec::new();
     for number in 0..INTERVALS {
-        let thread = Thread { pid: 1, tid: number, vcpu: None, vm: "a".into(), host: None };
+        let thread = Thread { pid: 1, tid: number, vm: "a".into(), ..Thread::default() };
         let cell = Cell {
             isa: Isa::SVM,
             code: 0x7c,

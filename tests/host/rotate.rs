@@ -418,7 +418,7 @@ fn an_hour_has_a_bounded_size() {
         tid: 200_000 + number,
         vcpu: Some(number % 8),
         vm: format!("instance-{:08x}", number / 8),
-        host: None,
+        ..Thread::default()
     });
     let threads: Threads = threads.collect();
     let mut busy = Interval { number: 1000, end_unix_ms: 1_700_000_000_000, ..Interval::default() };

@@ -39,7 +39,7 @@ pub const THREADS: Churn = Churn {
 };
 
 fn named(pid: u32, tid: u32, vcpu: u32, vm: String) -> Thread {
-    Thread { pid, tid, vcpu: Some(vcpu), vm, host: None }
+    Thread { pid, tid, vcpu: Some(vcpu), vm, ..Thread::default() }
 }
 
 /// Exits of VMX that every VM has one of: its number chooses which.

@@ -22,7 +22,7 @@ const UNKNOWN: u64 = 1000;
 /// # Panics
 /// Never: memory does not fail.
 pub fn recording(causes: usize, intervals: u64) -> Vec<u8> {
-    let thread = Thread { pid: 7, tid: 8, vcpu: Some(0), vm: "web".to_owned(), host: None };
+    let thread = Thread { pid: 7, tid: 8, vcpu: Some(0), vm: "web".to_owned(), ..Thread::default() };
     let threads = Threads::from(vec![thread]);
     let mut writer = Writer::new(Vec::new(), header("lab")).expect("memory does not fail");
     for number in 1..=intervals {

@@ -276,6 +276,8 @@ pub struct Vcpu {
     pub direct: [SlotRef; DIRECT],
     /// The codes that have no place in `direct`.
     pub rare: [Rare; RARE],
+    /// The address of the kernel's `struct kvm`, which tells the VMs of a process apart; 0 if it is not known.
+    pub kvm: u64,
 }
 
 /// Smallest and largest sample of one epoch.
@@ -412,6 +414,7 @@ impl Vcpu {
         cache: [Cached { subkey: 0, code: 0, slot: SlotRef::NONE }; CACHED],
         direct: [SlotRef::NONE; DIRECT],
         rare: [Rare { isa: Isa::NONE, code: 0, slot: SlotRef::NONE }; RARE],
+        kvm: 0,
     };
 }
 

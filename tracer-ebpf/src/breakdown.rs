@@ -221,7 +221,8 @@ pub fn switched_out(vcpu: &mut Vcpu, now_ns: u64, why: Off) {
             if asleep && breakdown.user_reason == KVM_EXIT_INTR && !breakdown.stay.goes_on() {
                 breakdown.stay = Span { from_ns: now_ns, until_ns: pause::LATER_NS };
             } else if why != Off::RUNNABLE && breakdown.user_reason == KVM_EXIT_HLT {
-                breakdown.stay = Span::ALWAYS;
+                clear(&mut breakdown.stay.from_ns);
+                breakdown.stay.until_ns = pause::LATER_NS;
             }
         } else if why == Off::INTERRUPTIBLE && breakdown.asleep_ns == 0 {
             breakdown.asleep_ns = now_ns;
@@ -415,7 +416,8 @@ fn forget(vcpu: &mut Vcpu) {
     clear(&mut breakdown.preempted_ns);
     // A stay that is over is kept: vCPUs that wake up later still ask for it.
     if breakdown.stay.goes_on() {
-        breakdown.stay = Span::NEVER;
+        clear(&mut breakdown.stay.from_ns);
+        clear(&mut breakdown.stay.until_ns);
     }
 }
 

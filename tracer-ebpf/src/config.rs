@@ -41,6 +41,8 @@ marks! {
     OFF_SVM_CODE,
     /// Offset of the vCPU number from a vCPU, or [`crate::abi::ABSENT`].
     OFF_VCPU_ID,
+    /// Offset of the pointer to the VM from a vCPU, or [`crate::abi::ABSENT`].
+    OFF_VCPU_KVM,
     /// Offset of `prev_pid` in the record of `sched:sched_switch`.
     OFF_SWITCH_PREV,
     /// Offset of the lower half of `prev_state` in the record of `sched:sched_switch`.

@@ -248,7 +248,8 @@ fn add_last_exits(interval: &mut Interval, threads: &mut Threads) {
     ];
     for (vm, pid, vcpu, code, user_exit) in ended {
         let tid = pid + 1 + vcpu;
-        let thread = threads.add(Thread { pid, tid, vcpu: Some(vcpu), vm: vm.to_owned(), host: None });
+        let thread =
+            threads.add(Thread { pid, tid, vcpu: Some(vcpu), vm: vm.to_owned(), ..Thread::default() });
         let reason = LastReason::new(Isa::SVM, code, user_exit);
         interval.last_exits.push(LastExit { thread, reason, count: 1 });
     }

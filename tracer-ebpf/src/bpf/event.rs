@@ -30,6 +30,22 @@ pub fn by_number(vcpu_id: u32) -> u64 {
     if vcpu_id == ABSENT { 0 } else { u64::from(vcpu_id) + 1 }
 }
 
+/// Which vCPU it is.
+#[derive(Clone, Copy)]
+pub struct Who {
+    /// See [`tracer_ebpf::abi::Vcpu::vcpu_id`].
+    pub vcpu_id: u32,
+    /// See [`tracer_ebpf::abi::Vcpu::kvm`].
+    pub kvm: u64,
+}
+
+impl Who {
+    /// A vCPU of which the event tells the number only.
+    pub const fn numbered(vcpu_id: u32) -> Self {
+        Self { vcpu_id, kvm: 0 }
+    }
+}
+
 /// Why a vCPU left its guest.
 #[derive(Clone, Copy)]
 pub struct Reason {
@@ -55,7 +71,7 @@ impl Reason {
 }
 
 /// A vCPU left its guest. `identity` tells the vCPUs of one thread apart, see
-/// [`tracer_ebpf::abi::Vcpu::identity`]; `vcpu_id` is asked for at a vCPU's first exit only. Returns the
+/// [`tracer_ebpf::abi::Vcpu::identity`]; `who` is asked for at a vCPU's first exit only. Returns the
 /// vCPU's entry, if it has one or could get one.
 #[inline(always)]
 pub fn exit<C: EbpfContext>(
@@ -64,7 +80,7 @@ pub fn exit<C: EbpfContext>(
     now_ns: u64,
     Reason { own, isa, code }: Reason,
     identity: u64,
-    vcpu_id: impl FnOnce(&C) -> u32,
+    who: impl FnOnce(&C) -> Who,
 ) -> Option<EntryRef> {
     if let Some(entry) = entries::find(pid_tgid) {
         if ring::runs(entry.vcpu(), identity) {
@@ -78,8 +94,10 @@ pub fn exit<C: EbpfContext>(
             return Some(entry);
         }
     }
-    match entries::register(pid_tgid, now_ns, own, identity, vcpu_id(ctx)) {
+    let Who { vcpu_id, kvm } = who(ctx);
+    match entries::register(pid_tgid, now_ns, own, identity, vcpu_id) {
         Some(entry) => {
+            entry.vcpu().kvm = kvm;
             debug!(ctx, "thread {} is a vCPU: first exit, isa {} code {}", pid_tgid as u32, isa.0, code);
             pairing::open(entry.vcpu(), now_ns, Some(isa), code);
             entries::publish(entry);

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 pub mod check;
 pub mod diff;
 pub mod export;
+pub mod list;
 pub mod live;
 pub mod location;
 pub mod merge;
@@ -24,6 +25,7 @@ pub mod view;
 pub use check::{CheckArgs, CheckFormat};
 pub use diff::{DiffArgs, DiffFormat};
 pub use export::{ExportArgs, ExportFormat, NamesMode};
+pub use list::{ListArgs, ListFormat};
 pub use live::LiveArgs;
 pub use location::Location;
 pub use merge::MergeArgs;
@@ -44,6 +46,7 @@ Examples:
   exitlat diff good.exitlat new.exitlat
   exitlat merge -o all.exitlat host-*.exitlat
   exitlat export good.exitlat -o good.html
+  exitlat list                       the VMs of this host
   exitlat check                      check this host before tracing
 
 Exit status:
@@ -88,6 +91,9 @@ pub enum Command {
     /// Convert a recording to the format of another tool
     #[command(after_help = export::EXAMPLES)]
     Export(ExportArgs),
+    /// List the VMs of this host, or of a recording, by the names their owners use
+    #[command(after_help = list::EXAMPLES)]
+    List(ListArgs),
     /// Check whether this host can be traced
     Check(CheckArgs),
 }
@@ -99,7 +105,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::model::{NameList, Selection, columns::SortKey};
+    use crate::model::{NameList, NamePattern, Selection, VmList, VmPattern, columns::SortKey};
 
     fn live(line: &str) -> LiveArgs {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
@@ -192,14 +198,11 @@ mod tests {
         for command in ["report a", "diff a b", "export a"] {
             let selection = Selection::from(&select(format!("exitlat {command} {options}")));
             assert_eq!((selection.pids, selection.vcpus), (vec![1, 2], vec![3]), "{command}");
-            let typed = |lists: Vec<NameList>| {
-                let names = lists.iter().flat_map(NameList::names);
-                names.map(|name| name.typed().to_owned()).collect::<Vec<_>>()
-            };
-            assert_eq!(
-                (typed(selection.guests), typed(selection.hosts)),
-                (vec!["web*".into(), "db".into()], vec!["h".into()])
-            );
+            let guests: Vec<_> =
+                selection.guests.iter().flat_map(VmList::patterns).map(VmPattern::typed).collect();
+            let hosts: Vec<_> =
+                selection.hosts.iter().flat_map(NameList::names).map(NamePattern::typed).collect();
+            assert_eq!((guests, hosts), (vec!["web*", "db"], vec!["h"]));
             assert_eq!(selection.fields.unwrap().as_str(), "EPT");
         }
     }

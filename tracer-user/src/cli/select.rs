@@ -3,7 +3,7 @@
 use clap::Args;
 use regex::Regex;
 
-use crate::model::{NameList, Selection};
+use crate::model::{NameList, Selection, VmList};
 
 /// VMs.
 #[derive(Args, Clone, Debug, Default)]
@@ -11,10 +11,10 @@ pub struct VmArgs {
     /// Only these processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
-    /// Only VMs of these names (QEMU's -name, otherwise the process name) or globs like 'web*'; write a
-    /// comma inside a name as ,,
-    #[arg(short, long, value_name = "NAME,...")]
-    pub guest: Vec<NameList>,
+    /// Only these VMs: names or globs like 'web*', uuid:12c6, NAMESPACE/VMI of KubeVirt, id:ID of Firecracker,
+    /// vmid:ID of Proxmox, domain:NAME of libvirt. Write a comma inside a name as ,,
+    #[arg(short, long, value_name = "VM,...")]
+    pub guest: Vec<VmList>,
 }
 
 /// Exits of a VM.
@@ -50,6 +50,7 @@ impl From<&SelectArgs> for Selection {
             hosts: args.host.clone(),
             guests: args.vms.guest.clone(),
             fields: args.exits.fields.clone(),
+            noticed: Vec::new(),
         }
     }
 }

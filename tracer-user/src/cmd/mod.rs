@@ -3,6 +3,7 @@
 pub mod check;
 pub mod diff;
 pub mod export;
+pub mod list;
 pub mod live;
 pub mod merge;
 pub mod record;
@@ -61,6 +62,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             Command::Export(args) => export::run(&args),
             Command::Diff(args) => diff::run(&args),
             Command::Merge(args) => merge::run(&args),
+            Command::List(args) => list::run(&args).await,
             Command::Check(args) => check::run(&args).await,
         }
     })

@@ -8,7 +8,7 @@ use crate::{
     cli::{Location, Usage},
     files::Input,
     model::{
-        Interval, NameList, Selection, Threads,
+        Interval, NameList, Selection, Threads, VmList,
         provenance::{self, Header},
     },
     render::escape,
@@ -49,22 +49,25 @@ pub fn settle(selection: &mut Selection, files: &[&Location]) -> Result<()> {
 /// [`Usage`] if a name matches nothing, with the names there are.
 pub fn found(selection: &Selection, recordings: &[Recorded<'_>]) -> Result<()> {
     let threads = || recordings.iter().flat_map(|recorded| &recorded.threads.list);
-    let all = |wanted: &[NameList], what: &str, names: BTreeSet<String>| {
-        let mut wanted = wanted.iter().flat_map(NameList::names);
-        let Some(missing) = wanted.find(|wanted| !names.iter().any(|name| wanted.matches(name))) else {
-            return Ok(());
-        };
+    let refused = |what: &str, typed: &str, names: BTreeSet<String>| {
         let names: Vec<_> = names.iter().map(|name| escape::terminal(name)).collect();
-        let (typed, names) = (missing.typed(), names.join(", "));
-        Err(Usage(format!("no {what} `{typed}` in the recording; it has: {names}")))
+        Usage(format!("no {what} `{typed}` in the recording; it has: {}", names.join(", ")))
     };
     if let Some(pid) = selection.pids.iter().find(|pid| !threads().any(|thread| thread.pid == **pid)) {
         return Err(Usage(format!("no process {pid} in the recording")).into());
     }
-    all(&selection.guests, "VM", threads().map(|thread| thread.vm.clone()).collect())?;
+    let mut vms = selection.guests.iter().flat_map(VmList::patterns);
+    if let Some(missing) = vms.find(|wanted| !threads().any(|thread| wanted.matches(&thread.known()))) {
+        let names = threads().map(|thread| thread.vm.clone()).collect();
+        return Err(refused("VM", missing.typed(), names).into());
+    }
     // Hosts without guests count too.
     let hosts =
         recordings.iter().flat_map(|recorded| provenance::sources(recorded.header)).map(|source| source.host);
-    all(&selection.hosts, "host", hosts.collect())?;
-    Ok(())
+    let hosts: BTreeSet<String> = hosts.collect();
+    let mut wanted = selection.hosts.iter().flat_map(NameList::names);
+    match wanted.find(|wanted| !hosts.iter().any(|host| wanted.matches(host))) {
+        Some(missing) => Err(refused("host", missing.typed(), hosts).into()),
+        None => Ok(()),
+    }
 }

@@ -89,7 +89,7 @@ impl<'a> Line<'a> {
 
     /// Fills in host, VM and vCPU of a thread, as far as rows are grouped by them.
     fn of_thread(self, thread: &'a Thread, by: GroupBy) -> Self {
-        let Thread { pid, tid, vcpu, vm, host: _ } = thread;
+        let Thread { pid, tid, vcpu, vm, .. } = thread;
         Self {
             vm: by.vm.then_some(vm),
             pid: by.vm.then_some(*pid),

@@ -202,6 +202,11 @@ impl Kind {
         KINDS.iter().find(|info| info.prefix == prefix).map(|info| info.kind)
     }
 
+    /// The kind of this key.
+    pub fn of_key(key: &str) -> Option<Self> {
+        KINDS.iter().find(|info| info.key == key).map(|info| info.kind)
+    }
+
     /// How far a source is behind the best one; [`None`] if it cannot tell this kind.
     pub fn rank(self, source: Source) -> Option<usize> {
         self.info().sources.iter().position(|known| *known == source)
@@ -209,6 +214,11 @@ impl Kind {
 }
 
 impl Source {
+    /// The source of this name.
+    pub fn of_id(id: &str) -> Option<Self> {
+        SOURCES.iter().find(|info| info.id == id).map(|info| info.source)
+    }
+
     /// Its line of the table.
     pub fn info(self) -> &'static SourceInfo {
         &SOURCES[self as usize]

@@ -104,6 +104,11 @@ impl Text {
 }
 
 impl Selector {
+    /// This name, whatever it looks like.
+    pub fn name(name: &str) -> Self {
+        Self { typed: name.to_owned(), wanted: Wanted::Name(Text { typed: name.to_owned(), pattern: None }) }
+    }
+
     /// As it was typed.
     pub fn typed(&self) -> &str {
         &self.typed
@@ -144,6 +149,11 @@ fn digits(typed: &str, value: &str) -> Result<String, BadSelector> {
 }
 
 impl Identity {
+    /// Whether this is a name of the VM.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.matches(&Selector::name(name)) == Match::Exact
+    }
+
     /// How well a selector fits this VM, whatever other VMs there are.
     pub fn matches(&self, selector: &Selector) -> Match {
         let by_name = |text: &Text| {

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::{
-    kernel::vms::{self, Vm},
-    model::{Threads, Unseen},
+    kernel::vms::{self, Told, Vm},
+    model::{Known, Threads, Unseen},
 };
 
 /// Descriptors that one look may read, or one process more.
@@ -29,8 +29,8 @@ pub trait Processes {
     /// were read.
     fn open_vcpus(&self, pid: u32) -> (Option<Vec<u32>>, usize);
 
-    /// Name of the VM in a process; [`None`] if the process has ended.
-    fn name(&self, pid: u32) -> Option<String>;
+    /// The VM of a process; [`None`] if the process has ended.
+    fn ask(&self, pid: u32) -> Option<Told>;
 }
 
 /// The processes of this host.
@@ -46,8 +46,8 @@ impl Processes for ThisHost {
         vms::open_vcpus(pid)
     }
 
-    fn name(&self, pid: u32) -> Option<String> {
-        vms::name_of(pid)
+    fn ask(&self, pid: u32) -> Option<Told> {
+        vms::ask(pid)
     }
 }
 
@@ -55,6 +55,7 @@ impl Processes for ThisHost {
 #[derive(Debug)]
 struct Open {
     name: String,
+    known: Known,
     vcpus: Vec<u32>,
     /// vCPUs of which exits were seen.
     seen: HashSet<u32>,
@@ -115,6 +116,7 @@ impl Census {
         let vm = |(pid, open): (&u32, &Open)| Vm {
             pid: *pid,
             name: if open.name.is_empty() { format!("pid {pid}") } else { open.name.clone() },
+            known: open.known.clone(),
             vcpus: open.vcpus.len(),
         };
         self.vms.iter().map(vm).collect()
@@ -137,8 +139,8 @@ impl Census {
             Some(vcpus) => {
                 self.others.remove(&pid);
                 let fresh = || {
-                    let name = host.name(pid).unwrap_or_default();
-                    Open { name, vcpus: Vec::new(), seen: HashSet::new(), nameless: HashSet::new() }
+                    let (name, known) = host.ask(pid).map(|told| (told.name, told.known)).unwrap_or_default();
+                    Open { name, known, vcpus: Vec::new(), seen: HashSet::new(), nameless: HashSet::new() }
                 };
                 self.vms.entry(pid).or_insert_with(fresh).vcpus = vcpus;
             }
@@ -152,7 +154,7 @@ impl Census {
     }
 
     /// The VMs of which some vCPUs had no exit among these threads, now or before, as far as `wanted`.
-    pub fn unseen(&mut self, threads: &Threads, wanted: impl Fn(u32, &str) -> bool) -> Vec<Unseen> {
+    pub fn unseen(&mut self, threads: &Threads, wanted: impl Fn(u32, &Known) -> bool) -> Vec<Unseen> {
         for (_, thread) in threads.present() {
             let Some(open) = self.vms.get_mut(&thread.pid) else {
                 // It has exits, so it has a VM by now.
@@ -175,7 +177,7 @@ impl Census {
             }
             (seen < open).then(|| Unseen { pid: *pid, vm: vm.name.clone(), open, seen, vcpus })
         };
-        self.vms.iter().filter(|(pid, vm)| wanted(**pid, &vm.name)).filter_map(unseen).collect()
+        self.vms.iter().filter(|(pid, vm)| wanted(**pid, &vm.known)).filter_map(unseen).collect()
     }
 }
 
@@ -203,8 +205,9 @@ mod tests {
             (self.vms.get(&pid).cloned(), 10)
         }
 
-        fn name(&self, pid: u32) -> Option<String> {
-            Some(format!("vm{pid}"))
+        fn ask(&self, pid: u32) -> Option<Told> {
+            let name = format!("vm{pid}");
+            Some(Told { known: Known::name(&name), name, start_unix_ms: None })
         }
     }
 
@@ -285,7 +288,7 @@ mod tests {
         host.pids.remove(0);
         census.look_at_all(&host);
         assert_eq!(census.open(), 3);
-        let [Vm { pid, name, vcpus }] = &census.running()[..] else { panic!("one VM runs") };
+        let [Vm { pid, name, vcpus, .. }] = &census.running()[..] else { panic!("one VM runs") };
         assert_eq!((*pid, name.as_str(), *vcpus), (10_000, "vm10000", 3));
     }
 }

@@ -12,6 +12,7 @@ use std::{
     fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use crate::{
@@ -61,10 +62,19 @@ impl Roots {
 pub struct Host {
     roots: Roots,
     /// VMs as debugfs has them.
-    kvm: Result<Vec<VmDirectory>, Outcome>,
+    kvm: OnceLock<Result<Vec<VmDirectory>, Outcome>>,
     /// vhost's threads of the kernel, by the thread that they work for.
-    vhosts: HashMap<u32, Vec<u32>>,
+    vhosts: OnceLock<HashMap<u32, Vec<u32>>>,
     boot_unix_s: Option<u64>,
+}
+
+/// What a VM is called, and which process it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// Start of the process, as [`VmProcess::start_unix_ms`].
+    pub start_unix_ms: Option<u64>,
+    /// What it is called.
+    pub identity: Identity,
 }
 
 /// What is known about a VM's process.
@@ -92,28 +102,52 @@ pub struct VmProcess {
 impl Host {
     /// Looks at what is the same for all VMs.
     pub fn look(roots: Roots) -> Self {
-        let is_this = roots.proc == Path::new("/proc");
-        let kvm = if is_this && namespaces::is_pid_namespace() {
-            Err(Outcome::Failed(namespaces::PIDS_DO_NOT_FIT.to_owned()))
-        } else {
-            let names = files::names(&roots.debugfs.join("kvm"), ENTRIES);
+        let stat = fs::read_to_string(roots.proc.join("stat")).unwrap_or_default();
+        let boot_unix_s = process::boot_unix_s(&stat);
+        Self { kvm: OnceLock::new(), vhosts: OnceLock::new(), boot_unix_s, roots }
+    }
+
+    fn kvm(&self) -> &Result<Vec<VmDirectory>, Outcome> {
+        self.kvm.get_or_init(|| {
+            if self.roots.proc == Path::new("/proc") && namespaces::is_pid_namespace() {
+                return Err(Outcome::Failed(namespaces::PIDS_DO_NOT_FIT.to_owned()));
+            }
+            let names = files::names(&self.roots.debugfs.join("kvm"), ENTRIES);
             let vms = names.map(|names| names.iter().filter_map(|name| debugfs::vm(name)).collect());
             vms.map_err(|error| Outcome::of(&error))
-        };
-        let stat = fs::read_to_string(roots.proc.join("stat")).unwrap_or_default();
-        Self {
-            kvm,
-            vhosts: threads::of_the_kernel(&roots.proc),
-            boot_unix_s: process::boot_unix_s(&stat),
-            roots,
-        }
+        })
+    }
+
+    /// Whether KVM says that a process has made a VM.
+    pub fn has_created(&self, pid: u32) -> bool {
+        self.kvm().as_ref().is_ok_and(|vms| vms.iter().any(|vm| vm.creator == pid))
+    }
+
+    fn vhosts(&self) -> &HashMap<u32, Vec<u32>> {
+        self.vhosts.get_or_init(|| threads::of_the_kernel(&self.roots.proc))
+    }
+
+    /// Asks what a process is called, and no more: some ten files. [`None`] as [`Host::identify`].
+    pub fn brief(&self, pid: u32) -> Option<Brief> {
+        let mut look = Look::new(self, pid);
+        let start_ticks = start(&look.path)?;
+        look.process();
+        look.status_xml();
+        look.root();
+        let Look { path, identity, .. } = look;
+        let start_unix_ms = self.start_unix_ms(start_ticks);
+        (start(&path) == Some(start_ticks)).then_some(Brief { start_unix_ms, identity })
+    }
+
+    fn start_unix_ms(&self, start_ticks: u64) -> Option<u64> {
+        let since_boot_ms = start_ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1);
+        self.boot_unix_s.map(|boot| boot.saturating_mul(1000).saturating_add(since_boot_ms))
     }
 
     /// Asks all sources about a process; [`None`] if it has ended or was replaced meanwhile.
     pub fn identify(&self, pid: u32) -> Option<VmProcess> {
-        let path = self.roots.proc.join(pid.to_string());
-        let start_ticks = start(&path)?;
-        let mut look = Look { host: self, pid, path, identity: Identity::default(), asked: BTreeMap::new() };
+        let mut look = Look::new(self, pid);
+        let start_ticks = start(&look.path)?;
         look.process();
         let tids = threads::tids(&look.path);
         let (debugfs, vm_fds) = look.debugfs(&tids);
@@ -125,9 +159,7 @@ impl Host {
         if start(&path) != Some(start_ticks) {
             return None;
         }
-        let since_boot_ms = start_ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1);
-        let start_unix_ms =
-            self.boot_unix_s.map(|boot| boot.saturating_mul(1000).saturating_add(since_boot_ms));
+        let start_unix_ms = self.start_unix_ms(start_ticks);
         Some(VmProcess { pid, start_ticks, start_unix_ms, identity, vm_fds, vcpus, threads, asked })
     }
 }
@@ -148,7 +180,12 @@ struct Look<'a> {
     asked: BTreeMap<Source, Outcome>,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn new(host: &'a Host, pid: u32) -> Self {
+        let path = host.roots.proc.join(pid.to_string());
+        Self { host, pid, path, identity: Identity::default(), asked: BTreeMap::new() }
+    }
+
     fn told(&mut self, source: Source, has_told: bool) {
         self.asked.insert(source, if has_told { Outcome::Told } else { Outcome::Silent });
     }
@@ -195,7 +232,7 @@ impl Look<'_> {
     /// thread's number is that in the first one.
     fn debugfs(&mut self, tids: &[u32]) -> (HashMap<u32, u32>, Vec<u32>) {
         let (mut numbers, mut fds) = (HashMap::new(), Vec::new());
-        let vms = match &self.host.kvm {
+        let vms = match self.host.kvm() {
             Ok(vms) => vms,
             Err(outcome) => {
                 self.asked.insert(Source::Debugfs, outcome.clone());
@@ -284,7 +321,7 @@ impl Look<'_> {
         let none = Told::default();
         let own = tids.iter().map(|tid| (*tid, self.path.join(format!("task/{tid}")), told));
         let known: HashSet<u32> = tids.iter().copied().collect();
-        let vhosts = tids.iter().filter_map(|tid| self.host.vhosts.get(tid)).flatten();
+        let vhosts = tids.iter().filter_map(|tid| self.host.vhosts().get(tid)).flatten();
         let vhosts = vhosts.filter(|tid| !known.contains(tid));
         let of_the_kernel = vhosts.map(|tid| (*tid, self.host.roots.proc.join(tid.to_string()), &none));
         for (tid, path, told) in own.chain(of_the_kernel).collect::<Vec<_>>() {

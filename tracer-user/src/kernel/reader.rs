@@ -24,12 +24,13 @@ use crate::{
         host,
         mapped::{Mapped, Plain, PlainKey, Tallied},
         namespaces,
+        origins::Origins,
         siblings::Siblings,
         tallies::{Tallies, fill},
-        vms,
+        vms::{self, Told},
     },
     model::{
-        self, Account, Interval, Loss, Losses, OpenExit, Thread, Threads, Unseen, VcpuAccount,
+        self, Account, Interval, Known, Loss, Losses, OpenExit, Thread, Threads, Unseen, VcpuAccount,
         crowded::{Share, Table},
         losses,
     },
@@ -101,6 +102,7 @@ pub struct Reader {
     last_ns: u64,
     /// Whether the kernel's pids are those of /proc.
     pids_fit: bool,
+    origins: Origins,
 }
 
 /// The counters that belong to no vCPU.
@@ -149,6 +151,7 @@ impl Reader {
             number: 0,
             last_ns: host::monotonic_ns(),
             pids_fit: !namespaces::is_pid_namespace(),
+            origins: Origins::default(),
         })
     }
 
@@ -212,9 +215,10 @@ impl Reader {
         }
         self.reopen()?;
         self.read_global(interval, missed)?;
+        self.origins.tidy(vms::exists);
         if interval.losses.get(Loss::VcpuTableFull) + interval.losses.get(Loss::VcpuQuota) != 0 {
             for (pid, lost) in self.crowding.refused(&self.held) {
-                let vm = self.asked(pid).unwrap_or_else(|| format!("pid {pid}"));
+                let vm = self.asked(pid).map_or_else(|| format!("pid {pid}"), |told| told.name);
                 self.crowding.lost(Table::Vcpus, &Share::new(&vm, pid, lost));
             }
         }
@@ -344,7 +348,9 @@ impl Reader {
         let (_, generation) = self.vcpus.state(index);
         if self.owners[index].generation != generation {
             let vcpu = self.vcpus.copy(index);
-            let thread = snapshot::thread(&vcpu, self.name_of(&vcpu));
+            let told = self.told_of(&vcpu);
+            let origin = self.origins.of(vcpu.pid, told.start_unix_ms, vcpu.kvm);
+            let thread = Thread { origin, known: told.known, ..snapshot::thread(&vcpu, told.name) };
             self.owners[index] = Owner {
                 generation,
                 pid: vcpu.pid,
@@ -358,10 +364,10 @@ impl Reader {
         self.owners[index].thread
     }
 
-    /// The VM's name, from the first source that has one: a live vCPU of the process, since pids are reused;
+    /// The VM, from the first source that knows it: a live vCPU of the process, since pids are reused;
     /// the process, or the thread if the first thread of the process has ended; an ended vCPU of the process;
     /// the name of the thread as the kernel noted it.
-    fn name_of(&self, vcpu: &Vcpu) -> String {
+    fn told_of(&self, vcpu: &Vcpu) -> Told {
         // One that has ended was met at this same look, or it would be gone.
         let sibling = |has_ended: bool| {
             let known = self.owners.iter().enumerate().filter(|(_, owner)| owner.generation != 0);
@@ -369,20 +375,22 @@ impl Reader {
             let (_, thread) = siblings.find(|(index, thread)| {
                 thread.pid == vcpu.pid && (has_ended || self.vcpus.state(*index).0 == state::LIVE)
             })?;
-            Some(thread.vm.clone())
+            let start_unix_ms = thread.origin.start_unix_ms;
+            Some(Told { name: thread.vm.clone(), start_unix_ms, known: thread.known.clone() })
         };
         let thread = || {
             let comm = vcpu.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-            String::from_utf8_lossy(comm).into_owned()
+            let name = String::from_utf8_lossy(comm).into_owned();
+            Told { known: Known::name(&name), name, start_unix_ms: None }
         };
         let told = || self.asked(vcpu.pid).or_else(|| self.asked(vcpu.tid));
         sibling(false).or_else(told).or_else(|| sibling(true)).unwrap_or_else(thread)
     }
 
-    /// The name that a process or thread gives its VM. In a pid namespace nobody is asked: the kernel's pids
+    /// What a process or thread says of its VM. In a pid namespace nobody is asked: the kernel's pids
     /// are not those of /proc.
-    fn asked(&self, id: u32) -> Option<String> {
-        if self.pids_fit { vms::name_of(id) } else { None }
+    fn asked(&self, id: u32) -> Option<Told> {
+        if self.pids_fit { vms::ask(id) } else { None }
     }
 
     /// Reads a slot or thin record, and takes it back if its thread has ended.

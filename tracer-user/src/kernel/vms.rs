@@ -5,12 +5,14 @@ use std::{
     io::{self, Read as _},
     os::unix::ffi::OsStrExt as _,
     path::Path,
+    sync::LazyLock,
 };
 
-use crate::identity::{argv::qemu::guest_name, descriptor::Descriptor, text::bounded_name};
-
-/// Limit on a command line in bytes. Linux allows some megabytes, and whoever starts a VM chooses them.
-const CMDLINE_BYTES: u64 = 64 << 10;
+use crate::{
+    identity::descriptor::Descriptor,
+    kernel::identify::{Host, Roots},
+    model::Known,
+};
 
 /// A process that has a VM open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Vm {
     pub pid: u32,
     /// Name of the guest, else of the process.
     pub name: String,
+    /// What is known about it.
+    pub known: Known,
     /// How many vCPUs it has open.
     pub vcpus: usize,
 }
@@ -82,24 +86,36 @@ pub fn process_of_thread(tid: u32) -> Option<u32> {
     (process != tid).then_some(process)
 }
 
-/// Name of the VM in a process: QEMU's `-name`, else the name of the process; cut by [`bounded_name`].
-/// [`None`] if the process has ended, also if it is still a zombie, which has a name left but no arguments.
-pub fn name_of(pid: u32) -> Option<String> {
-    let cmdline = cmdline(pid).ok().filter(|cmdline| !cmdline.is_empty())?;
-    let arguments: Vec<String> = cmdline
-        .split(|byte| *byte == 0)
-        .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect();
-    let comm = || fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|comm| comm.trim_end().to_owned());
-    let name = guest_name(&arguments).or_else(comm).filter(|name| !name.is_empty())?;
-    Some(bounded_name(&name).into_owned())
+/// What a process says of its VM.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Name of the VM, else of the process; see [`crate::identity::Identity::name`].
+    pub name: String,
+    /// Start of the process, as [`crate::kernel::identify::Brief`] has it.
+    pub start_unix_ms: Option<u64>,
+    /// All that is known.
+    pub known: Known,
 }
 
-/// The first [`CMDLINE_BYTES`] of a process's arguments, each ended by a zero byte.
-fn cmdline(pid: u32) -> io::Result<Vec<u8>> {
-    let mut cmdline = Vec::new();
-    File::open(format!("/proc/{pid}/cmdline"))?.take(CMDLINE_BYTES).read_to_end(&mut cmdline)?;
-    Ok(cmdline)
+/// This host. When the system started is asked for once: clocks are set, and the start of a process tells it
+/// from others.
+static HOST: LazyLock<Host> = LazyLock::new(|| Host::look(Roots::below(Path::new("/"))));
+
+/// Asks a process for its VM. [`None`] if the process has ended, also if it is still a zombie, which has a
+/// name left but no arguments.
+pub fn ask(pid: u32) -> Option<Told> {
+    let brief = HOST.brief(pid)?;
+    let name = brief.identity.name().into_owned();
+    if name.is_empty() || !has_arguments(pid) {
+        return None;
+    }
+    Some(Told { name, start_unix_ms: brief.start_unix_ms, known: brief.identity.into() })
+}
+
+/// A process frees its memory, and with it its arguments, before it closes its files (`do_exit`).
+fn has_arguments(pid: u32) -> bool {
+    let first = |mut file: File| file.read(&mut [0]);
+    File::open(format!("/proc/{pid}/cmdline")).and_then(first).is_ok_and(|read| read != 0)
 }
 
 #[cfg(test)]
@@ -113,15 +129,14 @@ mod tests {
 
     #[test]
     fn a_process_has_a_name_until_it_ends() {
-        assert!(name_of(std::process::id()).is_some_and(|name| !name.is_empty()));
+        assert!(ask(std::process::id()).is_some_and(|told| !told.name.is_empty()));
         let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
-        // A process frees its memory, and with it its arguments, before it closes its files (do_exit). Nobody
-        // has waited for it: it stays a zombie.
+        // Nobody has waited for it: it stays a zombie.
         child.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
         assert!(exists(child.id()));
-        assert_eq!(name_of(child.id()), None);
+        assert!(ask(child.id()).is_none());
         child.wait().unwrap();
-        assert_eq!(name_of(child.id()), None);
+        assert!(ask(child.id()).is_none());
     }
 
     #[test]
@@ -135,7 +150,7 @@ mod tests {
         assert_eq!(process_of_vm(5_000_000, fd, &[]), None);
         // Without the descriptor it is the process of the thread, if that has a VM at all.
         assert_eq!(process_of_vm(this, fd, &[]), None);
-        let vm = Vm { pid: this, name: "web".into(), vcpus: 1 };
+        let vm = Vm { pid: this, name: "web".into(), known: Known::name("web"), vcpus: 1 };
         assert_eq!(process_of_vm(this, fd, &[vm]), Some(this));
     }
 
@@ -147,16 +162,15 @@ mod tests {
             qemu.arg0("qemu").args(["-c", "read line"]).args(arguments).stdin(Stdio::piped());
             let mut child = qemu.spawn().unwrap();
             // A child has its arguments some moments after the parent goes on.
-            while cmdline(child.id()).is_ok_and(|line| line.is_empty()) {}
-            let found = (name_of(child.id()), cmdline(child.id()).map(|line| line.len()));
+            while !has_arguments(child.id()) {}
+            let found = ask(child.id()).map(|told| told.name);
             child.kill().unwrap();
             child.wait().unwrap();
             found
         };
         let long = "n".repeat(100_000);
-        let (name, length) = named(&["-name", &long]);
-        assert_eq!((name.unwrap(), length.unwrap() as u64), ("n".repeat(255) + "…", CMDLINE_BYTES));
+        assert_eq!(named(&["-name", &long]).unwrap(), "n".repeat(255) + "…");
         // A name beyond the limit is not found: the process's own is left.
-        assert_eq!(named(&[&long, "-name", "web"]).0.as_deref(), Some("sh"));
+        assert_eq!(named(&[&long, "-name", "web"]).as_deref(), Some("sh"));
     }
 }

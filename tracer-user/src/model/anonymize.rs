@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::model::{Interval, Thread, Threads, VmId};
+use crate::model::{Interval, Known, Thread, Threads, VmId};
 
 /// Replaces the words of a command line that are left out.
 pub const LEFT_OUT: &str = "...";
@@ -54,7 +54,7 @@ impl Names {
         told.mirror(threads, |thread| {
             let vm = self.vm(thread);
             let host = thread.host.as_deref().map(|host| self.told_host(host));
-            Thread { vm, host, ..thread.clone() }
+            Thread { known: Known::name(&vm), vm, host, ..thread.clone() }
         });
         self.threads = told;
         &self.threads

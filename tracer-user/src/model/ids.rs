@@ -1,6 +1,14 @@
 //! Who was measured: hosts, VMs and vCPU threads. One order and one label for each.
 
-use std::{fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Deref,
+    sync::Arc,
+};
+
+use crate::identity::{Identity, Kind, Source};
 
 /// The name of the VMs that ended and whose rows were joined. The number of them is told beside it.
 pub const ENDED_VMS: &str = "VMs that ended";
@@ -21,31 +29,118 @@ impl HostId {
     }
 }
 
-/// A VM. The pid alone does not tell: the kernel gives it to another process later, and two hosts may share
-/// it.
+/// Which VM of a process number: the kernel gives the number to another process later, and a process may have
+/// several VMs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// When the process started, where that is known.
+    pub start_unix_ms: Option<u64>,
+    /// Its place among the VMs of the process, in the order of their first exits; the first is 0. Where events
+    /// do not tell the VMs of a process apart, they are one.
+    pub number: u32,
+}
+
+/// What is known about a VM. It goes with the VM and does not tell it from another: all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Arc<Identity>);
+
+impl Known {
+    /// A VM of which no more is known than its name.
+    pub fn name(name: &str) -> Self {
+        let mut identity = Identity::default();
+        identity.offer(Kind::Name, Source::Comm, name);
+        Self(Arc::new(identity))
+    }
+}
+
+impl From<Identity> for Known {
+    fn from(identity: Identity) -> Self {
+        Self(Arc::new(identity))
+    }
+}
+
+impl Deref for Known {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.0
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Known {}
+
+impl PartialOrd for Known {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Known {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+/// A VM. The pid alone does not tell, see [`Origin`]; and two hosts may share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VmId {
     /// Where it ran.
     pub host: HostId,
     /// Its process; [`None`] for [`ENDED_VMS`], which are many.
     pub pid: Option<u32>,
+    /// Which VM of that number.
+    pub origin: Origin,
     /// The guest's name, else that of the process.
     pub name: Arc<str>,
+    /// What else is known about it.
+    pub known: Known,
 }
 
 impl VmId {
     /// All VMs of a host that ended and are no longer told apart.
     pub fn ended(host: HostId) -> Self {
-        Self { host, pid: None, name: ENDED_VMS.into() }
+        Self { host, pid: None, origin: Origin::default(), name: ENDED_VMS.into(), known: Known::default() }
+    }
+
+    /// Tells VMs of a host and of a recording apart: `PID-START`, with the start in ms of Unix time where it
+    /// is known, and `.N` for a further VM of the process. [`None`] for VMs that ended and are one.
+    pub fn key(&self) -> Option<String> {
+        let mut key = self.pid?.to_string();
+        let Origin { start_unix_ms, number } = self.origin;
+        if let Some(start_unix_ms) = start_unix_ms {
+            key.push_str(&format!("-{start_unix_ms}"));
+        }
+        if number != 0 {
+            key.push_str(&format!(".{number}"));
+        }
+        Some(key)
     }
 }
 
 /// `name[pid]`, without the host. Names come from tenants: escape it for the place where it is shown.
 impl fmt::Display for VmId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pid {
-            Some(pid) => write!(f, "{}[{pid}]", self.name),
-            None => f.write_str(&self.name),
+        write!(f, "{}{}", self.name, self.process())
+    }
+}
+
+impl VmId {
+    /// What stands behind the name: the process in brackets, with `.N` for a further VM of it.
+    pub fn process(&self) -> String {
+        match (self.pid, self.origin.number) {
+            (Some(pid), 0) => format!("[{pid}]"),
+            (Some(pid), number) => format!("[{pid}.{number}]"),
+            (None, _) => String::new(),
         }
     }
 }
@@ -80,8 +175,12 @@ mod tests {
 
     #[test]
     fn labels() {
-        let vm = VmId { host: HostId::default(), pid: Some(7), name: "web".into() };
+        let vm = VmId { pid: Some(7), name: "web".into(), ..VmId::ended(HostId::default()) };
         assert_eq!(vm.to_string(), "web[7]");
+        assert_eq!(vm.key().unwrap(), "7");
+        let second = VmId { origin: Origin { start_unix_ms: Some(99), number: 1 }, ..vm.clone() };
+        assert_eq!((second.to_string(), second.key().unwrap()), ("web[7.1]".into(), "7-99.1".into()));
+        assert_eq!(VmId::ended(HostId::default()).key(), None);
         assert_eq!(VmId::ended(HostId::new(Some("a"))).to_string(), "VMs that ended");
         let thread = |vcpu, tid| ThreadId { vm: vm.clone(), vcpu, tid }.to_string();
         assert_eq!(

@@ -4,7 +4,7 @@ use regex::Regex;
 
 use crate::{
     decode::{Isa, decode},
-    model::{CounterId, NameList, NamedInterval, OpenExit, Thread, ThreadId, VmId},
+    model::{CounterId, Known, NameList, NamedInterval, OpenExit, Thread, ThreadId, VmId, VmList},
 };
 
 /// Which cells are looked at.
@@ -16,22 +16,34 @@ pub struct Selection {
     pub pids: Vec<u32>,
     /// Hosts; empty for all. Intervals of other hosts are not looked at.
     pub hosts: Vec<NameList>,
-    /// VMs by name, beside those of `pids`.
-    pub guests: Vec<NameList>,
+    /// VMs by what is known about them, beside those of `pids`.
+    pub guests: Vec<VmList>,
     /// Matched against the reason's label, and the names of counters.
     pub fields: Option<Regex>,
+    /// VMs that were noticed, by process.
+    pub noticed: Vec<(u32, Known)>,
 }
 
 impl Selection {
     /// Whether names mean the same whatever VMs and hosts there are; see [`NameList`].
     pub fn is_settled(&self) -> bool {
-        self.hosts.iter().chain(&self.guests).all(NameList::is_settled)
+        self.hosts.iter().all(NameList::is_settled) && self.guests.iter().all(VmList::is_settled)
     }
 
     /// Notes that the VM and host of this thread exist.
     pub fn notice(&mut self, thread: &Thread) {
-        self.guests.iter_mut().for_each(|wanted| wanted.notice(&thread.vm));
+        let known = thread.known();
+        self.guests.iter_mut().for_each(|wanted| wanted.notice(&known));
+        let is_noticed = |(pid, other): &(u32, Known)| *pid == thread.pid && **other == *known;
+        if !self.guests.is_empty() && !self.noticed.iter().any(is_noticed) {
+            self.noticed.push((thread.pid, known));
+        }
         thread.host.iter().for_each(|host| self.notice_host(host));
+    }
+
+    /// Notes that a VM exists.
+    pub fn notice_vm(&mut self, vm: &VmId) {
+        self.guests.iter_mut().for_each(|wanted| wanted.notice(&vm.known));
     }
 
     /// Notes that a host of this name exists.
@@ -46,7 +58,8 @@ impl Selection {
 
     /// Whether this thread is looked at, whatever its host.
     pub fn wants_thread(&self, thread: &Thread) -> bool {
-        let named = |wanted: &NameList| wanted.matches(&thread.vm);
+        let known = thread.known();
+        let named = |wanted: &VmList| wanted.matches(&known);
         let any_vm = self.pids.is_empty() && self.guests.is_empty();
         (any_vm || self.pids.contains(&thread.pid) || self.guests.iter().any(named))
             && (self.vcpus.is_empty() || thread.vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
@@ -55,13 +68,17 @@ impl Selection {
     /// Whether this thread is looked at, and its host. VMs that ended and are no longer told apart are no VM
     /// that was asked for by pid or name.
     pub fn wants(&self, id: &ThreadId) -> bool {
-        let ThreadId { vm: VmId { host, pid, name }, vcpu, tid: _ } = id;
+        let ThreadId { vm, vcpu, tid: _ } = id;
+        self.wants_vm(vm) && (self.vcpus.is_empty() || vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
+    }
+
+    /// Whether this VM is looked at, and its host; see [`Selection::wants`].
+    pub fn wants_vm(&self, vm: &VmId) -> bool {
+        let VmId { host, pid, known, .. } = vm;
         let named =
-            |pid: &u32| self.pids.contains(pid) || self.guests.iter().any(|wanted| wanted.matches(name));
+            |pid: &u32| self.pids.contains(pid) || self.guests.iter().any(|wanted| wanted.matches(known));
         let any_vm = self.pids.is_empty() && self.guests.is_empty();
-        (any_vm || pid.as_ref().is_some_and(named))
-            && (self.vcpus.is_empty() || vcpu.is_some_and(|vcpu| self.vcpus.contains(&vcpu)))
-            && self.wants_host(host.name())
+        (any_vm || pid.as_ref().is_some_and(named)) && self.wants_host(host.name())
     }
 
     /// Whether this open exit is looked at.
@@ -72,9 +89,14 @@ impl Selection {
     /// Whether this counter is looked at, whatever its host. One of a whole VM is, whatever vCPUs were
     /// chosen.
     pub fn wants_counter(&self, id: &CounterId) -> bool {
-        let named = |wanted: &NameList| wanted.matches(&id.vm);
+        let by_name = Known::name(&id.vm);
+        // A counter has the VM's name only: what else is known was noticed with the VM's threads.
+        let noticed = self.noticed.iter().filter(|(pid, _)| *pid == id.pid).map(|(_, known)| known);
+        let mut known = noticed.chain([&by_name]);
         let any_vm = self.pids.is_empty() && self.guests.is_empty();
-        (any_vm || self.pids.contains(&id.pid) || self.guests.iter().any(named))
+        (any_vm
+            || self.pids.contains(&id.pid)
+            || known.any(|known| self.guests.iter().any(|wanted| wanted.matches(known))))
             && (self.vcpus.is_empty() || id.vcpu.is_none_or(|vcpu| self.vcpus.contains(&vcpu)))
             && self.fields.as_ref().is_none_or(|regex| regex.is_match(&id.name))
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use crate::model::{Crowded, HostId, ThreadId, VmId};
+use crate::model::{Crowded, HostId, Known, Origin, ThreadId, VmId};
 
 /// A vCPU thread, as a reader finds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,8 +17,12 @@ pub struct Thread {
     pub tid: u32,
     /// The kernel's vCPU number, where the events carry it.
     pub vcpu: Option<u32>,
+    /// Which VM of that process number.
+    pub origin: Origin,
     /// Name of the VM: the guest's name, else that of the process.
     pub vm: String,
+    /// What else is known about the VM.
+    pub known: Known,
     /// The host it ran on, where several are told apart: in a merged recording.
     pub host: Option<String>,
 }
@@ -26,7 +30,18 @@ pub struct Thread {
 impl Thread {
     /// Its VM.
     pub fn vm_id(&self) -> VmId {
-        VmId { host: HostId::new(self.host.as_deref()), pid: Some(self.pid), name: self.vm.as_str().into() }
+        VmId {
+            host: HostId::new(self.host.as_deref()),
+            pid: Some(self.pid),
+            origin: self.origin,
+            name: self.vm.as_str().into(),
+            known: self.known(),
+        }
+    }
+
+    /// What is known about its VM: the name at least.
+    pub fn known(&self) -> Known {
+        if self.known.name().is_empty() { Known::name(&self.vm) } else { self.known.clone() }
     }
 
     /// The thread itself.
@@ -40,7 +55,7 @@ impl Thread {
     }
 
     fn same_vm(&self, other: &Self) -> bool {
-        (self.pid, &self.vm, &self.host) == (other.pid, &other.vm, &other.host)
+        (self.pid, self.origin, &self.vm, &self.host) == (other.pid, other.origin, &other.vm, &other.host)
     }
 }
 
@@ -167,7 +182,7 @@ impl Threads {
     /// How many there have been. A VM that has no thread for a while and then one again counts twice.
     pub fn seen(&self) -> Seen {
         let vms: HashSet<_> =
-            self.present().map(|(_, thread)| (&thread.host, thread.pid, &thread.vm)).collect();
+            self.present().map(|(_, thread)| (&thread.host, thread.pid, thread.origin, &thread.vm)).collect();
         Seen {
             vms: self.retired.vms + vms.len(),
             threads: self.retired.threads + self.list.len() - self.free.len(),

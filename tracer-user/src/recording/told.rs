@@ -6,11 +6,13 @@ use tracer_ebpf::part::Part;
 
 use crate::{
     decode::Isa,
-    model::{Account, Cell, Interval, Loss, Parts, Thread, Threads, VcpuAccount, kinds},
+    model::{Account, Cell, Interval, Known, Loss, Parts, Thread, Threads, VcpuAccount, VmId, kinds},
 };
 
 /// Bytes of memory that a thread takes besides its names.
 const THREAD_BYTES: usize = 128;
+/// Bytes of memory that a fact takes besides its value.
+const FACT_BYTES: usize = 64;
 /// Limit of the memory for threads and their names in bytes. A million threads fit, as many as a host with
 /// short-lived VMs has in days.
 const MAX_THREAD_BYTES: usize = 1 << 27;
@@ -45,6 +47,8 @@ pub(super) struct Told {
     pub threads: Threads,
     index_of: HashMap<Thread, usize>,
     thread_bytes: usize,
+    /// What the first line of a VM's thread has told about the VM.
+    known: HashMap<VmId, Known>,
     /// The host of lines that name none.
     pub host: Option<String>,
     pub end: Option<End>,
@@ -54,9 +58,18 @@ pub(super) struct Told {
 
 impl Told {
     /// The index of a thread, a new one if need be.
-    pub fn thread(&mut self, host: Option<&str>, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {
-        let host = host.map(str::to_owned).or_else(|| self.host.clone());
-        let thread = Thread { pid, tid, vcpu, vm: vm.to_owned(), host };
+    pub fn thread(&mut self, thread: Thread) -> usize {
+        let host = thread.host.or_else(|| self.host.clone());
+        let mut thread = Thread { host, ..thread };
+        let vm = thread.vm_id();
+        match self.known.get(&vm) {
+            Some(known) => thread.known = known.clone(),
+            None => {
+                let facts = thread.known.facts().map(|(_, fact)| FACT_BYTES + fact.value.len());
+                self.thread_bytes += THREAD_BYTES + thread.vm.len() + facts.sum::<usize>();
+                self.known.insert(vm, thread.known.clone());
+            }
+        }
         let threads = &mut self.threads.list;
         let thread_bytes = &mut self.thread_bytes;
         *self.index_of.entry(thread).or_insert_with_key(|thread| {

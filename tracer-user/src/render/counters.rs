@@ -35,7 +35,8 @@ pub(super) fn print(out: &mut dyn Write, rows: &Rows, color: bool) -> io::Result
 fn block(out: &mut dyn Write, rows: &Rows, counters: &[(HostId, Counter)], color: bool) -> io::Result<()> {
     let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     let (host, first) = &counters[0];
-    let vm = VmId { host: host.clone(), pid: Some(first.id.pid), name: first.id.vm.as_str().into() };
+    let (pid, name) = (Some(first.id.pid), first.id.vm.as_str().into());
+    let vm = VmId { pid, name, ..VmId::ended(host.clone()) };
     let place = host.name().map(|host| format!(" on {host}")).unwrap_or_default();
     let title = format!("KVM's counters of {vm}{place}");
     let (mut shown, mut zero): (Vec<_>, _) = (Vec::new(), 0);

@@ -7,6 +7,7 @@ use tracer_ebpf::subkey::is_user_exit;
 
 use crate::{
     decode::{Isa, counters, decode, subkey},
+    identity::{Identity, Kind},
     model::{
         Counter, Crowded, LastReason, Row, Rows, Stats, Unseen, VmAccount, VmId,
         columns::{COLUMNS, Set, Value},
@@ -78,6 +79,7 @@ impl JsonLines {
             object.insert("host".into(), json!(host));
         }
         if let Some(vm) = row.vm() {
+            object.insert("vm_id".into(), json!(vm.key()));
             object.insert("vm".into(), json!(&*vm.name));
             object.insert("pid".into(), json!(vm.pid));
         }
@@ -149,13 +151,33 @@ fn vm_account(VmAccount { vm, ended, vcpus, account }: &VmAccount) -> Json {
         object.insert(info.column.into(), json!(account.part_ns(info.part)));
     }
     let mut whole = json!({
-        "host": vm.host.name(), "vm": &*vm.name, "pid": vm.pid, "vcpus": vcpus, "elapsed_ns": account.elapsed_ns,
-        "guest_ns": account.guest_ns, "parts": object, "unaccounted_ns": account.unaccounted_ns(),
+        "host": vm.host.name(), "vm_id": vm.key(), "vm": &*vm.name, "pid": vm.pid, "vcpus": vcpus,
+        "elapsed_ns": account.elapsed_ns, "guest_ns": account.guest_ns, "parts": object,
+        "unaccounted_ns": account.unaccounted_ns(),
     });
+    if let Some(start_unix_ms) = vm.origin.start_unix_ms {
+        whole["start_unix_ms"] = json!(start_unix_ms);
+    }
+    facts(&vm.known, &mut whole);
     if *ended != 0 {
         whole["ended"] = json!(ended);
     }
     whole
+}
+
+/// Adds what is known about a VM beside its name, and which source told it.
+pub(crate) fn facts(known: &Identity, to: &mut Json) {
+    let mut sources = Map::new();
+    for (kind, fact) in known.facts() {
+        let key = kind.info().key;
+        if kind != Kind::Name {
+            to[key] = json!(fact.value);
+        }
+        sources.insert(key.into(), json!(fact.source.info().id));
+    }
+    if sources.len() > 1 {
+        to["sources"] = Json::Object(sources);
+    }
 }
 
 /// `[from_ns, to_ns, count]` of each bucket that is not empty; `to_ns` is `null` in the open last one.

@@ -11,6 +11,7 @@ mod counters;
 pub mod csv;
 pub mod diff;
 pub mod histogram;
+pub(crate) mod inventory;
 pub mod json;
 pub mod table;
 pub mod text;

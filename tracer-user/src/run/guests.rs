@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     cli::{Usage, VmArgs},
     kernel::vms::Vm,
-    model::{NameList, NamePattern},
+    model::{Known, VmList, VmPattern},
     render::{escape, units},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct GuestRule {
     pids: Vec<u32>,
-    names: Vec<NameList>,
+    names: Vec<VmList>,
 }
 
 /// The processes that a measurement meets. A process of which the first KVM event was seen has no verdict,
@@ -35,8 +35,8 @@ pub trait Processes {
     /// If the kernel side cannot be told.
     fn decide(&mut self, pid: u32, traced: bool) -> Result<()>;
 
-    /// Name of the VM in a process; [`None`] if the process has ended.
-    fn name(&self, pid: u32) -> Option<String>;
+    /// What is known about the VM of a process; [`None`] if the process has ended.
+    fn ask(&self, pid: u32) -> Option<Known>;
 }
 
 /// A look at the processes of the host.
@@ -63,10 +63,11 @@ impl GuestRule {
         self.pids.is_empty() && self.names.is_empty()
     }
 
-    /// Whether a process is traced, by its pid, or by the name of its VM. A process without a name has ended.
-    pub fn traces(&self, pid: u32, name: Option<&str>) -> bool {
-        let named = |name: &str| self.names.iter().any(|wanted| wanted.matches(name));
-        self.is_all() || self.pids.contains(&pid) || name.is_some_and(named)
+    /// Whether a process is traced, by its pid, or by what is known about its VM. A process of which nothing
+    /// is known has ended.
+    pub fn traces(&self, pid: u32, vm: Option<&Known>) -> bool {
+        let named = |vm: &Known| self.names.iter().any(|wanted| wanted.matches(vm));
+        self.is_all() || self.pids.contains(&pid) || vm.is_some_and(named)
     }
 
     /// Gives every process without a verdict its verdict.
@@ -80,24 +81,24 @@ impl GuestRule {
         }
         let undecided = processes.undecided()?;
         // A process that is traced by its pid needs no name.
-        let named = |pid| (pid, if self.pids.contains(&pid) { None } else { processes.name(pid) });
+        let named = |pid| (pid, if self.pids.contains(&pid) { None } else { processes.ask(pid) });
         let undecided: Vec<_> = undecided.into_iter().map(named).collect();
-        self.notice(undecided.iter().filter_map(|(_, name)| name.as_deref()));
-        for (pid, name) in undecided {
-            processes.decide(pid, self.traces(pid, name.as_deref()))?;
+        self.notice(undecided.iter().filter_map(|(_, vm)| vm.as_ref()));
+        for (pid, vm) in undecided {
+            processes.decide(pid, self.traces(pid, vm.as_ref()))?;
         }
         Ok(())
     }
 
-    /// Notes that there are VMs of these names.
-    fn notice<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
-        names.for_each(|name| self.names.iter_mut().for_each(|wanted| wanted.notice(name)));
+    /// Notes that there are these VMs.
+    fn notice<'a>(&mut self, vms: impl Iterator<Item = &'a Known>) {
+        vms.for_each(|vm| self.names.iter_mut().for_each(|wanted| wanted.notice(vm)));
     }
 
     /// The processes of the rule among those that are running now, sorted; empty if the rule means all.
     pub fn resolve(&mut self, running: &[Vm]) -> Vec<u32> {
-        self.notice(running.iter().map(|vm| vm.name.as_str()));
-        let named = running.iter().filter(|vm| !self.is_all() && self.traces(vm.pid, Some(&vm.name)));
+        self.notice(running.iter().map(|vm| &vm.known));
+        let named = running.iter().filter(|vm| !self.is_all() && self.traces(vm.pid, Some(&vm.known)));
         let mut pids: Vec<u32> = self.pids.iter().copied().chain(named.map(|vm| vm.pid)).collect();
         pids.sort_unstable();
         pids.dedup();
@@ -134,8 +135,8 @@ impl GuestRule {
     /// The names that no running VM has, with those that are running, for people; [`None`] if each name has a
     /// VM. Call it after [`GuestRule::resolve`], which finds out what is a name.
     pub fn missing(&self, running: &[Vm]) -> Option<String> {
-        let unmatched = |pattern: &&NamePattern| !running.iter().any(|vm| pattern.matches(&vm.name));
-        let wanted = self.names.iter().flat_map(NameList::names);
+        let unmatched = |pattern: &&VmPattern| !running.iter().any(|vm| pattern.matches(&vm.known));
+        let wanted = self.names.iter().flat_map(VmList::patterns);
         let names: Vec<_> = wanted.filter(unmatched).map(|name| format!("`{}`", name.typed())).collect();
         if names.is_empty() {
             return None;
@@ -166,7 +167,7 @@ mod tests {
     }
 
     fn vm(pid: u32, name: &str) -> Vm {
-        Vm { pid, name: name.to_owned(), vcpus: 2 }
+        Vm { pid, name: name.to_owned(), known: Known::name(name), vcpus: 2 }
     }
 
     /// Processes by pid, with their names, and the verdicts they got.
@@ -187,8 +188,8 @@ mod tests {
             Ok(())
         }
 
-        fn name(&self, pid: u32) -> Option<String> {
-            self.names.get(&pid).map(|name| (*name).to_owned())
+        fn ask(&self, pid: u32) -> Option<Known> {
+            self.names.get(&pid).map(|name| Known::name(name))
         }
     }
 

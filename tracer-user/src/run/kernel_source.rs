@@ -15,7 +15,7 @@ use crate::{
         sizes::Sizes,
         vms::{self, Vm},
     },
-    model::{Counter, Interval, Threads},
+    model::{Counter, Interval, Known, Threads},
     run::{
         GuestRule, Source,
         guests::{Host, Processes},
@@ -101,7 +101,7 @@ impl KernelSource {
     /// Takes down which vCPUs had no exit yet.
     fn count_unseen(&mut self) {
         if let Some(census) = &mut self.census {
-            let wanted = |pid, name: &str| self.rule.traces(pid, Some(name));
+            let wanted = |pid, vm: &Known| self.rule.traces(pid, Some(vm));
             let unseen = census.unseen(self.session.threads(), wanted);
             self.session.note_unseen(unseen);
         }
@@ -159,14 +159,15 @@ impl counters::Host for VmOwners<'_> {
     }
 
     fn name(&self, pid: u32) -> Option<String> {
-        let name = match &self.running {
+        let (name, known) = match &self.running {
             Some(running) => {
-                let known = running.iter().find(|vm| vm.pid == pid).map(|vm| vm.name.clone());
-                known.or_else(|| vms::name_of(pid))?
+                let known = running.iter().find(|vm| vm.pid == pid);
+                let known = known.map(|vm| (vm.name.clone(), vm.known.clone()));
+                known.or_else(|| vms::ask(pid).map(|told| (told.name, told.known)))?
             }
-            None => format!("pid {pid}"),
+            None => (format!("pid {pid}"), Known::default()),
         };
-        self.rule.traces(pid, Some(&name)).then_some(name)
+        self.rule.traces(pid, Some(&known)).then_some(name)
     }
 
     fn processes(&self) -> Vec<u32> {
@@ -183,8 +184,8 @@ impl Processes for Session {
         self.decide_process(pid, traced)
     }
 
-    fn name(&self, pid: u32) -> Option<String> {
-        vms::name_of(pid)
+    fn ask(&self, pid: u32) -> Option<Known> {
+        vms::ask(pid).map(|told| told.known)
     }
 }
 

@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_began_meanwhile_is_not_explained_away() {
-        let thread = Thread { pid: 1, tid: 2, vcpu: None, vm: "late".to_owned(), host: None };
+        let thread = Thread { pid: 1, tid: 2, vm: "late".to_owned(), ..Thread::default() };
         let mut made = Made { verdict: Some(Verdict::Silent), late: Some(thread), ..Made::default() };
         assert_eq!(verdict(&mut made, &[false, false], StopReason::Elapsed), (Verdict::Traceable, 0));
     }

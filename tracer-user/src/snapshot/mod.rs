@@ -11,10 +11,10 @@ use tracer_ebpf::{
 
 use crate::model::{LastExit, LastReason, Parts, Thread, kinds};
 
-/// The thread that an entry belongs to, of a VM of this name on this host.
+/// The thread that an entry belongs to, of a VM of this name.
 pub fn thread(vcpu: &Vcpu, vm: String) -> Thread {
     let number = (vcpu.vcpu_id != ABSENT).then_some(vcpu.vcpu_id);
-    Thread { pid: vcpu.pid, tid: vcpu.tid, vcpu: number, vm, host: None }
+    Thread { pid: vcpu.pid, tid: vcpu.tid, vcpu: number, vm, ..Thread::default() }
 }
 
 /// The exit in which a thread has ended, the one of this index; [`None`] if it ended in its guest.

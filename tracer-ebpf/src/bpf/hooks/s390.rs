@@ -13,7 +13,7 @@ use tracer_ebpf::{
 
 use crate::{
     config::{self, value},
-    event::{self, Reason, by_number, clock_ns},
+    event::{self, Reason, Who, by_number, clock_ns},
     record::field,
 };
 
@@ -28,7 +28,7 @@ pub fn sie_exit(ctx: TracePointContext) -> u32 {
             None => Reason::unreadable(Isa::S390),
         };
         let vcpu_id = field::<u32, VCPU>(&ctx, value::<OFF_SIE_VCPU>()).unwrap_or(ABSENT);
-        event::exit(&ctx, pid_tgid, now_ns, reason, by_number(vcpu_id), |_| vcpu_id);
+        event::exit(&ctx, pid_tgid, now_ns, reason, by_number(vcpu_id), |_| Who::numbered(vcpu_id));
     }
     1
 }

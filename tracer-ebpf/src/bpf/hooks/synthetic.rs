@@ -12,7 +12,7 @@ use tracer_ebpf::{
 
 use crate::{
     config, entries,
-    event::{self as by_thread, Reason},
+    event::{self as by_thread, Reason, Who},
     slots::Maps,
 };
 
@@ -24,7 +24,7 @@ pub fn synthetic_exit(ctx: RawTracePointContext) -> i32 {
     if config::is_traced((pid_tgid >> 32) as u32) {
         let reason = Reason::new(Isa(ctx.arg(2)), ctx.arg(3));
         let identity = ctx.arg::<u64>(4) >> 32;
-        by_thread::exit(&ctx, pid_tgid, ctx.arg(1), reason, identity, |ctx| ctx.arg(4));
+        by_thread::exit(&ctx, pid_tgid, ctx.arg(1), reason, identity, |ctx| Who::numbered(ctx.arg(4)));
     }
     0
 }

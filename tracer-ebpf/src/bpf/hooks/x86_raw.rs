@@ -13,14 +13,14 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     abi::{ABSENT, Isa, pseudo},
-    config::{KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VMX_REASON, RAW_SVM},
+    config::{KEEP_VMCB, OFF_SVM_CODE, OFF_SVM_VMCB, OFF_VCPU_ID, OFF_VCPU_KVM, OFF_VMX_REASON, RAW_SVM},
     event, ring,
 };
 
 use crate::{
-    config::{self, expects, flag, value},
+    config::{self, ABSENT_IMM, expects, flag, value},
     entries::{self, EntryRef},
-    event::{self as by_thread, Reason, clock_ns},
+    event::{self as by_thread, Reason, Who, clock_ns},
     kmem::{failed, read},
     slots::Maps,
 };
@@ -87,11 +87,17 @@ fn first_exit(ctx: &RawTracePointContext) -> i32 {
             None
         };
         let reason = code.map_or(Reason::unreadable(own), |code| Reason::new(own, code));
-        let vcpu_id = |_: &_| read(kvm_vcpu, value::<OFF_VCPU_ID>()).unwrap_or(ABSENT);
+        let who = |_: &_| Who {
+            vcpu_id: read(kvm_vcpu, value::<OFF_VCPU_ID>()).unwrap_or(ABSENT),
+            kvm: match value::<OFF_VCPU_KVM>() {
+                ABSENT_IMM => 0,
+                offset => read(kvm_vcpu, offset).unwrap_or(0),
+            },
+        };
         if let Some(entry) = lost_track(pid_tgid, kvm_vcpu, now_ns) {
             entry.vcpu().entered_ns = 0;
         }
-        if let Some(entry) = by_thread::exit(ctx, pid_tgid, now_ns, reason, kvm_vcpu, vcpu_id) {
+        if let Some(entry) = by_thread::exit(ctx, pid_tgid, now_ns, reason, kvm_vcpu, who) {
             entries::runs(entry, kvm_vcpu);
         }
     }

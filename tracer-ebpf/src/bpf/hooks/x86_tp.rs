@@ -10,7 +10,7 @@ use tracer_ebpf::{
 
 use crate::{
     config::{self, ABSENT_IMM, expects, value},
-    event::{self, Reason, by_number, clock_ns},
+    event::{self, Reason, Who, by_number, clock_ns},
     record::{field, fixed},
 };
 
@@ -22,7 +22,7 @@ pub fn tp_exit(ctx: TracePointContext) -> u32 {
         // The stamp comes first: what the program does after it is part of the exit, as it is in the kernel.
         let now_ns = clock_ns();
         let (reason, vcpu_id) = fields(&ctx, now_ns);
-        event::exit(&ctx, pid_tgid, now_ns, reason, by_number(vcpu_id), |_| vcpu_id);
+        event::exit(&ctx, pid_tgid, now_ns, reason, by_number(vcpu_id), |_| Who::numbered(vcpu_id));
     }
     1
 }

@@ -67,6 +67,7 @@ mod tests {
             vcpu: Some(0),
             vm: (*vm).to_owned(),
             host: host.map(|host| format!("{host} {pid}")),
+            ..Thread::default()
         });
         let threads: Threads = threads.collect();
         let mut buckets = PackedBuckets::default();

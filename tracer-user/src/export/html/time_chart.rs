@@ -93,8 +93,8 @@ fn bars(data: &Data, base: Option<&Data>) -> Markup {
     };
     let mut vms: Vec<&VmAccount> = data.rows.vms().collect();
     vms.sort_by_key(|vm| {
-        let VmId { host, pid, name } = &vm.vm;
-        (std::cmp::Reverse(vm.account.elapsed_ns), host, name, pid)
+        let VmId { host, pid, origin, name, .. } = &vm.vm;
+        (std::cmp::Reverse(vm.account.elapsed_ns), host, name, pid, origin)
     });
     let left_out = vms.len().saturating_sub(MOST);
     vms.truncate(MOST);

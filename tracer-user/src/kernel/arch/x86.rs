@@ -124,6 +124,7 @@ static HOOKS: [Hook; 8] = [
                     types(config::OFF_SVM_VMCB, "vcpu_svm.vmcb"),
                     types(config::OFF_SVM_CODE, "vmcb.control.exit_code"),
                     types(config::OFF_VCPU_ID, "kvm_vcpu.vcpu_id"),
+                    types(config::OFF_VCPU_KVM, "kvm_vcpu.kvm"),
                 ],
             ),
             tp(
@@ -178,6 +179,7 @@ fn from_offsets(offsets: &Offsets, backends: &[&str]) -> Result<Vec<(i32, u32)>,
         (several, ..) => return Err(format!("several modules of KVM are loaded: {}", several.join(", "))),
     };
     let mut constants = vec![(config::OFF_VCPU_ID, offsets.vcpu_id), (config::RAW_SVM, is_svm)];
+    constants.extend(offsets.kvm.map(|offset| (config::OFF_VCPU_KVM, offset)));
     constants.extend(own);
     Ok(constants)
 }
@@ -193,6 +195,7 @@ mod tests {
             exit: ExitArgs { vcpu: 0, isa: Some(1), reason: None },
             entry: EntryArgs { vcpu: Some(0), vcpu_id: None, immediate_exit: None },
             vcpu_id: 36,
+            kvm: Some(0),
             vmx: None,
             svm: Some(SvmPath { vmcb: 6552, exit_code: 112, exit_code_size: 4, own_follows: true }),
         }
@@ -203,6 +206,7 @@ mod tests {
         let constants = [
             (config::OFF_VCPU_ID, 36),
             (config::RAW_SVM, 1),
+            (config::OFF_VCPU_KVM, 0),
             (config::OFF_SVM_VMCB, 6552),
             (config::OFF_SVM_CODE, 112),
             (config::KEEP_VMCB, 1),

@@ -22,6 +22,8 @@ pub struct Offsets {
     pub entry: EntryArgs,
     /// `vcpu_id` in `struct kvm_vcpu`, an `int`.
     pub vcpu_id: u32,
+    /// `kvm` in `struct kvm_vcpu`, the pointer to the VM; without it the VMs of a process are one.
+    pub kvm: Option<u32>,
     /// Where the exit reason is on Intel; none without the types of `kvm_intel`.
     pub vmx: Option<VmxPath>,
     /// Where the exit reason is on AMD; none without the types of `kvm_amd`.
@@ -96,7 +98,9 @@ pub fn offsets(
     };
     let entry = entry_args(kvm, &kvm.raw_tracepoint_args("kvm_entry")?)?;
     let vcpu_id = sized(kvm, vcpu, &["vcpu_id"], &[4])?.0;
-    Ok(Offsets { exit, entry, vcpu_id, vmx, svm })
+    let vm = kvm.member_of(vcpu, &["kvm"]).ok();
+    let vm = vm.filter(|vm| kvm.resolve(vm.id).is_some_and(|it| it.is(Kind::Ptr)));
+    Ok(Offsets { exit, entry, vcpu_id, kvm: vm.map(|vm| vm.offset), vmx, svm })
 }
 
 /// Which argument is a `struct kvm_vcpu *`, and that structure.

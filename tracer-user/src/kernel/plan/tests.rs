@@ -131,6 +131,7 @@ fn choose(kernel: &Kernel, arch: &Arch) -> Plan {
 
 pub const AMD: &[(i32, u32)] = &[
     (config::OFF_VCPU_ID, 36),
+    (config::OFF_VCPU_KVM, 0),
     (config::OFF_SVM_VMCB, 6552),
     (config::OFF_SVM_CODE, 112),
     (config::KEEP_VMCB, 1),

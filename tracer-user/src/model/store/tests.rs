@@ -42,7 +42,7 @@ impl Reader {
                 tid: 10 * pid + vcpu,
                 vcpu: Some(vcpu),
                 vm: format!("vm {pid}"),
-                host: None,
+                ..Thread::default()
             };
             let places = (0..=pid % 3).map(|vcpu| self.threads.add(thread(vcpu))).collect();
             self.running.push((pid, places));

@@ -1,6 +1,6 @@
 //! Lines to intervals.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     At, Clock, CounterLine, EndLine, InFlight, IntervalEnd, IntervalLine, LastExitLine, Line, LossLine,
@@ -9,11 +9,12 @@ use super::{
 use crate::{
     decode::{
         Isa,
-        counters::{BUCKETS, Kind, Unit},
+        counters::{self, BUCKETS, Unit},
     },
+    identity::{Identity, Kind, Source},
     model::{
         Account, ClockChange, Counter, CounterId, Interval, LastExit, LastReason, MeasuredParts, OpenExit,
-        Parts,
+        Origin, Parts, Thread,
     },
     recording::told::{End, Samples, Step, Told, add_account},
 };
@@ -69,8 +70,20 @@ impl Decoder {
         match line {
             Line { slot: Some(slot), .. } => self.slot(slot, interval),
             Line { vcpu: Some(vcpu), .. } => self.vcpu(&vcpu, interval),
-            Line { thread: Some(ThreadLine { number, host, vm, pid, tid, vcpu }), .. } => {
-                let thread = told.thread(host.as_deref(), pid, tid, vcpu, &vm);
+            Line { thread: Some(line), .. } => {
+                let ThreadLine { number, host, vm, pid, tid, vcpu, start_unix_ms, vm_number, facts } = line;
+                let vm_number = u32::try_from(vm_number).map_err(|_| "a VM's number is too large")?;
+                let origin = Origin { start_unix_ms, number: vm_number };
+                let (vm, host) = (vm.into_owned(), host.map(Cow::into_owned));
+                let mut identity = Identity::default();
+                for (key, (value, source)) in &facts {
+                    // Kinds and sources of later versions are left out.
+                    if let Some((kind, source)) = Kind::of_key(key).zip(Source::of_id(source)) {
+                        identity.offer(kind, source, value);
+                    }
+                }
+                let known = identity.into();
+                let thread = told.thread(Thread { pid, tid, vcpu, origin, vm, known, host });
                 put(&mut self.threads, number, thread).map(|()| Step::Other)
             }
             Line { reason: Some(ReasonLine { number, isa, code, detail: subkey, .. }), .. } => {
@@ -132,7 +145,7 @@ impl Decoder {
             return Err(format!("the names of a counter have more than {MAX_COUNTER_NAMES} bytes"));
         }
         let (vm, name) = (vm.to_string(), name.to_string());
-        let (kind, unit) = (Kind::from_id(kind), Unit::from_id(unit));
+        let (kind, unit) = (counters::Kind::from_id(kind), Unit::from_id(unit));
         let id = CounterId { vm, pid, vm_fd, vcpu, name, kind, unit, bucket_size };
         let old = self.counters.get(number as usize).map_or(0, |id| id.bytes());
         self.counter_bytes.0 = (self.counter_bytes.0 + id.bytes()).saturating_sub(old);

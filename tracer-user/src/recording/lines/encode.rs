@@ -1,6 +1,12 @@
 //! Intervals to lines.
 
-use std::{collections::HashMap, hash::Hash, io, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::Hash,
+    io,
+    sync::Arc,
+};
 
 use tracer_ebpf::part::Part;
 
@@ -10,9 +16,10 @@ use super::{
 };
 use crate::{
     decode::{Isa, decode, subkey},
+    identity::{Fact, Kind},
     model::{
-        ClockChange, Counter, CounterId, Interval, LastExit, LastReason, MeasuredParts, NamedInterval, Parts,
-        Thread, VcpuAccount,
+        ClockChange, Counter, CounterId, Interval, LastExit, LastReason, MeasuredParts, NamedInterval,
+        Origin, Parts, Thread, VcpuAccount, VmId,
     },
 };
 
@@ -56,6 +63,8 @@ pub(in crate::recording) struct Encoder {
     known: MeasuredParts,
     threads: Numbers<Thread>,
     reasons: Numbers<Reason>,
+    /// VMs whose facts are told.
+    vms: HashSet<VmId>,
     counters: Numbers<Arc<CounterId>>,
     /// By index in the interval's list of threads: the number, where it was asked for.
     asked: Vec<Option<u32>>,
@@ -71,6 +80,7 @@ impl Encoder {
             known,
             threads: Numbers(HashMap::new()),
             reasons: Numbers(HashMap::new()),
+            vms: HashSet::new(),
             counters: Numbers(HashMap::new()),
             asked: Vec::new(),
             used: Vec::new(),
@@ -82,6 +92,7 @@ impl Encoder {
     pub fn forget(&mut self) {
         self.threads.0.clear();
         self.reasons.0.clear();
+        self.vms.clear();
         self.counters.0.clear();
     }
 
@@ -221,9 +232,23 @@ impl Encoder {
         let thread = of.thread(index);
         let (number, new) = self.threads.of(thread);
         if new {
-            let Thread { pid, tid, vcpu, vm, host } = thread;
-            let (vm, host) = (vm.as_str().into(), host.as_deref().map(Into::into));
-            let thread = ThreadLine { number, host, vm, pid: *pid, tid: *tid, vcpu: *vcpu };
+            let Thread { pid, tid, vcpu, origin, vm, known, host } = thread;
+            let facts = match self.vms.insert(thread.vm_id()) {
+                true => known.facts().map(|(kind, fact)| told(kind, fact)).collect(),
+                false => BTreeMap::new(),
+            };
+            let Origin { start_unix_ms, number: vm_number } = *origin;
+            let thread = ThreadLine {
+                number,
+                host: host.as_deref().map(Into::into),
+                vm: vm.as_str().into(),
+                pid: *pid,
+                tid: *tid,
+                vcpu: *vcpu,
+                start_unix_ms,
+                vm_number: vm_number.into(),
+                facts,
+            };
             line(out, &Line { thread: Some(thread), ..Line::default() })?;
         }
         if self.asked.len() <= index {
@@ -233,6 +258,11 @@ impl Encoder {
         self.used.push(index);
         Ok(number)
     }
+}
+
+/// A fact as it stands in a line.
+fn told(kind: Kind, fact: &Fact) -> (Cow<'_, str>, (Cow<'_, str>, Cow<'_, str>)) {
+    (kind.info().key.into(), (fact.value.as_str().into(), fact.source.info().id.into()))
 }
 
 /// Appends the readings, and empties them.

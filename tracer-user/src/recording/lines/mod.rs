@@ -8,7 +8,7 @@ mod decode;
 mod encode;
 mod hist;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,13 @@ struct ThreadLine<'a> {
     tid: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vcpu: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_unix_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    vm_number: u64,
+    /// By kind: value and source. In the first line only that names a thread of the VM.
+    #[serde(borrow, default, skip_serializing_if = "BTreeMap::is_empty")]
+    facts: BTreeMap<Cow<'a, str>, (Cow<'a, str>, Cow<'a, str>)>,
 }
 
 /// A reason, or what is told apart below it, gets a number.

@@ -29,8 +29,13 @@ use lines::{ClockLine, InFlight, Line, PartsNs, VcpuLine};
 use super::told::{Samples, Step, Told, add_account};
 use crate::{
     decode::Isa,
-    model::{Account, ClockChange, Interval, LastExit, LastReason, MeasuredParts, OpenExit, Parts},
+    model::{Account, ClockChange, Interval, LastExit, LastReason, MeasuredParts, OpenExit, Parts, Thread},
 };
+
+fn thread(told: &mut Told, host: Option<&str>, pid: u32, tid: u32, vcpu: Option<u32>, vm: &str) -> usize {
+    let host = host.map(str::to_owned);
+    told.thread(Thread { pid, tid, vcpu, vm: vm.to_owned(), host, ..Thread::default() })
+}
 
 /// Takes a line.
 pub(super) fn take(text: &[u8], told: &mut Told, interval: &mut Interval) -> Result<Step, String> {
@@ -42,7 +47,7 @@ pub(super) fn take(text: &[u8], told: &mut Told, interval: &mut Interval) -> Res
                 interval.host = Some(host.to_string());
             }
             let samples = Samples {
-                thread: told.thread(slot.host.as_deref(), slot.pid, slot.tid, slot.vcpu, &slot.vm),
+                thread: thread(told, slot.host.as_deref(), slot.pid, slot.tid, slot.vcpu, &slot.vm),
                 isa: Isa(slot.isa),
                 code: slot.reason,
                 subkey: slot.detail,
@@ -61,7 +66,7 @@ pub(super) fn take(text: &[u8], told: &mut Told, interval: &mut Interval) -> Res
             let parts = parts_of(&line.parts)?;
             // The end of the interval may say that other parts were measured.
             let account = Account { elapsed_ns, guest_ns, parts, measured: interval.known };
-            let thread = told.thread(line.host.as_deref(), line.pid, line.tid, line.vcpu, &line.vm);
+            let thread = thread(told, line.host.as_deref(), line.pid, line.tid, line.vcpu, &line.vm);
             add_account(thread, account, interval)
         }
         Line::Loss(loss) => {
@@ -71,13 +76,13 @@ pub(super) fn take(text: &[u8], told: &mut Told, interval: &mut Interval) -> Res
         }
         Line::InFlight(InFlight { interval: number, host, vm, pid, tid, vcpu, isa, reason, age_ns }) => {
             interval.number = number;
-            let thread = told.thread(host.as_deref(), pid, tid, vcpu, &vm);
+            let thread = thread(told, host.as_deref(), pid, tid, vcpu, &vm);
             interval.open.push(OpenExit { thread, isa: Isa(isa), code: reason, age_ns });
             Ok(Step::More)
         }
         Line::LastExit(line) => {
             interval.number = line.interval;
-            let thread = told.thread(line.host.as_deref(), line.pid, line.tid, line.vcpu, &line.vm);
+            let thread = thread(told, line.host.as_deref(), line.pid, line.tid, line.vcpu, &line.vm);
             let reason = LastReason::new(Isa(line.isa), line.reason, line.user_exit);
             interval.last_exits.push(LastExit { thread, reason, count: line.count });
             Ok(Step::More)

@@ -27,6 +27,8 @@ fn real_kernels() {
             exit: EXIT,
             entry: ENTRY,
             vcpu_id: 36,
+            // Pruned from the files.
+            kvm: None,
             vmx: Some(VmxPath { exit_reason }),
             svm: Some(SvmPath { vmcb, exit_code: 112, exit_code_size, own_follows: true }),
         };
@@ -64,7 +66,8 @@ impl Kernel {
         let mut it = Builder::new();
         let int = it.int("int", 4);
         let flag = it.int("bool", 1);
-        let vcpu = it.strukt("kvm_vcpu", 64, &[("kvm", int, 0), ("vcpu_id", int, 20)]);
+        let vm = it.ptr(int);
+        let vcpu = it.strukt("kvm_vcpu", 64, &[("kvm", vm, 0), ("vcpu_id", int, 20)]);
         let vcpu_ptr = it.ptr(vcpu);
         Self { it, int, flag, vcpu, vcpu_ptr }
     }
@@ -97,7 +100,7 @@ fn built_in_kvm_is_found_in_vmlinux() {
     let mut kernel = Kernel::modern();
     kernel.vmx("vcpu_vmx", 0, 100);
     let vmx = Some(VmxPath { exit_reason: 100 });
-    let want = Offsets { exit: EXIT, entry: ENTRY, vcpu_id: 20, vmx, svm: None };
+    let want = Offsets { exit: EXIT, entry: ENTRY, vcpu_id: 20, kvm: Some(0), vmx, svm: None };
     assert_eq!(kernel.offsets().expect("offsets"), want);
 }
 
