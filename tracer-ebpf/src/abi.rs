@@ -276,7 +276,7 @@ pub struct Vcpu {
     pub direct: [SlotRef; DIRECT],
     /// The codes that have no place in `direct`.
     pub rare: [Rare; RARE],
-    /// The address of the kernel's `struct kvm`, which tells the VMs of a process apart; 0 if it is not known.
+    /// The address of the kernel's `struct kvm`, which tells the VMs of a process apart; 0 if not known.
     pub kvm: u64,
 }
 

@@ -11,8 +11,8 @@ pub struct VmArgs {
     /// Only these processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
-    /// Only these VMs: names or globs like 'web*', uuid:12c6, NAMESPACE/VMI of KubeVirt, id:ID of Firecracker,
-    /// vmid:ID of Proxmox, domain:NAME of libvirt. Write a comma inside a name as ,,
+    /// Only these VMs: names or globs like 'web*', uuid:12c6, NAMESPACE/VMI of KubeVirt, id:ID of
+    /// Firecracker, vmid:ID of Proxmox, domain:NAME of libvirt. Write a comma inside a name as ,,
     #[arg(short, long, value_name = "VM,...")]
     pub guest: Vec<VmList>,
 }

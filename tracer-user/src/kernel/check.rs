@@ -1,17 +1,22 @@
 //! What this host offers and what is missing, each with its remedy.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use crate::kernel::{
-    Unsupported, arch,
-    features::{Feature, Kernel},
-    hook::{How, Role},
-    host, namespaces,
-    object::{self, Jit},
-    plan::{Plan, Wanted},
-    rights::{Rights, SYS_PTRACE},
-    sizes::Sizes,
-    tracefs,
+use crate::{
+    identity::{Source, fact::SourceInfo},
+    kernel::{
+        Unsupported, arch,
+        features::{Feature, Kernel},
+        hook::{How, Role},
+        host,
+        identify::{Host, Outcome, Roots},
+        namespaces,
+        object::{self, Jit},
+        plan::{Plan, Wanted},
+        rights::{Rights, SYS_PTRACE},
+        sizes::Sizes,
+        tracefs,
+    },
 };
 
 /// How much a finding matters.
@@ -83,6 +88,35 @@ pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>, open_vcpus: u
         Finding::new("memlock", Status::Ok, rights.memlock(!kernel.has(Feature::CgroupMemory)), ""),
         tables(open_vcpus),
     ]
+}
+
+/// VMs whose sources are asked.
+const ASKED: usize = 64;
+
+/// Whether the sources of what is known about VMs can be read, asked for these processes.
+pub fn sources(vms: impl Iterator<Item = u32>) -> Vec<Finding> {
+    let host = Host::look(Roots::below(Path::new("/")));
+    let mut refused = BTreeMap::new();
+    if let Some(outcome) = host.debugfs_refuses() {
+        refused.insert(Source::Debugfs, outcome);
+    }
+    for vm in vms.take(ASKED).filter_map(|pid| host.identify(pid)) {
+        let of_vm = vm.asked.into_iter();
+        refused.extend(of_vm.filter(|(_, it)| matches!(it, Outcome::Denied | Outcome::Failed(_))));
+    }
+    if refused.is_empty() {
+        return vec![Finding::new("who VMs are", Status::Ok, "all sources can be read", "")];
+    }
+    let finding = |(source, outcome): (Source, Outcome)| {
+        let SourceInfo { place, right, lost, .. } = source.info();
+        let (why, remedy) = match outcome {
+            Outcome::Denied => ("may not be read".to_owned(), format!("it takes {right}")),
+            Outcome::Failed(why) => (format!("cannot be read ({why})"), format!("it takes {right}")),
+            _ => ("is not there".to_owned(), "mount -t debugfs debugfs /sys/kernel/debug".to_owned()),
+        };
+        Finding::new("who VMs are", Status::Note, format!("{place} {why}; lost: {lost}"), remedy)
+    };
+    refused.into_iter().map(finding).collect()
 }
 
 /// What [`crate::kernel::session::Session::start`] would attach by itself.

@@ -118,6 +118,11 @@ impl Host {
         })
     }
 
+    /// Why KVM's directory in debugfs cannot be read, if it cannot.
+    pub fn debugfs_refuses(&self) -> Option<Outcome> {
+        self.kvm().as_ref().err().cloned()
+    }
+
     /// Whether KVM says that a process has made a VM.
     pub fn has_created(&self, pid: u32) -> bool {
         self.kvm().as_ref().is_ok_and(|vms| vms.iter().any(|vm| vm.creator == pid))

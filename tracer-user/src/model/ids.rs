@@ -29,14 +29,14 @@ impl HostId {
     }
 }
 
-/// Which VM of a process number: the kernel gives the number to another process later, and a process may have
-/// several VMs.
+/// Which VM of a process number: the kernel gives the number to another process later, and a process may
+/// have several VMs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     /// When the process started, where that is known.
     pub start_unix_ms: Option<u64>,
-    /// Its place among the VMs of the process, in the order of their first exits; the first is 0. Where events
-    /// do not tell the VMs of a process apart, they are one.
+    /// Its place among the VMs of the process, in the order of their first exits; the first is 0. Where
+    /// events do not tell the VMs of a process apart, they are one.
     pub number: u32,
 }
 

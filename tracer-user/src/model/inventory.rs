@@ -58,8 +58,8 @@ impl ListedVm {
         self.open.as_ref().map_or(self.seen.len(), Vec::len)
     }
 
-    /// Time of the threads with this role, or of all, while rates were measured: on CPUs, and waiting for one.
-    /// [`None`] where it is not known of any.
+    /// Time of the threads with this role, or of all, while rates were measured: on CPUs, and waiting for
+    /// one. [`None`] where it is not known of any.
     pub fn times(&self, role: Option<Role>) -> Option<(u64, u64)> {
         let threads = self.threads.iter().filter(|thread| role.is_none_or(|role| thread.role == role));
         let times = threads.filter_map(|thread| thread.cpu_ns.zip(thread.wait_ns));

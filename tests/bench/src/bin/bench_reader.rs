@@ -208,8 +208,15 @@ fn measure(vcpus: u64) -> Result<Figures> {
         assert_eq!(interval.cells.len() as u64, vcpus * REASONS);
         assert_eq!(interval.exits(), vcpus * REASONS * spread().len() as u64);
         rows.of_interval(interval.with(session.threads()));
-        let view =
-            View { key: SortKey::Time, idle: false, width: None, color: false, hist: None, columns: None };
+        let view = View {
+            key: SortKey::Time,
+            idle: false,
+            width: None,
+            color: false,
+            hist: None,
+            columns: None,
+            across: None,
+        };
         let mut out = Vec::new();
         Table::new(view).print(&mut out, &rows, Span::Interval)?;
         tables.push(start.elapsed());
