@@ -25,8 +25,8 @@ pub const HINTS: usize = 4096;
 /// threads have the bits of one.
 pub const TID_COUNTS: usize = 16_384;
 /// Hints of vCPUs; a power of two. vCPUs whose addresses have the same place take the slower way through the
-/// hash. The table takes 256 KiB, of which only the lines in use cost cache.
-pub const VCPU_HINTS: usize = 65_536;
+/// hash. The table takes 512 KiB, of which only the lines in use cost cache.
+pub const VCPU_HINTS: usize = 131_072;
 /// Which hint is that of a `struct kvm_vcpu`, by the number of its page: such a structure is larger than a
 /// page, so no two begin on the same one.
 pub const fn vcpu_hint(kvm_vcpu: u64) -> usize {

@@ -30,7 +30,21 @@ cases! {
         merge               Text "merge --help"
         export              Text "export --help"
         check_host          Text "check --help"
+        list                Text "list --help"
         version             Text "--version"
+    }
+
+    list {
+        fleet               Text "list fleet.exitlat"
+        guest               Text "list fleet.exitlat -g web*"
+        missing             Text "list fleet.exitlat -g uuid:12c6"
+        bad                 Text "list fleet.exitlat -g uuid:x"
+        json                Json "list known.exitlat --format json"
+        known               Text "list known.exitlat"
+        by_uuid             Text "list known.exitlat -g uuid:12c6"
+        by_namespace        Text "list known.exitlat -g prod/*,id:fc-7"
+        hosts               Text "list merged.exitlat"
+        hostile             Text "list hostile.exitlat"
     }
 
     report {
@@ -129,6 +143,8 @@ cases! {
         json_counters       Json "report counters.exitlat --format json -g web01 -f ^(vintr|exits|halt.*|of.*)$"
 
         json                Json "report fleet.exitlat --format json"
+        json_known          Json "report known.exitlat --format json --by vm -f ^hlt$"
+        known               Text "report known.exitlat --by vm,reason -g vmm:qemu -f ^hlt$"
         json_by_part        Json "report fleet.exitlat --format json --by part"
         json_by_host_vm     Json "report merged.exitlat --format json --by host,vm -g db01"
         json_hist           Json "report fleet.exitlat --format json --hist=^cpuid$ -f ^cpuid$"

@@ -20,9 +20,10 @@ use tracer_user::{
         Isa,
         counters::{Kind, meaning},
     },
+    identity::{Identity, Kind as Fact, Source},
     model::{
-        ClockChange, Counter, CounterId, Interval, LastExit, LastReason, Thread, Threads, losses::LOSSES,
-        provenance::Header,
+        ClockChange, Counter, CounterId, Interval, LastExit, LastReason, Origin, Thread, Threads,
+        losses::LOSSES, provenance::Header,
     },
     recording::{Reader, Writer},
 };
@@ -61,6 +62,7 @@ pub fn place(dir: &Path, name: &str) {
         "losses.exitlat" => Made::FLEET.write(14..=14, |interval, _| add_losses(interval)),
 
         // KVM's own counters of two VMs and of a vCPU; one is set to zero in the second interval.
+        "known.exitlat" => Made::FLEET.write(11..=13, |_, threads| add_facts(threads)),
         "counters.exitlat" => Made::FLEET.write(11..=13, |interval, _| add_counters(interval)),
 
         // One guest for 20 s each; in the second one every tenth exit is slow.
@@ -201,6 +203,39 @@ fn add_losses(interval: &mut Interval) {
         interval.losses.add(info.loss, number * 101);
     }
     interval.clock = Some(ClockChange { suspended_ms: 28_800_000, stepped_ms: -1500 });
+}
+
+/// What is known about VMs of libvirt, KubeVirt and Firecracker. The second is the second VM of its process.
+fn add_facts(threads: &mut Threads) {
+    let of_libvirt = [
+        (Fact::Name, Source::CommandLine, "web01"),
+        (Fact::Uuid, Source::CommandLine, "12c6e5a0-1111-4222-8333-444455556666"),
+        (Fact::Vmm, Source::CommandLine, "qemu"),
+        (Fact::Domain, Source::StatusXml, "web01"),
+        (Fact::DomainId, Source::Cgroup, "7"),
+    ];
+    let of_kubevirt = [
+        (Fact::Name, Source::CommandLine, "prod_web02"),
+        (Fact::Namespace, Source::CommandLine, "prod"),
+        (Fact::Pod, Source::CommandLine, "web02"),
+        (Fact::PodUid, Source::Cgroup, "12345678-1234-1234-1234-123456789abc"),
+        (Fact::Vmm, Source::CommandLine, "qemu"),
+    ];
+    let of_firecracker =
+        [(Fact::Id, Source::CommandLine, "fc-7"), (Fact::Vmm, Source::CommandLine, "firecracker")];
+    for thread in &mut threads.list {
+        let facts: &[_] = match thread.pid {
+            4101 => &of_libvirt,
+            4102 => &of_kubevirt,
+            _ => &of_firecracker,
+        };
+        let mut identity = Identity::default();
+        facts.iter().for_each(|(kind, source, value)| identity.offer(*kind, *source, value));
+        thread.vm = identity.name().into_owned();
+        thread.known = identity.into();
+        thread.origin =
+            Origin { start_unix_ms: Some(1_700_000_000_000), number: u32::from(thread.pid == 4102) };
+    }
 }
 
 /// KVM's own counters, as `record --counters=vcpu` has them.

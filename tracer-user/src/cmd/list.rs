@@ -58,9 +58,11 @@ fn recorded(file: &Location, selection: &mut Selection) -> Result<Vec<ListedVm>>
     let by = GroupBy { host: true, vm: true, reason: false, ..GroupBy::REASON };
     let mut rows = Rows::new(by).with_selection(selection.clone()).of_exits_only();
     rows.of_store(&total);
-    let mut vcpus = BTreeMap::<VmId, Vec<u32>>::new();
+    let mut vcpus = BTreeMap::<VmId, (Vec<u32>, usize)>::new();
     for thread in &input.threads().list {
-        vcpus.entry(thread.vm_id()).or_default().extend(thread.vcpu);
+        let (seen, unnumbered) = vcpus.entry(thread.vm_id()).or_default();
+        seen.extend(thread.vcpu);
+        *unnumbered += usize::from(thread.vcpu.is_none());
     }
     let mut exits = BTreeMap::<VmId, (u64, u64)>::new();
     for row in rows.exits() {
@@ -71,7 +73,7 @@ fn recorded(file: &Location, selection: &mut Selection) -> Result<Vec<ListedVm>>
         }
     }
     let vms = vcpus.into_iter().filter(|(vm, _)| selection.wants_vm(vm));
-    let listed = vms.map(|(vm, mut seen)| {
+    let listed = vms.map(|(vm, (mut seen, unnumbered))| {
         seen.sort_unstable();
         seen.dedup();
         let (count, elapsed_ns) = exits.get(&vm).copied().unwrap_or_default();
@@ -80,6 +82,7 @@ fn recorded(file: &Location, selection: &mut Selection) -> Result<Vec<ListedVm>>
             vm_fds: Vec::new(),
             open: None,
             seen,
+            unnumbered,
             threads: Vec::new(),
             elapsed_ns,
             exits: Some(count),

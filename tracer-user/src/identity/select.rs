@@ -1,6 +1,6 @@
 //! Choosing VMs by what is known about them, as typed on the command line.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::str::FromStr;
 
 use glob::Pattern;
 use thiserror::Error;
@@ -19,7 +19,7 @@ const UUID_DIGITS: usize = 4;
 /// | `uuid:12c6` | by UUID, or by its beginning of four digits or more |
 /// | `id:fc-7`, `vmid:109`, `domain:db`, ... | by a fact, whose prefix is in [`crate::identity::fact::KINDS`] |
 ///
-/// All take globs. A text that is exactly a VM's name means that VM and no other; see [`choose`].
+/// All take globs. A text that is exactly a VM's name means that VM and no other.
 ///
 /// ```
 /// # use tracer_user::identity::{Identity, Kind, Match, Selector, Source};
@@ -74,16 +74,6 @@ pub enum BadSelector {
     /// It is no UUID.
     #[error("{0}: a UUID has hexadecimal digits and hyphens; for a name that looks so, say name:{0}")]
     NoUuid(String),
-}
-
-/// The beginning of a UUID fits several VMs.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{typed} fits several VMs: {}", uuids.join(", "))]
-pub struct Ambiguous {
-    /// What was typed.
-    pub typed: String,
-    /// The UUIDs that begin so.
-    pub uuids: Vec<String>,
 }
 
 impl Text {
@@ -182,28 +172,6 @@ impl Identity {
     }
 }
 
-/// The VMs that are meant, by their places: those that fit exactly if there is one, else those that fit a
-/// glob.
-///
-/// # Errors
-/// The beginning of a UUID fits VMs with different UUIDs.
-pub fn choose<'a>(
-    selector: &Selector,
-    vms: impl Iterator<Item = &'a Identity>,
-) -> Result<Vec<usize>, Ambiguous> {
-    let fits: Vec<_> = vms.enumerate().map(|(at, vm)| (at, vm, vm.matches(selector))).collect();
-    let best = fits.iter().map(|(_, _, fit)| *fit).max().unwrap_or(Match::No);
-    let chosen: Vec<_> = fits.into_iter().filter(|(_, _, fit)| *fit != Match::No && *fit == best).collect();
-    if matches!(selector.wanted, Wanted::Uuid(_)) {
-        let uuids: BTreeSet<_> = chosen.iter().filter_map(|(_, vm, _)| vm.value(Kind::Uuid)).collect();
-        if best == Match::Pattern && uuids.len() > 1 {
-            let uuids = uuids.into_iter().map(str::to_owned).collect();
-            return Err(Ambiguous { typed: selector.typed.clone(), uuids });
-        }
-    }
-    Ok(chosen.into_iter().map(|(at, _, _)| at).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,8 +186,12 @@ mod tests {
         vm
     }
 
+    /// The places of those that fit best.
     fn chosen(typed: &str, vms: &[Identity]) -> Vec<usize> {
-        choose(&typed.parse().unwrap(), vms.iter()).unwrap()
+        let selector = typed.parse().unwrap();
+        let fits: Vec<_> = vms.iter().map(|vm| vm.matches(&selector)).collect();
+        let best = fits.iter().copied().max().unwrap_or(Match::No);
+        (0..vms.len()).filter(|at| fits[*at] == best && best != Match::No).collect()
     }
 
     fn fleet() -> Vec<Identity> {
@@ -266,9 +238,7 @@ mod tests {
         assert_eq!(chosen("uuid:12C6E5A0-1", &vms), [0]);
         assert_eq!(chosen("uuid:12c6e5a0111142228333444455556666", &vms), [0]);
         assert_eq!(chosen("uuid:12c6*", &vms), [0, 1]);
-        let both = choose(&"uuid:12c6".parse().unwrap(), vms.iter()).unwrap_err();
-        assert_eq!(both.uuids.len(), 2);
-        assert!(both.to_string().contains("uuid:12c6 fits several VMs: 12c6e5a0-1111"), "{both}");
+        assert_eq!(chosen("uuid:12c6", &vms), [0, 1]);
         assert_eq!("uuid:12c".parse::<Selector>(), Err(BadSelector::ShortUuid("uuid:12c".into())));
         assert_eq!("uuid:web1".parse::<Selector>(), Err(BadSelector::NoUuid("uuid:web1".into())));
     }

@@ -106,6 +106,7 @@ fn list(
         vm_fds: vm.vm_fds,
         open: may_see.then_some(vm.vcpus),
         seen,
+        unnumbered: 0,
         threads,
         elapsed_ns,
         exits,

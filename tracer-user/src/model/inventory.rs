@@ -16,6 +16,8 @@ pub struct ListedVm {
     pub open: Option<Vec<u32>>,
     /// Numbers of the vCPUs that have a thread, or had exits.
     pub seen: Vec<u32>,
+    /// How many of its threads had exits without a vCPU number.
+    pub unnumbered: usize,
     /// Its threads, on a living host.
     pub threads: Vec<ListedThread>,
     /// How long rates were measured.
@@ -55,7 +57,7 @@ impl ListedVm {
 
     /// How many vCPUs it has, as far as is known.
     pub fn vcpus(&self) -> usize {
-        self.open.as_ref().map_or(self.seen.len(), Vec::len)
+        self.open.as_ref().map_or(self.seen.len() + self.unnumbered, Vec::len)
     }
 
     /// Time of the threads with this role, or of all, while rates were measured: on CPUs, and waiting for
@@ -103,6 +105,7 @@ mod tests {
             vm_fds: Vec::new(),
             open: Some(vec![0, 1, 5]),
             seen: vec![0, 5],
+            unnumbered: 0,
             threads: vec![
                 thread(1, Role::Emulator, Some(100)),
                 thread(2, Role::Vcpu, Some(1000)),

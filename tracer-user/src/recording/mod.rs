@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | header | first line | `type` (`header`), `schema` (3), `tool`, `host`, `kernel`, `arch`, `cpu`, `backend`, `path`, `options` (command line), `start_unix_ms`, `buckets` (`layout`, `sub_bits`, `max_bits`, `encoding`), `parts` (names of the measured parts), `exit_stamp` (left out if not known); merged: `sources` |
 //! | `interval` | first line of each interval | `number` (1, 2, ...), `start_ns` (CLOCK_MONOTONIC); merged: `host`, and `parts` if they differ from the header's |
-//! | `thread` | before the first line that names it | `number`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (left out if not known) |
+//! | `thread` | before the first line that names it | `number`, merged: `host`, `vm`, `pid`, `tid`, `vcpu` (left out if not known), `start_unix_ms` (of the process; left out if not known), `vm_number` (among the VMs of the process; left out if 0), `facts` |
 //! | `reason` | before the first line that names it | `number`, `isa`, `code` (of the reason, flags included), `name`, `detail` (left out if 0), `cause` (the detail's name, if it is a cause) |
 //! | `slot` | for each interval and (vCPU thread, isa, code, detail) that had samples | `at` (numbers of thread and reason), `count`, `ns` (sum, minimum, maximum), `parts` (left out if all is `kernel`), `hist` |
 //! | `vcpu` | for each interval and vCPU thread, if parts were measured | `thread` (its number), `elapsed_ns`, `guest_ns`, `parts` |
@@ -24,6 +24,9 @@
 //! A `thread`, `reason` or `counter` line gives a number to what `at`, `thread` and others name from there
 //! on. Numbers begin with 0, and a new one is the next. A number that is given again has its new meaning in
 //! the lines after it.
+//!
+//! `facts` says what is known about the VM: by kind, the value and the source; docs/identity.md has both lists.
+//! It is in the first line only that names a thread of the VM.
 //!
 //! `parts` of a line are nanoseconds in the order `kernel`, `poll`, `halt`, `blocked`, `runqueue`, `user`,
 //! `user_blocked`, `stopped`; zeros at the end are left out.

@@ -27,8 +27,9 @@ pub fn table(out: &mut dyn Write, vms: &[ListedVm], threads: bool) -> io::Result
     let mut lines = vec![
         ["VM", "PID", "VMM", "vCPUs", "since", "CPU%", "wait%", "exits/s", "known as"].map(String::from),
     ];
+    let several = vms.iter().any(|vm| vm.vm.host != vms[0].vm.host);
     for vm in vms {
-        lines.push(line(vm));
+        lines.push(line(vm, several));
         if threads {
             lines.extend(roles(vm));
         }
@@ -52,7 +53,7 @@ pub fn table(out: &mut dyn Write, vms: &[ListedVm], threads: bool) -> io::Result
     Ok(())
 }
 
-fn line(vm: &ListedVm) -> [String; 9] {
+fn line(vm: &ListedVm, with_host: bool) -> [String; 9] {
     let known = &vm.vm.known;
     let facts = known.facts().filter(|(kind, _)| !ELSEWHERE.contains(kind));
     let facts = facts.map(|(kind, fact)| format!("{} {}", kind.info().label, escape::terminal(&fact.value)));
@@ -63,7 +64,10 @@ fn line(vm: &ListedVm) -> [String; 9] {
     }
     let number = vm.vm.origin.number;
     [
-        escape::terminal(&vm.vm.name).into_owned(),
+        match vm.vm.host.name().filter(|_| with_host) {
+            Some(host) => format!("{}/{}", escape::terminal(host), escape::terminal(&vm.vm.name)),
+            None => escape::terminal(&vm.vm.name).into_owned(),
+        },
         vm.vm.pid.map_or_else(String::new, |pid| {
             if number == 0 { pid.to_string() } else { format!("{pid}.{number}") }
         }),
