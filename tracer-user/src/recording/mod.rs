@@ -25,8 +25,8 @@
 //! on. Numbers begin with 0, and a new one is the next. A number that is given again has its new meaning in
 //! the lines after it.
 //!
-//! `facts` says what is known about the VM: by kind, the value and the source; docs/identity.md has both lists.
-//! It is in the first line only that names a thread of the VM.
+//! `facts` says what is known about the VM: by kind, the value and the source; docs/identity.md has both
+//! lists. It is in the first line only that names a thread of the VM.
 //!
 //! `parts` of a line are nanoseconds in the order `kernel`, `poll`, `halt`, `blocked`, `runqueue`, `user`,
 //! `user_blocked`, `stopped`; zeros at the end are left out.
