@@ -4,6 +4,7 @@
 mod cli;
 mod counters;
 mod diff;
+mod disagreements;
 mod docs;
 mod dump;
 mod ended;

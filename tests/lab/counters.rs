@@ -78,8 +78,16 @@ fn has_descriptors(pid: u64) -> bool {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use std::{
+        os::unix::fs::FileExt as _,
+        process::Command,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+        time::Duration,
+    };
+
     use super::*;
-    use crate::guest::{Vcpu, record_alive, report};
+    use crate::guest::{Vcpu, json_lines, record_alive, report, scratch};
 
     #[test]
     fn counters_of_every_file_are_read() {
@@ -131,6 +139,73 @@ mod x86 {
         );
     }
 
+    /// Whether KVM counts each exit that it has an event for (`model::self_check::COMPARABLE`).
+    fn is_comparable() -> bool {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+        (numbers.next().unwrap(), numbers.next().unwrap()) >= (6u32, 5u32)
+    }
+
+    /// The blocks of eight intervals, in a mount namespace in which `script` has run.
+    fn intervals(script: &str) -> (Vec<Value>, String) {
+        let mut command = Command::new("unshare");
+        let script = format!("{script}\nexec \"$@\"");
+        command.args(["-m", "sh", "-e", "-c", &script, "sh"]).arg(exitlat().get_program());
+        let output = succeed(command.args(["live", "0.3", "8", "--counters", "--format", "json"]));
+        (json_lines(&output.stdout), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Exits under way, halts and returns to the VMM are no differences. A count that grows faster than that
+    /// of KVM is one, on kernels where the counts are compared: a file that the test writes is mounted over
+    /// KVM's.
+    #[test]
+    fn counts_agree_with_kvms_own_unless_it_counts_more() {
+        let guests = Background::start("--vms 2 --vcpus 2 --forever cpuid=100 io=20 mmio=20 hlt=5");
+        guests.go();
+        let (blocks, said) = intervals("true");
+        assert!(blocks.len() >= 8, "{said}");
+        for block in &blocks {
+            assert!(block["samples"].as_u64().unwrap() > 0, "{block}");
+            assert!(block["disagreements"].is_null(), "{block}");
+        }
+        let pid = guests.ready["vms"][1]["pid"].as_u64().unwrap();
+        let (_, directories) = names(Path::new(KVM));
+        let directory = directories.iter().find(|it| it.starts_with(&format!("{pid}-"))).unwrap();
+        let (file, fake) = (format!("{KVM}/{directory}/exits"), scratch("exits"));
+        // In place and of one length, so that no reader finds half a number.
+        let count = |count: u64| format!("{count:020}\n");
+        fs::write(&fake, count(0)).unwrap();
+        let out = fs::File::options().write(true).open(&fake).unwrap();
+        let done = AtomicBool::new(false);
+        let (blocks, said) = thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0.. {
+                    out.write_all_at(count(number << 32).as_bytes(), 0).unwrap();
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let found = intervals(&format!("mount --bind {} {file}", fake.display()));
+            done.store(true, Ordering::Relaxed);
+            found
+        });
+        guests.kill();
+        let found: Vec<_> = blocks.iter().filter(|block| block["disagreements"].is_array()).collect();
+        assert_eq!(!found.is_empty(), is_comparable(), "{said}");
+        for block in &found {
+            let all = block["disagreements"].as_array().unwrap();
+            assert_eq!(all.len(), 1, "{block}");
+            assert_eq!((&all[0]["pid"], &all[0]["counter"]), (&pid.into(), &"exits".into()), "{block}");
+            let [ours, low, high] = ["ours", "kvm_low", "kvm_high"].map(|it| all[0][it].as_u64().unwrap());
+            assert!(0 < ours && ours < low && low <= high, "{block}");
+        }
+        // The first reading is the base, and three must differ.
+        assert!(blocks.iter().take(3).all(|block| block["disagreements"].is_null()), "{blocks:?}");
+        assert_eq!(said.matches("KVM's exits grew by").count(), usize::from(is_comparable()), "{said}");
+    }
+
     /// Nothing is read unless it is asked for, and what cannot be read costs the exits nothing.
     #[test]
     fn counters_that_cannot_be_read_are_no_failure() {
@@ -140,7 +215,7 @@ mod x86 {
         assert!(Table::last(&silent.stdout).0["counters"].is_null());
         // In a mount namespace of its own debugfs is not mounted.
         let script = "umount -l /sys/kernel/debug && exec \"$@\"";
-        let mut command = std::process::Command::new("unshare");
+        let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", script, "sh"]).arg(exitlat().get_program());
         command.args(["live", "--once", "-d", "0.2", "--counters", "--format", "json"]);
         let output = succeed(&mut command);

@@ -32,7 +32,7 @@ use crate::{
         vms,
     },
     model::{
-        self, Account, Interval, Loss, Losses, OpenExit, Thread, Threads, Unseen, VcpuAccount,
+        self, Account, Interval, Loss, Losses, OpenExit, Thread, Threads, VcpuAccount,
         crowded::{Share, Table},
         losses,
     },
@@ -162,9 +162,9 @@ impl Reader {
         &self.threads
     }
 
-    /// Takes down which vCPUs had no exit yet.
-    pub fn note_unseen(&mut self, unseen: Vec<Unseen>) {
-        self.threads.unseen = unseen;
+    /// The same, for what others find out about them.
+    pub fn threads_mut(&mut self) -> &mut Threads {
+        &mut self.threads
     }
 
     /// How many vCPUs share their hint with another, and how many there are: those take the slower way.

@@ -20,7 +20,7 @@ use crate::{
         reader::{Missed, Reader},
         sizes,
     },
-    model::{Interval, MeasuredParts, Threads, Unseen},
+    model::{Disagreement, Interval, MeasuredParts, Threads, Unseen},
 };
 
 /// The programs, built for this machine's byte order by the build script.
@@ -326,7 +326,12 @@ impl Session {
 
     /// Takes down which vCPUs had no exit yet.
     pub fn note_unseen(&mut self, unseen: Vec<Unseen>) {
-        self.reader.note_unseen(unseen);
+        self.reader.threads_mut().unseen = unseen;
+    }
+
+    /// Takes down which counts of KVM's are others than ours.
+    pub fn note_disagreements(&mut self, disagreements: Vec<Disagreement>) {
+        self.reader.threads_mut().disagreements = disagreements;
     }
 }
 

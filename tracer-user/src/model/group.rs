@@ -18,8 +18,8 @@ use tracer_ebpf::{
 use crate::{
     decode::{Isa, decode, may_be_halt},
     model::{
-        Account, Counters, Crowded, GroupBy, HostId, LastReason, Loss, Losses, MeasuredParts, NamedInterval,
-        OpenExit, Parts, Selection, Stats, ThreadId, VmId,
+        Account, Counters, Crowded, Disagreement, GroupBy, HostId, LastReason, Loss, Losses, MeasuredParts,
+        NamedInterval, OpenExit, Parts, Selection, Stats, ThreadId, VmId,
         finder::Finder,
         kinds,
         row::{OpenRow, Place, Row, Slice, Totals, VmAccount},
@@ -122,6 +122,8 @@ pub struct Rows {
     pub unseen: Vec<Unseen>,
     /// Tables that refused places.
     pub crowded: Vec<Crowded>,
+    /// Counts of KVM's that ours do not agree with, selected or not.
+    pub disagreements: Vec<Disagreement>,
     /// KVM's own counters, if they were read.
     pub counters: Counters,
 }
@@ -170,6 +172,7 @@ impl Rows {
         }
         self.unseen.clone_from(&threads.unseen);
         self.crowded.clone_from(&threads.crowded);
+        self.disagreements.clone_from(&threads.disagreements);
         self.begin(source, |index| Some(threads.list[index].id()));
         if self.selection.wants_host(interval.host.as_deref()) {
             self.counters.of_interval(interval, &self.selection);
@@ -179,9 +182,7 @@ impl Rows {
             self.elapsed.push((HostId::new(interval.host.as_deref()), self.elapsed_ns));
             self.losses.merge(&interval.losses);
             self.measured = interval.known;
-            for exit in &interval.open {
-                self.add_open(exit);
-            }
+            interval.open.iter().for_each(|exit| self.add_open(exit));
             for last in &interval.last_exits {
                 self.add_last(last.thread, last.reason, last.count);
             }
@@ -199,10 +200,9 @@ impl Rows {
     pub fn of_store(&mut self, store: &Store) {
         let threads = store.threads();
         self.seen = store.seen();
-        self.unseen.clear();
-        self.unseen.extend_from_slice(store.unseen());
-        self.crowded.clear();
-        self.crowded.extend_from_slice(store.crowded());
+        store.unseen().clone_into(&mut self.unseen);
+        store.crowded().clone_into(&mut self.crowded);
+        store.disagreements().clone_into(&mut self.disagreements);
         self.begin(Source::Store(store.revision()), |index| Some(threads[index].as_ref()?.id.clone()));
         self.cover(store);
         self.counters.of_sums(store.counters(), &self.selection);

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::{
     decode::Isa,
     model::{
-        Account, Cell, CounterSums, Crowded, HostId, LastReason, Losses, MeasuredParts, NamedInterval,
-        OpenExit, Packed, Parts, ThreadId, VmId,
+        Account, Cell, CounterSums, Crowded, Disagreement, HostId, LastReason, Losses, MeasuredParts,
+        NamedInterval, OpenExit, Packed, Parts, ThreadId, VmId,
         buckets::{BucketSpan, Buckets},
         finder::Finder,
         threads::{Revision, Seen, Unseen},
@@ -141,6 +141,8 @@ pub struct Store {
     /// VMs with vCPUs that had no exit yet, as of the newest interval.
     unseen: Vec<Unseen>,
     crowded: Vec<Crowded>,
+    /// As of the newest interval.
+    disagreements: Vec<Disagreement>,
     counters: CounterSums,
     intervals: u64,
     /// From indices of intervals to threads of the store, as of this revision of theirs.
@@ -172,6 +174,7 @@ impl Store {
             finder: Finder::default(),
             unseen: Vec::new(),
             crowded: Vec::new(),
+            disagreements: Vec::new(),
             counters: CounterSums::default(),
             hosts: Vec::new(),
             intervals: 0,
@@ -188,6 +191,7 @@ impl Store {
         let NamedInterval { interval, threads } = of;
         self.see(of);
         self.unseen.clone_from(&threads.unseen);
+        self.disagreements.clone_from(&threads.disagreements);
         for crowded in &threads.crowded {
             match self.crowded.iter_mut().find(|known| known.table == crowded.table) {
                 Some(known) => known.merge(crowded),

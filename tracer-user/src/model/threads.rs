@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use crate::model::{Crowded, HostId, Known, Origin, ThreadId, VmId};
+use crate::model::{Crowded, Disagreement, HostId, Known, Origin, ThreadId, VmId};
 
 /// A vCPU thread, as a reader finds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -130,6 +130,8 @@ pub struct Threads {
     pub unseen: Vec<Unseen>,
     /// Tables that refused places within the newest interval.
     pub crowded: Vec<Crowded>,
+    /// Counts of KVM's that ours do not agree with.
+    pub disagreements: Vec<Disagreement>,
 }
 
 impl Threads {

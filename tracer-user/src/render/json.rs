@@ -9,7 +9,7 @@ use crate::{
     decode::{Isa, counters, decode, subkey},
     identity::{Identity, Kind},
     model::{
-        Counter, Crowded, LastReason, Row, Rows, Stats, Unseen, VmAccount, VmId,
+        Counter, Crowded, Disagreement, LastReason, Row, Rows, Stats, Unseen, VmAccount, VmId,
         columns::{COLUMNS, Set, Value},
         parts::PARTS,
         row::{OpenRow, Totals},
@@ -59,6 +59,9 @@ impl Printer for JsonLines {
         }
         if !rows.crowded.is_empty() {
             block["crowded"] = rows.crowded.iter().map(crowded).collect();
+        }
+        if !rows.disagreements.is_empty() {
+            block["disagreements"] = rows.disagreements.iter().map(disagreement).collect();
         }
         if !rows.counters.is_empty() {
             block["counters"] = rows.counters.iter().map(|(host, it)| counter(host.name(), it)).collect();
@@ -232,6 +235,14 @@ fn in_flight(OpenRow { thread, exit }: &OpenRow) -> Json {
 
 fn unseen(Unseen { pid, vm, open, seen, vcpus }: &Unseen) -> Json {
     json!({ "vm": vm, "pid": pid, "open": open, "seen": seen, "vcpus": vcpus })
+}
+
+fn disagreement(it: &Disagreement) -> Json {
+    let Disagreement { pid, vm, counter, ours, kvm_low, kvm_high, lost, slack } = it;
+    json!({
+        "vm": vm, "pid": pid, "counter": counter, "ours": ours, "kvm_low": kvm_low, "kvm_high": kvm_high,
+        "lost": lost, "slack": slack,
+    })
 }
 
 fn crowded(Crowded { table, places, holder, hit }: &Crowded) -> Json {

@@ -241,6 +241,13 @@ fn summary(out: &mut dyn Write, rows: &Rows, span: Span) -> io::Result<()> {
             more => writeln!(out, " and {}", units::plural(more, "more VM"))?,
         }
     }
+    for it in rows.disagreements.iter().take(VMS) {
+        writeln!(out, "{}[{}]: {it}", escape::terminal(&it.vm), it.pid)?;
+    }
+    match rows.disagreements.len().saturating_sub(VMS) {
+        0 => {}
+        more => writeln!(out, "and {} that KVM counts differently", units::plural(more, "more VM"))?,
+    }
     for unseen in rows.unseen.iter().take(VMS) {
         writeln!(out, "{}[{}]: {unseen}", escape::terminal(&unseen.vm), unseen.pid)?;
     }

@@ -1,5 +1,7 @@
 //! The kernel as a source: the session, the rule for new VMs, and the programs' log.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 
 use crate::{
@@ -7,15 +9,19 @@ use crate::{
     kernel::{
         activity::{Activity as Counters, Meaning},
         census::{self, Census},
-        counters::{self, Counters as KvmCounters},
-        host,
+        counters::{self, Before, Counters as KvmCounters},
+        host::{self, Version, kernel_version},
         log::ProgramLog,
         namespaces,
         session::{Options, Session},
         sizes::Sizes,
         vms::{self, Vm},
     },
-    model::{Counter, Interval, Known, Threads},
+    model::{
+        Counter, Interval, Known, Threads,
+        self_check::{COMPARABLE, SelfCheck},
+    },
+    render::escape,
     run::{
         GuestRule, Source,
         guests::{Host, Processes},
@@ -33,6 +39,10 @@ pub struct KernelSource {
     census: Option<Census>,
     /// KVM's own counters, if they were asked for.
     counters: Option<KvmCounters>,
+    /// Our count of exits against KVM's, where both count the same.
+    check: Option<SelfCheck>,
+    /// The processes whose counts were said to differ.
+    told: HashSet<u32>,
 }
 
 impl KernelSource {
@@ -87,7 +97,11 @@ impl KernelSource {
             say!("exitlat: attached by {}", session.path());
         }
         let counters = args.counters.map(KvmCounters::new);
-        let mut source = Self { session, rule, log, census, counters };
+        let (major, minor) = COMPARABLE.since;
+        let is_comparable =
+            counters.is_some() && census.is_some() && kernel_version() >= Version(major, minor);
+        let check = is_comparable.then(|| SelfCheck::new(rule.is_all()));
+        let mut source = Self { session, rule, log, census, counters, check, told: HashSet::new() };
         // Growth is measured from here on.
         source.read_counters(&mut Vec::new());
         Ok(source)
@@ -115,6 +129,29 @@ impl KernelSource {
         if let Some(why) = counters.complaint() {
             say!("exitlat: {why}");
         }
+    }
+
+    /// KVM's counts before a reading of ours.
+    fn before(&mut self) -> Option<Before> {
+        self.check.as_ref().and(self.counters.as_mut())?.before()
+    }
+
+    /// Holds a reading against KVM's counts before and after it, and says once of a process that they differ.
+    fn compare(&mut self, before: Option<Before>, interval: &Interval) {
+        let Some(check) = &mut self.check else { return };
+        let living = before.as_ref().map(|before| before.living.clone());
+        let looks = before.map(Before::after).unwrap_or_default();
+        check.count(interval.with(self.session.threads()));
+        check.compare(looks);
+        if let Some(living) = living {
+            check.retain(&living);
+            self.told.retain(|pid| living.contains(pid));
+        }
+        let found = check.disagreements();
+        for it in found.iter().filter(|it| self.told.insert(it.pid)) {
+            say!("exitlat: {}[{}]: {it}", escape::terminal(&it.vm), it.pid);
+        }
+        self.session.note_disagreements(found);
     }
 
     fn print_log(&mut self) {
@@ -201,7 +238,9 @@ impl Source for KernelSource {
     }
 
     fn snapshot(&mut self, interval: &mut Interval) -> Result<()> {
+        let before = self.before();
         self.session.read(interval)?;
+        self.compare(before, interval);
         self.count_unseen();
         self.read_counters(&mut interval.counters);
         Ok(())
@@ -209,7 +248,9 @@ impl Source for KernelSource {
 
     fn last_snapshot(&mut self, interval: &mut Interval) -> Result<()> {
         self.print_log();
+        let before = self.before();
         self.session.read_last(interval)?;
+        self.compare(before, interval);
         self.count_unseen();
         self.read_counters(&mut interval.counters);
         Ok(())

@@ -4,6 +4,7 @@
 //! sixty. [`PER_SECOND`] bounds the files, by turns: on a host with many VMs each look reads some of them.
 //! Nothing stays open between looks. What cannot be read is told once, and never fails a trace.
 
+mod check;
 mod debugfs;
 mod held;
 
@@ -15,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+pub use self::check::Before;
 use self::{
     debugfs::{Said, VmDir},
     held::{Held, Process},
@@ -82,6 +84,8 @@ pub struct Counters {
     processes: BTreeMap<u32, Vm>,
     /// The VM that was read last: the next look begins behind it.
     turn: Option<VmDir>,
+    /// The process that the self-check looked at last.
+    checked: u32,
     /// Files that may be read; below zero if the last VM had more.
     credit: i64,
     credited_ns: u64,
@@ -100,6 +104,7 @@ impl Counters {
             vms: BTreeMap::new(),
             processes: BTreeMap::new(),
             turn: None,
+            checked: 0,
             credit: PER_SECOND,
             credited_ns: 0,
             odd: HashSet::new(),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs};
 
 use super::*;
+use crate::model::self_check::Look;
 
 /// A thread's number that no thread has: numbers end at 4194304 (PID_MAX_LIMIT).
 const TID: u32 = 5_000_000;
@@ -148,4 +149,26 @@ fn vms_come_and_go() {
     }
     look(&mut counters, kvm.path(), SECOND);
     assert!(counters.vms.is_empty());
+}
+
+/// KVM's count of a process is that of all its VMs, read twice, and each process gets its turn.
+#[test]
+fn exits_of_a_process_are_read_before_and_after() {
+    let kvm = tempfile::tempdir().unwrap();
+    let mut counters = Counters::new(Detail::Vm);
+    (1..=700).for_each(|number| vm(kvm.path(), number, &[("exits", "5\n")]));
+    look(&mut counters, kvm.path(), SECOND);
+    let pids = |looks: Vec<Look>| looks.iter().map(|look| look.pid - TID).collect::<BTreeSet<_>>();
+    let before = counters.before_at(kvm.path().into());
+    // The counters of the ninth are not wanted.
+    assert_eq!(before.living.len(), 699);
+    vm(kvm.path(), 1, &[("exits", "8\n")]);
+    fs::remove_dir_all(kvm.path().join(format!("{}-11", TID + 2))).unwrap();
+    let after = before.after();
+    let expected = Look { pid: TID + 1, vm: "vm1".into(), sources: vec![(TID + 1, 11)], before: 5, after: 8 };
+    assert_eq!((&after[0], after.len()), (&expected, 511));
+    let first = pids(after);
+    let second = pids(counters.before_at(kvm.path().into()).after());
+    assert_eq!((first.first(), first.last()), (Some(&1), Some(&513)));
+    assert!(second.contains(&514) && second.contains(&700) && second.contains(&1), "{second:?}");
 }

@@ -2,7 +2,7 @@
 
 use super::{CellRef, Coverage, Store, StoredThread, Sum};
 use crate::model::{
-    CounterSums, Crowded,
+    CounterSums, Crowded, Disagreement,
     threads::{Revision, Seen, Unseen},
 };
 
@@ -25,6 +25,11 @@ impl Store {
     /// Tables that refused places.
     pub fn crowded(&self) -> &[Crowded] {
         &self.crowded
+    }
+
+    /// Counts of KVM's that ours do not agree with, as of the newest interval.
+    pub fn disagreements(&self) -> &[Disagreement] {
+        &self.disagreements
     }
 
     /// The newest readings of KVM's own counters.
