@@ -248,8 +248,12 @@ pub fn record_while(options: &str, guests: &Background) -> PathBuf {
 
 /// As [`record_while`]; returns also what exitlat said on standard error.
 pub fn record_and_listen(options: &str, guests: &Background) -> (PathBuf, String) {
+    record_by(&mut exitlat(), options, guests)
+}
+
+/// As [`record_and_listen`], by a command that already sets its capabilities or namespaces.
+pub fn record_by(command: &mut Command, options: &str, guests: &Background) -> (PathBuf, String) {
     let dump = scratch("dump");
-    let mut command = exitlat();
     command.args(["record", "-o"]).arg(&dump).args(options.split_whitespace());
     let wait = "touch $0; for i in $(seq 12000); do test -s $1 && exit; sleep 0.01; done; exit 1";
     command.args(["--", "/bin/sh", "-c", wait]);
@@ -357,6 +361,33 @@ impl Live {
     }
 }
 
+/// A running `exitlat record`, attached.
+pub struct Recording {
+    child: Running,
+    /// Kept open, so that exitlat can go on writing messages.
+    _messages: BufReader<ChildStderr>,
+    path: PathBuf,
+}
+
+impl Recording {
+    pub fn start(options: &str) -> Self {
+        let path = scratch("recording");
+        let mut command = exitlat();
+        command.args(["record", "-v", "-o"]).arg(&path).args(options.split_whitespace());
+        let mut child = Running::start(command.stderr(Stdio::piped()));
+        let messages = attached(&mut child);
+        Self { child, _messages: messages, path }
+    }
+
+    /// Ends it; returns where the recording is.
+    pub fn stop(mut self) -> PathBuf {
+        // SAFETY: a signal to our own child.
+        assert_eq!(unsafe { libc::kill(self.child.0.id() as i32, libc::SIGINT) }, 0);
+        assert!(self.child.0.wait().unwrap().success());
+        self.path.clone()
+    }
+}
+
 /// A workload in the background, waiting to be told to go.
 pub struct Background {
     child: Running,
@@ -369,9 +400,14 @@ pub struct Background {
 impl Background {
     /// Starts it and waits until its VMs exist.
     pub fn start(arguments: &str) -> Self {
+        Self::of(&arguments.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// As [`Background::start`], of arguments that may have spaces.
+    pub fn of(arguments: &[&str]) -> Self {
         let [ready, go, result] = ["ready", "go", "result"].map(scratch);
         let mut command = Command::new(workload_path());
-        command.arg("--ready").arg(&ready).arg("--go").arg(&go).args(arguments.split_whitespace());
+        command.arg("--ready").arg(&ready).arg("--go").arg(&go).args(arguments);
         let output = fs::File::create(&result).unwrap();
         let child = Running::start(command.stdout(output));
         let mut line = None;

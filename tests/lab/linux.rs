@@ -2,49 +2,20 @@
 
 use std::{
     collections::BTreeSet,
-    io::BufReader,
-    path::{Path, PathBuf},
-    process::{ChildStderr, Stdio},
+    path::Path,
     time::Duration,
 };
 
 use serde_json::Value;
 
 use crate::{
-    guest::{Live, Running, Table, attached, exitlat, report, scratch},
+    guest::{Live, Recording, Table, report},
     parts::{demand_sums, ns},
     qemu::LinuxGuest,
 };
 
 /// vCPUs of the guest.
 const VCPUS: u64 = 2;
-
-/// A running `exitlat record`, attached.
-struct Recording {
-    child: Running,
-    /// Kept open, so that exitlat can go on writing messages.
-    _messages: BufReader<ChildStderr>,
-    path: PathBuf,
-}
-
-impl Recording {
-    fn start() -> Self {
-        let path = scratch("recording");
-        let mut command = exitlat();
-        command.args(["record", "-v", "-o"]).arg(&path);
-        let mut child = Running::start(command.stderr(Stdio::piped()));
-        let messages = attached(&mut child);
-        Self { child, _messages: messages, path }
-    }
-
-    /// Ends it; returns where the recording is.
-    fn stop(mut self) -> PathBuf {
-        // SAFETY: a signal to our own child.
-        assert_eq!(unsafe { libc::kill(self.child.0.id() as i32, libc::SIGINT) }, 0);
-        assert!(self.child.0.wait().unwrap().success());
-        self.path.clone()
-    }
-}
 
 /// Demands that no sample is missing. The exit before the first entry of each vCPU was before exitlat.
 fn demand_no_loss(table: &Table) {
@@ -81,7 +52,7 @@ fn demand_wall_time(recording: &Path) {
 /// From its first exit on: firmware, boot, both vCPUs.
 #[test]
 fn qemu_boots_linux_under_record() {
-    let recording = Recording::start();
+    let recording = Recording::start("");
     let mut guest = LinuxGuest::boot("web");
     let threads = guest.vcpus();
     // Every vCPU is in QEMU then, with its last exit open, and makes no more.

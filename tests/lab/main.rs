@@ -20,6 +20,8 @@ mod guest;
 #[cfg(target_arch = "x86_64")]
 mod hosts;
 #[cfg(target_arch = "x86_64")]
+mod identity;
+#[cfg(target_arch = "x86_64")]
 mod intel;
 #[cfg(target_arch = "x86_64")]
 mod interrupts;

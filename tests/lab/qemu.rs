@@ -39,12 +39,15 @@ pub struct LinuxGuest {
 }
 
 impl LinuxGuest {
+    /// The UUID that it has by its command line.
+    pub const UUID: &str = "12c6e5a0-9999-4222-8333-444455556666";
+
     /// Starts QEMU, and waits until Linux is up.
     pub fn boot(name: &'static str) -> Self {
         let socket = scratch("qmp");
         let complaints = fs::File::create(scratch("qemu.txt")).unwrap();
         let mut command = Command::new("/bin/linux-guest");
-        command.arg(name).arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
+        command.args([name, "-uuid", Self::UUID]).arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(complaints);
         let mut qemu = Running::start(&mut command);
         let (requests, port) = (qemu.0.stdin.take().unwrap(), qemu.0.stdout.take().unwrap());

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-use super::fleet::{self, NAME_FLAG, Schedule};
+use super::fleet::{self, NAME_VARIABLE, Schedule};
 use super::kick::Kicks;
 use super::plan::{Plan, Step};
 use super::process::{self, Config};
@@ -41,12 +41,25 @@ struct Cli {
     /// Number of virtual machines, each a process of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     vms: u32,
+    /// Number of virtual machines in each of these processes
+    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "kick",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    machines: u32,
     /// Number of vCPUs of each
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     vcpus: u32,
     /// What the names begin with; a number follows
     #[arg(long, default_value = "lab")]
     name: String,
+    /// Be processes with this command line, of another VMM than QEMU; one word each time, the program first
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    argv: Vec<String>,
+    /// Call the threads of vCPUs so; {} is the number of the vCPU
+    #[arg(long, value_name = "NAME", default_value = "CPU {}/KVM")]
+    thread_name: String,
+    /// Give the first virtual machine's process this number, which must be free (root)
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(2..))]
+    pid: Option<u32>,
     /// Say here, as a JSON line, that all processes and threads exist (`-`: on standard output)
     #[arg(long, value_name = "FILE")]
     ready: Option<PathBuf>,
@@ -124,9 +137,9 @@ struct Cli {
 /// Does what was typed.
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
-    let result = match arguments.as_slice() {
-        [_, word, ..] if word == "attack" => return attack::cli::main(&arguments[1..]),
-        [_, flag, name, ..] if flag == NAME_FLAG => run_vm(name),
+    let result = match (env::var(NAME_VARIABLE), arguments.as_slice()) {
+        (Ok(name), _) => run_vm(&name),
+        (_, [_, word, ..]) if word == "attack" => return attack::cli::main(&arguments[1..]),
         _ => run_all(&arguments),
     };
     match result {
@@ -147,6 +160,8 @@ fn run_all(arguments: &[String]) -> Result<()> {
         vms: cli.vms,
         vcpus: cli.vcpus,
         name: cli.name,
+        argv: cli.argv,
+        pid: cli.pid,
         ready: cli.ready,
         go: cli.go,
         stop: cli.stop,
@@ -159,13 +174,16 @@ fn run_all(arguments: &[String]) -> Result<()> {
 /// Is the process of one virtual machine.
 fn run_vm(name: &str) -> Result<()> {
     fleet::join()?;
-    let name = fleet::name_argument(name).context("no guest=NAME")?;
     let mut input = io::BufReader::new(io::stdin());
     let mut line = String::new();
     input.read_line(&mut line)?;
     let (index, arguments) =
         fleet::parse_first_line(&line).context("started by hand? the first line of input")?;
-    let config = Cli::parse_from(arguments).config(name, index)?;
+    let cli = Cli::parse_from(arguments);
+    if let Some(program) = cli.argv.first() {
+        sys::set_name(program.rsplit('/').next().unwrap_or(program))?;
+    }
+    let config = cli.config(name, index)?;
     process::serve(&config, input).with_context(|| format!("VM {name}"))
 }
 
@@ -186,7 +204,9 @@ impl Cli {
         Ok(Config {
             name: name.to_owned(),
             plan: Plan::new(self.steps.clone(), rounds)?.with_triple_fault(self.triple_fault),
+            machines: self.machines,
             vcpus: self.vcpus,
+            thread_name: self.thread_name.clone(),
             khlt_ns: self.khlt_us * 1000,
             behaviour: Behaviour {
                 sleep: Duration::from_micros(self.io_sleep_us),

@@ -15,8 +15,12 @@ use serde_json::{Value, json};
 
 use super::{process, sys};
 
-/// The argument in front of the name in the arguments of a virtual machine's process, as in QEMU's.
-pub const NAME_FLAG: &str = "-name";
+/// The variable in the environment of a virtual machine's process that tells its name.
+pub const NAME_VARIABLE: &str = "WORKLOAD_VM";
+/// The file with the last process number that the kernel has given.
+const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+/// How often a process is started until it has the number asked for: others start processes, too.
+const PID_ATTEMPTS: u32 = 200;
 /// How often files are looked for.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -29,6 +33,10 @@ pub struct Schedule {
     pub vcpus: u32,
     /// What their names begin with.
     pub name: String,
+    /// The command line of their processes; empty: as QEMU's.
+    pub argv: Vec<String>,
+    /// The process number of the first.
+    pub pid: Option<u32>,
     /// Where to say that all are ready; `-` is standard output.
     pub ready: Option<PathBuf>,
     /// The files that must exist before any guest runs.
@@ -62,11 +70,6 @@ impl Drop for Fleet {
             let _ = vm.child.wait();
         }
     }
-}
-
-/// The name in the arguments of a virtual machine's process, which are [`NAME_FLAG`] and `guest=NAME,...`.
-pub fn name_argument(argument: &str) -> Option<&str> {
-    argument.strip_prefix("guest=")?.split(',').next()
 }
 
 /// Runs virtual machines as processes of this same executable and prints their results as one JSON line. Each
@@ -107,12 +110,19 @@ impl Fleet {
         for index in 0..schedule.vms {
             let name = format!("{}-{index}", schedule.name);
             let mut command = Command::new(&executable);
-            command.arg0(env::args().next().unwrap_or_else(|| "workload".to_owned()));
-            command.args([NAME_FLAG, &format!("guest={name},debug-threads=on"), "-accel", "kvm"]);
-            command.args(["-smp", &schedule.vcpus.to_string()]);
-            command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child =
-                command.spawn().with_context(|| format!("cannot start the process of VM {name}"))?;
+            if let Some((program, arguments)) = schedule.argv.split_first() {
+                command.arg0(program).args(arguments);
+            } else {
+                command.arg0(env::args().next().unwrap_or_else(|| "workload".to_owned()));
+                command.args(["-name", &format!("guest={name},debug-threads=on"), "-accel", "kvm"]);
+                command.args(["-smp", &schedule.vcpus.to_string()]);
+            }
+            command.env(NAME_VARIABLE, &name).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let child = match schedule.pid.filter(|_| index == 0) {
+                Some(pid) => spawn_as(&mut command, pid),
+                None => command.spawn().map_err(Into::into),
+            };
+            let mut child = child.with_context(|| format!("cannot start the process of VM {name}"))?;
             let (input, output) = (child.stdin.take(), child.stdout.take());
             fleet.vms.push(Vm { name, child, input });
             let sender = sender.clone();
@@ -185,6 +195,21 @@ impl Vm {
     }
 }
 
+/// Starts a process that gets this number.
+fn spawn_as(command: &mut Command, pid: u32) -> Result<Child> {
+    for _ in 0..PID_ATTEMPTS {
+        fs::write(LAST_PID, (pid - 1).to_string()).context(LAST_PID)?;
+        let mut child = command.spawn()?;
+        if child.id() == pid {
+            return Ok(child);
+        }
+        child.kill()?;
+        child.wait()?;
+        thread::sleep(POLL);
+    }
+    bail!("another process has the number {pid}")
+}
+
 /// Writes a line to a file, which appears complete, or to standard output.
 fn announce(path: &Path, value: &Value) -> Result<()> {
     if path == Path::new("-") {
@@ -222,12 +247,6 @@ pub fn join() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_found_in_arguments() {
-        assert_eq!(name_argument("guest=lab-0,debug-threads=on"), Some("lab-0"));
-        assert_eq!(name_argument("lab-0"), None);
-    }
 
     #[test]
     fn first_lines_are_parsed() {

@@ -1,5 +1,5 @@
 //! One virtual machine as a process of its own, looking as under QEMU: threads "CPU n/KVM", a name in its
-//! arguments.
+//! arguments. It can look like another VMM's, too, and have several virtual machines.
 //!
 //! It is driven over its standard input by lines ([`GO`], [`STOP`]) and says on its standard output, in one
 //! JSON line each, that it is ready and that its guests are done. It ends when its standard input does.
@@ -33,8 +33,12 @@ pub struct Config {
     pub name: String,
     /// What each vCPU does.
     pub plan: Plan,
-    /// How many vCPUs there are.
+    /// How many virtual machines there are.
+    pub machines: u32,
+    /// How many vCPUs each has.
     pub vcpus: u32,
+    /// What the threads of vCPUs are called; `{}` is the number of the vCPU.
+    pub thread_name: String,
     /// How long a `khlt` sleeps, in nanoseconds.
     pub khlt_ns: u32,
     /// What the VMM does on port exits.
@@ -52,13 +56,21 @@ pub struct Config {
 /// Events that the main thread receives.
 enum Event {
     /// A vCPU's thread exists.
-    Started { vcpu: u32, tid: i32 },
+    Started(Started),
     /// A vCPU is done. It comes along if its thread ends now.
     Ended(Result<Box<Outcome>>, Option<Vcpu>),
     /// A line on standard input.
     Line(String),
     /// The end of standard input.
     Closed,
+}
+
+/// A vCPU and its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Started {
+    machine: u32,
+    vcpu: u32,
+    tid: i32,
 }
 
 /// What the vCPU threads may do.
@@ -94,7 +106,17 @@ impl Gate {
 /// If it cannot be made, if a guest does what it should not, or if the input ends too early.
 pub fn serve(config: &Config, input: impl BufRead + Send + 'static) -> Result<()> {
     sys::let_sigusr1_interrupt()?;
-    let (_vm, vcpus, stop) = vm::create(&config.plan, config.vcpus, config.khlt_ns)?;
+    let create = || vm::create(&config.plan, config.vcpus, config.khlt_ns);
+    let (first, mut vcpus, mut stop) = create()?;
+    let mut vms = vec![first];
+    for machine in 1..config.machines {
+        let (vm, mut of_it, stop_it) = create()?;
+        vms.push(vm);
+        of_it.iter_mut().for_each(|vcpu| vcpu.machine = machine);
+        vcpus.append(&mut of_it);
+        stop.join(stop_it);
+    }
+    let count = vcpus.len();
     let (events, inbox) = mpsc::channel();
     let kicker = config.kicks.map(|kicks| (kicks, Arc::new(Lock::new(config.vcpus))));
     let mut config = config.clone();
@@ -116,9 +138,9 @@ pub fn serve(config: &Config, input: impl BufRead + Send + 'static) -> Result<()
     let (mut started, mut ended, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         match inbox.recv().context("all threads are gone")? {
-            Event::Started { vcpu, tid } => {
-                started.push((vcpu, tid));
-                if started.len() == config.vcpus as usize {
+            Event::Started(vcpu) => {
+                started.push(vcpu);
+                if started.len() == count {
                     started.sort_unstable();
                     say(&ready(config, &started))?;
                 }
@@ -126,8 +148,8 @@ pub fn serve(config: &Config, input: impl BufRead + Send + 'static) -> Result<()
             Event::Ended(outcome, vcpu) => {
                 kept.extend(vcpu);
                 ended.push(outcome?);
-                if ended.len() == config.vcpus as usize {
-                    ended.sort_by_key(|outcome| outcome.id());
+                if ended.len() == count {
+                    ended.sort_by_key(|outcome| outcome.number());
                     say(&json!({
                         "name": config.name,
                         "pid": std::process::id(),
@@ -139,7 +161,7 @@ pub fn serve(config: &Config, input: impl BufRead + Send + 'static) -> Result<()
                 gate.open(Phase::Run);
                 if let Some((kicks, lock)) = &kicker {
                     let (kicks, lock, stop) = (*kicks, Arc::clone(lock), stop.clone());
-                    let tids = started.iter().map(|&(_, tid)| tid).collect::<Vec<_>>();
+                    let tids = started.iter().map(|vcpu| vcpu.tid).collect::<Vec<_>>();
                     let failed = failed.clone();
                     spawn(thread::Builder::new().name("kicker".to_owned()), move || {
                         if let Err(error) = lock.kick(kicks, &tids, &stop) {
@@ -154,7 +176,7 @@ pub fn serve(config: &Config, input: impl BufRead + Send + 'static) -> Result<()
             Event::Closed => break,
         }
     }
-    if ended.len() < config.vcpus as usize {
+    if ended.len() < count {
         bail!("standard input ended before the guests were done");
     }
     gate.open(Phase::End);
@@ -183,7 +205,7 @@ fn spawn_threads(
     let start = |(n, group): (usize, Vec<Vcpu>)| {
         let cpu = (!config.pin.is_empty()).then(|| config.pin[n % config.pin.len()]);
         let (config, gate, events) = (config.clone(), Arc::clone(gate), events.clone());
-        let builder = thread::Builder::new().name(thread_name(n as u32)).stack_size(STACK_SIZE);
+        let builder = thread::Builder::new().name(thread_name(&config, group[0].id)).stack_size(STACK_SIZE);
         spawn(builder, move || {
             // Sending fails only if the main thread has given up, and then the process ends.
             let send = |event| drop(events.send(event));
@@ -191,7 +213,8 @@ fn spawn_threads(
                 return send(Event::Ended(Err(error), None));
             }
             for vcpu in &group {
-                send(Event::Started { vcpu: vcpu.id, tid: sys::thread_id() });
+                let (machine, tid) = (vcpu.machine, sys::thread_id());
+                send(Event::Started(Started { machine, vcpu: vcpu.id, tid }));
             }
             gate.wait_for(Phase::Run);
             let mut parked = Vec::new();
@@ -217,15 +240,15 @@ fn spawn(builder: thread::Builder, body: impl FnOnce() + Send + 'static) -> Resu
 }
 
 /// The name of a vCPU thread.
-fn thread_name(n: u32) -> String {
-    format!("CPU {n}/KVM")
+fn thread_name(config: &Config, vcpu: u32) -> String {
+    config.thread_name.replace("{}", &vcpu.to_string())
 }
 
 /// The line that says that all threads exist and wait.
-fn ready(config: &Config, started: &[(u32, i32)]) -> Value {
-    let vcpus = started.iter().map(|&(id, tid)| {
-        let name = thread_name(if config.single_thread { 0 } else { id });
-        json!({"id": id, "tid": tid, "thread": name})
+fn ready(config: &Config, started: &[Started]) -> Value {
+    let vcpus = started.iter().map(|&Started { machine, vcpu, tid }| {
+        let name = thread_name(config, if config.single_thread { 0 } else { vcpu });
+        json!({"machine": machine, "id": vcpu, "tid": tid, "thread": name})
     });
     json!({"name": config.name, "pid": std::process::id(), "vcpus": vcpus.collect::<Vec<_>>()})
 }

@@ -47,6 +47,7 @@ pub struct Behaviour {
 /// What the VMM saw of a vCPU that has finished.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    machine: u32,
     id: u32,
     tid: i32,
     seen: Seen,
@@ -122,6 +123,7 @@ impl Vcpu {
         );
         let kvm_stats = self.stats.read()?;
         Ok(Outcome {
+            machine: self.machine,
             id: self.id,
             tid: sys::thread_id(),
             seen,
@@ -228,15 +230,16 @@ impl Behaviour {
 }
 
 impl Outcome {
-    /// The number of the vCPU.
-    pub fn id(&self) -> u32 {
-        self.id
+    /// The numbers of its virtual machine in the process and of the vCPU.
+    pub fn number(&self) -> (u32, u32) {
+        (self.machine, self.id)
     }
 
     /// The oracle for this vCPU.
     pub fn json(&self) -> Value {
-        let Self { id, tid, seen, expected, rounds, started, finished, kvm_stats } = self;
+        let Self { machine, id, tid, seen, expected, rounds, started, finished, kvm_stats } = self;
         json!({
+            "machine": machine,
             "id": id,
             "tid": tid,
             "rounds": rounds,

@@ -27,6 +27,8 @@ const APIC_ENABLED_X2: u64 = 0xc00;
 /// A vCPU ready to run. It keeps the guest's memory alive.
 #[derive(Debug)]
 pub struct Vcpu {
+    /// The number of its virtual machine among those of the process.
+    pub machine: u32,
     /// The number of the vCPU.
     pub id: u32,
     /// Its counters.
@@ -104,7 +106,7 @@ impl Vcpu {
                 .context("cannot start the vCPU")?;
         }
         let stats = Stats::open(&fd);
-        Ok(Self { id, stats, fd, layout, memory: Arc::clone(memory) })
+        Ok(Self { machine: 0, id, stats, fd, layout, memory: Arc::clone(memory) })
     }
 }
 
@@ -119,6 +121,11 @@ fn has_svm(cpuid: &CpuId) -> bool {
 pub struct StopHandle(Vec<(Arc<GuestMemory>, Layout)>);
 
 impl StopHandle {
+    /// Stops the vCPUs of another virtual machine, too.
+    pub fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Asks the guest to end.
     pub fn stop(&self) {
         for (memory, layout) in &self.0 {

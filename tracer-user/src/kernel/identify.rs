@@ -55,6 +55,11 @@ impl Roots {
     pub fn below(root: &Path) -> Self {
         Self { proc: root.join("proc"), run: root.join("run"), debugfs: root.join("sys/kernel/debug") }
     }
+
+    /// Whether they are those of this host, and no copies.
+    fn is_this_host(&self) -> bool {
+        self.proc == Path::new("/proc")
+    }
 }
 
 /// What is the same for all VMs at one look.
@@ -109,8 +114,12 @@ impl Host {
 
     fn kvm(&self) -> &Result<Vec<VmDirectory>, Outcome> {
         self.kvm.get_or_init(|| {
-            if self.roots.proc == Path::new("/proc") && namespaces::is_pid_namespace() {
+            if self.roots.is_this_host() && namespaces::is_pid_namespace() {
                 return Err(Outcome::Failed(namespaces::PIDS_DO_NOT_FIT.to_owned()));
+            }
+            // What else may be mounted there knows nothing of KVM.
+            if self.roots.is_this_host() && !files::is_debugfs(&self.roots.debugfs) {
+                return Err(Outcome::Absent);
             }
             let names = files::names(&self.roots.debugfs.join("kvm"), ENTRIES);
             let vms = names.map(|names| names.iter().filter_map(|name| debugfs::vm(name)).collect());

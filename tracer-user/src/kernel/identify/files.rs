@@ -35,6 +35,12 @@ impl Outcome {
     }
 }
 
+/// Whether debugfs is mounted here, and no other file system.
+pub(super) fn is_debugfs(path: &Path) -> bool {
+    // The type of its number differs by architecture.
+    rustix::fs::statfs(path).is_ok_and(|place| place.f_type as u64 == libc::DEBUGFS_MAGIC as u64)
+}
+
 /// Opens a regular file. A pipe in its place would make us wait, a link would lead elsewhere.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
