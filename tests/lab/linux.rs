@@ -1,10 +1,6 @@
 //! Linux as a guest of QEMU, as exitlat sees it. Names begin with `qemu_`: they run where QEMU is in the lab.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use serde_json::Value;
 

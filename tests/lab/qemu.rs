@@ -47,7 +47,10 @@ impl LinuxGuest {
         let socket = scratch("qmp");
         let complaints = fs::File::create(scratch("qemu.txt")).unwrap();
         let mut command = Command::new("/bin/linux-guest");
-        command.args([name, "-uuid", Self::UUID]).arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
+        command
+            .args([name, "-uuid", Self::UUID])
+            .arg("-qmp")
+            .arg(format!("unix:{},server=on,wait=off", socket.display()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(complaints);
         let mut qemu = Running::start(&mut command);
         let (requests, port) = (qemu.0.stdin.take().unwrap(), qemu.0.stdout.take().unwrap());
