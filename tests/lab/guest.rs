@@ -366,7 +366,7 @@ pub struct Recording {
     child: Running,
     /// Kept open, so that exitlat can go on writing messages.
     _messages: BufReader<ChildStderr>,
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
 impl Recording {

@@ -7,14 +7,14 @@ mod stacks;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde_json::{Value, json};
 
 use crate::guest::{
-    Background, Recording, Table, demand_exact, exitlat, has_module_btf, record_while, report, scratch,
-    succeed, wait_until,
+    Background, Recording, Table, demand_exact, exitlat, has_module_btf, json_lines, record_while, report,
+    scratch, succeed, wait_until,
 };
 use crate::qemu::LinuxGuest;
 
@@ -185,18 +185,31 @@ fn two_vms_in_a_process_are_two_where_the_kernel_tells() {
     assert!(listed.iter().all(|vm| vm["vcpus_seen"] == json!([0, 1])), "{listed:?}");
 }
 
+/// The VMs in a recording, which may just be written.
+fn vm_ids(recording: &Path) -> BTreeSet<String> {
+    let output = exitlat().args(["list", "--format", "json"]).arg(recording).output().unwrap();
+    let listed = json_lines(&output.stdout).pop().unwrap_or_default();
+    let vms = listed["vms"].as_array().into_iter().flatten();
+    vms.map(|vm| vm["vm_id"].as_str().unwrap().to_owned()).collect()
+}
+
 /// A VM that starts again under its name, and by chance as the process of the same number, is another one.
 #[test]
 fn a_vm_that_restarts_under_its_pid_is_another_one() {
-    let recording = Recording::start("");
-    let first = Background::start("--name web --vcpus 2 cpuid=300 io=10");
-    let number = pid(&first);
-    first.go();
-    let first = first.finish("svm");
-    let second = Background::start(&format!("--name web --vcpus 2 --pid {number} cpuid=500 msr=7 io=10"));
-    assert_eq!(pid(&second), number);
-    second.go();
-    let second = second.finish("svm");
+    let recording = Recording::start("-d 0.2");
+    // The start of a process is known if it lives when exitlat looks for the first time after its first exit.
+    let run = |arguments: &str, known: usize| {
+        let hold = scratch("hold");
+        let guests =
+            Background::start(&format!("--name web --vcpus 2 --hold {} {arguments}", hold.display()));
+        guests.go();
+        wait_until("the recording has it", || vm_ids(&recording.path).len() == known);
+        fs::write(&hold, "").unwrap();
+        (pid(&guests), guests.finish("svm"))
+    };
+    let (number, first) = run("cpuid=300 io=10", 1);
+    let (again, second) = run(&format!("--pid {number} cpuid=500 msr=7 io=10"), 2);
+    assert_eq!(again, number);
     let recording = recording.stop();
 
     let table = report(&recording, "--by vm,reason");
@@ -216,11 +229,7 @@ fn a_vm_that_restarts_under_its_pid_is_another_one() {
         }
         assert!(rows.iter().all(|row| row["vm"] == "web-0"), "{}", table.0);
     }
-    let listed = succeed(exitlat().args(["list", "--format", "json"]).arg(&recording));
-    let listed = Table::last(&listed.stdout);
-    let listed: BTreeSet<_> =
-        listed.0["vms"].as_array().unwrap().iter().map(|vm| vm["vm_id"].as_str().unwrap()).collect();
-    assert_eq!(listed, starts);
+    assert_eq!(vm_ids(&recording), starts.iter().map(|vm| (*vm).to_owned()).collect());
 }
 
 /// QEMU itself, with a guest that boots Linux.
