@@ -11,7 +11,7 @@ use crate::{
 
 /// Which processes are traced. An empty rule means all.
 ///
-/// A name that exists is meant before a glob or a list of names (see [`NameList`]). VMs come while the
+/// A name that exists is meant before a glob or a list of names (see [`VmList`]). VMs come while the
 /// measurement goes on, so from the moment at which a VM of exactly that name is seen, no VM that comes later
 /// is taken by the glob. Those that were taken before stay: their numbers do not break off.
 #[derive(Clone, Debug, Default)]
