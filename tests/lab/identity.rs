@@ -16,7 +16,6 @@ use crate::guest::{
     Background, Recording, Table, demand_exact, exitlat, has_module_btf, json_lines, record_while, report,
     scratch, succeed, wait_until,
 };
-use crate::qemu::LinuxGuest;
 
 const BY: &str = "--by vcpu,reason";
 
@@ -43,7 +42,7 @@ fn pid(guests: &Background) -> u64 {
 }
 
 /// `exitlat list`, by name of the VM.
-fn list(options: &[&str]) -> BTreeMap<String, Value> {
+pub fn list(options: &[&str]) -> BTreeMap<String, Value> {
     let output = succeed(exitlat().args(["list", "--format", "json"]).args(options));
     let mut list = Table::last(&output.stdout).0;
     let vms = list["vms"].as_array_mut().unwrap().drain(..);
@@ -230,36 +229,4 @@ fn a_vm_that_restarts_under_its_pid_is_another_one() {
         assert!(rows.iter().all(|row| row["vm"] == "web-0"), "{}", table.0);
     }
     assert_eq!(vm_ids(&recording), starts.iter().map(|vm| (*vm).to_owned()).collect());
-}
-
-/// QEMU itself, with a guest that boots Linux.
-#[test]
-fn qemu_is_found_by_its_uuid() {
-    let mut guest = LinuxGuest::shared();
-    let other = Background::start("--name other --forever cpuid=100 io=1");
-    other.go();
-    let listed = list(&["-d", "0.1"]);
-    assert_eq!(listed.keys().collect::<Vec<_>>(), ["other-0", guest.name], "{listed:?}");
-    let vm = &listed[guest.name];
-    assert_eq!((&vm["uuid"], &vm["vmm"]), (&json!(LinuxGuest::UUID), &json!("qemu")), "{vm}");
-    assert_eq!((&vm["pid"], &vm["vcpus_open"]), (&json!(guest.pid()), &json!([0, 1])), "{vm}");
-    let vcpus: BTreeSet<(u64, u64)> = vm["threads"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|thread| Some((thread["vcpu"].as_u64()?, thread["tid"].as_u64().unwrap())))
-        .collect();
-    assert_eq!(vcpus, guest.vcpus(), "{vm}");
-
-    let typed = format!("uuid:{}", &LinuxGuest::UUID[..6]);
-    let recording = Recording::start(&format!("-g {typed}"));
-    let executed = guest.execute_cpuid();
-    let recording = recording.stop();
-    other.kill();
-    let table = report(&recording, &format!("--by vm,reason -g {typed}"));
-    assert!(table.rows().iter().all(|row| row["vm"] == guest.name), "{}", table.0);
-    assert_eq!(table.reason("cpuid")["samples"], executed, "{}", table.0);
-    let recorded = list(&[recording.to_str().unwrap()]);
-    assert_eq!(recorded.keys().collect::<Vec<_>>(), [guest.name], "{recorded:?}");
-    assert_eq!(recorded[guest.name]["uuid"], LinuxGuest::UUID, "{recorded:?}");
 }

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    guest::{Live, Recording, Table, report},
+    guest::{Background, Live, Recording, Table, report},
+    identity::list,
     parts::{demand_sums, ns},
     qemu::LinuxGuest,
 };
@@ -116,4 +117,36 @@ fn sleep_while(mut act: impl FnMut()) -> u64 {
         std::thread::sleep(PAUSE);
     }
     start.elapsed().as_nanos() as u64
+}
+
+/// By the name and UUID of its command line; another VM runs beside it.
+#[test]
+fn qemu_is_found_by_its_uuid() {
+    let mut guest = LinuxGuest::shared();
+    let other = Background::start("--name other --forever cpuid=100 io=1");
+    other.go();
+    let listed = list(&["-d", "0.1"]);
+    assert_eq!(listed.keys().collect::<Vec<_>>(), ["other-0", guest.name], "{listed:?}");
+    let vm = &listed[guest.name];
+    assert_eq!((&vm["uuid"], &vm["vmm"]), (&json!(LinuxGuest::UUID), &json!("qemu")), "{vm}");
+    assert_eq!((&vm["pid"], &vm["vcpus_open"]), (&json!(guest.pid()), &json!([0, 1])), "{vm}");
+    let vcpus: BTreeSet<(u64, u64)> = vm["threads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|thread| Some((thread["vcpu"].as_u64()?, thread["tid"].as_u64().unwrap())))
+        .collect();
+    assert_eq!(vcpus, guest.vcpus(), "{vm}");
+
+    let typed = format!("uuid:{}", &LinuxGuest::UUID[..6]);
+    let recording = Recording::start(&format!("-g {typed}"));
+    let executed = guest.execute_cpuid();
+    let recording = recording.stop();
+    other.kill();
+    let table = report(&recording, &format!("--by vm,reason -g {typed}"));
+    assert!(table.rows().iter().all(|row| row["vm"] == guest.name), "{}", table.0);
+    assert_eq!(table.reason("cpuid")["samples"], executed, "{}", table.0);
+    let recorded = list(&[recording.to_str().unwrap()]);
+    assert_eq!(recorded.keys().collect::<Vec<_>>(), [guest.name], "{recorded:?}");
+    assert_eq!(recorded[guest.name]["uuid"], LinuxGuest::UUID, "{recorded:?}");
 }
