@@ -158,6 +158,17 @@ impl Host {
         self.boot_unix_s.map(|boot| boot.saturating_mul(1000).saturating_add(since_boot_ms))
     }
 
+    /// The number of the vCPU that a thread runs, by whoever tells it: debugfs, libvirt, the thread's control
+    /// group or its name. For events that carry no number.
+    pub fn vcpu_of(&self, pid: u32, tid: u32) -> Option<u32> {
+        let mut look = Look::new(self, pid);
+        look.process();
+        let (debugfs, _) = look.debugfs(&threads::tids(&look.path));
+        let told = Told { debugfs, xml: look.status_xml(), grouped: look.is_grouped() };
+        let (thread, _) = threads::look(&look.path.join(format!("task/{tid}")), tid, false, &told)?;
+        thread.vcpu.map(|(vcpu, _)| vcpu)
+    }
+
     /// Asks all sources about a process; [`None`] if it has ended or was replaced meanwhile.
     pub fn identify(&self, pid: u32) -> Option<VmProcess> {
         let mut look = Look::new(self, pid);

@@ -112,6 +112,12 @@ pub fn ask(pid: u32) -> Option<Told> {
     Some(Told { name, start_unix_ms: brief.start_unix_ms, known: brief.identity.into() })
 }
 
+/// The number of the vCPU that a thread runs, where its events carry none.
+pub fn vcpu_of(pid: u32, tid: u32) -> Option<u32> {
+    // A look of its own: KVM's directory changes with every VM.
+    Host::look(Roots::below(Path::new("/"))).vcpu_of(pid, tid)
+}
+
 /// A process frees its memory, and with it its arguments, before it closes its files (`do_exit`).
 fn has_arguments(pid: u32) -> bool {
     let first = |mut file: File| file.read(&mut [0]);

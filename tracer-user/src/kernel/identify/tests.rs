@@ -138,6 +138,21 @@ fn a_name_leads_to_no_other_directory() {
 }
 
 #[test]
+fn the_number_of_a_thread_without_one_is_asked_for() {
+    let dir = tree();
+    let task = dir.path().join("proc/10/task/12");
+    fs::create_dir_all(&task).unwrap();
+    fs::write(task.join("comm"), "CPU 3/KVM\n").unwrap();
+    let number = |tid| Host::look(Roots::below(dir.path())).vcpu_of(10, tid);
+    assert_eq!([number(12), number(10), number(99)], [Some(3), None, None]);
+    // libvirt is believed before the name.
+    let status = "<domstatus pid='10'><vcpus><vcpu id='5' pid='12'/></vcpus>\
+                  <domain id='3'><name>web</name></domain></domstatus>";
+    fs::write(dir.path().join("run/libvirt/qemu/web.xml"), status).unwrap();
+    assert_eq!(number(12), Some(5));
+}
+
+#[test]
 fn threads_that_work_for_others_are_not_ours() {
     let dir = tree();
     let proc = dir.path().join("proc");

@@ -17,7 +17,10 @@ impl Reader {
             let vcpu = self.vcpus.copy(index);
             let told = self.told_of(&vcpu);
             let origin = self.origins.of(vcpu.pid, told.start_unix_ms, vcpu.kvm);
-            let thread = Thread { origin, known: told.known, ..snapshot::thread(&vcpu, told.name) };
+            let mut thread = Thread { origin, known: told.known, ..snapshot::thread(&vcpu, told.name) };
+            if thread.vcpu.is_none() && self.pids_fit {
+                thread.vcpu = vms::vcpu_of(vcpu.pid, vcpu.tid);
+            }
             self.owners[index] = Owner {
                 generation,
                 pid: vcpu.pid,
