@@ -100,7 +100,7 @@ fn facts() -> String {
         let selected = code(&format!("{}:", info.prefix));
         vec![code(info.key), selected, info.meaning.to_owned(), sources.join(", ")]
     });
-    markdown(&["fact", "selected by", "meaning", "believed, the first one most"], "----", rows)
+    markdown(&["fact", "selected by", "meaning", "sources, most trusted first"], "----", rows)
 }
 
 fn sources() -> String {
@@ -108,7 +108,7 @@ fn sources() -> String {
         let places: Vec<_> = info.place.split(", ").map(code).collect();
         vec![code(info.id), places.join(", "), info.right.to_owned(), info.lost.to_owned()]
     });
-    markdown(&["source", "where", "right", "without it nobody knows"], "----", rows)
+    markdown(&["source", "where", "right", "lost without it"], "----", rows)
 }
 
 /// The stacks of the fixtures, with what is taken from each source.

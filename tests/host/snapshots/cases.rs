@@ -170,6 +170,7 @@ cases! {
         json                Json "export fleet.exitlat --format json -g db01 -f ^vintr$"
         csv_counters        Text "export counters.exitlat --format csv -g db01 -f ^(io|io_exits|of.*)$"
         json_counters       Json "export counters.exitlat --format json -g web01 -f ^(vintr|halt_wait.*)$ --names none"
+        openmetrics_known   Text "export known.exitlat --format openmetrics --by vm,reason -f ^hlt$"
         openmetrics_counters Text "export counters.exitlat --format openmetrics -f ^(vintr|exits|halt.*|blocking|pages.*)$"
         json_last_exits     Json "export killed.exitlat --format json -g web01 -f ^shutdown$"
         json_by_reason      Json "export plain.exitlat --format json --by reason -f ^vintr$"

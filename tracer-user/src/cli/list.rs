@@ -13,8 +13,8 @@ Examples:
   exitlat list -g uuid:12c6 --format json
   exitlat list good.exitlat          the VMs of a recording
 
-CPU% and wait% are those of all threads of a VM, 100 for one CPU. They and exits/s are measured for the
-interval. Times are UTC.";
+CPU% and wait% are summed over all threads of a VM; 100 is one CPU, so a VM can exceed 100.
+They and exits/s are measured over the interval; - means unknown. Times are UTC.";
 
 /// `exitlat list`.
 #[derive(Args, Clone, Debug)]

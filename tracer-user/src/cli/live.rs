@@ -19,10 +19,10 @@ Examples:
   exitlat live --once --format json  one interval, for a script
   exitlat live 1 10                  ten intervals of 1 s, as in the bcc tools
 
-Every time except Idle is handled time: the length of the exit minus guest idle time. --idle includes idle time.
-The second table breaks down each VM's vCPU time.
-Samples, Min, Max and Avg are exact. +- is the standard deviation of the mean. It and the quantiles p50, p99 and
-p99.9 are estimated from histogram buckets, within {quantile_error}.
+Every time except Idle is handled time: the length of the exit minus guest idle time.
+--idle includes idle time. The second table breaks down each VM's vCPU time.
+Samples, Min, Max and Avg are exact. +- is the standard deviation of the mean. It and the
+quantiles p50, p99 and p99.9 are estimated from histogram buckets, within {quantile_error}.
 -g also traces VMs that start later.";
 
 /// What stands below the options.

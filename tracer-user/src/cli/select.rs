@@ -1,5 +1,7 @@
 //! Which VMs, hosts, vCPUs and reasons a command looks at: one set of options for all commands.
 
+use std::collections::HashMap;
+
 use clap::Args;
 use regex::Regex;
 
@@ -50,7 +52,7 @@ impl From<&SelectArgs> for Selection {
             hosts: args.host.clone(),
             guests: args.vms.guest.clone(),
             fields: args.exits.fields.clone(),
-            noticed: Vec::new(),
+            noticed: HashMap::new(),
         }
     }
 }

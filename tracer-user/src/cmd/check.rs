@@ -45,7 +45,7 @@ pub async fn run(args: &CheckArgs) -> Result<u8> {
         census.look_at_all(&census::ThisHost);
     }
     let mut found = check::findings(&kernel, &plan, census.open());
-    found.extend(check::sources(census.running().into_iter().map(|vm| vm.pid)));
+    found.extend(check::sources());
     let has = |found: &[Finding], status| found.iter().any(|finding| finding.status == status);
     if !args.no_probe && !has(&found, Status::Blocker) {
         for finding in probe(&mut census).await {

@@ -22,7 +22,7 @@ use crate::{
     },
     files::{AtomicOutput, Existing, Input, cannot_write},
     model::{
-        GroupBy, Interval, NamedInterval, Names, Rows, Selection, Store, Threads, anonymize::Policy,
+        GroupBy, HostId, Interval, NamedInterval, Names, Rows, Selection, Store, Threads, anonymize::Policy,
         provenance::Header,
     },
     render::units,
@@ -175,7 +175,8 @@ fn narrow(interval: &mut Interval, threads: &Threads, asked: &Selection) {
     interval.vcpus.retain(|vcpu| wanted(vcpu.thread));
     interval.open.retain(|open| wanted(open.thread));
     interval.last_exits.retain(|last| wanted(last.thread));
-    interval.counters.retain(|counter| asked.wants_counter(&counter.id));
+    let host = HostId::new(interval.host.as_deref());
+    interval.counters.retain(|counter| asked.wants_counter(&host, &counter.id));
 }
 
 /// The data of a page for a whole recording.

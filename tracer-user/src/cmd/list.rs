@@ -5,13 +5,16 @@ use std::{collections::BTreeMap, io};
 use anyhow::Result;
 
 use crate::{
-    cli::{ListArgs, ListFormat, Location, Usage},
+    cli::{ListArgs, ListFormat, Location, SelectArgs, Usage},
     cmd::{DONE, select, select::Recorded},
     files::Input,
     kernel::{inventory::Look, namespaces},
-    model::{GroupBy, Interval, ListedVm, Rows, Selection, Store, VmId},
-    render::inventory,
+    model::{GroupBy, Interval, ListedVm, Rows, Selection, Store, VmId, VmList},
+    render::{escape, inventory},
 };
+
+/// Said if there is none.
+const NONE: &str = "no VM is running (or this user may not see it)";
 
 /// Runs the command.
 ///
@@ -26,7 +29,7 @@ pub async fn run(args: &ListArgs) -> Result<u8> {
     let mut out = io::stdout().lock();
     match args.format {
         ListFormat::Table if vms.is_empty() => {
-            say!("exitlat: no VM (or this user may not see it)");
+            say!("exitlat: {NONE}");
         }
         ListFormat::Table => inventory::table(&mut out, &vms, args.threads)?,
         ListFormat::Json => inventory::object(&mut out, &vms)?,
@@ -39,10 +42,24 @@ async fn running(args: &ListArgs, selection: &mut Selection) -> Result<Vec<Liste
         let (what, remedy) = (namespaces::PIDS_DO_NOT_FIT, namespaces::HOST_PIDS);
         return Err(Usage::new(format!("list does not work here: {what}; {remedy}")).into());
     }
+    let SelectArgs { host, exits, .. } = &args.select;
+    if !host.is_empty() || !exits.vcpu.is_empty() || exits.fields.is_some() {
+        return Err(Usage::new("--host, --vcpu and -f choose in a recording: name its file").into());
+    }
     let before = Look::now();
     tokio::time::sleep(args.display).await;
     let mut vms = Look::now().since(&before);
     vms.iter().for_each(|vm| selection.notice_vm(&vm.vm));
+    let mut wanted = selection.guests.iter().flat_map(VmList::patterns);
+    if let Some(missing) = wanted.find(|wanted| !vms.iter().any(|vm| wanted.matches(&vm.vm.known))) {
+        let names: Vec<_> = vms.iter().map(|vm| escape::terminal(&vm.vm.name)).collect();
+        let running =
+            if names.is_empty() { NONE.to_owned() } else { format!("running VMs: {}", names.join(", ")) };
+        return Err(Usage(format!("no running VM is called `{}`; {running}", missing.typed())).into());
+    }
+    if let Some(pid) = selection.pids.iter().find(|pid| !vms.iter().any(|vm| vm.vm.pid == Some(**pid))) {
+        return Err(Usage(format!("process {pid} has no VM (or this user may not see it)")).into());
+    }
     vms.retain(|vm| selection.wants_vm(&vm.vm));
     Ok(vms)
 }

@@ -24,8 +24,8 @@ use crate::{
     export::Export,
     model::provenance::Header,
     model::{
-        Counter, GroupBy, Interval, MeasuredParts, NamedInterval, Parts, Row, Rows, Stats, Thread, kinds,
-        parts::PARTS, quantiles::QUANTILES,
+        Counter, GroupBy, Interval, MeasuredParts, NamedInterval, Parts, Row, Rows, Stats, Thread, VmId,
+        kinds, parts::PARTS, quantiles::QUANTILES,
     },
     render::{
         escape,
@@ -63,6 +63,7 @@ struct Line<'a> {
     parts: Option<Parts>,
     known: MeasuredParts,
     counter: Option<&'a Counter>,
+    vm_id: Option<String>,
 }
 
 impl<'a> Line<'a> {
@@ -84,6 +85,7 @@ impl<'a> Line<'a> {
             parts: None,
             known: interval.known,
             counter: None,
+            vm_id: None,
         }
     }
 
@@ -95,6 +97,7 @@ impl<'a> Line<'a> {
             pid: by.vm.then_some(*pid),
             tid: by.vcpu.then_some(*tid),
             vcpu: vcpu.filter(|_| by.vcpu),
+            vm_id: thread.vm_id().key().filter(|_| by.vm),
             ..self
         }
     }
@@ -105,6 +108,7 @@ impl<'a> Line<'a> {
         Self {
             vm: vm.map(|vm| &*vm.name),
             pid: vm.and_then(|vm| vm.pid),
+            vm_id: vm.and_then(VmId::key),
             tid: thread.and_then(|thread| thread.tid),
             vcpu: thread.and_then(|thread| thread.vcpu),
             reason: row.reason,
@@ -192,6 +196,9 @@ static COUNTER: [Column; 6] = [
     column("over_ns", |line| Field::Number(line.counter.map(|it| it.over_ns))),
 ];
 
+/// The last column.
+static VM_ID: Column = column("vm_id", |line| Field::Word(line.vm_id.clone().unwrap_or_default()));
+
 /// All columns of a line, by name.
 fn fields<'a>(line: &'a Line<'_>) -> impl Iterator<Item = (&'static str, Field)> + 'a {
     let own = |column: &Column| (column.id, (column.get)(line));
@@ -199,7 +206,14 @@ fn fields<'a>(line: &'a Line<'_>) -> impl Iterator<Item = (&'static str, Field)>
     let quantiles = QUANTILES.iter().map(move |of| (of.id, quantile(of.q)));
     let parts = PARTS.iter().map(|info| (info.column, line.part(info.part)));
     let counter = COUNTER.iter().map(own);
-    COLUMNS.iter().map(own).chain(quantiles).chain([own(&GUEST)]).chain(parts).chain(counter)
+    COLUMNS
+        .iter()
+        .map(own)
+        .chain(quantiles)
+        .chain([own(&GUEST)])
+        .chain(parts)
+        .chain(counter)
+        .chain([own(&VM_ID)])
 }
 
 /// Writes the long form.
@@ -228,7 +242,12 @@ impl Long {
                 let parts = PARTS.iter().map(|info| info.column);
                 let mut writer = csv(out);
                 writer.write_record(
-                    ids(&COLUMNS).chain(quantiles).chain([GUEST.id]).chain(parts).chain(ids(&COUNTER)),
+                    ids(&COLUMNS)
+                        .chain(quantiles)
+                        .chain([GUEST.id])
+                        .chain(parts)
+                        .chain(ids(&COUNTER))
+                        .chain([VM_ID.id]),
                 )?;
                 writer.flush()
             }

@@ -24,7 +24,7 @@ use crate::{
     export::Export,
     model::provenance::Header,
     model::{
-        Account, CounterId, HostId, MeasuredParts, NamedInterval, Parts, Place, Row, Rows, Store,
+        Account, CounterId, HostId, MeasuredParts, NamedInterval, Origin, Parts, Place, Row, Rows, Store,
         losses::LOSSES, parts::PARTS,
     },
     render::escape,
@@ -283,6 +283,8 @@ fn place_labels(place: &Place) -> Labels {
     if let Some(vm) = &place.vm {
         labels.push(("vm", vm.name.to_string()));
         labels.push(("pid", number(vm.pid)));
+        // Two VMs of one process, or of a pid that was used again, are two series.
+        labels.extend(vm.key().filter(|_| vm.origin != Origin::default()).map(|key| ("vm_id", key)));
     }
     if let Some(thread) = &place.thread {
         labels.push(("vcpu", number(thread.vcpu)));

@@ -1,7 +1,8 @@
 //! Control groups: the text of `/proc/PID/cgroup`, versions 1 and 2.
 //!
-//! A stack is known by the form of its paths. Only root makes groups outside those that were delegated, so
-//! they are believed before the command line.
+//! A stack is known by the form of its paths. Only root makes groups outside those that were delegated to
+//! users, so they are believed before the command line. Below `user.slice` only the machines of systemd are
+//! looked for: a user's libvirt and vmspawn have them there.
 
 use crate::identity::{
     fact::Kind,
@@ -23,8 +24,9 @@ pub fn facts(text: &str) -> Facts {
     }
     for path in paths(text) {
         let parts: Vec<&str> = parts(path).collect();
+        let forms: &[Form] = if parts.first() == Some(&"user.slice") { &USERS } else { &FORMS };
         for at in 0..parts.len() {
-            let found = FORMS.iter().find_map(|form| form(&parts[..at], parts[at]));
+            let found = forms.iter().find_map(|form| form(&parts[..at], parts[at]));
             for (kind, value) in found.unwrap_or_default() {
                 if !facts.iter().any(|(known, _)| *known == kind) {
                     facts.push((kind, value));
@@ -106,6 +108,9 @@ fn is_of_libvirt(name: &str) -> bool {
 
 /// Facts by a group's name and those above it.
 type Form = fn(&[&str], &str) -> Option<Facts>;
+
+/// Those that a user may have.
+static USERS: [Form; 2] = [machine, vmspawn];
 
 static FORMS: [Form; 7] = [machine, libvirt_alone, proxmox, pod, firecracker, kata, vmspawn];
 

@@ -166,9 +166,10 @@ impl Identity {
                 }
             }
         };
-        // A tenant may call a VM `id:7` or `a/b`.
+        // A tenant may call a VM `id:7` or `a/b`. It does not hide the VM that has this fact.
         let as_typed = by_name(&Text { typed: selector.typed.clone(), pattern: None });
-        meant.max(as_typed)
+        let by_fact = !matches!(selector.wanted, Wanted::Name(_));
+        meant.max(if by_fact { as_typed.min(Match::Pattern) } else { as_typed })
     }
 }
 
@@ -225,8 +226,9 @@ mod tests {
         assert_eq!(chosen("fc-7", &vms), [3]);
         assert_eq!(chosen("vmid:109", &vms), [5]);
         assert_eq!(chosen("vmid:10?", &vms), [5]);
-        // What a tenant calls so is chosen, too: both fit exactly.
-        assert_eq!(chosen("id:fc-7", &vms), [3, 4]);
+        // What a tenant calls so fits too, but does not hide the VM with that id.
+        assert_eq!(chosen("id:fc-7", &vms), [3]);
+        assert_eq!(vms[4].matches(&"id:fc-7".parse().unwrap()), Match::Pattern);
         assert_eq!(chosen("name:id:fc-7", &vms), [4]);
         assert_eq!(chosen("a/b", &vms), [5]);
         assert!(chosen("", &vms).is_empty());

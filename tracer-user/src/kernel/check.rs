@@ -15,7 +15,7 @@ use crate::{
         plan::{Plan, Wanted},
         rights::{Rights, SYS_PTRACE},
         sizes::Sizes,
-        tracefs,
+        tracefs, vms,
     },
 };
 
@@ -93,19 +93,31 @@ pub fn findings(kernel: &Kernel, plan: &Result<Plan, Unsupported>, open_vcpus: u
 /// VMs whose sources are asked.
 const ASKED: usize = 64;
 
-/// Whether the sources of what is known about VMs can be read, asked for these processes.
-pub fn sources(vms: impl Iterator<Item = u32>) -> Vec<Finding> {
+/// Whether the sources of what is known about VMs can be read, asked for the VMs that run.
+pub fn sources() -> Vec<Finding> {
+    if namespaces::is_pid_namespace() {
+        let found = format!("{}: VMs have the names of their threads", namespaces::PIDS_DO_NOT_FIT);
+        return vec![Finding::new("who VMs are", Status::Note, found, namespaces::HOST_PIDS)];
+    }
     let host = Host::look(Roots::below(Path::new("/")));
     let mut refused = BTreeMap::new();
     if let Some(outcome) = host.debugfs_refuses() {
         refused.insert(Source::Debugfs, outcome);
     }
-    for vm in vms.take(ASKED).filter_map(|pid| host.identify(pid)) {
+    let is_vm = |pid: &u32| vms::open_vcpus(*pid).0.is_some() || host.has_created(*pid);
+    let mut asked = 0;
+    for vm in vms::pids().into_iter().filter(is_vm).take(ASKED).filter_map(|pid| host.identify(pid)) {
+        asked += 1;
         let of_vm = vm.asked.into_iter();
         refused.extend(of_vm.filter(|(_, it)| matches!(it, Outcome::Denied | Outcome::Failed(_))));
     }
     if refused.is_empty() {
-        return vec![Finding::new("who VMs are", Status::Ok, "all sources can be read", "")];
+        let found = match asked {
+            0 => "debugfs can be read; no VM runs that could be asked for more".to_owned(),
+            1 => "all sources of the VM that runs can be read".to_owned(),
+            _ => format!("all sources of {asked} VMs can be read"),
+        };
+        return vec![Finding::new("who VMs are", Status::Ok, found, "")];
     }
     let finding = |(source, outcome): (Source, Outcome)| {
         let SourceInfo { place, right, lost, .. } = source.info();

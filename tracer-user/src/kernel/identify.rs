@@ -96,6 +96,8 @@ pub struct VmProcess {
     pub identity: Identity,
     /// Descriptors of its VMs, by debugfs.
     pub vm_fds: Vec<u32>,
+    /// Names of their directories in debugfs.
+    pub vm_dirs: Vec<String>,
     /// Numbers of its vCPUs, by its descriptors.
     pub vcpus: Vec<u32>,
     /// Its threads, and those of the kernel that work for it.
@@ -175,7 +177,9 @@ impl Host {
         let start_ticks = start(&look.path)?;
         look.process();
         let tids = threads::tids(&look.path);
-        let (debugfs, vm_fds) = look.debugfs(&tids);
+        let (debugfs, vms) = look.debugfs(&tids);
+        let vm_fds = vms.iter().map(|vm| vm.fd).collect();
+        let vm_dirs = vms.iter().map(|vm| format!("{}-{}", vm.creator, vm.fd)).collect();
         let told = Told { debugfs, xml: look.status_xml(), grouped: look.is_grouped() };
         let vcpus = look.descriptors();
         let threads = look.threads(&tids, &told);
@@ -185,7 +189,7 @@ impl Host {
             return None;
         }
         let start_unix_ms = self.start_unix_ms(start_ticks);
-        Some(VmProcess { pid, start_ticks, start_unix_ms, identity, vm_fds, vcpus, threads, asked })
+        Some(VmProcess { pid, start_ticks, start_unix_ms, identity, vm_fds, vm_dirs, vcpus, threads, asked })
     }
 }
 
@@ -255,19 +259,19 @@ impl<'a> Look<'a> {
 
     /// Threads of vCPUs and descriptors of VMs, by KVM itself. A process can have several VMs; then a
     /// thread's number is that in the first one.
-    fn debugfs(&mut self, tids: &[u32]) -> (HashMap<u32, u32>, Vec<u32>) {
-        let (mut numbers, mut fds) = (HashMap::new(), Vec::new());
+    fn debugfs(&mut self, tids: &[u32]) -> (HashMap<u32, u32>, Vec<VmDirectory>) {
+        let (mut numbers, mut found) = (HashMap::new(), Vec::new());
         let vms = match self.host.kvm() {
             Ok(vms) => vms,
             Err(outcome) => {
                 self.asked.insert(Source::Debugfs, outcome.clone());
-                return (numbers, fds);
+                return (numbers, found);
             }
         };
         for vm in vms.iter().filter(|vm| tids.binary_search(&vm.creator).is_ok()) {
             let path = self.host.roots.debugfs.join(format!("kvm/{}-{}", vm.creator, vm.fd));
             let names = files::names(&path, ENTRIES).unwrap_or_default();
-            fds.push(vm.fd);
+            found.push(*vm);
             for (name, vcpu) in names.iter().filter_map(|name| Some((name, debugfs::vcpu(name)?))) {
                 // Linux before 5.18 has no such file.
                 let thread = files::text(&path.join(name).join("pid"), SMALL).unwrap_or_default();
@@ -276,8 +280,8 @@ impl<'a> Look<'a> {
                 }
             }
         }
-        self.told(Source::Debugfs, !fds.is_empty());
-        (numbers, fds)
+        self.told(Source::Debugfs, !found.is_empty());
+        (numbers, found)
     }
 
     /// libvirt's file about the domain, of the system's libvirt or of the user's.

@@ -15,8 +15,8 @@ use crate::{
 /// One look at all VMs.
 #[derive(Debug)]
 pub struct Look {
-    at_ns: u64,
-    vms: Vec<VmProcess>,
+    /// Each with the time at which it was looked at.
+    vms: Vec<(u64, VmProcess)>,
     /// KVM's count of exits, by process.
     exits: HashMap<u32, u64>,
 }
@@ -26,31 +26,33 @@ impl Look {
     pub fn now() -> Self {
         let roots = Roots::below(Path::new("/"));
         let debugfs = roots.debugfs.join("kvm");
-        let host = Host::look(roots);
-        let is_vm = |pid: &u32| vms::open_vcpus(*pid).0.is_some() || host.has_created(*pid);
+        let look = Host::look(roots);
+        let is_vm = |pid: &u32| vms::open_vcpus(*pid).0.is_some() || look.has_created(*pid);
         let pids = vms::pids().into_iter().filter(is_vm);
-        let vms: Vec<_> = pids.filter_map(|pid| host.identify(pid)).collect();
+        let vms: Vec<_> = pids.filter_map(|pid| Some((host::monotonic_ns(), look.identify(pid)?))).collect();
         // Absent without debugfs, or before a VM has run.
         let count = |vm: &VmProcess| -> Option<u64> {
-            let counts = vm.vm_fds.iter().map(|fd| {
-                let text = fs::read_to_string(debugfs.join(format!("{}-{fd}/exits", vm.pid))).ok()?;
+            let counts = vm.vm_dirs.iter().map(|dir| {
+                let text = fs::read_to_string(debugfs.join(dir).join("exits")).ok()?;
                 text.trim().parse::<u64>().ok()
             });
             counts.collect::<Option<Vec<_>>>().filter(|counts| !counts.is_empty()).map(|it| it.iter().sum())
         };
-        let exits = vms.iter().filter_map(|vm| Some((vm.pid, count(vm)?))).collect();
-        Self { at_ns: host::monotonic_ns(), vms, exits }
+        let exits = vms.iter().filter_map(|(_, vm)| Some((vm.pid, count(vm)?))).collect();
+        Self { vms, exits }
     }
 
     /// The VMs of this look, with what changed since an earlier one.
     pub fn since(self, before: &Self) -> Vec<ListedVm> {
-        let elapsed_ns = self.at_ns - before.at_ns;
         let mut listed: Vec<_> = self
             .vms
             .into_iter()
-            .map(|vm| {
-                let same = |old: &&VmProcess| (old.pid, old.start_ticks) == (vm.pid, vm.start_ticks);
+            .map(|(at_ns, vm)| {
+                let same =
+                    |(_, old): &&(u64, VmProcess)| (old.pid, old.start_ticks) == (vm.pid, vm.start_ticks);
                 let old = before.vms.iter().find(same);
+                let elapsed_ns = old.map_or(0, |(before_ns, _)| at_ns.saturating_sub(*before_ns));
+                let old = old.map(|(_, old)| old);
                 let exits_total = self.exits.get(&vm.pid).copied();
                 let exits = exits_total
                     .zip(before.exits.get(&vm.pid).filter(|_| old.is_some()))

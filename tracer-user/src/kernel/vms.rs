@@ -62,16 +62,23 @@ pub fn has_vm_at(pid: u32, fd: u32) -> Option<bool> {
     }
 }
 
+/// Processes that are asked for a descriptor whose maker has ended.
+const CANDIDATES: usize = 64;
+
 /// The process of a VM, by the thread that made it and the number of its descriptor then. The thread may have
-/// ended, and its number may be another one's; `running` are the processes that have VMs.
+/// ended, and its number may be another one's; `running` are the processes that have VMs. A process that is
+/// not certain is none: VMs of one VMM have their descriptors at the same numbers.
 pub fn process_of_vm(tid: u32, fd: u32, running: &[Vm]) -> Option<u32> {
     let maker = process_of_thread(tid).unwrap_or(tid);
-    if has_vm_at(maker, fd) != Some(false) {
+    // The descriptor may have another number by now.
+    if has_vm_at(maker, fd) != Some(false) || running.iter().any(|vm| vm.pid == maker) {
         return Some(maker);
     }
-    let found = running.iter().find(|vm| has_vm_at(vm.pid, fd) == Some(true));
-    // The descriptor may have another number by now.
-    found.or_else(|| running.iter().find(|vm| vm.pid == maker)).map(|vm| vm.pid)
+    if running.len() > CANDIDATES {
+        return None;
+    }
+    let mut found = running.iter().map(|vm| vm.pid).filter(|pid| has_vm_at(*pid, fd) == Some(true));
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// Whether a process exists.

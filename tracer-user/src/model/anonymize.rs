@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::model::{Interval, Known, Thread, Threads, VmId};
+use crate::model::{Interval, Known, Origin, Thread, Threads, VmId};
 
 /// Replaces the words of a command line that are left out.
 pub const LEFT_OUT: &str = "...";
@@ -32,6 +32,7 @@ pub enum Policy {
 pub struct Names {
     policy: Policy,
     threads: Threads,
+    /// By host, pid and name: counters know no more of their VM.
     numbers: HashMap<VmId, usize>,
     hosts: HashMap<String, usize>,
 }
@@ -83,7 +84,8 @@ impl Names {
             Policy::Hash(key) => pseudonym(key, "vm", &thread.vm),
             Policy::None => {
                 let next = self.numbers.len() + 1;
-                let number = *self.numbers.entry(thread.vm_id()).or_insert(next);
+                let number =
+                    *self.numbers.entry(VmId { origin: Origin::default(), ..thread.vm_id() }).or_insert(next);
                 format!("vm-{number}")
             }
         }

@@ -24,28 +24,28 @@ impl CountedVm {
     }
 }
 
-/// A VM is taken for gone if its counters were not in this many intervals: of a host with thousands of VMs
-/// each interval has the counters of some.
-const GONE: u64 = 64;
+/// A VM is taken for gone if its counters were not read for so long: of a host with thousands of VMs each
+/// interval has the counters of some.
+const GONE_MS: u64 = 120_000;
 
 #[derive(Clone, Debug, Default)]
 struct Newest {
     counters: BTreeMap<Arc<CounterId>, Counter>,
-    /// The last interval in which they were read.
-    seen: u64,
+    /// When they were read last.
+    seen_ms: u64,
 }
 
 /// The newest readings of all counters, with their growth summed up.
 #[derive(Clone, Debug, Default)]
 pub struct CounterSums {
     vms: BTreeMap<CountedVm, Newest>,
-    intervals: u64,
+    now_ms: u64,
 }
 
 impl CounterSums {
     /// Adds the readings of an interval. Of the VMs that are gone it holds the newest `keep`.
     pub fn add(&mut self, interval: &Interval, keep: usize) {
-        self.intervals += 1;
+        self.now_ms = self.now_ms.max(interval.end_unix_ms);
         if interval.counters.is_empty() {
             return;
         }
@@ -53,7 +53,7 @@ impl CounterSums {
         // The counters of a VM follow one another.
         for counters in interval.counters.chunk_by(|a, b| same_vm(&a.id, &b.id)) {
             let newest = self.vms.entry(CountedVm::of(&host, &counters[0].id)).or_default();
-            newest.seen = self.intervals;
+            newest.seen_ms = interval.end_unix_ms;
             for counter in counters {
                 let sum = newest.counters.entry(counter.id.clone()).or_default();
                 let delta = match (sum.delta, counter.delta) {
@@ -68,13 +68,14 @@ impl CounterSums {
     }
 
     fn forget(&mut self, keep: usize) {
-        let oldest = |vms: &BTreeMap<CountedVm, Newest>| {
-            let gone = vms.iter().filter(|(_, newest)| newest.seen + GONE < self.intervals);
-            let gone: Vec<_> = gone.map(|(vm, newest)| (newest.seen, vm.clone())).collect();
-            (gone.len() > keep).then(|| gone.into_iter().min().expect("there are some").1)
-        };
-        while let Some(vm) = oldest(&self.vms) {
-            self.vms.remove(&vm);
+        let is_gone = |newest: &Newest| newest.seen_ms.saturating_add(GONE_MS) < self.now_ms;
+        let count = self.vms.values().filter(|newest| is_gone(newest)).count();
+        let Some(surplus) = count.checked_sub(keep).filter(|surplus| *surplus != 0) else { return };
+        let gone = self.vms.iter().filter(|(_, newest)| is_gone(newest));
+        let mut gone: Vec<_> = gone.map(|(vm, newest)| (newest.seen_ms, vm.clone())).collect();
+        gone.sort_unstable();
+        for (_, vm) in &gone[..surplus] {
+            self.vms.remove(vm);
         }
     }
 
@@ -101,7 +102,7 @@ impl Counters {
     pub fn of_interval(&mut self, interval: &Interval, selection: &Selection) {
         self.0.clear();
         let host = HostId::new(interval.host.as_deref());
-        let wanted = interval.counters.iter().filter(|counter| selection.wants_counter(&counter.id));
+        let wanted = interval.counters.iter().filter(|counter| selection.wants_counter(&host, &counter.id));
         self.0.extend(wanted.map(|counter| (host.clone(), counter.clone())));
     }
 
@@ -109,7 +110,7 @@ impl Counters {
     pub fn of_sums(&mut self, sums: &CounterSums, selection: &Selection) {
         self.0.clear();
         let wanted = sums.all().filter(|(host, counter)| {
-            selection.wants_host(host.name()) && selection.wants_counter(&counter.id)
+            selection.wants_host(host.name()) && selection.wants_counter(host, &counter.id)
         });
         self.0.extend(wanted.map(|(host, counter)| (host.clone(), counter.clone())));
     }
@@ -165,15 +166,17 @@ mod tests {
 
     #[test]
     fn vms_that_are_gone_are_forgotten_but_for_the_newest() {
+        const EACH_MS: u64 = 2000;
         let pids = |keep: usize| {
             let mut sums = CounterSums::default();
             for pid in 1..=200 {
                 let both = vec![counter(1000, "exits", 1, None), counter(pid, "exits", 1, None)];
-                sums.add(&interval(both), keep);
+                let end_unix_ms = u64::from(pid) * EACH_MS;
+                sums.add(&Interval { end_unix_ms, ..interval(both) }, keep);
             }
             sums.all().map(|(_, it)| it.id.pid).collect::<Vec<_>>()
         };
-        let running = GONE as u32 + 1;
+        let running = (GONE_MS / EACH_MS) as u32 + 1;
         assert_eq!(pids(0), (201 - running..=200).chain([1000]).collect::<Vec<_>>());
         assert_eq!(pids(10), (191 - running..=200).chain([1000]).collect::<Vec<_>>());
         assert_eq!(pids(usize::MAX).len(), 201);

@@ -1,10 +1,12 @@
 //! Which hosts, VMs, vCPUs and reasons are looked at.
 
+use std::collections::HashMap;
+
 use regex::Regex;
 
 use crate::{
     decode::{Isa, decode},
-    model::{CounterId, Known, NameList, NamedInterval, OpenExit, Thread, ThreadId, VmId, VmList},
+    model::{CounterId, HostId, Known, NameList, NamedInterval, OpenExit, Thread, ThreadId, VmId, VmList},
 };
 
 /// Which cells are looked at.
@@ -20,23 +22,29 @@ pub struct Selection {
     pub guests: Vec<VmList>,
     /// Matched against the reason's label, and the names of counters.
     pub fields: Option<Regex>,
-    /// VMs that were noticed, by process.
-    pub noticed: Vec<(u32, Known)>,
+    /// What is known about the VMs that were noticed, by host and process.
+    pub noticed: HashMap<(HostId, u32), Vec<Known>>,
 }
 
 impl Selection {
     /// Whether names mean the same whatever VMs and hosts there are; see [`NameList`].
     pub fn is_settled(&self) -> bool {
-        self.hosts.iter().all(NameList::is_settled) && self.guests.iter().all(VmList::is_settled)
+        // A VM may have other names than the one that its counters have.
+        self.hosts.iter().all(NameList::is_settled) && self.guests.is_empty()
     }
 
     /// Notes that the VM and host of this thread exist.
     pub fn notice(&mut self, thread: &Thread) {
         let known = thread.known();
         self.guests.iter_mut().for_each(|wanted| wanted.notice(&known));
-        let is_noticed = |(pid, other): &(u32, Known)| *pid == thread.pid && **other == *known;
-        if !self.guests.is_empty() && !self.noticed.iter().any(is_noticed) {
-            self.noticed.push((thread.pid, known));
+        if !self.guests.is_empty() {
+            // Counters may be asked for with their host or without.
+            for host in [HostId::new(thread.host.as_deref()), HostId::default()] {
+                let of_process = self.noticed.entry((host, thread.pid)).or_default();
+                if !of_process.iter().any(|other| **other == *known) {
+                    of_process.push(known.clone());
+                }
+            }
         }
         thread.host.iter().for_each(|host| self.notice_host(host));
     }
@@ -88,10 +96,10 @@ impl Selection {
 
     /// Whether this counter is looked at, whatever its host. One of a whole VM is, whatever vCPUs were
     /// chosen.
-    pub fn wants_counter(&self, id: &CounterId) -> bool {
+    pub fn wants_counter(&self, host: &HostId, id: &CounterId) -> bool {
         let by_name = Known::name(&id.vm);
         // A counter has the VM's name only: what else is known was noticed with the VM's threads.
-        let noticed = self.noticed.iter().filter(|(pid, _)| *pid == id.pid).map(|(_, known)| known);
+        let noticed = self.noticed.get(&(host.clone(), id.pid)).into_iter().flatten();
         let mut known = noticed.chain([&by_name]);
         let any_vm = self.pids.is_empty() && self.guests.is_empty();
         (any_vm

@@ -84,12 +84,6 @@ impl VmList {
             wanted.exact |= vm.matches(&wanted.selector) == Match::Exact;
         }
     }
-
-    /// Whether it means the same whatever VMs exist.
-    pub fn is_settled(&self) -> bool {
-        let plain = |wanted: &VmPattern| wanted.exact || !wanted.typed().contains(['*', '?', '[', ':']);
-        !self.typed.contains(',') && self.wanted.iter().all(plain)
-    }
 }
 
 impl FromStr for VmList {

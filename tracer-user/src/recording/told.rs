@@ -13,9 +13,9 @@ use crate::{
 const THREAD_BYTES: usize = 128;
 /// Bytes of memory that a fact takes besides its value.
 const FACT_BYTES: usize = 64;
-/// Limit of the memory for threads and their names in bytes. A million threads fit, as many as a host with
-/// short-lived VMs has in days.
-const MAX_THREAD_BYTES: usize = 1 << 27;
+/// Limit of the memory for threads, their names and what is known about their VMs, in bytes. Some 350,000 VMs
+/// of a thread each fit, as many as a host with short-lived VMs has in days.
+const MAX_THREAD_BYTES: usize = 1 << 28;
 /// Limit of distinct exit reasons: four times as many as the kernel side can hold.
 const MAX_CELLS: usize = 1 << 22;
 /// Limit of the memory of an interval's filled buckets.
@@ -66,7 +66,8 @@ impl Told {
             Some(known) => thread.known = known.clone(),
             None => {
                 let facts = thread.known.facts().map(|(_, fact)| FACT_BYTES + fact.value.len());
-                self.thread_bytes += THREAD_BYTES + thread.vm.len() + facts.sum::<usize>();
+                let names = thread.vm.len() + thread.host.as_ref().map_or(0, String::len);
+                self.thread_bytes += THREAD_BYTES + names + facts.sum::<usize>();
                 self.known.insert(vm, thread.known.clone());
             }
         }

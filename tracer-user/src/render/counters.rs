@@ -9,7 +9,7 @@ use tracer_ebpf::part::Part;
 use unicode_width::UnicodeWidthStr;
 
 use crate::{
-    model::{Counter, HostId, Rows, VmId},
+    model::{Counter, HostId, Rows, VmAccount, VmId},
     render::{escape, units},
 };
 
@@ -99,7 +99,10 @@ fn halts(out: &mut dyn Write, rows: &Rows, counters: &[(HostId, Counter)], vm: &
         units::duration(fail_ns),
         units::duration(wait_ns),
     )?;
-    let account = rows.vms().find(|it| it.vm == *vm).map(|it| &it.account);
+    // A counter has the VM's pid and name only: if several VMs have them, none is meant.
+    let is_its = |it: &&VmAccount| (&it.vm.host, it.vm.pid, &it.vm.name) == (&vm.host, vm.pid, &vm.name);
+    let mut accounts = rows.vms().filter(is_its).map(|it| &it.account);
+    let account = accounts.next().filter(|_| accounts.next().is_none());
     let parts = account.and_then(|it| Some((it.part_ns(Part::Poll)?, it.part_ns(Part::Halt)?)));
     match parts {
         Some((poll_ns, halt_ns)) => {

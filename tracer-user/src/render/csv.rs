@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::{
     decode::{Isa, subkey},
     model::{
-        Counter, HostId, Row, Rows,
+        Counter, HostId, Row, Rows, VmId,
         columns::{COLUMNS, Value},
         row::Totals,
     },
@@ -34,6 +34,9 @@ const KEYS: [&str; 15] = [
 /// The columns after them, of KVM's own counters.
 const COUNTER: [&str; 7] = ["vm_fd", "counter", "counter_kind", "unit", "value", "delta", "over_ns"];
 
+/// The last column.
+const VM_ID: &str = "vm_id";
+
 /// Prints CSV.
 #[derive(Debug)]
 pub struct Csv {
@@ -53,7 +56,7 @@ impl Printer for Csv {
         let mut writer = csv::Writer::from_writer(out);
         if !self.headed {
             writer.write_record(
-                KEYS.into_iter().chain(COLUMNS.iter().map(|column| column.id)).chain(COUNTER),
+                KEYS.into_iter().chain(COLUMNS.iter().map(|column| column.id)).chain(COUNTER).chain([VM_ID]),
             )?;
             self.headed = true;
         }
@@ -108,6 +111,7 @@ fn record(row: &Row, cause: &str, rows: &Rows, totals: &Totals, span: Span) -> V
         }
     }));
     fields.extend(COUNTER.map(|_| String::new()));
+    fields.push(row.vm().and_then(VmId::key).unwrap_or_default());
     fields
 }
 
@@ -133,6 +137,7 @@ fn of_counter(host: &HostId, counter: &Counter, rows: &Rows, span: Span) -> Vec<
         value.map_or_else(String::new, |value| value.to_string()),
         number(*delta),
         over_ns.to_string(),
+        String::new(),
     ]);
     fields
 }

@@ -60,7 +60,7 @@ fn line(vm: &ListedVm, with_host: bool) -> [String; 9] {
     let unseen: Vec<_> = vm.unseen().map(|vcpu| vcpu.to_string()).collect();
     let mut notes: Vec<String> = facts.collect();
     if !unseen.is_empty() {
-        notes.push(format!("vCPUs without a thread yet: {}", unseen.join(" ")));
+        notes.push(format!("vCPUs whose thread is not known: {}", unseen.join(" ")));
     }
     let number = vm.vm.origin.number;
     [

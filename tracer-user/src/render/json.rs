@@ -227,7 +227,8 @@ pub(crate) fn whole(value: i128) -> Json {
 
 fn in_flight(OpenRow { thread, exit }: &OpenRow) -> Json {
     json!({
-        "host": thread.vm.host.name(), "vm": &*thread.vm.name, "pid": thread.vm.pid, "tid": thread.tid,
+        "host": thread.vm.host.name(), "vm_id": thread.vm.key(), "vm": &*thread.vm.name, "pid": thread.vm.pid,
+        "tid": thread.tid,
         "vcpu": thread.vcpu, "isa": exit.isa.to_string(), "code": exit.code,
         "reason": decode(exit.isa, exit.code).to_string(), "age_ns": exit.age_ns,
     })
@@ -253,7 +254,7 @@ fn crowded(Crowded { table, places, holder, hit }: &Crowded) -> Json {
 
 fn ended_in_exit(((vm, reason), count): (&(VmId, LastReason), &u64)) -> Json {
     json!({
-        "host": vm.host.name(), "vm": &*vm.name, "pid": vm.pid, "isa": reason.isa.to_string(),
+        "host": vm.host.name(), "vm_id": vm.key(), "vm": &*vm.name, "pid": vm.pid, "isa": reason.isa.to_string(),
         "code": reason.code, "reason": decode(reason.isa, reason.code).to_string(),
         "user_exit": reason.user_exit_label(), "count": count,
     })

@@ -31,6 +31,8 @@ const PER_SECOND: i64 = 4096;
 /// A process's descriptors, and a VM whose name was not wanted, are looked at again after this many looks at
 /// it.
 const SELDOM: u32 = 16;
+/// Descriptors of a process that are charged at most.
+const MOST_CHARGED: usize = 512;
 
 /// Whose counters are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub struct Counters {
     processes: BTreeMap<u32, Vm>,
     /// The VM that was read last: the next look begins behind it.
     turn: Option<VmDir>,
+    /// The process that was read last, where debugfs tells nothing.
+    process_turn: u32,
     /// The process that the self-check looked at last.
     checked: u32,
     /// Files that may be read; below zero if the last VM had more.
@@ -104,6 +108,7 @@ impl Counters {
             vms: BTreeMap::new(),
             processes: BTreeMap::new(),
             turn: None,
+            process_turn: 0,
             checked: 0,
             credit: PER_SECOND,
             credited_ns: 0,
@@ -220,16 +225,22 @@ impl Counters {
 
     /// Without debugfs the VMs are those of the census.
     fn look_at_processes(&mut self, now_ns: u64, host: &impl Host, out: &mut Vec<Counter>) {
-        let processes = host.processes();
+        let mut processes = host.processes();
+        processes.sort_unstable();
         let living: HashSet<u32> = processes.iter().copied().collect();
         self.processes.retain(|pid, _| living.contains(pid));
-        for pid in processes {
+        let start = processes.partition_point(|pid| *pid <= self.process_turn);
+        for pid in processes[start..].iter().chain(&processes[..start]).copied() {
+            if self.credit <= 0 {
+                return;
+            }
+            self.process_turn = pid;
             let mut vm = self.processes.remove(&pid).unwrap_or_default();
             vm.pid = pid;
             if vm.name.is_none() && vm.looks.is_multiple_of(SELDOM) {
                 vm.name = host.name(pid);
             }
-            if vm.name.is_some() && self.credit > 0 {
+            if vm.name.is_some() {
                 let over_ns = vm.over(now_ns);
                 self.read_held(&mut vm, None, over_ns, out);
             }
@@ -248,7 +259,8 @@ impl Counters {
         if vm.looks.is_multiple_of(SELDOM) {
             let (held, looked) = held::of_process(vm.pid);
             vm.held = held;
-            self.credit -= looked as i64;
+            // A process may have very many: others are to be read too.
+            self.credit -= looked.min(MOST_CHARGED) as i64;
         }
         if vm.held.is_empty() {
             return;

@@ -159,6 +159,10 @@ impl Encoder {
         self.threads.limit(self.used.len() + vcpus.len());
         self.reasons.limit(lines);
         self.counters.limit(interval.counters.len());
+        // Told again, facts change nothing.
+        if self.vms.len() > 2 * self.used.len() + SPARE {
+            self.vms = HashSet::new();
+        }
         for index in self.used.drain(..) {
             self.asked[index] = None;
         }
