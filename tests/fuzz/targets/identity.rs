@@ -3,13 +3,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer_user::identity::{
-    Identity, Match, Selector, Source, argv, cgroup, debugfs,
-    descriptor::Descriptor,
-    process,
-    select::choose,
-    status_xml::{MAX_BYTES, Status},
-    thread,
+use tracer_user::{
+    identity::{
+        Identity, Match, Selector, Source, argv, cgroup, debugfs,
+        descriptor::Descriptor,
+        process,
+        status_xml::{MAX_BYTES, Status},
+        thread,
+    },
+    model::{Known, VmList},
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -49,23 +51,29 @@ fuzz_target!(|data: &[u8]| {
     }
     // Whatever a VM is called, its name chooses it; but for a UUID that is none.
     if let Ok(selector) = identity.name().parse::<Selector>() {
-        assert!(identity.name().is_empty() || identity.matches(&selector) == Match::Exact);
+        assert!(identity.name().is_empty() || identity.matches(&selector) != Match::No);
     }
 });
 
 /// The first line chooses among VMs that are called as the others say.
 fn choose_by(text: &str) {
     let mut lines = text.lines();
-    let Some(Ok(selector)) = lines.next().map(str::parse::<Selector>) else { return };
-    let vms: Vec<Identity> = lines
+    let Some(Ok(mut wanted)) = lines.next().map(str::parse::<VmList>) else { return };
+    let vms: Vec<Known> = lines
         .take(8)
         .map(|line| {
             let mut vm = Identity::default();
             vm.take(Source::CommandLine, &argv::facts(&["qemu".into(), "-name".into(), line.into()]));
-            vm
+            vm.into()
         })
         .collect();
-    if let Ok(chosen) = choose(&selector, vms.iter()) {
-        assert!(chosen.iter().all(|vm| vms[*vm].matches(&selector) != Match::No));
+    let before: Vec<bool> = vms.iter().map(|vm| wanted.matches(vm)).collect();
+    vms.iter().for_each(|vm| wanted.notice(vm));
+    // What exists only narrows what is meant, but for a name that is the whole text.
+    let typed = text.lines().next().unwrap_or_default();
+    for (vm, before) in vms.iter().zip(before) {
+        assert!(
+            before || !wanted.matches(vm) || vm.is_called(&tracer_user::identity::text::bounded_name(typed))
+        );
     }
 }

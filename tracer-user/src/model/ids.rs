@@ -130,17 +130,21 @@ impl VmId {
 /// `name[pid]`, without the host. Names come from tenants: escape it for the place where it is shown.
 impl fmt::Display for VmId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.name, self.process())
+        f.write_str(&self.name)?;
+        self.write_process(f)
     }
 }
 
 impl VmId {
-    /// What stands behind the name: the process in brackets, with `.N` for a further VM of it.
-    pub fn process(&self) -> String {
+    /// Writes what stands behind the name: the process in brackets, with `.N` for a further VM of it.
+    ///
+    /// # Errors
+    /// If `out` cannot be written.
+    pub fn write_process(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match (self.pid, self.origin.number) {
-            (Some(pid), 0) => format!("[{pid}]"),
-            (Some(pid), number) => format!("[{pid}.{number}]"),
-            (None, _) => String::new(),
+            (Some(pid), 0) => write!(out, "[{pid}]"),
+            (Some(pid), number) => write!(out, "[{pid}.{number}]"),
+            (None, _) => Ok(()),
         }
     }
 }

@@ -104,7 +104,7 @@ pub fn write_vm(out: &mut impl Write, host: Option<&str>, vm: &VmId, ended: u64)
     }
     escape::write_terminal(out, &vm.name)?;
     match vm.pid {
-        Some(_) => out.write_str(&vm.process()),
+        Some(_) => vm.write_process(out),
         None => write!(out, " ({ended})"),
     }
 }
