@@ -53,6 +53,12 @@ fn demand_without_debugfs(lie: impl Fn(u64, &[(u64, u64)])) {
     assert_eq!((&vm["vm_fds"], &vm["exits"], &vm["exits_total"]), (&json!([]), &json!(null), &json!(null)));
     let threads = [0, 1].map(|n| (format!("CPU {n}/KVM"), (n, "thread-name".to_owned())));
     assert_eq!(vcpu_threads(vm), threads.into(), "{vm}");
+    let checked = Table::last(&succeed(exitlat().args(["check", "--no-probe", "--format", "json"])).stdout).0;
+    let findings = checked["findings"].as_array().unwrap().iter();
+    let said: Vec<_> = findings.filter(|finding| finding["subject"] == "who VMs are").collect();
+    let [said] = said[..] else { panic!("one source is missing: {said:?}") };
+    assert_eq!(said["status"], "note", "{said}");
+    assert!(said["found"].as_str().unwrap().contains("which thread runs which vCPU"), "{said}");
     let text = succeed(exitlat().args(["list", "-d", "0.1"]));
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     let rate = text.lines().find(|line| line.starts_with("web-0")).unwrap();
