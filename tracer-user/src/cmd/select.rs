@@ -24,7 +24,8 @@ pub struct Recorded<'a> {
 }
 
 /// Settles the meaning of names with commas and brackets, by the VMs and hosts of these recordings: a name
-/// that exists is meant before a list or a glob. With such names the recordings are read twice. A stream can
+/// that exists is meant before a list or a glob. With such names, and with VMs of any name, which may be
+/// another than that of their counters, the recordings are read twice. A stream can
 /// be read only once, so names and globs both count there.
 ///
 /// # Errors

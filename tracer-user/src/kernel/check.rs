@@ -9,7 +9,7 @@ use crate::{
         features::{Feature, Kernel},
         hook::{How, Role},
         host,
-        identify::{Host, Outcome, Roots},
+        identify::Outcome,
         namespaces,
         object::{self, Jit},
         plan::{Plan, Wanted},
@@ -99,14 +99,13 @@ pub fn sources() -> Vec<Finding> {
         let found = format!("{}: VMs have the names of their threads", namespaces::PIDS_DO_NOT_FIT);
         return vec![Finding::new("who VMs are", Status::Note, found, namespaces::HOST_PIDS)];
     }
-    let host = Host::look(Roots::below(Path::new("/")));
+    let host = vms::this_host();
     let mut refused = BTreeMap::new();
     if let Some(outcome) = host.debugfs_refuses() {
         refused.insert(Source::Debugfs, outcome);
     }
-    let is_vm = |pid: &u32| vms::open_vcpus(*pid).0.is_some() || host.has_created(*pid);
     let mut asked = 0;
-    for vm in vms::pids().into_iter().filter(is_vm).take(ASKED).filter_map(|pid| host.identify(pid)) {
+    for vm in vms::running(&host).take(ASKED).filter_map(|pid| host.identify(pid)) {
         asked += 1;
         let of_vm = vm.asked.into_iter();
         refused.extend(of_vm.filter(|(_, it)| matches!(it, Outcome::Denied | Outcome::Failed(_))));

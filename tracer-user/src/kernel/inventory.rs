@@ -6,7 +6,7 @@ use crate::{
     identity::process::Schedstat,
     kernel::{
         host,
-        identify::{Host, Roots, VmProcess},
+        identify::{Roots, VmProcess},
         vms,
     },
     model::{HostId, ListedThread, ListedVm, Origin, VmId},
@@ -24,12 +24,10 @@ pub struct Look {
 impl Look {
     /// Looks at all processes that have a VM open, as far as this user may see them.
     pub fn now() -> Self {
-        let roots = Roots::below(Path::new("/"));
-        let debugfs = roots.debugfs.join("kvm");
-        let look = Host::look(roots);
-        let is_vm = |pid: &u32| vms::open_vcpus(*pid).0.is_some() || look.has_created(*pid);
-        let pids = vms::pids().into_iter().filter(is_vm);
-        let vms: Vec<_> = pids.filter_map(|pid| Some((host::monotonic_ns(), look.identify(pid)?))).collect();
+        let debugfs = Roots::below(Path::new("/")).debugfs.join("kvm");
+        let look = vms::this_host();
+        let vms: Vec<_> =
+            vms::running(&look).filter_map(|pid| Some((host::monotonic_ns(), look.identify(pid)?))).collect();
         // Absent without debugfs, or before a VM has run.
         let count = |vm: &VmProcess| -> Option<u64> {
             let counts = vm.vm_dirs.iter().map(|dir| {

@@ -104,9 +104,19 @@ pub struct Told {
     pub known: Known,
 }
 
+/// This host, as it is now.
+pub fn this_host() -> Host {
+    Host::look(Roots::below(Path::new("/")))
+}
+
+/// The processes that have a VM open, as far as this user may see them.
+pub fn running(host: &Host) -> impl Iterator<Item = u32> {
+    pids().into_iter().filter(|pid| open_vcpus(*pid).0.is_some() || host.has_created(*pid))
+}
+
 /// This host. When the system started is asked for once: clocks are set, and the start of a process tells it
 /// from others.
-static HOST: LazyLock<Host> = LazyLock::new(|| Host::look(Roots::below(Path::new("/"))));
+static HOST: LazyLock<Host> = LazyLock::new(this_host);
 
 /// Asks a process for its VM. [`None`] if the process has ended, also if it is still a zombie, which has a
 /// name left but no arguments.
@@ -122,7 +132,7 @@ pub fn ask(pid: u32) -> Option<Told> {
 /// The number of the vCPU that a thread runs, where its events carry none.
 pub fn vcpu_of(pid: u32, tid: u32) -> Option<u32> {
     // A look of its own: KVM's directory changes with every VM.
-    Host::look(Roots::below(Path::new("/"))).vcpu_of(pid, tid)
+    this_host().vcpu_of(pid, tid)
 }
 
 /// A process frees its memory, and with it its arguments, before it closes its files (`do_exit`).
