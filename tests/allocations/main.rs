@@ -79,15 +79,7 @@ fn the_same_rows_again_allocate_nothing() {
         let (mut of_interval, mut of_store) = (Rows::new(by), Rows::new(by));
         let (mut exits, mut guests, mut setter) =
             (TableModel::default(), TableModel::default(), Setter::default());
-        let view = View {
-            key: SortKey::Time,
-            idle: false,
-            width: Some(120),
-            color: false,
-            hist: None,
-            columns: None,
-            across: None,
-        };
+        let view = View { width: Some(120), ..View::default() };
         let mut printer = Table::new(view);
         let style = Style { width: Some(120), ..Style::default() };
         let mut snapshot = |interval: &Interval| {
@@ -129,15 +121,7 @@ fn causes_allocate_in_proportion() {
         }
         let mut rows = Rows::new(GroupBy::REASON);
         rows.of_store(&store);
-        let view = View {
-            key: SortKey::Time,
-            idle: false,
-            width: None,
-            color: false,
-            hist: None,
-            columns: None,
-            across: None,
-        };
+        let view = View::default();
         Table::new(view.clone()).print(&mut io::sink(), &rows, Span::Total).unwrap();
         JsonLines::new(view).print(&mut io::sink(), &rows, Span::Total).unwrap();
         let after = [&COUNT, &BYTES].map(|counter| counter.load(Ordering::Relaxed));

@@ -3,7 +3,7 @@
 use exitlat_tests::synthetic::{Synthetic, threads};
 use serde_json::{Value as Json, json};
 use tracer_user::{
-    model::{Disagreement, GroupBy, Rows, Store, columns::SortKey},
+    model::{Disagreement, GroupBy, Rows, Store},
     render::{Printer, Span, View, json::JsonLines, table::Table},
 };
 
@@ -27,10 +27,8 @@ fn shown(all: &[Disagreement], printer: impl Fn(View) -> Box<dyn Printer>) -> [S
             Span::Interval => rows.of_interval(intervals[1].with(&threads)),
             Span::Total => rows.of_store(&store),
         }
-        let (width, hist, columns, across) = (None, None, None, None);
-        let view = View { key: SortKey::Time, idle: false, width, color: false, hist, columns, across };
         let mut out = Vec::new();
-        printer(view).print(&mut out, &rows, span).unwrap();
+        printer(View::default()).print(&mut out, &rows, span).unwrap();
         String::from_utf8(out).unwrap()
     })
 }

@@ -105,15 +105,7 @@ fn report_equals_live() {
     let show = |by: GroupBy, store: &Store| {
         let mut rows = Rows::new(by);
         rows.of_store(store);
-        let view = View {
-            key: tracer_user::model::columns::SortKey::Time,
-            idle: false,
-            width: None,
-            color: false,
-            hist: Some(regex::Regex::new("").unwrap()),
-            columns: None,
-            across: None,
-        };
+        let view = View { hist: Some(regex::Regex::new("").unwrap()), ..View::default() };
         let (mut json, mut table) = (Vec::new(), Vec::new());
         JsonLines::new(view.clone()).print(&mut json, &rows, Span::Total).unwrap();
         tracer_user::render::table::Table::new(view).print(&mut table, &rows, Span::Total).unwrap();

@@ -3,7 +3,7 @@
 use exitlat_tests::synthetic::Synthetic;
 use serde_json::Value as Json;
 use tracer_user::{
-    model::{GroupBy, Interval, Rows, Store, Thread, Threads, columns::SortKey},
+    model::{GroupBy, Interval, Rows, Store, Thread, Threads},
     render::{Printer, Span, View, csv::Csv, json::JsonLines, table::Table},
 };
 
@@ -30,15 +30,7 @@ fn store(vms: u32) -> Store {
 fn shown(by: &str, vms: u32, printer: impl Fn(View) -> Box<dyn Printer>) -> String {
     let mut rows = Rows::new(by.parse::<GroupBy>().unwrap());
     rows.of_store(&store(vms));
-    let view = View {
-        key: SortKey::Time,
-        idle: false,
-        width: None,
-        color: false,
-        hist: None,
-        columns: None,
-        across: None,
-    };
+    let view = View::default();
     let mut out = Vec::new();
     printer(view).print(&mut out, &rows, Span::Total).unwrap();
     String::from_utf8(out).unwrap()

@@ -2,7 +2,7 @@
 
 use exitlat_tests::causes;
 use tracer_user::{
-    model::{Across, GroupBy, Interval, Rows, Thread, Threads, columns::SortKey},
+    model::{Across, GroupBy, Interval, Rows, Thread, Threads},
     recording::Reader,
     render::{Printer as _, Span, View, table::Table},
 };
@@ -26,8 +26,7 @@ fn printed(
     let by: GroupBy = by.parse().unwrap();
     let mut rows = Rows::new(by);
     rows.of_interval(interval.with(threads));
-    let view =
-        View { key: SortKey::Time, idle: false, width, color: false, hist: None, columns: None, across };
+    let view = View { width, across, ..View::default() };
     let mut out = Vec::new();
     Table::new(view).print(&mut out, &rows, Span::Interval).unwrap();
     String::from_utf8(out).unwrap()
@@ -257,15 +256,7 @@ fn the_time_of_causes_is_in_proportion() {
             let (mut interval, mut store) = (Interval::default(), tracer_user::model::Store::default());
             let by: GroupBy = "reason".parse().unwrap();
             let (mut rows, mut total) = (Rows::new(by), Rows::new(by));
-            let view = View {
-                key: SortKey::Time,
-                idle: false,
-                width: Some(80),
-                color: false,
-                hist: None,
-                columns: None,
-                across: None,
-            };
+            let view = View { width: Some(80), ..View::default() };
             let mut printer = Table::new(view);
             while reader.next_interval(&mut interval).unwrap() {
                 store.add(interval.with(reader.threads()));

@@ -38,6 +38,21 @@ pub struct View {
     pub across: Option<Across>,
 }
 
+/// The whole table for a file or pipe: most time first, idle time apart.
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            key: SortKey::Time,
+            idle: false,
+            width: None,
+            color: false,
+            hist: None,
+            columns: None,
+            across: None,
+        }
+    }
+}
+
 /// Whether rows cover one interval or everything since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {

@@ -24,7 +24,7 @@ use tracer_ebpf::{
 use tracer_user::model::provenance::Header;
 use tracer_user::{
     kernel::session::{OBJECT, Options, Session},
-    model::{GroupBy, Interval, Rows, columns::SortKey},
+    model::{GroupBy, Interval, Rows},
     recording::Writer,
     render::{Printer as _, Span, View, table::Table},
 };
@@ -208,15 +208,7 @@ fn measure(vcpus: u64) -> Result<Figures> {
         assert_eq!(interval.cells.len() as u64, vcpus * REASONS);
         assert_eq!(interval.exits(), vcpus * REASONS * spread().len() as u64);
         rows.of_interval(interval.with(session.threads()));
-        let view = View {
-            key: SortKey::Time,
-            idle: false,
-            width: None,
-            color: false,
-            hist: None,
-            columns: None,
-            across: None,
-        };
+        let view = View::default();
         let mut out = Vec::new();
         Table::new(view).print(&mut out, &rows, Span::Interval)?;
         tables.push(start.elapsed());
