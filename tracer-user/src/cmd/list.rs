@@ -11,10 +11,8 @@ use crate::{
     kernel::{inventory::Look, namespaces},
     model::{GroupBy, Interval, ListedVm, Rows, Selection, Store, VmId, VmList},
     render::{escape, inventory},
+    run::guests::NO_VM,
 };
-
-/// Said if there is none.
-const NONE: &str = "no VM is running (or this user may not see it)";
 
 /// Runs the command.
 ///
@@ -29,7 +27,7 @@ pub async fn run(args: &ListArgs) -> Result<u8> {
     let mut out = io::stdout().lock();
     match args.format {
         ListFormat::Table if vms.is_empty() => {
-            say!("exitlat: {NONE}");
+            say!("exitlat: {NO_VM}");
         }
         ListFormat::Table => inventory::table(&mut out, &vms, args.threads)?,
         ListFormat::Json => inventory::object(&mut out, &vms)?,
@@ -54,7 +52,7 @@ async fn running(args: &ListArgs, selection: &mut Selection) -> Result<Vec<Liste
     if let Some(missing) = wanted.find(|wanted| !vms.iter().any(|vm| wanted.matches(&vm.vm.known))) {
         let names: Vec<_> = vms.iter().map(|vm| escape::terminal(&vm.vm.name)).collect();
         let running =
-            if names.is_empty() { NONE.to_owned() } else { format!("running VMs: {}", names.join(", ")) };
+            if names.is_empty() { NO_VM.to_owned() } else { format!("running VMs: {}", names.join(", ")) };
         return Err(Usage(format!("no running VM is called `{}`; {running}", missing.typed())).into());
     }
     if let Some(pid) = selection.pids.iter().find(|pid| !vms.iter().any(|vm| vm.vm.pid == Some(**pid))) {

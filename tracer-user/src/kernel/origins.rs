@@ -13,6 +13,8 @@ const MOST_PROCESSES: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Origins {
     processes: HashMap<(u32, Option<u64>), Vec<u64>>,
+    /// How many were left when they were last looked through.
+    left: usize,
 }
 
 impl Origins {
@@ -32,10 +34,12 @@ impl Origins {
         Origin { start_unix_ms, number: number as u32 }
     }
 
-    /// Forgets processes that have ended, once there are many.
+    /// Forgets processes that have ended, once there are many: twice as many as were left, since a host may
+    /// have that many at a time, and each is a system call.
     pub fn tidy(&mut self, exists: impl Fn(u32) -> bool) {
-        if self.processes.len() > MOST_PROCESSES {
+        if self.processes.len() > MOST_PROCESSES.max(2 * self.left) {
             self.processes.retain(|(pid, _), _| exists(*pid));
+            self.left = self.processes.len();
         }
     }
 }

@@ -145,9 +145,12 @@ impl GuestRule {
     }
 }
 
+/// Said where no VM is found.
+pub const NO_VM: &str = "no VM is running (or this user may not see it)";
+
 fn candidates(running: &[Vm]) -> String {
     if running.is_empty() {
-        return "no VM is running (or this user may not see it)".to_owned();
+        return NO_VM.to_owned();
     }
     let vm = |vm: &Vm| {
         format!("{} (pid {}, {})", escape::terminal(&vm.name), vm.pid, units::plural(vm.vcpus, "vCPU"))
